@@ -1,0 +1,1 @@
+"""Where tokens live: the port (``port``), its adapters (``redis``, ``memory``) and the private server (``embedded``)."""

@@ -1,0 +1,54 @@
+"""The store as the rest of the program sees it: what every adapter promises.
+
+One contract suite (``tests/contract/``) runs on each adapter. Every method but ``close`` may raise
+``sidecar.core.errors.StoreUnavailable`` within its time budget, and never raises a library's own error.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidecar.core.model import LastUse, TokenRecord
+
+
+class TokenStore(Protocol):
+    """Token records by digest, with TTL, and an index of each account's tokens."""
+
+    async def look_up(self, digest: str) -> TokenRecord | None:
+        """Return the record whose key exists, or ``None``.
+
+        Look-ups that wait at the same time share one round trip. Cancelling one never disturbs
+        another. A record that can't be read (foreign, truncated, too large) is ``None`` and is logged.
+        A record past its own expiry is ``None``, whatever its key's TTL says.
+        """
+
+    async def create(self, record: TokenRecord) -> None:
+        """Write a new record with its TTL (none when ``expires_at`` is ``None``) and index it.
+
+        Raises ``NameTaken`` when the account has a live token of that name. A crash half-way leaves
+        nothing that authorizes and cannot be listed and revoked.
+        """
+
+    async def list(self, account: str | None = None) -> list[TokenRecord]:
+        """Return the live records of one account, or of all, oldest first; mends the index as it goes."""
+
+    async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
+        """Return the live record with this id (of this account only, if one is named)."""
+
+    async def revoke(self, record: TokenRecord) -> bool:
+        """Delete the record; ``True`` if it was there. It authorizes nothing from then on."""
+
+    async def supersede(self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float) -> None:
+        """Create ``successor`` (same name) and let ``old`` live for at most ``overlap_seconds`` more."""
+
+    async def record_use(self, uses: dict[str, LastUse]) -> None:
+        """Note the last use of tokens, by digest; a loss of these is no fault."""
+
+    async def last_uses(self, records: list[TokenRecord]) -> dict[str, LastUse]:
+        """Return the last uses known for these records, by digest."""
+
+    async def ping(self) -> None:
+        """Return if the store answers reads and writes can be expected to work; raise otherwise."""
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
