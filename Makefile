@@ -1,0 +1,66 @@
+# Every job of the house. `make help` lists them; each builds what it needs under .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
+	done)
+IN_VENV := $(VENV)/bin/python
+PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+IMAGE ?= auth-sidecar
+ARGS ?=
+
+.PHONY: help run demo test check bench soak fuzz docker clean
+
+help: ## list what can be made
+	@echo "make what?"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{printf "%-10s %s\n", $$1, $$2}'
+
+run: $(INSTALLED) ## the whole thing on this machine with curl lines to try (CONFIG=FILE: run that configuration)
+	@$(if $(CONFIG),exec $(VENV)/bin/sidecar run --config $(CONFIG),exec $(VENV)/bin/sidecar demo)
+
+demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops all of it
+	@exec $(VENV)/bin/sidecar demo
+
+test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest)
+	@exec $(IN_VENV) -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(INSTALLED_DEV) ## lint, formatting and types
+	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m ruff format --check .
+	@$(IN_VENV) -m mypy
+
+bench: $(INSTALLED_DEV) ## measure the proxy beside its peers on this machine
+	@exec $(IN_VENV) -m benchmarks $(ARGS)
+
+soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes
+	@exec $(IN_VENV) -m pytest -m soak --timeout 1800 $(ARGS)
+
+fuzz: $(INSTALLED_DEV) ## the property tests with a hundred times the examples
+	@exec $(IN_VENV) -m pytest -n 2 --hypothesis-profile fuzz --timeout 3600 tests/unit $(ARGS)
+
+docker: ## build the container image (IMAGE=name:tag)
+	docker build --tag $(IMAGE) .
+
+clean: ## remove what was built (not ./data, where an embedded store keeps its tokens)
+	rm -rf $(VENV) build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(IN_VENV):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none is on the PATH (PYTHON=/path names one)." >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) (once)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(INSTALLED): setup.cfg | $(IN_VENV)
+	@echo "Installing what the proxy needs (once; a minute at most)"
+	@$(PIP) --editable '.[embedded]'
+	@touch $@
+
+$(INSTALLED_DEV): setup.cfg | $(IN_VENV)
+	@echo "Installing what the tests need (once)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(INSTALLED)
