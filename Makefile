@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
 	done)
 IN_VENV := $(VENV)/bin/python
-PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+PIP := $(IN_VENV) -m pip install -qq --disable-pip-version-check --no-warn-script-location
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar

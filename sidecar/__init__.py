@@ -1,4 +1,4 @@
-"""auth-sidecar, an authenticating reverse proxy. This is the glossary that code, docs and logs keep.
+"""auth-sidecar, an authenticating reverse proxy. The glossary that code, docs and logs keep.
 
 account
     Who is calling. Declared in the configuration, with a password hash and perhaps with paths.

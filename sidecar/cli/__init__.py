@@ -1,0 +1,1 @@
+"""The ``sidecar`` command: one file a command group, and ``main`` that dispatches."""

@@ -1,0 +1,1 @@
+"""What those who run the sidecar ask it: alive, ready. Its own listener, never the proxy's."""

@@ -1,0 +1,63 @@
+"""The operations listener: its paths and what each answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sidecar.operations.health import Health
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_HEALTH = web.AppKey("health", Health)
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def operations_app(health: Health) -> web.Application:
+    """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457)."""
+    app = web.Application(middlewares=[_errors_as_problems])
+    app[_HEALTH] = health
+    app.router.add_get("/healthz", _say_alive)
+    app.router.add_get("/readyz", _say_ready)
+    return app
+
+
+async def _say_alive(request: web.Request) -> web.Response:
+    """Answer 200 for as long as the event loop turns, whatever state the store is in."""
+    return web.json_response({"alive": True}, headers=_NO_STORE)
+
+
+async def _say_ready(request: web.Request) -> web.Response:
+    reasons = await request.app[_HEALTH].reasons()
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    body = {"ready": not reasons, "reasons": reasons}
+    return web.json_response(body, status=status, headers=_NO_STORE)
+
+
+@web.middleware
+async def _errors_as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return _problem(error)
+
+
+def _problem(error: web.HTTPException) -> web.Response:
+    status = HTTPStatus(error.status)
+    body = {
+        "title": status.phrase,
+        "status": error.status,
+        "code": status.name.lower(),
+        "detail": "The operations listener has /healthz and /readyz, for GET and HEAD.",
+    }
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return web.json_response(
+        body,
+        status=error.status,
+        headers={**_NO_STORE, **allow},
+        content_type="application/problem+json",
+    )

@@ -1,0 +1,181 @@
+"""The house rules, held by a machine: layout, import direction, size, what may not be written."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sidecar
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "sidecar"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+TOP_LEVEL = [
+    ".ci/run",
+    ".dockerignore",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Dockerfile",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "SECURITY.md",
+    "config/sidecar.yaml",
+    "docs/architecture.md",
+    "docs/behaviour.md",
+    "docs/configuration.md",
+    "docs/errors.md",
+    "pyproject.toml",
+    "ruff.toml",
+    "setup.cfg",
+    "sidecar",
+    "tests",
+]
+
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
+
+# What a part may import of ours, besides itself. "Only app names adapters together."
+MAY_IMPORT = {
+    "core": {"core"},
+    "config": {"config", "core"},
+    "store": {"store", "core"},
+    "wire": {"wire", "core"},
+    "operations": {"operations", "core"},
+    "gateway": {"core", "store.port"},
+    "answers": {"core"},
+    "lifecycle": {"core", "store.port"},
+}
+KEPT_OUT_OF_CORE = {"asyncio", "aiohttp", "redis", "yaml", "socket", "uvloop", "httptools"}
+
+MOST_LINES = 660
+MOST_MEDIAN_FUNCTION_LINES = 12
+
+# Spelt in pieces, so that this file does not hold what it looks for.
+UNWANTED = re.compile(
+    "|".join([r"pypi" r"\.org", r"files\." r"pythonhosted", r"registry\." r"npmjs", r"/work" r"/"])
+)
+
+
+def name_of(module: Path) -> str:
+    """Return the dotted name within the package, such as ``core.model``."""
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def imports_of(module: Path) -> Iterator[str]:
+    """Yield every absolute name imported anywhere in the module, lazily or not."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def committed_files() -> list[Path]:
+    """Return what git tracks, or every file where there is no git (a source archive)."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listing.returncode == 0:
+        return [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+    return [
+        path
+        for folder in ("sidecar", "tests", "docs", "config")
+        for path in (ROOT / folder).rglob("*")
+    ]
+
+
+def is_allowed(part: str, imported: str) -> bool:
+    ours = imported.removeprefix("sidecar.")
+    return any(f"{ours}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[part])
+
+
+@pytest.mark.parametrize("name", TOP_LEVEL)
+def test_the_layout_is_the_one_described(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_imports_go_one_way(module: Path) -> None:
+    part = name_of(module).split(".")[0]
+    ours = [name for name in imports_of(module) if name.startswith("sidecar.")]
+    if part in MAY_IMPORT:
+        assert [name for name in ours if not is_allowed(part, name)] == []
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "core").rglob("*.py")), ids=name_of)
+def test_the_core_never_waits_and_knows_no_library_that_does(module: Path) -> None:
+    assert {name.split(".")[0] for name in imports_of(module)} & KEPT_OUT_OF_CORE == set()
+    assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(tree_of(module)))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_says_its_decision_first_and_has_a_name_that_means_something(module: Path) -> None:
+    assert ast.get_docstring(tree_of(module)), (
+        "the first line says the one decision the module makes"
+    )
+    assert set(name_of(module).split(".")) & FORBIDDEN_NAMES == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_file_can_be_read_in_one_sitting(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_functions_are_short() -> None:
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    ]
+    assert statistics.median(lengths) <= MOST_MEDIAN_FUNCTION_LINES
+
+
+def test_the_changelog_tells_of_this_version_or_of_what_is_unreleased() -> None:
+    headings = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
+    assert {"Unreleased", sidecar.__version__} & set(headings)
+
+
+def test_nothing_committed_names_a_registry_host_or_a_place_on_someones_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in committed_files()
+        if path.is_file()
+        and (match := UNWANTED.search(path.read_text(encoding="utf-8", errors="ignore")))
+    ]
+    assert found == []
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^\.PHONY: (.+)$", makefile, re.M)[0].split())
+    assert targets >= set(re.findall(r"^([a-z]+):", makefile, re.M))
+    answer = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {
+        line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")
+    } == targets
+
+
+@pytest.mark.parametrize(
+    "page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = [
+        link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link
+    ]
+    assert [link for link in targets if link and not (page.parent / link).exists()] == []
