@@ -1,0 +1,108 @@
+"""What a token looks like: how one is made, and what a string is by its shape alone.
+
+An access token is exactly 64 characters of ``[A-Za-z0-9_]``::
+
+    sct_ 3k9V…(random base62)…Qd 0Ab9Zz
+    prefix                       CRC-32 of all that precedes, six base62 digits
+
+The checksum keeps junk away from the store and lets a scanner find a token in a leak. It is no
+secret and proves nothing: whether a token is good is for the store to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Callable
+from enum import Enum
+
+Entropy = Callable[[int], bytes]
+"""Gives so many unpredictable bytes; ``os.urandom`` outside of tests."""
+
+TOKEN_CHARS = 64
+CHECKSUM_CHARS = 6
+RANDOM_CHARS = 43  # 43 * log2(62) = 256.03 bits
+MAX_PREFIX_CHARS = TOKEN_CHARS - CHECKSUM_CHARS - RANDOM_CHARS
+
+MIN_OPAQUE_CHARS = 16
+MAX_OPAQUE_CHARS = 4096
+MAX_JWT_CHARS = 8192  # identity providers that list roles and groups do pass 4096
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BASE62_PAIRS = [high + low for high in _BASE62 for low in _BASE62]
+_BASE62_OF_BYTE = bytes(ord(_BASE62[byte % 62]) for byte in range(256))
+_BIASED_BYTES = bytes(range(248, 256))  # 248 = 4 * 62: what is left over would favour eight digits
+_ID_OF_BYTE = bytes(ord("0123456789abcdefghjkmnpqrstvwxyz"[byte % 32]) for byte in range(256))
+_ID_CHARS = 14  # 70 bits
+
+_is_prefix = re.compile(r"[A-Za-z0-9_]*").fullmatch
+_is_access = re.compile(r"[A-Za-z0-9_]{64}").fullmatch
+_is_jwt = re.compile(r"[\w-]++={0,2}+\.[\w-]++={0,2}+\.[\w-]++={0,2}+", re.ASCII).fullmatch
+_is_opaque = re.compile(r"[\x21-\x7e]{16,4096}").fullmatch
+
+
+class Shape(Enum):
+    """What a string is, judged by its characters alone."""
+
+    ACCESS = "access"
+    """64 characters with our prefix and a right checksum."""
+    BAD_CHECKSUM = "bad checksum"
+    """64 characters with our prefix, but mistyped, cut or made up: no store need be asked."""
+    JWT = "jwt"
+    """Three base64url parts. Canonical or not: what looks like a JWT is never an opaque token."""
+    OTHER = "other"
+    """16 to 4096 visible ASCII characters: perhaps an imported token."""
+    UNREADABLE = "unreadable"
+    """None of these."""
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ``ValueError``, with the reason, unless access tokens can be made with this prefix."""
+    if not _is_prefix(prefix):
+        raise ValueError("a token prefix consists of letters, digits and _")
+    if len(prefix) > MAX_PREFIX_CHARS:
+        raise ValueError(
+            f"a token prefix has at most {MAX_PREFIX_CHARS} characters, so that {RANDOM_CHARS} "
+            f"random ones (256 bits) and the checksum fit into {TOKEN_CHARS}"
+        )
+
+
+def generate(prefix: str, entropy: Entropy) -> str:
+    """Make a new access token of at least 256 random bits.
+
+    Raises ``ValueError`` for a prefix that ``check_prefix`` refuses.
+    """
+    check_prefix(prefix)
+    wanted = TOKEN_CHARS - CHECKSUM_CHARS - len(prefix)
+    digits = b""
+    while len(digits) < wanted:
+        digits += entropy(TOKEN_CHARS).translate(_BASE62_OF_BYTE, _BIASED_BYTES)
+    body = prefix + digits[:wanted].decode()
+    return body + _checksum(body)
+
+
+def classify(secret: str, prefix: str) -> Shape:
+    """Tell what a string is; ``prefix`` is the one that access tokens are made with."""
+    if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and _is_access(secret):
+        body = secret[:-CHECKSUM_CHARS]
+        return Shape.ACCESS if secret.endswith(_checksum(body)) else Shape.BAD_CHECKSUM
+    if MIN_OPAQUE_CHARS <= len(secret) <= MAX_JWT_CHARS and _is_jwt(secret):
+        return Shape.JWT
+    return Shape.OTHER if _is_opaque(secret) else Shape.UNREADABLE
+
+
+def digest(secret: str) -> str:
+    """Return the SHA-256 of a token in 64 hex digits: all that the store ever sees of it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_id(entropy: Entropy) -> str:
+    """Make a token's public id: 14 lowercase letters and digits, without i, l, o and u."""
+    return entropy(_ID_CHARS).translate(_ID_OF_BYTE).decode()
+
+
+def _checksum(body: str) -> str:
+    rest, low = divmod(zlib.crc32(body.encode()), 3844)
+    high, middle = divmod(rest, 3844)
+    return _BASE62_PAIRS[high] + _BASE62_PAIRS[middle] + _BASE62_PAIRS[low]
