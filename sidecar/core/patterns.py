@@ -1,0 +1,91 @@
+"""Path patterns: which paths a route, an account or a token speaks of.
+
+==================  ===========================================================================
+``{name}``          one whole segment, not empty
+``*``               any characters within a segment, none included
+``/**`` at the end  any rest, its absence included: ``/public/**`` matches ``/public``,
+                    ``/public/`` and ``/public/a/b``
+anything else       itself; case matters
+==================  ===========================================================================
+
+Patterns are matched on the path as sent. Percent-encoded ASCII letters and digits count as
+themselves, on both sides (``normalise_path``); no other encoding is looked through, so ``%2D`` is
+not ``-``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+_ENCODED_LETTER_OR_DIGIT: Final = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
+_BAD_CHARACTER: Final = re.compile(r"[^\x21-\x7e]|[?#\\]")
+_NAMED_SEGMENT: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}")
+_BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """A pattern ready to match; equal to another when the texts are."""
+
+    text: str
+    regex: re.Pattern[str] = field(repr=False, compare=False)
+
+    def matches(self, path: str) -> bool:
+        """Tell whether ``path``, as ``normalise_path`` returns it, is one that the pattern means.
+
+        Takes time proportional to the path's length times the pattern's at worst.
+        """
+        return self.regex.fullmatch(path) is not None
+
+
+def normalise_path(path: str) -> str:
+    """Decode percent-encoded ASCII letters and digits, and nothing else.
+
+    Decodes once: ``%2541`` stays as it is. A path without ``%`` is returned as it came.
+    """
+    if "%" not in path:
+        return path
+    return _ENCODED_LETTER_OR_DIGIT.sub(lambda found: chr(int(found[0][1:], 16)), path)
+
+
+def compile_pattern(text: str) -> PathPattern:
+    """Make a pattern of its text; raises ``ValueError`` with what is wrong in one sentence."""
+    _check(text)
+    head, rest = (text[:-3], "(?:/.*+)?+") if text.endswith("/**") else (text, "")
+    segments = [_segment_regex(segment, text) for segment in normalise_path(head).split("/")]
+    return PathPattern(text, re.compile("/".join(segments) + rest, re.DOTALL))
+
+
+def _check(text: str) -> None:
+    if not text.startswith("/"):
+        raise ValueError(f"the path pattern {text!r} does not start with a slash")
+    if found := _BAD_CHARACTER.search(text):
+        raise ValueError(f"the path pattern {text!r} holds {found[0]!r}, which no path can hold")
+    if _BAD_PERCENT.search(text):
+        raise ValueError(f"the path pattern {text!r} has a % without two hex digits after it")
+
+
+def _segment_regex(segment: str, text: str) -> str:
+    if _NAMED_SEGMENT.fullmatch(segment):
+        return "[^/]++"
+    if "{" in segment or "}" in segment:
+        raise ValueError(f"in the path pattern {text!r}, {{name}} must be a whole segment")
+    if "**" in segment:
+        raise ValueError(f"in the path pattern {text!r}, ** may only stand at the end, as /**")
+    first, *others = segment.split("*")
+    if not others:
+        return re.escape(first)
+    return re.escape(first) + _starred_regex(*others)
+
+
+def _starred_regex(*literals: str) -> str:
+    """Match each literal after any run of characters, the last one at the segment's end.
+
+    The leftmost place of a literal is always as good as any later one, so each search but the last
+    is atomic: what it found is never given back, and many stars cost no more than one.
+    """
+    *inner, last = (re.escape(literal) for literal in literals)
+    searches = "".join(f"(?>[^/]*?{literal})" for literal in inner if literal)
+    return f"(?>{searches}[^/]*{last}(?![^/]))"
