@@ -1,0 +1,350 @@
+"""What the configuration file can say: every section and key, its default, and what it means.
+
+Attributes have the names of the keys in the file. Durations are seconds and sizes bytes; addresses,
+networks and file paths are parsed. The text below each key is what an editor shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sidecar.config import address, values
+from sidecar.core.model import Form
+
+IdentityAttribute = Literal["account", "method", "token_id", "token_name"]
+SigningAlgorithm = Literal["EdDSA", "ES256", "RS256", "PS256", "HS256"]
+IssuerAlgorithm = Literal[
+    "EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "HS256", "HS384", "HS512",
+]  # fmt: skip
+
+
+def _false_is_off(value: object) -> object:
+    return None if value is False else value
+
+
+def _account_header() -> Mapping[str, IdentityAttribute]:
+    return MappingProxyType({"X-Account": "account"})
+
+
+class Section(BaseModel):
+    """A mapping in the file: closed to unknown keys, and frozen once it is read."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class ListenTls(Section):
+    """TLS on the proxy's listening address."""
+
+    certificate: values.File
+    """PEM file: the certificate, followed by the intermediate ones."""
+    private_key: values.File
+    """PEM file: the private key of the certificate, without a password."""
+    client_ca: values.File | None = None
+    """PEM file: callers must show a certificate of one of these authorities (mutual TLS)."""
+
+
+class Listen(Section):
+    """Where callers connect."""
+
+    address: values.Address = address.Address("0.0.0.0", 2020)  # noqa: S104  a proxy is there to be reached
+    """`host:port`, `[::1]:port` or `unix:/path`."""
+    tls: ListenTls | None = None
+    """Serve HTTPS; left out: plain HTTP."""
+
+
+class UpstreamTls(Section):
+    """How an `https://` upstream is checked, and what is shown to it."""
+
+    ca: values.File | None = None
+    """PEM file of the authorities that may have signed its certificate; left out: the system's."""
+    certificate: values.File | None = None
+    """PEM file of the certificate to show it (mutual TLS)."""
+    private_key: values.File | None = None
+    """PEM file of that certificate's private key."""
+    verify: values.Switch = True
+    """Check its certificate and its name. Turn off only to try something out."""
+
+
+class Upstream(Section):
+    """A service behind."""
+
+    url: values.Origin
+    """`http://host:port`, `https://host:port` or `unix:/path`."""
+    connect_timeout: values.PositiveDuration = 3.0
+    """How long a connection may take to open, TLS included."""
+    response_timeout: values.PositiveDuration = 60.0
+    """How long the upstream may take until its response head is there."""
+    idle_timeout: values.PositiveDuration = 300.0
+    """How long nothing may come between two pieces of a body or a tunnel."""
+    max_connections: values.PositiveCount = 512
+    """Open connections at most, for each worker; beyond it, requests wait, then get 503."""
+    preserve_host: values.Switch = True
+    """Send the caller's `Host`; off: the host of `url`."""
+    forward_credentials: values.Switch = False
+    """Leave the caller's credential in the request."""
+    tls: UpstreamTls | None = None
+    """Settings for `https://`; left out: the system's authorities, verified."""
+
+
+class Route(Section):
+    """A path pattern and who may pass; the first route that matches a request decides."""
+
+    path: values.PathPattern
+    """`{name}` is one whole segment, `*` any characters in one, a trailing `/**` any rest."""
+    methods: values.NonEmpty[values.Method] = ()
+    """Methods, in capitals; left out: any."""
+    upstream: str = ""
+    """Name of the upstream; left out: the only one."""
+    credentials: values.NonEmpty[Annotated[Form, Field(strict=False)]] = tuple(Form)
+    """Forms of credential that are accepted."""
+    accounts: values.NonEmpty[str] = ()
+    """Accounts that may pass; left out: every account."""
+    public: values.Switch = False
+    """Let everyone pass, without a credential and without an identity."""
+
+
+class Credentials(Section):
+    """Where credentials are looked for."""
+
+    realm: values.Text = "listener"
+    """The realm of `WWW-Authenticate` challenges."""
+    headers: values.Listing[values.CredentialHeader] = ("access_token", "jwt_token")
+    """Request headers that hold a token, beside `Authorization`."""
+    query: values.Listing[values.QueryName] = ("access_token", "token", "jwt_token")
+    """Query parameters that hold a token."""
+
+
+class Account(Section):
+    """Who may call."""
+
+    password_hash: values.PasswordHash | None = Field(default=None, repr=False)
+    """Argon2id hash, from `sidecar account hash-password`; left out: tokens only."""
+    paths: values.NonEmpty[values.PathPattern] = ()
+    """Path patterns that the account may call; left out: any."""
+    max_token_days: values.Count = 0
+    """The longest lifetime of a new token, in days; 0: no limit."""
+    disabled: values.Switch = False
+    """Refuse the account's password and all its tokens."""
+
+
+class Tokens(Section):
+    """Access tokens."""
+
+    prefix: values.TokenPrefix = "sct_"
+    """What new access tokens begin with, so that a scanner can find a leaked one."""
+    expiry_notice: values.Duration = 14 * 86400.0
+    """How long before its end a token's responses carry `X-Token-Expires`; 0: never."""
+
+
+class SigningKey(Section):
+    """A key of the sidecar's own JWTs. The algorithm is the key's, whatever a JWT says."""
+
+    id: values.Name
+    """The `kid` in JWTs and in the published JWKS."""
+    algorithm: SigningAlgorithm = "EdDSA"
+    """What the key signs with."""
+    private_key: str = Field(repr=False)
+    """PEM text from `sidecar key generate`, as `${file:...}`; for HS256, 32 bytes or more."""
+
+
+class TrustedIssuer(Section):
+    """Somebody else whose JWTs are accepted."""
+
+    issuer: values.Text
+    """The `iss` of its JWTs, to the letter."""
+    audience: values.Text
+    """The `aud` that its JWTs must name."""
+    jwks_url: values.WebUrl | None = Field(default=None, repr=False)
+    """Where its keys are fetched. Either this or `jwks_file`."""
+    jwks_file: values.File | None = None
+    """The JWKS as a file, which may hold a shared HS256 secret."""
+    algorithms: values.NonEmpty[IssuerAlgorithm] = ("RS256", "ES256")
+    """Algorithms that its keys may verify; HMAC and public keys are not mixed."""
+    account_claim: values.Name = "sub"
+    """The claim that holds the account's name."""
+
+
+class Jwt(Section):
+    """JWTs: the sidecar's own and those of trusted issuers."""
+
+    issuer: values.Text = "sidecar"
+    """The `iss` of the sidecar's own JWTs."""
+    audience: values.Text = "listener"
+    """The `aud` of the sidecar's own JWTs."""
+    leeway: values.Duration = 10.0
+    """How far clocks may differ when `exp`, `nbf` and `iat` are judged."""
+    keys: values.Listing[SigningKey] = ()
+    """Keys that verify; the first one signs. Left out: no JWT is issued."""
+    trusted_issuers: values.Listing[TrustedIssuer] = ()
+    """Foreign issuers."""
+
+
+class Assertion(Section):
+    """A short-lived signed JWT for the upstream, so that it need not trust the network."""
+
+    header: values.IdentityHeader = "X-Account-Assertion"
+    """The header that carries it."""
+    lifetime: values.PositiveDuration = 60.0
+    """How long it is valid."""
+
+
+class Identity(Section):
+    """What the upstream is told about the caller."""
+
+    headers: values.HeaderNames[IdentityAttribute] = Field(default_factory=_account_header)
+    """Header name to what it carries: `account`, `method`, `token_id` or `token_name`."""
+    assertion: Assertion | None = None
+    """Send a signed assertion too; left out: none. Needs an asymmetric key first in `jwt.keys`."""
+
+
+class StoreCache(Section):
+    """Tokens that are kept in the process."""
+
+    tokens: values.Count = 100_000
+    """How many; 0: none, every request asks Redis."""
+    max_age: values.Duration = 60.0
+    """How long one is believed without asking again, should Redis fail to tell of a change."""
+
+
+class Store(Section):
+    """Redis, where tokens live."""
+
+    url: values.StoreUrl = Field(default="embedded", repr=False)
+    """`embedded`, `redis://`, `rediss://`, `unix://`, `redis+sentinel://h1:p,h2:p/NAME/0` or `redis+cluster://h1:p,h2:p`."""
+    prefix: values.KeyPrefix = "sidecar:"
+    """What every key in Redis begins with."""
+    cache: StoreCache = StoreCache()
+    """Tokens that are kept in the process."""
+    outage_grace: values.Duration = 30.0
+    """How long a token seen before is still accepted while Redis is away; 0: not at all."""
+
+
+class Throttle(Section):
+    """When failures are answered with 429: by client address, and by account for passwords."""
+
+    failures: values.Count = 10
+    """How many failures within `window`; 0: never throttle."""
+    window: values.PositiveDuration = 60.0
+    """Over which time failures are counted."""
+    ban: values.PositiveDuration = 300.0
+    """How long the answer is 429 then."""
+
+
+class Limits(Section):
+    """What a caller may use."""
+
+    connections: values.PositiveCount = 10_000
+    """Open client connections, for each worker."""
+    headers: values.PositiveCount = 128
+    """Header lines of a request; more: 431."""
+    header_bytes: values.PositiveSize = 32 * 1024
+    """Size of a request's head; more: 431."""
+    url_bytes: values.PositiveSize = 16 * 1024
+    """Length of a request's target; more: 414."""
+    body_bytes: values.Size = 0
+    """Size of a request's body; more: 413. 0: no limit."""
+    header_timeout: values.PositiveDuration = 10.0
+    """How long a request's head may take; longer: 408."""
+    idle_timeout: values.PositiveDuration = 75.0
+    """How long a connection is kept open between two requests."""
+    body_timeout: values.PositiveDuration = 60.0
+    """How long nothing may come of a request's body; longer: 408."""
+
+
+class Portal(Section):
+    """The API-keys page and the token API."""
+
+    address: values.Address = address.Address("127.0.0.1", 2021)
+    """Where they listen."""
+
+
+class Operations(Section):
+    """Health, readiness, metrics, the decision endpoint and the JWKS."""
+
+    address: values.Address = address.Address("127.0.0.1", 2022)
+    """Where they listen."""
+
+
+class Drain(Section):
+    """What happens on SIGTERM."""
+
+    delay: values.Duration = 0.0
+    """How long readiness fails before accepting stops."""
+    timeout: values.Duration = 30.0
+    """How long running requests may take to finish."""
+
+
+class AccessLog(Section):
+    """One JSON line for each request."""
+
+    path: values.LogFile = "-"
+    """A file, or `-` for standard output."""
+    enabled: values.Switch = True
+    """Write it."""
+
+
+class Settings(Section):
+    """The whole file."""
+
+    listen: Listen = Listen()
+    """Where callers connect."""
+    upstreams: values.Named[Upstream]
+    """The services behind, by name."""
+    routes: values.NonEmpty[Route]
+    """Which requests are forwarded, and for whom; the first match wins, the rest is 404."""
+    credentials: Credentials = Credentials()
+    """Where credentials are looked for."""
+    accounts: values.Accounts[Account] = Field(default_factory=lambda: MappingProxyType({}))
+    """Who may call, by name."""
+    tokens: Tokens = Tokens()
+    """Access tokens."""
+    jwt: Jwt = Jwt()
+    """JWTs: the sidecar's own and those of trusted issuers."""
+    identity: Identity = Field(default_factory=Identity)
+    """What the upstream is told about the caller."""
+    store: Store = Store()
+    """Redis, where tokens live."""
+    throttle: Throttle = Throttle()
+    """When repeated failures are answered with 429."""
+    limits: Limits = Limits()
+    """What a caller may use."""
+    trusted_proxies: values.Listing[values.NetworkText] = ()
+    """Networks whose `X-Forwarded-*` are believed; nobody is by default."""
+    portal: Annotated[Portal | None, BeforeValidator(_false_is_off)] = None
+    """The API-keys page and the token API; left out or `false`: off."""
+    operations: Annotated[Operations | None, BeforeValidator(_false_is_off)] = Operations()
+    """Health, readiness, metrics, decision endpoint and JWKS; `false`: off."""
+    workers: values.Workers = 1
+    """Processes that serve; `auto`: one for each core."""
+    drain: Drain = Drain()
+    """What happens on SIGTERM."""
+    access_log: AccessLog = AccessLog()
+    """One JSON line for each request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_only_upstream(cls, data: Any) -> Any:
+        """Give each route without an ``upstream`` the only one there is."""
+        if not isinstance(data, Mapping):
+            return data
+        upstreams, routes = data.get("upstreams"), data.get("routes")
+        if (
+            not isinstance(upstreams, Mapping)
+            or len(upstreams) != 1
+            or not isinstance(routes, list)
+        ):
+            return data
+        (only,) = upstreams
+        named = [{"upstream": only, **r} if isinstance(r, Mapping) else r for r in routes]
+        return {**data, "routes": named}

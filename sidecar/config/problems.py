@@ -1,0 +1,52 @@
+"""What is said about a mistake: what is wrong, what to do, and never a value that may be secret."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in the file, at a line and column that count from 1."""
+
+    line: int
+    column: int
+    text: str
+
+
+class Rejected(ValueError):
+    """A value that can't stand where it stands.
+
+    ``why`` continues a sentence that begins with the value; ``advice`` says what to do. The value
+    is kept apart from both, so that the one who words the problem can leave it out.
+    """
+
+    def __init__(self, why: str, advice: str, value: object = None) -> None:
+        super().__init__(why, advice, value)
+        self.why = why
+        self.advice = advice
+        self.value = value
+
+    def sentence(self, subject: str | None = None) -> str:
+        """Return the problem in one line; ``subject`` stands in for the value."""
+        return f"{subject or shown(self.value)} {self.why}; {self.advice}"
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+
+def shown(value: object) -> str:
+    """Return a value as a problem shows it: short; ``this value`` in place of ``None``."""
+    if value is None:
+        return "this value"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def near_miss(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that ``word`` was probably meant to be, if there is one."""
+    folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
+    return folded[found[0]] if found else None

@@ -1,0 +1,121 @@
+"""What ``${...}`` in a string stands for: a variable of the environment, or a file's text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from sidecar.config.problems import Rejected
+
+MAX_FILE_BYTES = 64 * 1024
+"""More than any key or password; a log file or device named by mistake is not read whole."""
+
+_OPENING = re.compile(r"\$?\$\{")
+_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+class Substituted(str):
+    """A string that came, wholly or partly, from outside the file. Its ``repr`` never shows it."""
+
+    expression: str
+
+    def __new__(cls, text: str, expression: str) -> Substituted:
+        """Hold ``text``; show ``expression``, as the file has it."""
+        self = super().__new__(cls, text)
+        self.expression = expression
+        return self
+
+    def __repr__(self) -> str:
+        return f"the value of {self.expression}"
+
+
+def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
+    """Return ``text`` with each ``${NAME}``, ``${NAME:-default}`` and ``${file:path}`` replaced.
+
+    Only ``${`` begins a substitution (``$argon2id$v=19$...`` stays as it is); ``$${`` is a literal
+    ``${``. What was put in is not looked at again. A default ends at the first ``}`` and applies to
+    an unset or empty variable, as in a shell. Files are read relative to ``directory``, as UTF-8,
+    without their last line end. Raises ``Rejected`` for what can't be replaced. A text without
+    ``${`` is returned itself.
+    """
+    pieces: list[str] = []
+    position = 0
+    is_substituted = False
+    while (opening := _OPENING.search(text, position)) is not None:
+        pieces.append(text[position : opening.start()])
+        if opening[0] == "$${":
+            pieces.append("${")
+            position = opening.end()
+            continue
+        end = text.find("}", opening.end())
+        if end == -1:
+            raise Rejected(
+                "has a ${ without its }", "close it, or write $${ for a literal ${", text
+            )
+        pieces.append(_replacement(text[opening.end() : end], environ, directory))
+        is_substituted = True
+        position = end + 1
+    if position == 0:
+        return text
+    result = "".join(pieces) + text[position:]
+    return Substituted(result, _shortened(text)) if is_substituted else result
+
+
+def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -> str:
+    if expression.startswith("file:"):
+        return _read(expression.removeprefix("file:"), directory)
+    match = _NAME.fullmatch(expression)
+    if match is None:
+        raise Rejected(
+            "is no substitution",
+            "write ${NAME}, ${NAME:-default} or ${file:path}",
+            _quoted(expression),
+        )
+    name, default = match[1], match[2]
+    value = environ.get(name)
+    if default is not None:
+        return value or default
+    if value is None:
+        raise Rejected(
+            "is not set", f"set {name}, or write ${{{name}:-default}}", _quoted(expression)
+        )
+    return value
+
+
+def _read(name: str, directory: Path) -> str:
+    if not name or "\0" in name:
+        raise Rejected("names no file", "write ${file:path}", _quoted(f"file:{name}"))
+    path = directory / name
+    try:
+        if not path.is_file():
+            raise Rejected(
+                "names no file that is there",
+                f"make {path}, or correct the path",
+                _quoted(f"file:{name}"),
+            )
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        why = f"can't be read ({error.strerror})"
+        raise Rejected(why, "let the sidecar's user read it", _quoted(f"file:{name}")) from None
+    except UnicodeDecodeError:
+        raise Rejected("is no UTF-8 text", "name a text file", _quoted(f"file:{name}")) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise Rejected(
+            f"has more than {MAX_FILE_BYTES // 1024} KiB",
+            "name a smaller file",
+            _quoted(f"file:{name}"),
+        )
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _quoted(expression: str) -> Substituted:
+    """Return what shows as ``${expression}`` in a problem, whatever stands behind it."""
+    return Substituted("", f"${{{_shortened(expression)}}}")
+
+
+def _shortened(expression: str) -> str:
+    # A default may be a secret of its own; the name is enough to find the place.
+    return re.sub(r":-[^}]*", ":-...", expression)

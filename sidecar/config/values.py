@@ -1,0 +1,298 @@
+"""The kinds of value a key can hold: how each is read, and how the schema describes it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from sidecar.config import address, units
+from sidecar.config.header_names import check_credential_header, check_identity_header
+from sidecar.config.problems import Rejected
+from sidecar.config.substitution import Substituted
+from sidecar.core.patterns import compile_pattern
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_T = TypeVar("_T")
+
+_ARGON2ID = re.compile(
+    r"\$argon2id\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,9}),p=([0-9]{1,9})"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
+)
+_MAX_MEMORY_KIB, _MAX_PASSES, _MAX_LANES = 262144, 16, 16
+_STORE_URL = re.compile(
+    r"embedded|(?:redis|rediss|redis\+sentinel|redis\+cluster)://[^\s/]+(?:/[^\s]*)?|unix:/[^\s]+"
+)
+
+
+def _text(pattern: str, why: str, advice: str, *, is_secret: bool = False) -> Any:
+    """Return the validator of a string that matches ``pattern``; a secret is never shown."""
+    expression = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if expression.fullmatch(value) is None:
+            raise Rejected(why, advice, None if is_secret else value)
+        return value
+
+    return _checked(check)
+
+
+def _checked(check: Callable[[str], str]) -> BeforeValidator:
+    """Return a validator that runs before the value becomes a plain ``str``."""
+    return BeforeValidator(lambda value: check(value) if isinstance(value, str) else value)
+
+
+def _read_whole_number(value: object) -> object:
+    # Only what a substitution gave is read as a number; a quoted number in the file is a mistake.
+    if isinstance(value, Substituted) and re.fullmatch(r"-?[0-9]{1,15}", value):
+        return int(value)
+    return value
+
+
+def _read_switch(value: object) -> object:
+    if isinstance(value, Substituted):
+        return {"true": True, "false": False}.get(value, value)
+    return value
+
+
+def _positive_duration(value: object) -> float:
+    seconds = units.parse_duration(value)
+    if seconds == 0:
+        raise Rejected("is no time at all", "write a duration above 0")
+    return seconds
+
+
+def _positive_size(value: object) -> int:
+    size_bytes = units.parse_size(value)
+    if size_bytes == 0:
+        raise Rejected("is no size at all", "write a size above 0")
+    return size_bytes
+
+
+def _read_workers(value: object) -> int | str:
+    number = _read_whole_number(value)
+    if number == "auto":
+        return "auto"
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1024:
+        raise Rejected(
+            "is not a number of workers", "write a number from 1 to 1024, or auto", value
+        )
+    return number
+
+
+def _read_network(value: object) -> Network:
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise Rejected("is not a network", "write it like 10.0.0.0/8, fd00::/8 or 127.0.0.1")
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        raise Rejected("is not a network", _network_advice(value), value) from None
+
+
+def _network_advice(value: str) -> str:
+    try:
+        meant = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return "write it like 10.0.0.0/8, fd00::/8 or 127.0.0.1"
+    if isinstance(value, Substituted):
+        return "its bits after the prefix length must be 0"
+    return f"its bits after the prefix length must be 0: did you mean {meant}?"
+
+
+def _resolve_path(value: object, info: ValidationInfo) -> Path:
+    """Return the path, a relative one taken from the directory of the configuration file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Rejected(
+            "is not the path of a file", "write a path; a relative one starts at this file"
+        )
+    directory: Path = (info.context or {}).get("directory", Path())
+    return directory / value
+
+
+def _resolve_log_path(value: object, info: ValidationInfo) -> str:
+    return "-" if value == "-" else str(_resolve_path(value, info))
+
+
+def _check_password_hash(value: str) -> str:
+    match = _ARGON2ID.fullmatch(value)
+    if match is None:
+        raise Rejected("is not an Argon2id hash", "make one with `sidecar account hash-password`")
+    memory_kib, passes, lanes = map(int, match.groups())
+    if not 1 <= passes <= _MAX_PASSES or not 1 <= lanes <= _MAX_LANES:
+        raise Rejected(
+            "has costs out of range", f"t is 1 to {_MAX_PASSES} and p is 1 to {_MAX_LANES}"
+        )
+    if not 8 * lanes <= memory_kib <= _MAX_MEMORY_KIB:
+        raise Rejected(
+            "has a memory cost out of range", f"m is 8 times p to {_MAX_MEMORY_KIB} (KiB)"
+        )
+    return value
+
+
+def _check_path_pattern(value: str) -> str:
+    try:
+        compile_pattern(value)
+    except ValueError as error:
+        why = f"is not a path pattern ({error})"
+        # The compiler's words may quote the pattern, which is not shown if it came from elsewhere.
+        why = "is not a path pattern" if isinstance(value, Substituted) else why
+        raise Rejected(
+            why, "write it like /v1/items/{id}, /files/a* or /static/**", value
+        ) from None
+    return value
+
+
+def _check_store_url(value: str) -> str:
+    if _STORE_URL.fullmatch(value) is None:
+        raise Rejected(
+            "is not the URL of a store",
+            "write embedded, redis://host:6379/0, rediss://, unix:///path, "
+            "redis+sentinel://host:26379/name/0 or redis+cluster://host:6379",
+        )
+    return value
+
+
+def _freeze(value: Mapping[str, _T]) -> Mapping[str, _T]:
+    return MappingProxyType(dict(value))
+
+
+Duration = Annotated[
+    float,
+    PlainValidator(units.parse_duration),
+    PlainSerializer(units.format_duration),
+    WithJsonSchema(
+        {"type": ["string", "integer"], "pattern": units.DURATION_PATTERN, "maximum": 0}
+    ),
+]
+"""Seconds, 0 or more."""
+
+PositiveDuration = Annotated[
+    float,
+    PlainValidator(_positive_duration),
+    PlainSerializer(units.format_duration),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
+]
+"""Seconds, more than 0."""
+
+Size = Annotated[
+    int,
+    PlainValidator(units.parse_size),
+    PlainSerializer(units.format_size),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": units.SIZE_PATTERN, "minimum": 0}),
+]
+"""Bytes, 0 or more."""
+
+PositiveSize = Annotated[
+    int,
+    PlainValidator(_positive_size),
+    PlainSerializer(units.format_size),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": units.SIZE_PATTERN, "minimum": 1}),
+]
+"""Bytes, 1 or more."""
+
+Address = Annotated[
+    address.Address,
+    PlainValidator(address.parse_address),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": address.ADDRESS_PATTERN}),
+]
+Origin = Annotated[
+    address.Origin,
+    PlainValidator(address.parse_origin),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": address.URL_PATTERN}),
+]
+NetworkText = Annotated[
+    Network,
+    PlainValidator(_read_network),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string"}),
+]
+File = Annotated[
+    Path, PlainValidator(_resolve_path), PlainSerializer(str), WithJsonSchema({"type": "string"})
+]
+LogFile = Annotated[str, PlainValidator(_resolve_log_path), WithJsonSchema({"type": "string"})]
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_read_workers),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}
+    ),
+]
+Switch = Annotated[bool, BeforeValidator(_read_switch)]
+Count = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_read_whole_number)]
+PositiveCount = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_read_whole_number)]
+
+PasswordHash = Annotated[str, _checked(_check_password_hash)]
+PathPattern = Annotated[str, _checked(_check_path_pattern)]
+StoreUrl = Annotated[str, _checked(_check_store_url)]
+IdentityHeader = Annotated[str, _checked(check_identity_header)]
+CredentialHeader = Annotated[str, _checked(check_credential_header)]
+Text = Annotated[
+    str, _text(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
+]
+WebUrl = Annotated[
+    str,
+    _text(
+        r"https?://[^\s/@?#]+(?:/[^\s#]*)?",
+        "is not a URL",
+        "write https://host/path (http:// in a trusted network only)",
+        is_secret=True,
+    ),
+]
+AccountName = Annotated[
+    str,
+    _text(r"[A-Za-z0-9._@-]{1,64}", "is not an account name", "use 1 to 64 of A-Z a-z 0-9 . _ @ -"),
+]
+Name = Annotated[
+    str, _text(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
+]
+Method = Annotated[
+    str,
+    _text(r"[A-Z][A-Z0-9_-]{0,31}", "is not a method", "write it in capitals, such as GET or POST"),
+]
+QueryName = Annotated[
+    str,
+    _text(
+        r"[A-Za-z0-9._~-]{1,64}", "is not a parameter name", "use 1 to 64 of A-Z a-z 0-9 . _ ~ -"
+    ),
+]
+TokenPrefix = Annotated[
+    str,
+    _text(
+        r"[A-Za-z0-9_]{0,15}",
+        "is not a token prefix",
+        "use up to 15 of A-Z a-z 0-9 _ (43 characters stay random)",
+    ),
+]
+KeyPrefix = Annotated[
+    str,
+    _text(
+        r"[\x21-\x7a|~]{1,64}", "is not a key prefix", "use 1 to 64 visible characters, no braces"
+    ),
+]
+Listing = Annotated[tuple[_T, ...], Field(strict=False)]
+"""A list, kept as a tuple; it may be empty."""
+NonEmpty = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
+"""A list, kept as a tuple, with at least one entry."""
+Named = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze)]
+Accounts = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze)]
+HeaderNames = Annotated[Mapping[IdentityHeader, _T], Field(min_length=1), AfterValidator(_freeze)]
