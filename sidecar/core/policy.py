@@ -67,7 +67,10 @@ def judge(
 
 
 def _is_among(patterns: tuple[PathPattern, ...], path: str) -> bool:
-    return any(pattern.matches(path) for pattern in patterns)
+    for pattern in patterns:  # half the time of any(): this runs for each request of the account
+        if pattern.matches(path):
+            return True
+    return False
 
 
 @lru_cache(maxsize=4096)

@@ -29,7 +29,7 @@ def code_of(
     denial = judge(
         replace(ROUTE, accounts=accounts), account, replace(RECORD, paths=token_paths), path
     )
-    return denial and denial.code
+    return denial.code if denial else None
 
 
 def test_a_declared_account_passes_where_nothing_limits_it() -> None:
