@@ -1,0 +1,138 @@
+"""Request targets: what is judged is what is sent on, byte for byte, or nothing is.
+
+A path that two parties could read in two ways is refused rather than repaired (``unsafe_path``):
+dot segments, raw or encoded; an encoded slash, backslash, NUL or control character; the same
+encoded twice or more; a ``%`` without two hex digits. What RFC 9112 section 3.2 does not allow at
+all is ``bad_request``. A query is never decoded here: it goes through as it came.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final, NamedTuple
+
+from sidecar.core.model import Denial
+
+BAD_TARGET: Final = Denial("bad_request", "The request target is not one that HTTP allows here.")
+BAD_CHARACTER: Final = Denial("bad_request", "The request target holds a character it may not.")
+BAD_METHOD: Final = Denial("bad_request", "CONNECT and TRACE are not served.")
+BACKSLASH: Final = Denial("unsafe_path", "The request target holds a backslash.")
+BAD_ENCODING: Final = Denial("unsafe_path", "The path holds a % without two hex digits after it.")
+DOT_SEGMENT: Final = Denial("unsafe_path", "The path holds a dot segment.")
+ENCODED_DELIMITER: Final = Denial(
+    "unsafe_path", "The path holds an encoded slash, backslash or control character."
+)
+ENCODED_OVER_AND_OVER: Final = Denial("unsafe_path", "The path is percent-encoded too many times.")
+
+MAX_HOST_CHARS: Final = 255 + len(":65535")
+_MAX_HOSTS_REMEMBERED: Final = 1024
+_MAX_ENCODINGS: Final = 4
+
+# A path none of whose segments starts with a dot and that holds no %; then any query.
+_parse_plain = re.compile(
+    r"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*+)++)(?:\?([A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*+))?+"
+).fullmatch
+_FORBIDDEN: Final = re.compile(r'[^\x21-\x7e]|[#"<>{}|^`]')
+_BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
+# A path parameter (";x") does not make a dot segment harmless, nor does an encoded delimiter.
+_DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
+_parse_absolute = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(/[^?]*)?(?:\?(.*))?").fullmatch
+
+_parse_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?").fullmatch
+_hosts_seen: dict[str, bool] = {}
+
+
+class Target(NamedTuple):
+    """A request target taken apart; nothing in it is decoded."""
+
+    path: str
+    """As sent; ``/`` for an absolute form without one."""
+    query: str | None
+    """What follows the first ``?`` as sent, maybe empty; ``None``: there is no ``?``."""
+    authority: str | None
+    """Of an absolute form, where it replaces ``Host`` (RFC 9112 section 3.2.2); else ``None``."""
+
+
+def parse_target(method: str, raw: str) -> Target | Denial:
+    """Take a request target apart, or say why it is refused.
+
+    Origin form and absolute form (``http`` and ``https``) are served. ``*``, authority form,
+    CONNECT and TRACE are ``bad_request``.
+    """
+    if method == "CONNECT" or method == "TRACE":
+        return BAD_METHOD
+    if plain := _parse_plain(raw):
+        return Target(plain[1], plain[2], None)
+    return _parse_carefully(raw)
+
+
+def is_valid_host(value: str) -> bool:
+    """Tell whether a ``Host`` value is a host name or address with perhaps a port.
+
+    Stricter than RFC 3986: letters, digits and ``-._~`` only, an IPv6 address in brackets, a port
+    of 0 to 65535. No userinfo, list, path or empty value.
+    """
+    known = _hosts_seen.get(value)
+    if known is not None:
+        return known
+    is_valid = len(value) <= MAX_HOST_CHARS and _is_host(value)
+    if is_valid:
+        if len(_hosts_seen) >= _MAX_HOSTS_REMEMBERED:
+            _hosts_seen.clear()
+        _hosts_seen[value] = True
+    return is_valid
+
+
+def _parse_carefully(raw: str) -> Target | Denial:
+    if _FORBIDDEN.search(raw):
+        return BAD_CHARACTER
+    if "\\" in raw:
+        return BACKSLASH
+    target = _split(raw)
+    if target is None:
+        return BAD_TARGET
+    return _find_danger(target.path) or target
+
+
+def _split(raw: str) -> Target | None:
+    if raw.startswith("/"):
+        path, mark, query = raw.partition("?")
+        return Target(path, query if mark else None, None)
+    absolute = _parse_absolute(raw)
+    if absolute is None or not is_valid_host(absolute[1]):
+        return None
+    return Target(absolute[2] or "/", absolute[3], absolute[1])
+
+
+def _find_danger(path: str) -> Denial | None:
+    """Look at the path as it is, and as it would be if decoded again and again."""
+    if _BAD_PERCENT.search(path):
+        return BAD_ENCODING
+    for _ in range(_MAX_ENCODINGS):
+        if _ENCODED_DELIMITER.search(path):
+            return ENCODED_DELIMITER
+        if _DOT_SEGMENT.search(path):
+            return DOT_SEGMENT
+        decoded = _PERCENT.sub(lambda found: chr(int(found[1], 16)), path)
+        if decoded == path:
+            return None
+        path = decoded
+    return ENCODED_OVER_AND_OVER
+
+
+def _is_host(value: str) -> bool:
+    found = _parse_host(value)
+    if found is None or int(found[2] or 0) > 65535:
+        return False
+    return found[1] is None or _is_ipv6(found[1])
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
