@@ -1,0 +1,72 @@
+"""``sidecar account``: what an admin needs to declare accounts, and the ones declared."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.table import print_table
+from sidecar.core.errors import UsageError
+
+
+def add_to(commands: Commands) -> None:
+    """Add the group."""
+    group = commands.add_parser("account", help="hash a password, list accounts")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+    _add_hash_password(actions)
+    _add_list(actions)
+
+
+def _add_hash_password(actions: Commands) -> None:
+    parser = actions.add_parser(
+        "hash-password",
+        help="print the value of an account's password_hash",
+        description="Ask for a password twice, or read one line of standard input when that is "
+        "no terminal, and print its Argon2id hash: the value of password_hash.",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_hash_password)
+
+
+def _add_list(actions: Commands) -> None:
+    parser = actions.add_parser("list", help="list the accounts of the configuration")
+    add_config(parser)
+    add_json(parser)
+    parser.set_defaults(run=_list)
+
+
+def _hash_password(arguments: argparse.Namespace) -> int:
+    password = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise UsageError("an empty password is no password; nothing was hashed")
+    from sidecar.core.passwords import hash_password
+
+    print(hash_password(password))
+    return 0
+
+
+def _ask_twice() -> str:
+    password = getpass.getpass("Password: ")
+    if password != getpass.getpass("Again: "):
+        raise UsageError("the two passwords differ; nothing was hashed")
+    return password
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    accounts = [
+        {
+            "account": name,
+            "password": account.password_hash is not None,
+            "paths": list(account.paths),
+            "max_token_days": account.max_token_days,
+            "disabled": account.disabled,
+        }
+        for name, account in load_settings(arguments).accounts.items()
+    ]
+    if arguments.json:
+        print_json(accounts)
+    else:
+        print_table(accounts)
+    return 0

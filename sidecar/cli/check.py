@@ -1,0 +1,62 @@
+"""``sidecar check``: is the configuration right, and with ``--connect``, is what it names there."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from sidecar.cli.options import Commands, add_config, find_config, load_settings
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        help="check the configuration, and with --connect what it names",
+        description="Check the whole configuration and list every problem (exit status 2). With "
+        "--connect, also try Redis and the upstreams and say what to do (exit status 1).",
+    )
+    add_config(parser)
+    parser.add_argument("--connect", action="store_true", help="try Redis and the upstreams too")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments)
+    print(f"{find_config(arguments)}: ok: {_summarise(settings)}")
+    return asyncio.run(_connect(settings)) if arguments.connect else 0
+
+
+def _summarise(settings: Settings) -> str:
+    return ", ".join(
+        _count(len(part), name)
+        for name, part in (
+            ("route", settings.routes),
+            ("upstream", settings.upstreams),
+            ("account", settings.accounts),
+        )
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+async def _connect(settings: Settings) -> int:
+    """Try everything at once; say what is well on standard output and what is not on the other."""
+    from sidecar.cli.connections import try_store, try_upstream
+
+    tries = [try_store(settings)]
+    tries += [try_upstream(name, upstream) for name, upstream in settings.upstreams.items()]
+    reports = await asyncio.gather(*tries)
+    for report in reports:
+        for problem in report.problems:
+            print(f"{report.subject}: {problem}", file=sys.stderr)
+        if not report.problems:
+            print(f"{report.subject}: ok")
+    return 1 if any(report.problems for report in reports) else 0

@@ -1,0 +1,72 @@
+"""``sidecar healthcheck``: one question to the running process, for containers and init systems."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from sidecar.cli.options import Commands, add_config, load_settings
+from sidecar.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sidecar.config.address import Address
+
+TIMEOUT_SECONDS = 2.0
+_ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, never bound
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "healthcheck",
+        help="exit 0 if the running sidecar is alive, 1 if not",
+        description="Ask /healthz of the operations listener of the sidecar that runs with this "
+        "configuration. Exit status 0: alive. 1: not.",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    operations = load_settings(arguments).operations
+    if operations is None:
+        raise UsageError("there is no operations listener to ask; set operations.address")
+    problem = _ask(operations.address)
+    if problem:
+        print(f"sidecar: not alive at {operations.address}: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _ask(address: Address) -> str | None:
+    """Return why the listener at ``address`` is not well, or ``None`` if it is."""
+    connection = _Connection(address)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return None if status == 200 else f"/healthz answered {status}"
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over whatever an address names, a unix socket too."""
+
+    def __init__(self, address: Address) -> None:
+        host = _ANY_TO_LOOPBACK.get(address.host, address.host)
+        super().__init__(host or "localhost", address.port or None, timeout=TIMEOUT_SECONDS)
+        self._path = address.path
+
+    def connect(self) -> None:
+        """Connect to the unix socket if there is one, else as ever."""
+        if self._path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(self._path)

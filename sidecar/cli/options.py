@@ -1,0 +1,60 @@
+"""The options that many commands share: which configuration, and which form of output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+
+Commands = Any
+"""What ``add_subparsers`` returns; argparse keeps its type to itself."""
+
+DEFAULT_FILES = (Path("config/sidecar.yaml"), Path("/etc/sidecar/sidecar.yaml"))
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help=f"the configuration (default: $SIDECAR_CONFIG, {', '.join(map(str, DEFAULT_FILES))})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def find_config(arguments: argparse.Namespace) -> Path:
+    """Return the file that ``--config``, the environment or the defaults name, in that order."""
+    named = arguments.config or os.environ.get("SIDECAR_CONFIG")
+    if named:
+        return Path(named)
+    for path in DEFAULT_FILES:
+        if path.exists():
+            return path
+    raise UsageError(
+        f"no configuration: neither {' nor '.join(map(str, DEFAULT_FILES))} is there; "
+        "name one with --config FILE or $SIDECAR_CONFIG, or try `sidecar demo`, which needs none"
+    )
+
+
+def load_settings(arguments: argparse.Namespace) -> Settings:
+    """Return the checked configuration; raises ``ConfigurationError`` with every problem in it."""
+    from sidecar.config.load import load
+
+    return load(find_config(arguments))
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON for people and programs alike."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

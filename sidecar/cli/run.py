@@ -1,0 +1,26 @@
+"""``sidecar run``: the proxy and the operations listener, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+
+from sidecar.cli.options import Commands, add_config, load_settings
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run the proxy and the operations listener",
+        description="Run the proxy and the operations listener. SIGTERM finishes what runs, "
+        "then ends it.",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments)
+    from sidecar.app import run
+
+    return run(settings)

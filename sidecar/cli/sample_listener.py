@@ -1,0 +1,38 @@
+"""A listener to try the sidecar with: it answers which account called, and what reached it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+_CREDENTIAL_HEADERS = ("Authorization", "access_token", "jwt_token")
+_CREDENTIAL_KEYS = ("access_token", "token", "jwt_token")
+
+
+def sample_app() -> web.Application:
+    """Return an application that answers every method and path with what it was sent, in JSON."""
+    app = web.Application(client_max_size=0)
+    app.router.add_route("*", "/{path:.*}", _answer)
+    return app
+
+
+async def _answer(request: web.Request) -> web.Response:
+    return web.json_response(
+        {
+            "account": request.headers.get("X-Account"),
+            "method": request.method,
+            "path": request.rel_url.raw_path,
+            "query": request.rel_url.raw_query_string,
+            "body_bytes": await _count_body(request),
+            "credential_arrived": _has_credential(request),
+        }
+    )
+
+
+async def _count_body(request: web.Request) -> int:
+    return sum([len(piece) async for piece in request.content.iter_any()])
+
+
+def _has_credential(request: web.Request) -> bool:
+    return any(name in request.headers for name in _CREDENTIAL_HEADERS) or any(
+        key in request.rel_url.query for key in _CREDENTIAL_KEYS
+    )

@@ -1,0 +1,24 @@
+"""``sidecar schema``: what an editor needs to complete and check the configuration."""
+
+from __future__ import annotations
+
+import argparse
+
+from sidecar.cli.options import Commands, print_json
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "schema",
+        help="print the configuration's JSON Schema",
+        description="Print the JSON Schema of the configuration file.",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sidecar.config.schema import schema
+
+    print_json(schema())
+    return 0

@@ -1,0 +1,12 @@
+"""How times are shown: RFC 3339 in UTC, to the second."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def to_rfc3339(at: float | None) -> str | None:
+    """Return Unix seconds as ``2026-11-23T18:04:00Z``; ``None`` stays ``None``."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
