@@ -16,11 +16,7 @@ from sidecar.config import address, values
 from sidecar.core.model import Form
 
 IdentityAttribute = Literal["account", "method", "token_id", "token_name"]
-SigningAlgorithm = Literal["EdDSA", "ES256", "RS256", "PS256", "HS256"]
-IssuerAlgorithm = Literal[
-    "EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
-    "HS256", "HS384", "HS512",
-]  # fmt: skip
+Algorithm = Literal["EdDSA", "ES256", "RS256", "PS256", "HS256"]
 
 
 def _false_is_off(value: object) -> object:
@@ -152,7 +148,7 @@ class SigningKey(Section):
 
     id: values.Name
     """The `kid` in JWTs and in the published JWKS."""
-    algorithm: SigningAlgorithm = "EdDSA"
+    algorithm: Algorithm = "EdDSA"
     """What the key signs with."""
     private_key: str = Field(repr=False)
     """PEM text from `sidecar key generate`, as `${file:...}`; for HS256, 32 bytes or more."""
@@ -169,8 +165,8 @@ class TrustedIssuer(Section):
     """Where its keys are fetched. Either this or `jwks_file`."""
     jwks_file: values.File | None = None
     """The JWKS as a file, which may hold a shared HS256 secret."""
-    algorithms: values.NonEmpty[IssuerAlgorithm] = ("RS256", "ES256")
-    """Algorithms that its keys may verify; HMAC and public keys are not mixed."""
+    algorithms: values.NonEmpty[Algorithm] = ("RS256", "ES256")
+    """Algorithms that its keys may verify; HS256 stands alone, and needs `jwks_file`."""
     account_claim: values.Name = "sub"
     """The claim that holds the account's name."""
 

@@ -1,0 +1,178 @@
+"""Which files the configuration leans on: each must be there, readable and what it should be."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from sidecar.config.document import Node
+from sidecar.config.problems import Problem
+from sidecar.core.key_documents import load_key, load_key_set
+from sidecar.core.keys import Key, check_algorithms, check_signing_keys
+
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+def check_files(root: Node, directory: Path) -> Iterator[Problem]:
+    """Yield the problems of certificates, keys, key sets and the access log's directory.
+
+    Reads files, relative ones from ``directory``, and changes nothing. No problem holds a key.
+    """
+    tls = root.at("listen", "tls")
+    if tls is not None:
+        yield from _check_tls(tls, "listen.tls", directory, "client_ca")
+    upstreams = root.at("upstreams")
+    for name, upstream in (upstreams.entries() if upstreams is not None else {}).items():
+        tls = upstream.at("tls")
+        if tls is not None:
+            yield from _check_tls(tls, f"upstreams.{name}.tls", directory, "ca")
+    yield from _check_signing_keys(root)
+    yield from _check_issuers(root, directory)
+    yield from _check_access_log(root, directory)
+
+
+def _check_tls(tls: Node, path: str, directory: Path, authorities: str) -> Iterator[Problem]:
+    files: dict[str, tuple[Node, Path]] = {}
+    for key in ("certificate", "private_key", authorities):
+        node = tls.at(key)
+        text = node.text() if node is not None else None
+        if node is None or not text:
+            continue
+        problem = _unreadable(directory / text)
+        if problem is None and key != "private_key" and not _has_certificate(directory / text):
+            problem = "this file holds no PEM certificate; name one that does"
+        if problem is not None:
+            yield Problem(*node.place, f"{path}.{key}: {problem}")
+        else:
+            files[key] = (node, directory / text)
+    if "certificate" in files and "private_key" in files:
+        problem = _mismatch(files["certificate"][1], files["private_key"][1])
+        if problem is not None:
+            yield Problem(*files["private_key"][0].place, f"{path}.private_key: {problem}")
+
+
+def _unreadable(path: Path) -> str | None:
+    """Return what keeps a file from being read, or ``None``."""
+    try:
+        if not path.exists():
+            return "there is no such file; make it, or correct the path"
+        if not path.is_file():
+            return "this is no ordinary file; name one"
+        with path.open("rb"):
+            is_large = path.stat().st_size > _MAX_FILE_BYTES
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        return f"the file can't be read ({reason}); let the sidecar's user read it"
+    return "the file has more than 1 MiB; name another" if is_large else None
+
+
+def _has_certificate(path: Path) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+    except (ssl.SSLError, OSError):
+        return False
+    return bool(context.cert_store_stats()["x509"])
+
+
+def _mismatch(certificate: Path, private_key: Path) -> str | None:
+    """Return why a key can't serve with a certificate, or ``None``. Never asks for a password."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, private_key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "this key does not belong to the certificate; name the one that does"
+        return "this file holds no usable PEM private key; name one, without a password"
+    except OSError:
+        return "the file can't be read; let the sidecar's user read it"
+    return None
+
+
+def _check_signing_keys(root: Node) -> Iterator[Problem]:
+    section = root.at("jwt", "keys")
+    keys: list[Key] = []
+    seen: set[str] = set()
+    for index, node in enumerate(section.items() if section is not None else []):
+        texts = [_text(node.at(name)) for name in ("id", "algorithm", "private_key")]
+        key_id, algorithm, text = texts
+        if key_id is not None and key_id in seen:
+            where = f"jwt.keys[{index}].id"
+            yield Problem(
+                *_place(node, "id"), f"{where}: another key has this id; choose a new one"
+            )
+        elif key_id is not None and text is not None:
+            seen.add(key_id)
+            try:
+                keys.append(load_key(key_id, algorithm or "EdDSA", text))
+            except ValueError as error:
+                where = f"jwt.keys[{index}].private_key"
+                advice = "make one with `sidecar key generate`"
+                yield Problem(*_place(node, "private_key"), f"{where}: {error}; {advice}")
+    if section is not None and keys:
+        try:
+            check_signing_keys(tuple(keys))
+        except ValueError as error:
+            advice = "keep keys that go together"
+            yield Problem(*section.place, f"jwt.keys: {error}; {advice}")
+
+
+def _check_issuers(root: Node, directory: Path) -> Iterator[Problem]:
+    section = root.at("jwt", "trusted_issuers")
+    for index, node in enumerate(section.items() if section is not None else []):
+        path = f"jwt.trusted_issuers[{index}]"
+        listed = node.at("algorithms")
+        algorithms: tuple[str, ...] = ("RS256", "ES256")
+        if listed is not None:
+            algorithms = tuple(text for item in listed.items() if (text := _text(item)))
+        file = node.at("jwks_file")
+        name = _text(file)
+        try:
+            check_algorithms(algorithms, is_local=file is not None)
+        except ValueError as error:
+            if listed is not None and algorithms and _are_known(algorithms):
+                yield Problem(*listed.place, f"{path}.algorithms: {error}; correct the list")
+            continue
+        if file is not None and name:
+            problem = _bad_key_set(directory / name, algorithms)
+            if problem is not None:
+                yield Problem(*file.place, f"{path}.jwks_file: {problem}")
+
+
+def _are_known(algorithms: tuple[str, ...]) -> bool:
+    """Tell whether every name is an algorithm's; the model complains of those that are not."""
+    return all(name in ("EdDSA", "ES256", "RS256", "PS256", "HS256") for name in algorithms)
+
+
+def _bad_key_set(path: Path, algorithms: tuple[str, ...]) -> str | None:
+    problem = _unreadable(path)
+    if problem is not None:
+        return problem
+    try:
+        load_key_set(path.read_bytes(), algorithms, is_local=True)
+    except ValueError as error:
+        return f"{error}; correct the file"
+    return None
+
+
+def _check_access_log(root: Node, directory: Path) -> Iterator[Problem]:
+    node = root.at("access_log", "path")
+    name = _text(node)
+    if node is None or not name or name == "-" or "\0" in name:
+        return
+    path = directory / name
+    if not path.parent.is_dir():
+        text = "access_log.path: there is no such directory; make it, or correct the path"
+        yield Problem(*node.place, text)
+    elif path.is_dir():
+        yield Problem(*node.place, "access_log.path: this is a directory; name a file in it")
+
+
+def _text(node: Node | None) -> str | None:
+    return node.text() if node is not None else None
+
+
+def _place(node: Node, key: str) -> tuple[int, int]:
+    found = node.at(key)
+    return found.place if found is not None else node.place
