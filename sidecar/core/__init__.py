@@ -1,4 +1,4 @@
-"""The pure heart of the sidecar: what a request means and who may pass, with no socket and no clock.
+"""The pure heart of the sidecar: what a request means and who may pass; no socket, no clock.
 
 Everything here is plain values and functions over them. Bytes are what travels on the wire, ``str``
 is what the domain talks about; the clock, entropy and the network are passed in by the caller.
@@ -8,7 +8,7 @@ The words, as used everywhere (code, configuration, documents, logs):
 account
     Who is calling. Declared in the configuration; see ``policy.Account``.
 credential
-    What a request carries, in one of four *forms*: bearer, header, query, basic; see ``credentials``.
+    What a request carries, in a *form*: bearer, header, query or basic; see ``credentials``.
 token
     An access token or imported token (opaque), or a JWT; told apart by *shape*, see ``tokens``.
 record
@@ -20,7 +20,8 @@ pattern
 route
     A pattern and methods, with an upstream and the rule of who may pass; see ``routes``.
 identity
-    What the upstream is told about the caller, in headers that nobody else can set; see ``headers``.
+    What the upstream is told about the caller, in headers that nobody else can set; see
+    ``request_heads``.
 denial
     "No": a value with one stable code; see ``model.Denial``. "I don't know" is a fault, and an
     exception; see ``errors``.

@@ -1,0 +1,227 @@
+"""Header fields of a request: what each name means to the sidecar, and which ones are stripped.
+
+A name is judged twice. By its exact spelling (case aside), to be *read*: ``Host``,
+``Authorization``, the configured credential headers and so on. And by its *canonical form*, in
+which every character but letters and digits is ``-``, to be *stripped*: ``X_Account`` and
+``X.Account`` reach many an upstream as ``X-Account``, so they go wherever that one goes. An alias
+of a name that is read is stripped and never read.
+
+Stripped from every request, on every route:
+
+- identity headers, which only the sidecar may set;
+- credentials (all forms, unless an upstream is configured to get them);
+- hop-by-hop fields and those that ``Connection`` names (RFC 9110 section 7.6.1);
+- what servers behind are known to take as the caller or the URL (``Remote-User``,
+  ``X-Original-URL``, ``Proxy`` and the like);
+- ``Forwarded``, ``X-Real-IP`` and ``X-Forwarded-*`` from a peer that is not trusted.
+
+Names are classified once and remembered, so that a header costs one look-up in a ``dict``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+WEBSOCKET: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+_NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
+_is_sane_id = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
+_MAX_NAMES_REMEMBERED: Final = 4096
+_MAX_NAME_BYTES_REMEMBERED: Final = 64
+
+
+class Class(IntEnum):
+    """What a header name means. All but ``OTHER`` are indices into a ``Scan``."""
+
+    OTHER = 0
+    CONTENT_LENGTH = 1
+    EXPECT = 2
+    HOST = 3
+    TRANSFER_ENCODING = 4
+    REQUEST_ID = 5
+    REFERER = 6
+    FORWARDED_FOR = 7
+    FORWARDED_PROTO = 8
+    FORWARDED_HOST = 9
+    FORWARDING = 10
+    """Any other word about earlier hops: ``Forwarded``, ``X-Real-IP``, ``X-Forwarded-Port``…"""
+    AUTHORIZATION = 11
+    CREDENTIAL = 12
+    CONNECTION = 13
+    UPGRADE = 14
+    STRIPPED = 15
+    """Never goes upstream, never read."""
+
+
+_READ: Final = {
+    "content-length": Class.CONTENT_LENGTH,
+    "expect": Class.EXPECT,
+    "host": Class.HOST,
+    "transfer-encoding": Class.TRANSFER_ENCODING,
+    "x-request-id": Class.REQUEST_ID,
+    "referer": Class.REFERER,
+    "x-forwarded-for": Class.FORWARDED_FOR,
+    "x-forwarded-proto": Class.FORWARDED_PROTO,
+    "x-forwarded-host": Class.FORWARDED_HOST,
+    "forwarded": Class.FORWARDING,
+    "x-real-ip": Class.FORWARDING,
+    "authorization": Class.AUTHORIZATION,
+    "connection": Class.CONNECTION,
+    "upgrade": Class.UPGRADE,
+}
+HOP_BY_HOP: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "proxy-authenticate"),
+        *("proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
+        "http2-settings",
+    }
+)
+SPOOFABLE: Final = frozenset(
+    {
+        *("proxy", "remote-user", "x-remote-user", "script-name", "path-info"),
+        *("x-original-url", "x-rewrite-url", "x-original-method", "x-original-uri"),
+        *("x-forwarded-method", "x-forwarded-uri"),  # for decision endpoints; may hold a token
+    }
+)
+# Naming these in Connection does not take them away: the message would mean something else.
+_ESSENTIAL: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "expect", "x-request-id"}
+)
+_OPTIONS: Final = frozenset({"close", "keep-alive", "upgrade"})
+
+
+class ConnectionOptions(NamedTuple):
+    """What the ``Connection`` lines of a message say (RFC 9110 section 7.6.1)."""
+
+    close: bool
+    keep_alive: bool
+    upgrade: bool
+    named: frozenset[str]
+    """Canonical names of the fields that are for this connection only."""
+
+
+class Scan(NamedTuple):
+    """What one pass over a request's headers found: for each class, its values in their order."""
+
+    options: ConnectionOptions
+    content_length: tuple[bytes, ...]
+    expect: tuple[bytes, ...]
+    host: tuple[bytes, ...]
+    transfer_encoding: tuple[bytes, ...]
+    request_id: tuple[bytes, ...]
+    referer: tuple[bytes, ...]
+    forwarded_for: tuple[bytes, ...]
+    forwarded_proto: tuple[bytes, ...]
+    forwarded_host: tuple[bytes, ...]
+    forwarding: tuple[bytes, ...]
+    authorization: tuple[bytes, ...]
+    credentials: tuple[bytes, ...]
+    """Of all credential headers alike: a token is told by its shape, never by its slot."""
+    connection: tuple[bytes, ...]
+    upgrade: tuple[bytes, ...]
+    stripped: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        """Show which kinds were found, and never a value."""
+        found = [name for name in self._fields[1:] if getattr(self, name)]
+        return f"Scan({', '.join(found)})"
+
+
+def canonical(name: bytes) -> str:
+    """Fold a header name: lower case, every other character than a letter or digit a hyphen."""
+    return _NOT_ALPHANUMERIC.sub(b"-", name.lower()).decode("ascii")
+
+
+def is_sane_request_id(value: bytes) -> bool:
+    """Tell whether a client's ``X-Request-Id`` may be kept: 1 to 128 harmless characters."""
+    return _is_sane_id(value) is not None
+
+
+@lru_cache(maxsize=256)
+def read_connection(values: tuple[bytes, ...]) -> ConnectionOptions:
+    """Read ``Connection`` values, a list over several lines in any case."""
+    tokens = {token.strip(b" \t").lower() for token in b",".join(values).split(b",")}
+    names = frozenset(canonical(token) for token in tokens if token)
+    return ConnectionOptions(
+        close=b"close" in tokens,
+        keep_alive=b"keep-alive" in tokens,
+        upgrade=b"upgrade" in tokens,
+        named=names - _OPTIONS - _ESSENTIAL,
+    )
+
+
+NO_OPTIONS: Final = read_connection(())
+_CONNECTION: Final = int(Class.CONNECTION)  # an int: looking an enumeration up costs time
+_NOTHING_FOUND: Final[list[Any]] = [NO_OPTIONS] + [()] * (len(Class) - 1)
+
+
+class NameTable(dict[bytes, int]):
+    """What raw header names mean: found out when first seen; a bounded number is remembered."""
+
+    __slots__ = ("_classify",)
+
+    def __init__(self, classify: Callable[[bytes], int]) -> None:
+        self._classify = classify
+
+    def __missing__(self, name: bytes) -> int:
+        meaning = int(self._classify(name))
+        if len(name) <= _MAX_NAME_BYTES_REMEMBERED:
+            if len(self) >= _MAX_NAMES_REMEMBERED:
+                self.clear()
+            self[name] = meaning
+        return meaning
+
+
+class HeaderRules:
+    """The meaning of every header name under one configuration; built once, shared by all requests.
+
+    ``identity`` are the names that the sidecar sets, ``credentials`` those that a token is read
+    from; case does not matter.
+    """
+
+    __slots__ = ("_credentials", "_identity", "_stripped", "classes")
+
+    def __init__(self, identity: Iterable[str], credentials: Iterable[str]) -> None:
+        self._identity = frozenset(canonical(name.encode()) for name in identity)
+        self._credentials = frozenset(name.lower() for name in credentials)
+        aliases = frozenset(canonical(name.encode()) for name in self._credentials)
+        self._stripped = aliases | HOP_BY_HOP | SPOOFABLE
+        self.classes: Final = NameTable(self._classify)
+
+    def scan(self, headers: Headers) -> Scan:
+        """Find in one pass all that the gateway needs to know of a request's headers."""
+        found = _NOTHING_FOUND.copy()
+        classes = self.classes
+        for name, value in headers:
+            kind = classes[name]
+            if kind:
+                found[kind] += (value,)
+        if found[_CONNECTION]:
+            found[0] = read_connection(found[_CONNECTION])
+        return Scan._make(found)
+
+    def is_harmless(self, name: bytes) -> bool:
+        """Tell whether a field of this name means nothing to the sidecar: may stand in trailers."""
+        return self.classes[name] == Class.OTHER
+
+    def _classify(self, raw_name: bytes) -> Class:
+        name, folded = raw_name.lower().decode("latin-1"), canonical(raw_name)
+        if folded in self._identity:
+            return Class.STRIPPED
+        if name in self._credentials:
+            return Class.CREDENTIAL
+        if name in _READ:
+            return _READ[name]
+        if folded in self._stripped or folded in _READ:
+            return Class.STRIPPED
+        if folded.startswith("x-forwarded-"):
+            return Class.FORWARDING if name == folded else Class.STRIPPED
+        return Class.OTHER

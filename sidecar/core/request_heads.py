@@ -1,0 +1,189 @@
+"""The head of a request as the upstream gets it: *strip*, then *inject*.
+
+What stays keeps its order, case and duplicates, byte for byte. What the sidecar sets comes after
+it, the identity last and exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import quote
+
+from sidecar.core.headers import WEBSOCKET, Class, HeaderRules, Headers, Scan, canonical
+
+_VIA_11: Final = b"Via: 1.1 sidecar\r\n"
+_VIA_10: Final = b"Via: 1.0 sidecar\r\n"
+_PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+_HOST: Final = int(Class.HOST)  # ints: looking an enumeration up costs time
+_TRANSFER_ENCODING: Final = int(Class.TRANSFER_ENCODING)
+_REQUEST_ID: Final = int(Class.REQUEST_ID)
+_REFERER: Final = int(Class.REFERER)
+_join = b": ".join
+
+_KEPT: Final = 0
+_REWRITTEN: Final = 1
+_DROPPED: Final = 2
+
+
+class Hop:
+    """The client's side of a connection, as the upstream is told of it; built once a connection.
+
+    ``client`` is the peer's address, ``scheme`` what it spoke (``http`` or ``https``),
+    ``is_trusted`` whether what it says of earlier hops is believed.
+    """
+
+    __slots__ = ("_client", "_fixed", "_scheme", "is_trusted")
+
+    def __init__(self, client: bytes, scheme: bytes, is_trusted: bool) -> None:
+        self.is_trusted: Final = is_trusted
+        self._client = client
+        self._scheme = scheme
+        self._fixed = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (
+            client,
+            scheme,
+        )
+
+    def lines(self, scan: Scan, host: bytes) -> bytes:
+        """Return the ``X-Forwarded-*`` lines: our own, or added to those of a trusted peer."""
+        if not self.is_trusted:
+            return self._fixed + host + b"\r\n"
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            b", ".join([value for value in scan.forwarded_for if value] + [self._client]),
+            b", ".join(scan.forwarded_proto) or self._scheme,
+            b", ".join(scan.forwarded_host) or host,
+        )
+
+
+class RequestHeads:
+    """Writes request heads for one upstream; built once.
+
+    ``authority`` takes the place of ``Host`` (``None``: the client's is preserved).
+    ``redact_query`` removes credentials from a query (``credentials.CredentialRules.strip_query``);
+    it is used on ``Referer``. With ``keeps_credentials`` both stay: the upstream gets them all.
+    """
+
+    __slots__ = ("_authority", "_classes", "_fates", "_redact_query")
+
+    def __init__(
+        self,
+        rules: HeaderRules,
+        redact_query: Callable[[str], str | None],
+        *,
+        authority: bytes | None = None,
+        keeps_credentials: bool = False,
+    ) -> None:
+        self._authority = authority
+        self._classes = rules.classes
+        self._redact_query = redact_query
+        self._fates = [_decide_fates(is_trusted, keeps_credentials) for is_trusted in (False, True)]
+
+    def build(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        scan: Scan,
+        *,
+        hop: Hop,
+        host: bytes,
+        request_id: bytes,
+        identity: bytes,
+        is_http_10: bool = False,
+        is_websocket: bool = False,
+    ) -> bytes:
+        """Return the whole head, the empty line included.
+
+        ``host`` is the authority that the client asked for: of the target's absolute form, else of
+        ``Host``. ``request_id`` is the client's where that is sane. ``identity`` comes from
+        ``identity_lines``. Framing is declared as it came: a ``Content-Length`` in its place, any
+        ``Transfer-Encoding`` as ``chunked``.
+        """
+        classes, fates = self._classes, self._fates[hop.is_trusted]
+        if scan.options.named:
+            headers = [h for h in headers if canonical(h[0]) not in scan.options.named]
+        lines = [b"%b %b HTTP/1.1" % (method, target)]
+        if not scan.host:
+            lines.append(b"Host: " + (self._authority or host))
+        for header in headers:
+            kind = classes[header[0]]
+            fate = fates[kind]
+            if fate == _KEPT:
+                lines.append(_join(header))
+            elif kind == _HOST:
+                lines.append(header[0] + b": " + (self._authority or host))
+            elif fate == _REWRITTEN:
+                lines += self._rewrite(kind, header, scan, request_id)
+        if scan.request_id != (request_id,):
+            lines.append(b"X-Request-Id: " + request_id)
+        lines.append(
+            b"%b%b%b%b\r\n"
+            % (
+                hop.lines(scan, host),
+                _VIA_10 if is_http_10 else _VIA_11,
+                WEBSOCKET if is_websocket else b"",
+                identity,
+            )
+        )
+        return b"\r\n".join(lines)
+
+    def _rewrite(
+        self, kind: int, header: tuple[bytes, bytes], scan: Scan, request_id: bytes
+    ) -> list[bytes]:
+        """Return the line that stands in this one's place, or none."""
+        name, value = header
+        if kind == _TRANSFER_ENCODING:
+            return [name + b": chunked"]
+        if kind == _REFERER:
+            return [name + b": " + self._redact(value)]
+        return [_join(header)] if scan.request_id == (request_id,) else []
+
+    def _redact(self, referer: bytes) -> bytes:
+        """Take credentials out of the query; without any, the value is returned as it came."""
+        address, mark, rest = referer.partition(b"?")
+        query, hash_sign, fragment = rest.decode("latin-1").partition("#")
+        kept = self._redact_query(query) if mark else query
+        if kept is query:
+            return referer
+        tail = hash_sign + fragment if kept is None else "?" + kept + hash_sign + fragment
+        return address + tail.encode("latin-1")
+
+
+def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
+    """Say for each class of header what becomes of it."""
+    kept = {Class.OTHER, Class.CONTENT_LENGTH, Class.EXPECT}
+    rewritten = {Class.HOST, Class.TRANSFER_ENCODING, Class.REQUEST_ID}
+    if is_trusted:
+        kept.add(Class.FORWARDING)
+    if keeps_credentials:
+        kept |= {Class.AUTHORIZATION, Class.CREDENTIAL, Class.REFERER}
+    else:
+        rewritten.add(Class.REFERER)
+    return [_KEPT if c in kept else _REWRITTEN if c in rewritten else _DROPPED for c in Class]
+
+
+def identity_lines(values: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the header lines of an identity; made once for each caller, not for each request.
+
+    Raises ``ValueError`` for a value that is empty or holds anything but visible ASCII and spaces:
+    it could be read as something else than what was meant.
+    """
+    lines = []
+    for name, value in values:
+        if not value.strip() or value.translate(None, _PRINTABLE):
+            raise ValueError(f"the value for {name.decode('latin-1')} can't stand in a header")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)
+
+
+def encode_token_name(name: str) -> bytes:
+    """Write a token's name so that it can stand in a header.
+
+    Percent-encoded UTF-8 but for visible ASCII other than ``%`` and for spaces within; decoding it
+    as a URL component gives the name back.
+    """
+    encoded = quote(name, safe=_PLAIN_IN_NAMES, errors="replace")
+    inner = encoded.strip(" ")
+    start = len(encoded) - len(encoded.lstrip(" "))
+    return ("%20" * start + inner + "%20" * (len(encoded) - start - len(inner))).encode()
