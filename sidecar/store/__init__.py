@@ -1,1 +1,1 @@
-"""Where tokens live: the port (``port``), its adapters (``redis``, ``memory``) and the private server (``embedded``)."""
+"""Where tokens live: the port (``port``), the adapters (``redis``, ``memory``), an own server."""

@@ -1,11 +1,12 @@
 """The store as the rest of the program sees it: what every adapter promises.
 
 One contract suite (``tests/contract/``) runs on each adapter. Every method but ``close`` may raise
-``sidecar.core.errors.StoreUnavailable`` within its time budget, and never raises a library's own error.
+``sidecar.core.errors.StoreUnavailable`` within its time budget, and never a library's own error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sidecar.core.model import LastUse, TokenRecord
@@ -18,19 +19,20 @@ class TokenStore(Protocol):
         """Return the record whose key exists, or ``None``.
 
         Look-ups that wait at the same time share one round trip. Cancelling one never disturbs
-        another. A record that can't be read (foreign, truncated, too large) is ``None`` and is logged.
-        A record past its own expiry is ``None``, whatever its key's TTL says.
+        another. A record that can't be read (foreign, truncated, too large) is ``None`` and is
+        logged. A record past its own expiry is ``None``, whatever its key's TTL says.
         """
 
     async def create(self, record: TokenRecord) -> None:
         """Write a new record with its TTL (none when ``expires_at`` is ``None``) and index it.
 
-        Raises ``NameTaken`` when the account has a live token of that name. A crash half-way leaves
-        nothing that authorizes and cannot be listed and revoked.
+        Raises ``NameTaken`` when the account has a live token of that name (or one is being made),
+        ``UsageError`` when there is a record with that digest or this one can't be stored. A crash
+        half-way leaves nothing that authorizes and cannot be listed and revoked.
         """
 
     async def list(self, account: str | None = None) -> list[TokenRecord]:
-        """Return the live records of one account, or of all, oldest first; mends the index as it goes."""
+        """Return the live records of one account, or of all, oldest first; mends the index."""
 
     async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
         """Return the live record with this id (of this account only, if one is named)."""
@@ -38,17 +40,23 @@ class TokenStore(Protocol):
     async def revoke(self, record: TokenRecord) -> bool:
         """Delete the record; ``True`` if it was there. It authorizes nothing from then on."""
 
-    async def supersede(self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float) -> None:
-        """Create ``successor`` (same name) and let ``old`` live for at most ``overlap_seconds`` more."""
+    async def supersede(
+        self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float
+    ) -> None:
+        """Create ``successor`` (same account and name); let ``old`` live for the overlap at most.
+
+        Raises ``NameTaken`` when the name is no longer ``old``'s, as after an earlier
+        ``supersede``.
+        """
 
     async def record_use(self, uses: dict[str, LastUse]) -> None:
         """Note the last use of tokens, by digest; a loss of these is no fault."""
 
-    async def last_uses(self, records: list[TokenRecord]) -> dict[str, LastUse]:
+    async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """Return the last uses known for these records, by digest."""
 
     async def ping(self) -> None:
-        """Return if the store answers reads and writes can be expected to work; raise otherwise."""
+        """Return if the store answers reads and accepts writes; raise otherwise."""
 
     async def close(self) -> None:
         """Release connections; idempotent."""

