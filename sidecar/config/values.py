@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,11 +14,16 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
+    WrapSerializer,
 )
+from pydantic_core import core_schema
 
 from sidecar.config import address, units
 from sidecar.config.header_names import check_credential_header, check_identity_header
@@ -39,16 +45,30 @@ _STORE_URL = re.compile(
 )
 
 
-def _text(pattern: str, why: str, advice: str, *, is_secret: bool = False) -> Any:
-    """Return the validator of a string that matches ``pattern``; a secret is never shown."""
-    expression = re.compile(pattern)
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """A rule for a string: it matches ``pattern`` wholly. A secret one is never shown."""
 
-    def check(value: str) -> str:
-        if expression.fullmatch(value) is None:
-            raise Rejected(why, advice, None if is_secret else value)
+    pattern: str
+    why: str
+    advice: str
+    is_secret: bool = False
+
+    def check(self, value: object) -> object:
+        """Return ``value``; raise ``Rejected`` for a string that is spelt otherwise."""
+        if isinstance(value, str) and re.fullmatch(self.pattern, value) is None:
+            raise Rejected(self.why, self.advice, None if self.is_secret else value)
         return value
 
-    return _checked(check)
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
 
 
 def _checked(check: Callable[[str], str]) -> BeforeValidator:
@@ -170,6 +190,10 @@ def _check_store_url(value: str) -> str:
     return value
 
 
+def _dump_mapping(value: Mapping[str, Any], dump: SerializerFunctionWrapHandler) -> Any:
+    return dump(dict(value))
+
+
 def _freeze(value: Mapping[str, _T]) -> Mapping[str, _T]:
     return MappingProxyType(dict(value))
 
@@ -247,11 +271,11 @@ StoreUrl = Annotated[str, _checked(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
 Text = Annotated[
-    str, _text(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
+    str, Spelling(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
 ]
 WebUrl = Annotated[
     str,
-    _text(
+    Spelling(
         r"https?://[^\s/@?#]+(?:/[^\s#]*)?",
         "is not a URL",
         "write https://host/path (http:// in a trusted network only)",
@@ -260,24 +284,28 @@ WebUrl = Annotated[
 ]
 AccountName = Annotated[
     str,
-    _text(r"[A-Za-z0-9._@-]{1,64}", "is not an account name", "use 1 to 64 of A-Z a-z 0-9 . _ @ -"),
+    Spelling(
+        r"[A-Za-z0-9._@-]{1,64}", "is not an account name", "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
+    ),
 ]
 Name = Annotated[
-    str, _text(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
+    str, Spelling(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
 ]
 Method = Annotated[
     str,
-    _text(r"[A-Z][A-Z0-9_-]{0,31}", "is not a method", "write it in capitals, such as GET or POST"),
+    Spelling(
+        r"[A-Z][A-Z0-9_-]{0,31}", "is not a method", "write it in capitals, such as GET or POST"
+    ),
 ]
 QueryName = Annotated[
     str,
-    _text(
+    Spelling(
         r"[A-Za-z0-9._~-]{1,64}", "is not a parameter name", "use 1 to 64 of A-Z a-z 0-9 . _ ~ -"
     ),
 ]
 TokenPrefix = Annotated[
     str,
-    _text(
+    Spelling(
         r"[A-Za-z0-9_]{0,15}",
         "is not a token prefix",
         "use up to 15 of A-Z a-z 0-9 _ (43 characters stay random)",
@@ -285,7 +313,7 @@ TokenPrefix = Annotated[
 ]
 KeyPrefix = Annotated[
     str,
-    _text(
+    Spelling(
         r"[\x21-\x7a|~]{1,64}", "is not a key prefix", "use 1 to 64 visible characters, no braces"
     ),
 ]
@@ -293,6 +321,9 @@ Listing = Annotated[tuple[_T, ...], Field(strict=False)]
 """A list, kept as a tuple; it may be empty."""
 NonEmpty = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
 """A list, kept as a tuple, with at least one entry."""
-Named = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze)]
-Accounts = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze)]
-HeaderNames = Annotated[Mapping[IdentityHeader, _T], Field(min_length=1), AfterValidator(_freeze)]
+_DUMPED = WrapSerializer(_dump_mapping)
+Named = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED]
+Accounts = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze), _DUMPED]
+HeaderNames = Annotated[
+    Mapping[IdentityHeader, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED
+]
