@@ -55,8 +55,8 @@ async def _connect(settings: Settings) -> int:
     tries += [try_upstream(name, upstream) for name, upstream in settings.upstreams.items()]
     reports = await asyncio.gather(*tries)
     for report in reports:
-        for problem in report.problems:
-            print(f"{report.subject}: {problem}", file=sys.stderr)
         if not report.problems:
             print(f"{report.subject}: ok")
+        for note in (*report.problems, *(f"note: {note}" for note in report.notes)):
+            print(f"{report.subject}: {note}", file=sys.stderr)
     return 1 if any(report.problems for report in reports) else 0

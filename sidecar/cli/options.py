@@ -52,7 +52,7 @@ def load_settings(arguments: argparse.Namespace) -> Settings:
     """Return the checked configuration; raises ``ConfigurationError`` with every problem in it."""
     from sidecar.config.load import load
 
-    return load(find_config(arguments))
+    return load(find_config(arguments), os.environ)
 
 
 def print_json(value: object) -> None:

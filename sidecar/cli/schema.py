@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sidecar.config.schema import schema
+    from sidecar.config.schema import json_schema
 
-    print_json(schema())
+    print_json(json_schema())
     return 0
