@@ -1,0 +1,362 @@
+"""Credentials: one documented reading of every spelling, and nothing left of them in the query."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.credentials import CredentialRules, Extracted, accept
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import (
+    ALL_FORMS,
+    Credential,
+    Denial,
+    Form,
+    PasswordCredential,
+    TokenCredential,
+)
+
+RULES = CredentialRules(("access_token", "jwt_token"), ("access_token", "token", "jwt_token"))
+HEADERS = HeaderRules(["X-Account"], RULES.headers)
+T = "sct_" + "t" * 60
+X = "sct_" + "x" * 60
+
+
+def basic(text: str | bytes, scheme: str = "Basic") -> str:
+    raw = text.encode() if isinstance(text, str) else text
+    return f"{scheme} {base64.b64encode(raw).decode()}"
+
+
+def extract(*headers: tuple[str, str], query: str | None = None) -> Extracted:
+    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers]
+    return RULES.extract(HEADERS.scan(raw), query)
+
+
+def outcome(credential: Credential | Denial | None) -> object:
+    """Reduce to what a table can hold: a form and secret, an account and password, or a code."""
+    match credential:
+        case TokenCredential(form, secret):
+            return form.value, secret
+        case PasswordCredential(account, password):
+            return account, password
+        case Denial(code):
+            return code
+    return None
+
+
+def authorization(*values: str) -> list[tuple[str, str]]:
+    return [("Authorization", value) for value in values]
+
+
+MALFORMED, AMBIGUOUS = "malformed_credentials", "ambiguous_credentials"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (f"Bearer {T}", ("bearer", T)),
+        (f"bEARER   {T}", ("bearer", T)),
+        (f"Bearer {T} ", ("bearer", T)),
+        ("Bearer " + "x" * 16, ("bearer", "x" * 16)),
+        ("Bearer " + "x" * 8192, ("bearer", "x" * 8192)),
+        ("Bearer a.b-c_d~e+f/g==:*,{}", ("bearer", "a.b-c_d~e+f/g==:*,{}")),
+        ("Bearer sidecar:token:*[a-z]?", ("bearer", "sidecar:token:*[a-z]?")),
+        *[(value, MALFORMED) for value in ("", "Bearer", "bearer ", "Basic", "Basic  ")],
+        ("Bearer " + "x" * 15, MALFORMED),
+        ("Bearer " + "x" * 8193, MALFORMED),
+        ("Bearer " + "x" * 65536, MALFORMED),
+        (f"Bearer {T} {X}", MALFORMED),
+        (f"Bearer {T}, Bearer {X}", MALFORMED),
+        (f"Bearer\t{T}", MALFORMED),
+        (f"Bearer {T}\0", MALFORMED),
+        (f"Bearer \t{T}", MALFORMED),
+        ("Bearer " + "é" * 20, MALFORMED),
+        (f"Bearer={T}", MALFORMED),
+        (f"Bearer{T}", MALFORMED),
+        (T, MALFORMED),
+        (f"Token {T}", MALFORMED),
+        (f"Digest username={T}", MALFORMED),
+        (f"Negotiate {T}", MALFORMED),
+    ],
+)
+def test_bearer_is_one_scheme_in_any_case_and_one_visible_string(
+    value: str, expected: object
+) -> None:
+    assert outcome(extract(("Authorization", value)).credential) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (basic("acme:secret"), ("acme", "secret")),
+        (basic("acme:secret", scheme="bAsIC "), ("acme", "secret")),
+        (basic("acme:a:b::c:"), ("acme", "a:b::c:")),
+        (basic("acme:"), ("acme", "")),
+        (basic("acme: päß wörd €"), ("acme", " päß wörd €")),
+        (basic("acme:e\u0301"), ("acme", "e\u0301")),
+        (basic("acme:\u00e9"), ("acme", "\u00e9")),
+        (basic(f"acme:{T}"), ("acme", T)),
+        (basic(f"{T}:"), (T, "")),
+        (basic(":secret"), MALFORMED),
+        (basic(":"), MALFORMED),
+        (basic("acme"), MALFORMED),
+        (basic(T), MALFORMED),
+        (basic("ac\0me:secret"), MALFORMED),
+        (basic("acme:sec\0ret"), MALFORMED),
+        (basic("acme:sec\r\nret"), MALFORMED),
+        (basic("acme:\x7f"), MALFORMED),
+        (basic(b"acme:\xff\xfe"), MALFORMED),
+        (basic("acme:secret".encode("utf-16")), MALFORMED),
+        (basic("acme:" + "x" * 1_000_000), MALFORMED),
+        ("Basic YWNtZTpzZWNyZXQ", MALFORMED),
+        ("Basic YWNtZTpzZWNyZXQ==", MALFORMED),
+        ("Basic YWNt ZTpzZWNyZXQ=", MALFORMED),
+        ("Basic YWNtZTpz_WNyZXQ=", MALFORMED),
+        ("Basic YWNtZTpzZWNyZXQ=YQ==", MALFORMED),
+        ("Basic acme:secret", MALFORMED),
+        ("Basic =", MALFORMED),
+    ],
+)
+def test_basic_is_strict_base64_of_an_account_and_a_password(value: str, expected: object) -> None:
+    assert outcome(extract(("Authorization", value)).credential) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ([], None, None),
+        ([], "", None),
+        ([], "a=b", None),
+        ([("access_token", T)], None, ("header", T)),
+        ([("JWT_Token", T)], None, ("header", T)),
+        ([], f"access_token={T}", ("query", T)),
+        ([], f"a=1&token={T}&b=2", ("query", T)),
+        ([], f"jwt_token={T}", ("query", T)),
+    ],
+)
+def test_every_slot_is_read(
+    headers: list[tuple[str, str]], query: str | None, expected: object
+) -> None:
+    assert outcome(extract(*headers, query=query).credential) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ([*authorization(f"Bearer {T}", f"Bearer {T}")], None, ("bearer", T)),
+        ([*authorization(f"Bearer {T}"), ("access_token", T)], f"token={T}", ("bearer", T)),
+        ([("access_token", T), ("jwt_token", T)], None, ("header", T)),
+        ([("access_token", T)], f"token={T}", ("header", T)),
+        ([], f"token={T}&access_token={quote(T)}&token=%73{T[1:]}", ("query", T)),
+        (authorization(basic("a:b"), basic("a:b")), None, ("a", "b")),
+    ],
+)
+def test_the_same_credential_twice_is_one_in_the_first_form(
+    headers: list[tuple[str, str]], query: str | None, expected: object
+) -> None:
+    assert outcome(extract(*headers, query=query).credential) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        (authorization(f"Bearer {T}", f"Bearer {X}"), None),
+        (authorization(f"Bearer {X}", f"Bearer {T}"), None),
+        (authorization(f"Bearer {T}", "Bearer"), None),
+        (authorization("", f"Bearer {T}"), None),
+        (authorization(f"Bearer {T}", f"bearer {T}"), None),
+        (authorization(f"Bearer {T}", basic("a:b")), None),
+        (authorization("Digest a", "Digest b"), None),
+        ([*authorization(f"Bearer {T}"), ("access_token", X)], None),
+        (authorization(f"Bearer {T}"), f"token={X}"),
+        ([("access_token", T), ("access_token", X)], None),
+        ([("access_token", T), ("jwt_token", X)], None),
+        ([], f"access_token={T}&access_token={X}"),
+        ([], f"access_token={T}&token={X}"),
+        ([("access_token", T)], f"jwt_token={X}"),
+        ([*authorization(basic("a:b")), ("access_token", T)], None),
+        ([*authorization(basic(f"a:{T}")), ("access_token", T)], None),
+        (authorization(basic("a:b")), f"token={T}"),
+        (authorization(f"Bearer {T}"), "token=short"),
+        (authorization(f"Bearer {T}"), "token=%00"),
+        ([*authorization("Digest x"), ("access_token", T)], None),
+        ([("access_token", "a b"), ("access_token", T)], None),
+        ([("access_token", T)], "token=" + "x" * 100_000),
+    ],
+)
+def test_credentials_that_differ_are_ambiguous(
+    headers: list[tuple[str, str]], query: str | None
+) -> None:
+    assert outcome(extract(*headers, query=query).credential) == AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ([("access_token", "")], None, MALFORMED),
+        ([], "token=", MALFORMED),
+        ([], "token", MALFORMED),
+        ([], "token=&access_token", MALFORMED),
+        ([*authorization("Bearer"), ("access_token", "")], "token=", MALFORMED),
+        ([*authorization("Bearer"), ("access_token", T)], "token=", ("header", T)),
+        ([*authorization("Basic"), ("jwt_token", "")], f"token={T}", ("query", T)),
+        ([*authorization(f"Bearer {T}"), ("access_token", "")], "token", ("bearer", T)),
+    ],
+)
+def test_an_empty_slot_counts_only_where_nothing_else_is(
+    headers: list[tuple[str, str]], query: str | None, expected: object
+) -> None:
+    assert outcome(extract(*headers, query=query).credential) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ([("access_token", "short")], None),
+        ([("access_token", "with space in the middle")], None),
+        ([("access_token", "é" * 20)], None),
+        ([], "token=short"),
+        ([], "token=" + "x" * 8193),
+        ([], f"token={T}%00"),
+        ([], f"token={T}%0d%0aX-Account:admin"),
+        ([], f"token={T}%20"),
+        ([], "token=%ff" + T),
+        ([*authorization("Digest x")], "token=short"),
+    ],
+)
+def test_what_cannot_be_read_is_malformed(
+    headers: list[tuple[str, str]], query: str | None
+) -> None:
+    assert outcome(extract(*headers, query=query).credential) == MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("query", "rest", "is_found"),
+    [
+        (f"token={T}", None, True),
+        (f"?token={T}", f"?token={T}", False),
+        ("", "", False),
+        ("&", "&", False),
+        (f"token={T}&a=1", "a=1", True),
+        (f"a=1&token={T}", "a=1", True),
+        (f"a=1&token={T}&a=2&&b", "a=1&a=2&&b", True),
+        (f"z=%2F+%2f&token={T}&a=+&%zz&=&a[]=1;b", "z=%2F+%2f&a=+&%zz&=&a[]=1;b", True),
+        (f"%61ccess_token={T}", None, True),
+        (f"%74%6F%6B%65%6e={T}&x", "x", True),
+        (f"ACCESS_TOKEN={T}", f"ACCESS_TOKEN={T}", False),
+        (f"access_token[]={T}", f"access_token[]={T}", False),
+        (f"access_token%5B%5D={T}", f"access_token%5B%5D={T}", False),
+        (f"a=1;access_token={T}", f"a=1;access_token={T}", False),
+        (f"access%5ftoken={T}", None, True),
+        (f"access-token={T}", f"access-token={T}", False),
+        (f"+token={T}", f"+token={T}", False),
+        (f"xtoken={T}", f"xtoken={T}", False),
+        (f"tokens={T}", f"tokens={T}", False),
+        (f"%2574oken={T}", f"%2574oken={T}", False),
+        (f"a=token={T}", f"a=token={T}", False),
+        ("token", None, True),
+        ("a=%41&b=%42", "a=%41&b=%42", False),
+    ],
+)
+def test_one_reading_of_each_spelling_in_a_query(
+    query: str, rest: str | None, is_found: bool
+) -> None:
+    extracted = extract(query=query)
+    assert extracted.query == rest
+    assert (extracted.credential is not None) is is_found
+    assert RULES.strip_query(query) == rest
+    if not is_found:
+        assert extracted.query is query
+        assert RULES.strip_query(query) is query
+
+
+def test_a_plus_in_a_query_token_is_a_plus() -> None:
+    extracted = extract(query="token=abcdefgh+ijklmnop%2Bq")
+    assert outcome(extracted.credential) == ("query", "abcdefgh+ijklmnop+q")
+
+
+PAIRS = st.text(alphabet="ato%6bken=+;2F[]", max_size=12)
+CREDENTIAL_PAIRS = st.sampled_from(
+    [f"token={T}", f"access_token={X}", "%74oken=", "jwt_token", "access%5Ftoken=a=b"]
+)
+
+
+@given(st.lists(PAIRS | CREDENTIAL_PAIRS, max_size=8))
+def test_stripping_leaves_the_rest_byte_for_byte_and_in_order(pairs: list[str]) -> None:
+    names = {"access_token", "token", "jwt_token"}
+    kept = [pair for pair in pairs if unquote(pair.partition("=")[0]) not in names]
+    query = "&".join(pairs)
+    if kept == pairs or not pairs:
+        assert RULES.strip_query(query) is query
+    else:
+        assert RULES.strip_query(query) == ("&".join(kept) or None)
+
+
+@given(st.text(max_size=30))
+def test_any_query_at_all_is_read_without_an_error(query: str) -> None:
+    assert isinstance(RULES.strip_query(query), str | None)
+
+
+@given(st.binary(max_size=60))
+def test_any_header_value_at_all_is_read_without_an_error(value: bytes) -> None:
+    for name in (b"Authorization", b"access_token"):
+        for start in (b"", b"Bearer ", b"Basic "):
+            extracted = RULES.extract(HEADERS.scan([(name, start + value)]), None)
+            assert extracted.credential is not None
+
+
+@given(st.text(min_size=1, max_size=20), st.text(max_size=20))
+def test_every_account_and_password_without_controls_comes_back(
+    account: str, password: str
+) -> None:
+    text = f"{account}:{password}"
+    is_plain = not any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in text)
+    if is_plain and ":" not in account:
+        credential = extract(("Authorization", basic(text))).credential
+        assert credential == PasswordCredential(account, password)
+
+
+def test_an_alias_of_a_credential_header_is_not_read() -> None:
+    assert extract(("access-token", T)).credential is None
+    assert extract(("Access.Token", T)).credential is None
+    assert extract(("Proxy-Authorization", f"Bearer {T}")).credential is None
+
+
+def test_rules_without_names_read_authorization_alone() -> None:
+    rules = CredentialRules((), ())
+    assert rules.strip_query(f"token={T}&%74oken={T}") == f"token={T}&%74oken={T}"
+
+
+def test_nothing_extracted_shows_its_secret() -> None:
+    assert T not in repr(extract(("access_token", T)))
+    assert "secret" not in repr(extract(("Authorization", basic("acme:secret"))))
+    assert T not in repr(extract(*authorization(f"Bearer {T} {X}")))
+
+
+@pytest.mark.parametrize(
+    ("credential", "forms", "expected"),
+    [
+        (TokenCredential(Form.QUERY, T), ALL_FORMS, ("query", T)),
+        (PasswordCredential("a", "b"), frozenset({Form.BASIC}), ("a", "b")),
+        (None, ALL_FORMS, "missing_credentials"),
+        (Denial(AMBIGUOUS, ""), frozenset({Form.BASIC}), AMBIGUOUS),
+        (TokenCredential(Form.QUERY, T), frozenset({Form.BEARER}), "missing_credentials"),
+        (PasswordCredential("a", "b"), frozenset({Form.BEARER}), "missing_credentials"),
+        (PasswordCredential("a", "b"), frozenset(), "missing_credentials"),
+    ],
+)
+def test_a_route_accepts_the_forms_it_names(
+    credential: Credential | Denial | None, forms: frozenset[Form], expected: object
+) -> None:
+    assert outcome(accept(credential, forms)) == expected
+
+
+def test_the_detail_names_the_forms_that_are_accepted() -> None:
+    denial = accept(TokenCredential(Form.QUERY, T), frozenset({Form.HEADER, Form.BEARER}))
+    assert isinstance(denial, Denial)
+    assert "query" in denial.detail
+    assert "bearer, header" in denial.detail
