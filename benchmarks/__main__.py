@@ -1,0 +1,113 @@
+"""The command line: ``python -m benchmarks [--only hit,miss] [--peers sidecar,nginx] ...``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import plots, report
+from benchmarks.peers.registry import PEERS
+from benchmarks.processes import UnavailableError
+from benchmarks.rounds import Outcome, carry_out
+from benchmarks.scenarios.registry import SCENARIOS
+from benchmarks.stage import Settings
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def parse_arguments(given: list[str]) -> argparse.Namespace:
+    """Read the options; ends the program with status 2 for a name that does not exist."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the sidecar beside its peers on this machine, in alternating runs.",
+    )
+    parser.add_argument("--only", type=_names(SCENARIOS), default=tuple(SCENARIOS), metavar="A,B",
+                        help=f"scenarios: {', '.join(SCENARIOS)} (default: all)")  # fmt: skip
+    parser.add_argument("--peers", type=_names(PEERS), default=tuple(PEERS), metavar="A,B",
+                        help=f"peers: {', '.join(PEERS)} (default: all installed)")  # fmt: skip
+    parser.add_argument("--runs", type=int, help="rounds (default: 7)")
+    parser.add_argument("--seconds", type=int, help="length of one measurement (default: 5)")
+    parser.add_argument("--check", action="store_true",
+                        help="tiny amounts: does the bench itself work?")  # fmt: skip
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write charts there")
+    parser.add_argument("--output", type=Path, metavar="FILE",
+                        help="the JSON file (default: benchmarks/results/TIME.json)")  # fmt: skip
+    return parser.parse_args(given)
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the amounts that the options ask for."""
+    settings = Settings.tiny() if arguments.check else Settings()
+    return replace(
+        settings,
+        peers=arguments.peers,
+        rounds=arguments.runs or settings.rounds,
+        seconds=arguments.seconds or settings.seconds,
+    )
+
+
+def main(given: list[str]) -> int:
+    """Run, print and save; the status is 1 if any case failed."""
+    arguments = parse_arguments(given)
+    settings = settings_of(arguments)
+    directory = Path(tempfile.mkdtemp(prefix="sidecar-bench-"))
+    directory.chmod(0o755)
+    outcomes = []
+    try:
+        for name in arguments.only:
+            outcomes.append(carry_out(SCENARIOS[name], directory / name, settings, _say))
+            print(report.table(outcomes[-1]), flush=True)
+    finally:
+        shutil.rmtree(directory)
+    _save(outcomes, settings, arguments.output)
+    if arguments.plots:
+        _draw(outcomes, arguments.plots)
+    return int(any(outcome.failed for outcome in outcomes))
+
+
+def _names(known: Mapping[str, object]) -> type[tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f"no {', '.join(unknown)}; there are {', '.join(known)}"
+            )
+        return names
+
+    return parse  # type: ignore[return-value]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _save(outcomes: list[Outcome], settings: Settings, path: Path | None) -> None:
+    if path is None:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
+    found = {
+        "circumstances": report.circumstances(settings),
+        "outcomes": [report.as_json(outcome) for outcome in outcomes],
+    }
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    _say(f"saved: {path}")
+
+
+def _draw(outcomes: list[Outcome], directory: Path) -> None:
+    for outcome in outcomes:
+        if outcome.samples:
+            try:
+                _say(f"drawn: {plots.draw(outcome, directory)}")
+            except UnavailableError as reason:
+                _say(f"not drawn: {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

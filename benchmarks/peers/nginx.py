@@ -1,0 +1,70 @@
+"""Plain nginx: passes everything on. What any proxying costs, and the floor for all others."""
+
+from __future__ import annotations
+
+from benchmarks import nginx
+from benchmarks.peers import LOG_FIELDS, Place, Running
+from benchmarks.processes import free_port
+
+PROXYING = """
+      proxy_pass http://upstream;
+      proxy_http_version 1.1;
+      proxy_request_buffering off;
+      proxy_buffering on;
+      proxy_max_temp_file_size 0;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header Authorization "";
+      proxy_set_header X-Account $account;
+      proxy_set_header X-Request-Id $request_id;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+"""
+"""How each nginx forwards: kept-alive, nothing spooled to disk, the credential dropped."""
+
+HTTP = """
+  log_format line escape=json '{fields}';
+  access_log {directory}/access.log line buffer=64k flush=1s;
+  client_max_body_size 0;
+  client_body_buffer_size 16k;
+  upstream upstream {{
+    server 127.0.0.1:{upstream_port};
+    keepalive 512;
+    keepalive_requests 1000000000;
+  }}
+  {extra}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      {access}
+{proxying}
+    }}
+    {locations}
+  }}
+"""
+
+NO_ACCOUNT = 'set $account "anyone";'
+
+
+def http_block(
+    place: Place, port: int, *, access: str, extra: str = "", locations: str = ""
+) -> str:
+    """Return the ``http`` block of an nginx peer; they differ in how a call gets access."""
+    return HTTP.format(
+        fields=LOG_FIELDS,
+        directory=place.directory,
+        upstream_port=place.upstream_port,
+        port=port,
+        access=access,
+        proxying=PROXYING,
+        extra=extra,
+        locations=locations,
+    )
+
+
+def start(place: Place) -> Running:
+    """Start nginx as a proxy without any check."""
+    port = free_port()
+    http = http_block(place, port, access=NO_ACCOUNT)
+    return Running(port, (nginx.start(place.directory, http=http, port=port, cores=place.cores),))

@@ -1,0 +1,77 @@
+"""Ours, as an admin would run it: one worker, the log to a file, metrics on, else the defaults.
+
+Three defaults are changed for the load: failures are not throttled (all of it comes from one
+address), a connection may idle for minutes, and more connections are allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.peers import Place, Running
+from benchmarks.processes import BenchError, Program, UnavailableError, free_port, is_listening
+
+
+def start(place: Place) -> Running:
+    """Start ``python -m sidecar run`` on a configuration made for the place."""
+    place.directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    path = place.directory / "sidecar.yaml"
+    path.write_text(json.dumps(_configuration(place, port), indent=1))  # JSON is YAML
+    program = Program(
+        [sys.executable, "-m", "sidecar", "run", "--config", str(path)],
+        cores=place.cores,
+        output=place.directory / "sidecar.log",
+    )
+    program.wait_until(lambda: is_listening(port))
+    return Running(port, (program,), configuration=path)
+
+
+def create_jwt(running: Running, account: str) -> str:
+    """Make a JWT with the command; raises ``UnavailableError`` where this sidecar can't."""
+    command = ["token", "create", "--account", account, "--name", "bench jwt", "--days", "1"]
+    made = _call([*command, "--kind", "jwt", "--config", str(running.configuration)])
+    if made.returncode != 0:
+        raise UnavailableError(f"no JWT was made: {made.stderr.strip().splitlines()[-1:]}")
+    return made.stdout.strip()
+
+
+def _configuration(place: Place, port: int) -> dict[str, Any]:
+    store: dict[str, Any] = {"url": f"redis://127.0.0.1:{place.redis_port}/{place.database}"}
+    if place.cache_tokens is not None:
+        store["cache"] = {"tokens": place.cache_tokens}
+    configuration: dict[str, Any] = {
+        "listen": {"address": f"127.0.0.1:{port}"},
+        "upstreams": {"listener": {"url": f"http://127.0.0.1:{place.upstream_port}"}},
+        "routes": [{"path": "/v1/dynamic/listener/{id}"}],
+        "accounts": {place.holder.account: {"password_hash": _hash(place.holder.password)}},
+        "store": store,
+        "operations": {"address": f"127.0.0.1:{free_port()}"},
+        "throttle": {"failures": 0},
+        "limits": {"connections": 15_000, "idle_timeout": "10m"},
+        "access_log": {"path": str(place.directory / "access.log")},
+        "workers": 1,
+    }
+    if key := _signing_key():
+        configuration["jwt"] = {"keys": [{"id": "bench", "private_key": key}]}
+    return configuration
+
+
+def _hash(password: str) -> str:
+    made = _call(["account", "hash-password"], given=f"{password}\n")
+    if made.returncode != 0:
+        raise BenchError(f"sidecar account hash-password: {made.stderr.strip()[-300:]}")
+    return made.stdout.strip()
+
+
+def _signing_key() -> str:
+    made = _call(["key", "generate"])
+    return made.stdout if made.returncode == 0 else ""
+
+
+def _call(arguments: list[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)

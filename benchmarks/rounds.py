@@ -1,0 +1,63 @@
+"""Cases in turns: A B C, A B C, ... after one short run of each to warm it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.measure import Sample
+from benchmarks.processes import BenchError
+from benchmarks.scenarios import Case, Plan, Scenario
+from benchmarks.stage import Settings, Stage
+
+Say = Callable[[str], None]
+"""Told what is going on, a line at a time."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a scenario gave: samples by label, in the order of the rounds, and what is missing."""
+
+    scenario: Scenario
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def carry_out(scenario: Scenario, directory: Path, settings: Settings, say: Say) -> Outcome:
+    """Set the stage, run all cases in turns, and clear up."""
+    outcome = Outcome(scenario)
+    with Stage(directory, settings) as stage:
+        plan = Plan(stage)
+        scenario.prepare(plan)
+        outcome.left_out, outcome.failed = plan.left_out, plan.failed
+        take_turns(plan.cases, scenario, settings, outcome, say)
+    return outcome
+
+
+def take_turns(
+    cases: list[Case], scenario: Scenario, settings: Settings, outcome: Outcome, say: Say
+) -> None:
+    """Fill the outcome; a case that fails once is dropped, and the reason noted."""
+    for case in cases:
+        if case.warms_up:
+            _attempt(case, settings.warm_up_seconds, outcome)
+    for number in range(1 if scenario.is_run_once else settings.rounds):
+        for case in cases:
+            if case.label in outcome.failed:
+                continue
+            sample = _attempt(case, settings.seconds, outcome)
+            if sample is not None:
+                outcome.samples.setdefault(case.label, []).append(sample)
+                figure = sample[scenario.compared]
+                say(f"{scenario.name} {number + 1}: {case.label}: {figure:.4g} {scenario.compared}")
+
+
+def _attempt(case: Case, seconds: int, outcome: Outcome) -> Sample | None:
+    try:
+        return case.run(seconds)
+    except BenchError as error:
+        outcome.failed[case.label] = str(error)
+        outcome.samples.pop(case.label, None)
+        return None

@@ -1,0 +1,25 @@
+"""Every scenario by name, in the order they are run."""
+
+from __future__ import annotations
+
+from benchmarks.scenarios import Scenario, bodies, forms, half, hit, idle, many, miss, refused
+from benchmarks.scenarios import revocation as revoked
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        hit.SCENARIO,
+        miss.SCENARIO,
+        refused.UNKNOWN,
+        refused.BAD_CHECKSUM,
+        forms.BASIC_AUTH,
+        forms.SIGNED,
+        bodies.POST,
+        bodies.DOWNLOAD,
+        bodies.UPLOAD,
+        idle.SCENARIO,
+        many.SCENARIO,
+        half.SCENARIO,
+        revoked.SCENARIO,
+    )
+}

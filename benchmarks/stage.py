@@ -1,0 +1,147 @@
+"""The stage of a scenario: Redis, the upstream, and the peers it asks for; all ended together."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks import measure, tokens, upstream, wrk
+from benchmarks.peers import Peer, Place, Running
+from benchmarks.peers.registry import PEERS
+from benchmarks.processes import BenchError, Cores, UnavailableError
+from benchmarks.redis_server import RedisServer
+from benchmarks.upstream import BASE
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much of everything; the defaults are those of a real run."""
+
+    rounds: int = 7
+    seconds: int = 5
+    warm_up_seconds: int = 1
+    peers: tuple[str, ...] = tuple(PEERS)
+    rotating_tokens: int = 200_000
+    cache_tokens: int = 100_000
+    many_tokens: int = 1_000_000
+    stream_bytes: int = 2**30
+    idle_connections: int = 10_000
+    trials: int = 500
+
+    @classmethod
+    def tiny(cls) -> Settings:
+        """Return what it takes to see that the bench itself works."""
+        return cls(
+            rounds=1,
+            seconds=1,
+            rotating_tokens=2_000,
+            cache_tokens=100,
+            many_tokens=5_000,
+            stream_bytes=2**24,
+            idle_connections=200,
+            trials=10,
+        )
+
+
+class Stage:
+    """What runs around the peers. A context manager: leaving it ends every program."""
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.cores = Cores.of_this_machine()
+        self.holder = tokens.Holder()
+        self._stack = ExitStack()
+        self._started = 0
+
+    def __enter__(self) -> Stage:
+        self.directory.mkdir(parents=True)
+        with ExitStack() as stack:
+            self.redis = RedisServer(self.directory / "redis", cores=self.cores.around)
+            stack.callback(self.redis.stop)
+            self.upstream = upstream.start(
+                self.directory / "upstream",
+                cores=self.cores.around,
+                big_bytes=self.settings.stream_bytes,
+            )
+            stack.callback(self.upstream.stop)
+            self.know([self.holder.token])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def know(self, given: list[str], *, database: int = 0) -> None:
+        """Let every peer know these tokens (the peers' keys are in database 0 alone)."""
+        account = self.holder.account
+        if database == 0:
+            self.redis.send(tokens.peers_commands(given, account))
+        self.redis.send(tokens.sidecar_commands(given, account), database=database)
+
+    def start(self, name: str, **changes: object) -> Running:
+        """Start a peer and see that it lets in the right one alone; raises ``UnavailableError``.
+
+        ``changes`` are fields of ``Place``.
+        """
+        if name not in self.settings.peers:
+            raise UnavailableError("not asked for")
+        self._started += 1
+        place = Place(
+            directory=self.directory / f"{self._started}-{name}",
+            cores=self.cores.peer,
+            upstream_port=self.upstream.port,
+            redis_port=self.redis.port,
+            holder=self.holder,
+        )
+        place = replace(place, **changes)  # type: ignore[arg-type]
+        running = PEERS[name].start(place)
+        self._stack.callback(running.stop)
+        echoes = place.upstream_port == self.upstream.port
+        _check_admission(PEERS[name], running, self.holder, echoes=echoes)
+        return running
+
+    def load(
+        self, running: Running, load: wrk.Load, seconds: int
+    ) -> tuple[measure.Sample, wrk.Result]:
+        """Put a load on a peer for whole seconds."""
+        return measure.under_load(
+            running, self.redis, load, seconds=seconds, cores=self.cores.around
+        )
+
+
+def _check_admission(peer: Peer, running: Running, holder: tokens.Holder, *, echoes: bool) -> None:
+    """Raise ``BenchError`` unless the good token passes and others don't.
+
+    An upstream that ``echoes`` shows that it got the account, and not the token.
+    """
+    expected = f"{holder.account if peer.authenticates else 'anyone'}|".encode()
+    status, body = _ask_who_am_i(running.port, holder.token)
+    if status != 200 or (echoes and body != expected):
+        raise BenchError(f"{peer.name} answered a good token with {status}, not as {expected!r}")
+    if not peer.authenticates:
+        return
+    for bad in (*tokens.mint(1), tokens.spoil(holder.token), os.urandom(20).hex(), ""):
+        status, _ = _ask_who_am_i(running.port, bad)
+        if status != 401:
+            raise BenchError(f"{peer.name} answered a bad token with {status}")
+
+
+def _ask_who_am_i(port: int, token: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", f"{BASE}/whoami", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

@@ -1,0 +1,103 @@
+"""The tokens of the bench: made like real ones, and written to Redis in bulk.
+
+Ours are records under the sidecar's own keys, indexed by account as ``sidecar token create``
+leaves them; the peers find an account's bare name under ``bench:`` and the base64 of the same
+SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.redis_server import Command
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.tokens import digest, generate, new_id
+from sidecar.store import record
+
+PREFIX = "sct_"
+KEY_PREFIX = "sidecar:"
+LIFETIME_SECONDS = 30 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The account that calls, with its password and one token; ``repr`` shows neither."""
+
+    account: str = "bench"
+    password: str = field(default_factory=lambda: os.urandom(12).hex(), repr=False)
+    token: str = field(default_factory=lambda: generate(PREFIX, os.urandom), repr=False)
+
+    @property
+    def bearer(self) -> str:
+        """The header line with the token."""
+        return f"Authorization: Bearer {self.token}"
+
+    @property
+    def basic(self) -> str:
+        """The header line with the account's name and password (RFC 7617)."""
+        pair = base64.b64encode(f"{self.account}:{self.password}".encode()).decode()
+        return f"Authorization: Basic {pair}"
+
+
+def mint(count: int) -> list[str]:
+    """Make tokens that no store knows."""
+    return [generate(PREFIX, os.urandom) for _ in range(count)]
+
+
+def spoil(token: str) -> str:
+    """Return the token with its last character changed, so that the checksum is wrong."""
+    return token[:-1] + ("0" if token[-1] != "0" else "1")
+
+
+def save(tokens: Iterable[str], path: Path) -> Path:
+    """Write tokens to a file, one a line, for the load to send in turn."""
+    path.write_text("".join(f"{token}\n" for token in tokens))
+    return path
+
+
+def peers_commands(tokens: Iterable[str], account: str) -> Iterator[Command]:
+    """Return what to write so that every peer finds the account of these tokens."""
+    for token in tokens:
+        key = base64.b64encode(hashlib.sha256(token.encode()).digest())
+        yield (b"SET", b"bench:" + key, account.encode(), b"EX", b"%d" % LIFETIME_SECONDS)
+
+
+def sidecar_key(token: str) -> bytes:
+    """Return the key of a token's record."""
+    return f"{KEY_PREFIX}token:{digest(token)}".encode()
+
+
+def sidecar_commands(tokens: Iterable[str], account: str) -> Iterator[Command]:
+    """Return what to write so that the sidecar knows these tokens, and their account lists them.
+
+    What ``sidecar.store.redis`` writes for a token, without its look before and after, of which a
+    million would take minutes; a test holds the two together.
+    """
+    now = int(time.time())
+    index = f"{KEY_PREFIX}account:{account}".encode()
+    for token in tokens:
+        known = _record(token, account, now)
+        token_id, name = known.id.encode(), f"={known.name}".encode()
+        entry = bytes.fromhex(known.digest) + now.to_bytes(4, "big")
+        yield (b"HSET", index, name, token_id, token_id, entry)
+        lifetime_ms = b"%d" % (LIFETIME_SECONDS * 1000)
+        yield (b"SET", sidecar_key(token), record.encode(known), b"PX", lifetime_ms)
+
+
+def _record(token: str, account: str, now: int) -> TokenRecord:
+    token_id = new_id(os.urandom)
+    return TokenRecord(
+        id=token_id,
+        account=account,
+        name=f"bench {token_id}",
+        kind=Kind.ACCESS,
+        digest=digest(token),
+        created_at=float(now),
+        expires_at=float(now + LIFETIME_SECONDS),
+    )
