@@ -1,0 +1,150 @@
+"""How keys are written down: PEM, a secret, a JWK, a JWK Set; read into keys, and published.
+
+No message holds key material.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from jwt.exceptions import PyJWTError
+
+from sidecar.core.keys import (
+    IMPLEMENTATIONS,
+    KEY_ID,
+    PUBLIC_MEMBERS,
+    Key,
+    KeyRing,
+    bind_key,
+    check_algorithms,
+    is_of_family,
+)
+from sidecar.core.strict_json import read_object
+
+MAX_KEYS = 64
+_JWK_READERS = {
+    "OKP": IMPLEMENTATIONS["EdDSA"],
+    "EC": IMPLEMENTATIONS["ES256"],
+    "RSA": IMPLEMENTATIONS["RS256"],
+    "oct": IMPLEMENTATIONS["HS256"],
+}
+
+
+class UnfitKey(ValueError):  # noqa: N818 - it is a finding about a key, named as one
+    """A key in a set that is meant for something else (encryption, another algorithm)."""
+
+
+def load_key(key_id: str, algorithm: str, text: str) -> Key:
+    """Return the key in ``text``: PEM, a JWK, or for HS256 the secret itself (its UTF-8 bytes).
+
+    White space around ``text`` is not part of it. A public key is taken too: it verifies and can't
+    sign. Raises ``ValueError`` that says what is wrong with the key and holds nothing of it.
+    """
+    check_algorithms((algorithm,), is_local=True)
+    try:
+        return bind_key(key_id, algorithm, _read_key(algorithm, text.strip()))
+    except ValueError as error:
+        raise ValueError(f"key {key_id!r}: {error}") from None
+
+
+def load_key_set(
+    document: bytes, algorithms: tuple[str, ...], *, is_local: bool
+) -> tuple[Key, ...]:
+    """Return the keys of a JWK Set (RFC 7517 section 5) that verify one of ``algorithms``.
+
+    A key without ``alg`` is pinned to the first of ``algorithms`` that fits its type. Keys for
+    something else are passed over, as section 5 asks. Of a set from an admin's own file
+    (``is_local``) a weak or malformed key refuses the whole, and shared secrets may be in it; in a
+    fetched one they are passed over, because one odd key of an identity provider must not shut
+    out its callers. Raises ``ValueError`` when no key is left, or two have the same ``kid``.
+    """
+    check_algorithms(algorithms, is_local=is_local)
+    keys, problems = [], []
+    for position, jwk in enumerate(_read_set(document), start=1):
+        try:
+            keys.append(_read_set_key(jwk, algorithms))
+        except ValueError as error:
+            problems.append(f"key {position}: {error}")
+            if is_local and not isinstance(error, UnfitKey):
+                raise ValueError(problems[-1]) from None
+    if not keys:
+        raise ValueError("; ".join(["no usable key", *problems]))
+    return KeyRing(keys).keys
+
+
+def export_key_set(keys: Iterable[Key]) -> dict[str, list[dict[str, str]]]:
+    """Return the JWK Set that ``/.well-known/jwks.json`` publishes: public halves, no secrets."""
+    return {"keys": [key.publish() for key in keys if not key.is_secret]}
+
+
+def _read_key(algorithm: str, text: str) -> Any:
+    if text.startswith("{"):
+        jwk = read_object(text.encode())
+        _check_purpose(jwk, ("sign", "verify"))
+        if jwk.get("alg", algorithm) != algorithm:
+            raise ValueError(f"the JWK's own alg is not {algorithm}")
+        return _read_jwk(jwk)
+    if algorithm == "HS256":
+        return text.encode()
+    return _read_pem(text)
+
+
+def _read_pem(text: str) -> Any:
+    try:
+        if "PRIVATE KEY" in text:
+            return serialization.load_pem_private_key(text.encode(), password=None)
+        return serialization.load_pem_public_key(text.encode())
+    except TypeError:
+        raise ValueError("the PEM key is encrypted; only an unencrypted one can be read") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("neither a readable PEM key nor a JWK") from None
+
+
+def _read_jwk(jwk: Mapping[str, object]) -> Any:
+    reader = _JWK_READERS.get(str(jwk.get("kty")))
+    if reader is None:
+        raise UnfitKey("its kty is none of OKP, EC, RSA, oct")
+    try:
+        return reader.from_jwk(dict(jwk))
+    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
+        raise ValueError("its members are no valid key") from None
+
+
+def _read_set(document: bytes) -> list[object]:
+    jwks = read_object(document).get("keys")
+    if not isinstance(jwks, list):
+        raise ValueError('not a JWK Set: no list "keys"')
+    if len(jwks) > MAX_KEYS:
+        raise ValueError(f"a JWK Set of more than {MAX_KEYS} keys")
+    return jwks
+
+
+def _read_set_key(jwk: object, algorithms: tuple[str, ...]) -> Key:
+    if not isinstance(jwk, dict):
+        raise ValueError("not a JSON object")
+    _check_purpose(jwk, ("verify",))
+    key_id = jwk.get("kid")
+    if key_id is not None and not (isinstance(key_id, str) and KEY_ID.fullmatch(key_id)):
+        raise ValueError("its kid is not 1 to 256 visible ASCII characters")
+    if "alg" in jwk and jwk["alg"] not in algorithms:
+        raise UnfitKey("its alg is not among the issuer's algorithms")
+    # A fetched set with a private member in it is read for its public half alone.
+    public = jwk if jwk.get("kty") == "oct" else {n: jwk[n] for n in PUBLIC_MEMBERS if n in jwk}
+    material = _read_jwk(public)
+    candidates = (jwk["alg"],) if "alg" in jwk else algorithms
+    fitting = next((name for name in candidates if is_of_family(material, name)), None)
+    if fitting is None:
+        raise UnfitKey("its type fits none of the issuer's algorithms")
+    return bind_key(key_id, fitting, material)
+
+
+def _check_purpose(jwk: Mapping[str, object], operations: tuple[str, ...]) -> None:
+    """Hold a JWK to its own ``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3)."""
+    if jwk.get("use", "sig") != "sig":
+        raise UnfitKey("its use is not sig")
+    allowed = jwk.get("key_ops", list(operations))
+    if not isinstance(allowed, list) or not any(name in allowed for name in operations):
+        raise UnfitKey(f"its key_ops do not hold {' or '.join(operations)}")

@@ -1,0 +1,194 @@
+"""Which keys may sign and verify JWTs, and with which one algorithm each.
+
+A key is bound to its algorithm when it is loaded, so nothing that a token says of itself can choose
+how it is verified (RFC 8725 section 3.1). Weak keys, keys of the wrong family and sets that mix a
+shared secret with public keys never get past loading. No message holds key material.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import Algorithm, get_default_algorithms
+from jwt.exceptions import PyJWTError
+
+ALGORITHMS = ("EdDSA", "ES256", "RS256", "PS256", "HS256")
+
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: as long as the hash
+MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+MAX_RSA_BITS = 8192  # a longer one only makes each verification slow
+_GENERATED_RSA_BITS = 3072
+
+IMPLEMENTATIONS: dict[str, Algorithm] = {
+    name: algorithm for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS
+}
+_GENERATORS: dict[str, Callable[[], Any]] = {
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "RS256": lambda: rsa.generate_private_key(65537, _GENERATED_RSA_BITS),
+    "PS256": lambda: rsa.generate_private_key(65537, _GENERATED_RSA_BITS),
+}
+_PRIVATE_TYPES = (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)
+KEY_ID = re.compile(r"[!-~]{1,256}")
+PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key with the one algorithm it is for. ``repr`` never shows the key itself.
+
+    ``id`` is its ``kid`` (RFC 7517 section 4.5); a key in a foreign set may have none.
+    """
+
+    id: str | None
+    algorithm: str
+    _verifying: Any = field(repr=False)
+    _signing: Any = field(repr=False)
+
+    @property
+    def is_secret(self) -> bool:
+        """Tell whether it is a shared secret (HS256), which is never published."""
+        return self.algorithm == "HS256"
+
+    @property
+    def has_private_half(self) -> bool:
+        """Tell whether it can sign."""
+        return self._signing is not None
+
+    def is_signature(self, signature: bytes, message: bytes) -> bool:
+        """Tell whether ``signature`` is this key's own for ``message``; never raises."""
+        return IMPLEMENTATIONS[self.algorithm].verify(message, self._verifying, signature)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the JWS signature of ``message`` (RFC 7518); ``ValueError`` if it can't."""
+        if self._signing is None:
+            raise ValueError(f"key {self.id!r} has no private half and can't sign")
+        return IMPLEMENTATIONS[self.algorithm].sign(message, self._signing)
+
+    def publish(self) -> dict[str, str]:
+        """Return the public JWK (RFC 7517); ``ValueError`` for a shared secret."""
+        if self.is_secret:
+            raise ValueError(f"key {self.id!r} is a shared secret and is never published")
+        jwk = IMPLEMENTATIONS[self.algorithm].to_jwk(self._verifying, as_dict=True)
+        public = {name: jwk[name] for name in PUBLIC_MEMBERS if name in jwk}
+        named = {} if self.id is None else {"kid": self.id}
+        return public | named | {"alg": self.algorithm, "use": "sig"}
+
+
+class KeyRing:
+    """Keys by ``kid``. Raises ``ValueError`` when they can't stand together."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self.keys = tuple(keys)
+        _check_together(self.keys)
+        self._by_id = {key.id: key for key in self.keys}
+        self._only = self.keys[0] if len(self.keys) == 1 else None
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key with this ``kid``; without one, the only key there is."""
+        return self._only if key_id is None else self._by_id.get(key_id)
+
+
+def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:
+    """Return ``material`` (a ``cryptography`` key, or a secret's bytes) bound to ``algorithm``.
+
+    A public key is taken too: it verifies and can't sign. Raises ``ValueError`` for a key that is
+    of another family or too weak.
+    """
+    if key_id is not None and not KEY_ID.fullmatch(key_id):
+        raise ValueError("a key id is 1 to 256 visible ASCII characters")
+    if not is_of_family(material, algorithm):
+        raise ValueError(f"not a key for {algorithm}")
+    if isinstance(material, bytes):
+        _check_secret(material)
+        return Key(key_id, algorithm, material, material)
+    _check_rsa_length(material)
+    if isinstance(material, _PRIVATE_TYPES):
+        return Key(key_id, algorithm, material.public_key(), material)
+    return Key(key_id, algorithm, material, None)
+
+
+def generate_key(algorithm: str) -> str:
+    """Return a fresh private key as ``load_key`` reads it: PKCS #8 PEM, or for HS256 a secret.
+
+    Raises ``ValueError`` for an algorithm that is none of ``ALGORITHMS``.
+    """
+    check_algorithms((algorithm,), is_local=True)
+    if algorithm == "HS256":
+        return secrets.token_urlsafe(MIN_SECRET_BYTES) + "\n"
+    pem = _GENERATORS[algorithm]().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return str(pem, "ascii")
+
+
+def check_algorithms(algorithms: tuple[str, ...], *, is_local: bool) -> None:
+    """Raise ``ValueError`` unless these algorithms may stand together for one issuer.
+
+    A shared secret beside public keys is the ground of every key-confusion attack (RFC 8725 section
+    2.1), and one fetched from a URL would be no secret.
+    """
+    for name in algorithms:
+        if name not in ALGORITHMS:
+            raise ValueError(f"algorithm {name!r} is none of {', '.join(ALGORITHMS)}")
+    if not algorithms:
+        raise ValueError("no algorithm is named")
+    if "HS256" in algorithms and len(set(algorithms)) > 1:
+        raise ValueError("HS256 (a shared secret) can't stand beside public-key algorithms")
+    if "HS256" in algorithms and not is_local:
+        raise ValueError("HS256 needs a key set from a file: a secret behind a URL is none")
+
+
+def check_signing_keys(keys: tuple[Key, ...]) -> None:
+    """Raise ``ValueError`` unless these can be the sidecar's own keys: the first of them signs."""
+    _check_together(keys)
+    if keys and not keys[0].has_private_half:
+        raise ValueError(f"key {keys[0].id!r} is the first, so it signs: it needs its private half")
+
+
+def is_of_family(material: Any, algorithm: str) -> bool:
+    """Tell whether a key is of the kind that ``algorithm`` works with (RFC 7518 section 3.1)."""
+    match algorithm:
+        case "HS256":
+            return isinstance(material, bytes)
+        case "EdDSA":
+            return isinstance(material, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey)
+        case "ES256":
+            kinds = (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)
+            return isinstance(material, kinds) and isinstance(material.curve, ec.SECP256R1)
+        case _:
+            return isinstance(material, rsa.RSAPrivateKey | rsa.RSAPublicKey)
+
+
+def _check_secret(secret: bytes) -> None:
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"the secret is shorter than {MIN_SECRET_BYTES} bytes")
+    try:
+        IMPLEMENTATIONS["HS256"].prepare_key(secret)
+    except PyJWTError:
+        raise ValueError("HS256 needs a secret, and this is another kind of key") from None
+
+
+def _check_rsa_length(material: Any) -> None:
+    if isinstance(material, rsa.RSAPrivateKey | rsa.RSAPublicKey):
+        if material.key_size < MIN_RSA_BITS:
+            raise ValueError(f"the RSA key is shorter than {MIN_RSA_BITS} bits")
+        if material.key_size > MAX_RSA_BITS:
+            raise ValueError(f"the RSA key is longer than {MAX_RSA_BITS} bits")
+
+
+def _check_together(keys: tuple[Key, ...]) -> None:
+    ids = [key.id for key in keys]
+    for key_id in ids:
+        if ids.count(key_id) > 1:
+            raise ValueError(f"two keys have the id {key_id!r}")
+    if len({key.is_secret for key in keys}) > 1:
+        raise ValueError("a shared secret (HS256) can't stand beside public keys")

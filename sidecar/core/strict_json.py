@@ -1,0 +1,71 @@
+"""Which JSON is believed from outside: one object, one reading, bounded depth and numbers.
+
+``json.loads`` alone takes duplicate members (the last wins), ``NaN``, ``1e999``, integers of any
+length and any nesting: each of these has been a way for two programs to read one token differently,
+or for one of them to work long on it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import NoReturn
+
+MAX_DEPTH = 16
+MAX_NUMBER_LENGTH = 24
+
+
+def read_object(document: bytes) -> dict[str, object]:
+    """Return the one JSON object in ``document`` (RFC 8259, UTF-8 without a byte order mark).
+
+    Raises ``ValueError`` for everything else; the message holds no part of the document.
+    """
+    try:
+        value = _DECODER.decode(document.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError("not strict JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    if _is_deeper_than(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deeply")
+    return value
+
+
+def _is_deeper_than(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_is_deeper_than(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_is_deeper_than(item, levels - 1) for item in value)
+    return False
+
+
+def _read_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _read_integer(digits: str) -> int:
+    if len(digits) > MAX_NUMBER_LENGTH:
+        raise ValueError("number too long")
+    return int(digits)
+
+
+def _read_fraction(digits: str) -> float:
+    number = float(digits) if len(digits) <= MAX_NUMBER_LENGTH else math.inf
+    if not math.isfinite(number):
+        raise ValueError("number too long or too large")
+    return number
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_read_members,
+    parse_int=_read_integer,
+    parse_float=_read_fraction,
+    parse_constant=_refuse_constant,
+)
