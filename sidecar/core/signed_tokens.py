@@ -1,0 +1,204 @@
+"""Which JWTs are good: the key that must have signed them, and what their claims must say.
+
+The order is fixed: well-formed (``jws``), an issuer that is known, its key by ``kid``, the header's
+algorithm equal to that key's, the signature, and only then the claims. Whether a good JWT has been
+revoked is for the store to say, by its ``jti``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sidecar.core.jws import Refused, SignedToken, read_token, write_token
+from sidecar.core.keys import Key, KeyRing, check_signing_keys
+from sidecar.core.model import Denial, TokenRecord
+
+MAX_AUDIENCES = 64
+LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: later times can't be written in RFC 3339
+
+_is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
+_is_token_id = re.compile(r"[!-~]{1,256}").fullmatch
+
+
+class KeySource(Protocol):
+    """An issuer's keys as they are known at this moment."""
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key with this ``kid``, or without one the only key; ``None`` if not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedIssuer:
+    """A foreign issuer whose tokens are taken, and the claim that names the account."""
+
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...]
+    keys: KeySource
+    account_claim: str = "sub"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a JWT proves. ``expires_at`` is when it stops being taken, the leeway included."""
+
+    account: str
+    jti: str | None
+    expires_at: float | None
+    is_foreign: bool
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsKeys:
+    """Not judged: the key may be one that its foreign issuer has published since we last asked."""
+
+    issuer: str
+    key_id: str | None
+
+
+class SignedTokens:
+    """The judge of JWTs. Pure: keys, clock and configuration are handed in.
+
+    ``keys`` are the sidecar's own; the first signs. Raises ``ValueError`` for keys that can't stand
+    together, or an issuer that is named twice.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        leeway_seconds: float,
+        keys: tuple[Key, ...],
+        trusted: Iterable[TrustedIssuer] = (),
+    ) -> None:
+        check_signing_keys(keys)
+        algorithms = tuple({key.algorithm for key in keys})
+        own = TrustedIssuer(issuer, audience, algorithms, KeyRing(keys))
+        self._own = own
+        self._keys = keys
+        self._leeway_seconds = leeway_seconds
+        self._issuers = {own.issuer: own}
+        for foreign in trusted:
+            if foreign.issuer in self._issuers:
+                raise ValueError(f"issuer {foreign.issuer!r} is named twice")
+            self._issuers[foreign.issuer] = foreign
+
+    def verify_now(self, token: str, now: float) -> VerifiedToken | Denial | NeedsKeys:
+        """Judge ``token`` at ``now`` (Unix seconds) with the keys at hand.
+
+        ``NeedsKeys`` comes only for foreign issuers; ask ``issuers.Issuers.verify``, which fetches.
+        """
+        try:
+            return self._judge(token, now)
+        except Refused as refusal:
+            return Denial("invalid_token", str(refusal))
+
+    def sign(self, record: TokenRecord) -> str:
+        """Return the JWT whose ``jti`` is the id of ``record``; ``ValueError`` without a key."""
+        if not self._keys:
+            raise ValueError("no key to sign with: jwt.keys is empty")
+        claims: dict[str, object] = {
+            "iss": self._own.issuer,
+            "aud": self._own.audience,
+            "sub": record.account,
+            "jti": record.id,
+            "iat": math.floor(record.created_at),
+        }
+        if record.expires_at is not None:
+            claims["exp"] = math.floor(record.expires_at)
+        return write_token(claims, self._keys[0])
+
+    def _judge(self, token: str, now: float) -> VerifiedToken | NeedsKeys:
+        signed = read_token(token)
+        issuer = self._issuer_of(signed)
+        if signed.algorithm not in issuer.algorithms:
+            raise Refused("The token's algorithm is not one of its issuer's.")
+        key = issuer.keys.find(signed.key_id)
+        if key is None and issuer is not self._own:
+            return NeedsKeys(issuer.issuer, signed.key_id)
+        if key is None or key.algorithm != signed.algorithm:
+            raise Refused("The token's signing key is unknown.")
+        if not key.is_signature(signed.signature, signed.signing_input):
+            raise Refused("The token's signature is not valid.")
+        return self._accept(signed.claims, issuer, now)
+
+    def _issuer_of(self, signed: SignedToken) -> TrustedIssuer:
+        named = signed.claims.get("iss")
+        issuer = self._issuers.get(named) if isinstance(named, str) else None
+        if issuer is None:
+            raise Refused("The token's issuer is not trusted.")
+        return issuer
+
+    def _accept(
+        self, claims: Mapping[str, object], issuer: TrustedIssuer, now: float
+    ) -> VerifiedToken:
+        is_foreign = issuer is not self._own
+        _check_audience(claims, issuer.audience)
+        _check_begun(claims, now + self._leeway_seconds)
+        # The leeway is for foreign clocks: it must not make our own tokens live longer.
+        leeway_seconds = self._leeway_seconds if is_foreign else 0
+        return VerifiedToken(
+            account=_read_account(claims, issuer.account_claim),
+            jti=_read_token_id(claims, is_required=not is_foreign),
+            expires_at=_read_end(claims, leeway_seconds, now, is_required=is_foreign),
+            is_foreign=is_foreign,
+            issuer=issuer.issuer,
+        )
+
+
+def _check_audience(claims: Mapping[str, object], expected: str) -> None:
+    named = claims.get("aud")
+    audiences = named if isinstance(named, list) else [named]
+    if len(audiences) > MAX_AUDIENCES or not all(isinstance(name, str) for name in audiences):
+        raise Refused("The token's aud is neither a string nor a list of strings.")
+    if expected not in audiences:
+        raise Refused("The token is for another audience.")
+
+
+def _check_begun(claims: Mapping[str, object], latest: float) -> None:
+    """Refuse a token of the future. ``nbf`` and ``iat`` may have fractions (RFC 7519 section 2)."""
+    for name in ("nbf", "iat"):
+        if name not in claims:
+            continue
+        value = claims[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Refused(f"The token's {name} is not a number.")
+        if not 0 <= value <= latest:
+            raise Refused(f"The token's {name} is in the future.")
+
+
+def _read_end(
+    claims: Mapping[str, object], leeway_seconds: float, now: float, *, is_required: bool
+) -> float | None:
+    """Return when the token stops being taken. ``exp`` is a whole number: it has one spelling."""
+    if "exp" not in claims and not is_required:
+        return None  # an unlimited token of our own: its record in the store decides
+    value = claims.get("exp")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_SECOND:
+        raise Refused("The token's exp is not a whole number of seconds.")
+    if value + leeway_seconds <= now:
+        raise Refused("The token has expired.")
+    return value + leeway_seconds
+
+
+def _read_account(claims: Mapping[str, object], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(claims.get("sub", ""), str):
+        raise Refused("The token's sub is not a string.")
+    if not isinstance(value, str) or not _is_account(value):
+        raise Refused("The token names no account.")
+    return value
+
+
+def _read_token_id(claims: Mapping[str, object], *, is_required: bool) -> str | None:
+    if "jti" not in claims and not is_required:
+        return None
+    value = claims.get("jti")
+    if not isinstance(value, str) or not _is_token_id(value):
+        raise Refused("The token's jti is not 1 to 256 visible ASCII characters.")
+    return value
