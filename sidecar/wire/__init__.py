@@ -1,0 +1,8 @@
+"""Bytes on sockets: the client's connection, the upstream's, the pool between them, and their
+parsers.
+
+``requests`` and ``responses`` hold one parser each and decide where a message ends; ``client`` and
+``upstream`` move bytes and push back when the other side is slow; ``pool`` keeps upstream
+connections; ``deadlines`` ends what waits too long; ``listen`` opens sockets. None of them knows
+what a token is.
+"""

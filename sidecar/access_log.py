@@ -1,0 +1,197 @@
+"""One JSON line for each request, written by a thread so that a slow disk or pipe never stops
+traffic.
+
+Lines are gathered and handed over in batches. When the writer falls behind by more than
+``BACKLOG_BYTES``, lines are dropped and counted, not requests. No field can hold a credential: the
+query is never logged, and what looks like one of our tokens in a path is masked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import re
+import threading
+from time import gmtime, strftime, time
+from typing import Final
+
+from sidecar.core.errors import UsageError
+from sidecar.core.model import ALL_FORMS
+
+BACKLOG_BYTES: Final = 8 * 1024 * 1024
+_BATCH_SECONDS: Final = 0.05
+_BATCH_LINES: Final = 512
+_CLOSE_SECONDS: Final = 2.0
+
+
+class Entry:
+    """What is noted of one request while it runs; seconds are the event loop's, ``None`` is
+    unknown.
+    """
+
+    __slots__ = (
+        "account",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "code",
+        "form",
+        "forms",
+        "method",
+        "path",
+        "request_id",
+        "route",
+        "started",
+        "status",
+        "token_id",
+        "upstream",
+        "upstream_seconds",
+    )
+
+    def __init__(self, started: float, client: str) -> None:
+        self.started = started
+        self.client = client
+        self.request_id = ""
+        self.method = ""
+        self.path = ""
+        self.route = ""
+        self.status = 0
+        self.code = ""
+        self.account = ""
+        self.token_id = ""
+        self.form = ""
+        self.forms = ALL_FORMS
+        """What the route accepts; every form until the route is known."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.upstream = ""
+        self.upstream_seconds = 0.0
+
+
+class AccessLog:
+    """Formats entries and hands them to the writer."""
+
+    def __init__(self, path: str, token_prefix: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done."""
+        self._loop = loop
+        self._writer = LineWriter(path)
+        self._lines: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._prefix = token_prefix
+        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
+        self._second = 0
+        self._second_text = ""
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped since the start because the writer fell behind."""
+        return self._writer.dropped
+
+    def write(self, entry: Entry, now: float) -> None:
+        """Note a finished request; ``now`` is the event loop's time."""
+        path = entry.path
+        if self._prefix in path:
+            path = self._token.sub(f"{self._prefix}[masked]", path)
+        line = (
+            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
+            f',"client":"{entry.client}","method":{_text(entry.method)},"path":{_text(path)}'
+            f',"route":{_text(entry.route)},"status":{entry.status},"code":{_text(entry.code)}'
+            f',"account":{_text(entry.account)},"token_id":{_text(entry.token_id)}'
+            f',"form":{_text(entry.form)},"bytes_in":{entry.bytes_in}'
+            f',"bytes_out":{entry.bytes_out},"duration_ms":{(now - entry.started) * 1000:.2f}'
+            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}'
+            f',"upstream":{_text(entry.upstream)}}}\n'
+        )
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= _BATCH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Hand what was gathered to the writer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._writer.write("".join(lines).encode(), len(lines))
+
+    def close(self) -> None:
+        """Write what is left; waits for at most two seconds."""
+        self.flush()
+        self._writer.close()
+
+    def _timestamp(self) -> str:
+        """Return the time as RFC 3339 writes it, UTC, with milliseconds."""
+        now = time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+
+class LineWriter:
+    """A thread that writes bytes to a file, in order; never blocks who hands them over."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.dropped = 0
+        self._descriptor = _open(path)
+        self._taken_bytes = 0  # counted by who hands over
+        self._done_bytes = 0  # counted by the thread
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes, lines: int) -> None:
+        """Take ``lines`` whole lines, or drop and count them if too much waits already."""
+        if self._taken_bytes - self._done_bytes > BACKLOG_BYTES:
+            self.dropped += lines
+            return
+        self._taken_bytes += len(data)
+        self._queue.put(data)
+
+    def close(self) -> None:
+        """Write what waits, for at most two seconds."""
+        self._queue.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            os.close(self._descriptor)
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            self._write_all(data)
+            self._done_bytes += len(data)
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            self.dropped += data.count(
+                b"\n"
+            )  # a full disk or a closed pipe; the next batch tries again
+
+
+def _open(path: str) -> int:
+    if path == "-":
+        return os.dup(1)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise UsageError(f"the access log {path} can't be opened: {error.strerror}") from None
+
+
+def _text(value: str) -> str:
+    """Return a JSON string, or ``null`` for nothing."""
+    if not value:
+        return "null"
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return json.dumps(value)

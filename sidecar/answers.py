@@ -1,0 +1,171 @@
+"""What a caller is told when it is not served: the one table of codes, statuses and titles.
+
+``docs/errors.md`` shows the same table, and a test holds the two together. Bodies are
+``application/problem+json`` (RFC 9457) and never hold a part of a credential.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+from typing import Final
+
+from sidecar.core.model import Denial, Form
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One row: the status, a short title, and whether ``Retry-After`` goes with it (seconds)."""
+
+    status: int
+    title: str
+    retry_after_seconds: int | None = None
+
+
+ANSWERS: Final[dict[str, Answer]] = {
+    "bad_request": Answer(400, "The request is malformed"),
+    "unsafe_path": Answer(400, "The path is not safe to forward"),
+    "ambiguous_credentials": Answer(400, "More than one credential"),
+    "missing_credentials": Answer(401, "A credential is needed"),
+    "malformed_credentials": Answer(401, "The credential is unreadable"),
+    "invalid_token": Answer(401, "The token is not valid"),
+    "invalid_password": Answer(401, "Wrong account or password"),
+    "account_disabled": Answer(403, "The account is disabled"),
+    "not_allowed": Answer(403, "Not allowed"),
+    "no_route": Answer(404, "No such route"),
+    "method_not_allowed": Answer(405, "Method not allowed"),
+    "request_timeout": Answer(408, "The request took too long to arrive"),
+    "body_too_large": Answer(413, "The body is too large"),
+    "uri_too_long": Answer(414, "The request target is too long"),
+    "too_many_failures": Answer(429, "Too many failures", 60),
+    "headers_too_large": Answer(431, "The header fields are too large"),
+    "internal_error": Answer(500, "The proxy failed"),
+    "upstream_unreachable": Answer(502, "The upstream can't be reached"),
+    "upstream_broken": Answer(502, "The upstream's answer is broken"),
+    "store_unavailable": Answer(503, "The token store can't be asked", 1),
+    "overloaded": Answer(503, "Too busy", 1),
+    "draining": Answer(503, "Shutting down", 1),
+    "upstream_timeout": Answer(504, "The upstream took too long"),
+}
+
+_DETAILS: Final[dict[str, str]] = {
+    "internal_error": "The proxy could not handle this request; its log names the request id.",
+    "upstream_unreachable": "The service behind the proxy can't be reached.",
+    "upstream_broken": "The service behind the proxy gave no usable answer.",
+    "upstream_timeout": "The service behind the proxy did not answer in time.",
+    "store_unavailable": "Credentials can't be checked right now; try again shortly.",
+    "overloaded": "The proxy is too busy right now; try again shortly.",
+    "draining": "The proxy is shutting down; try again shortly.",
+}
+_BEARER_ERRORS: Final = frozenset({"invalid_token", "malformed_credentials"})
+_CHALLENGED: Final = 401
+
+
+def denial_for(fault_code: str) -> Denial:
+    """Return what a caller is told of a fault; the fault's own message is for the log."""
+    return Denial(fault_code, _DETAILS[fault_code])
+
+
+class Challenges:
+    """The ``WWW-Authenticate`` fields of a 401, for each set of forms a route accepts.
+
+    RFC 6750 section 3 (Bearer) and RFC 7617 section 2.1 (Basic, UTF-8).
+    """
+
+    def __init__(self, realm: str) -> None:
+        self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
+
+    def fields(self, denial: Denial, forms: Iterable[Form]) -> bytes:
+        """Return the header lines, one for each scheme that the forms allow."""
+        forms = set(forms)
+        lines = []
+        if forms - {Form.BASIC}:
+            challenge = f'Bearer realm="{self._realm}"'
+            if denial.code in _BEARER_ERRORS:
+                challenge += (
+                    f', error="invalid_token", error_description="{_quotable(denial.detail)}"'
+                )
+            lines.append(f"WWW-Authenticate: {challenge}\r\n")
+        if Form.BASIC in forms:
+            lines.append(f'WWW-Authenticate: Basic realm="{self._realm}", charset="UTF-8"\r\n')
+        return "".join(lines).encode("latin-1")
+
+
+def problem(denial: Denial, request_id: str) -> bytes:
+    """Return the problem document of a denial (RFC 9457)."""
+    answer = ANSWERS[denial.code]
+    members = {
+        "title": answer.title,
+        "status": answer.status,
+        "code": denial.code,
+        "detail": denial.detail,
+        "request_id": request_id,
+    }
+    return json.dumps(members, ensure_ascii=False).encode() + b"\n"
+
+
+def render(
+    denial: Denial,
+    request_id: str,
+    *,
+    challenge: bytes = b"",
+    closes: bool = False,
+    keeps_alive_1_0: bool = False,
+    is_head_request: bool = False,
+) -> bytes:
+    """Return the whole HTTP/1.1 response to a denial.
+
+    ``challenge`` are the ``WWW-Authenticate`` lines, used with a 401 alone. ``keeps_alive_1_0``:
+    an HTTP/1.0 client's connection stays open, which must be said.
+    """
+    answer = ANSWERS[denial.code]
+    body = problem(denial, request_id)
+    lines = [
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+        f"Date: {http_date()}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        f"X-Request-Id: {request_id}",
+    ]
+    retry_after = denial.retry_after_seconds or answer.retry_after_seconds
+    if retry_after is not None:
+        lines.append(f"Retry-After: {retry_after}")
+    if denial.code == "method_not_allowed":
+        lines.append(f"Allow: {', '.join(denial.allow)}")
+    if closes:
+        lines.append("Connection: close")
+    elif keeps_alive_1_0:
+        lines.append("Connection: keep-alive")
+    head = "\r\n".join(lines).encode("latin-1") + b"\r\n"
+    if answer.status == _CHALLENGED:
+        head += challenge
+    return head + b"\r\n" + (b"" if is_head_request else body)
+
+
+class _DateClock:
+    """The ``Date`` field's text, made once a second."""
+
+    second = 0
+    text = ""
+
+
+def http_date() -> str:
+    """Return the current time as HTTP writes it (RFC 9110 section 5.6.7)."""
+    now = int(time())
+    if now != _DateClock.second:
+        _DateClock.second = now
+        _DateClock.text = formatdate(now, usegmt=True)
+    return _DateClock.text
+
+
+def _quotable(text: str) -> str:
+    """Keep what a quoted error_description may hold (RFC 6750 section 3)."""
+    return "".join(letter for letter in text if letter in _DESCRIPTION_LETTERS)
+
+
+_DESCRIPTION_LETTERS: Final = frozenset(map(chr, range(0x20, 0x7F))) - set('"\\')

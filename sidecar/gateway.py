@@ -1,0 +1,425 @@
+"""The hot path: one request, start to finish.
+
+``serve`` is one caller's connection. ``_handle`` is the life of a request, read downwards: *judge*
+it, and if it may pass, *forward* it and *relay* the answer; whatever else happens becomes exactly
+one answer. A denial is a value and comes back from ``judge``; a fault is an exception and is
+caught in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from itertools import count
+from time import time
+from typing import Final, NamedTuple
+
+from sidecar.access_log import Entry
+from sidecar.answers import ANSWERS, denial_for, render
+from sidecar.core.credentials import accept
+from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
+from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
+from sidecar.core.model import Credential, Denial, Form, PasswordCredential
+from sidecar.core.patterns import normalise_path
+from sidecar.core.policy import Principal
+from sidecar.core.policy import judge as judge_policy
+from sidecar.core.request_heads import Hop
+from sidecar.core.response_heads import build_response_head
+from sidecar.core.routes import Route
+from sidecar.core.targets import Target, is_valid_host, parse_target
+from sidecar.core.tokens import Shape, classify, digest
+from sidecar.rules import Lane, Rules
+from sidecar.sign_in import SignIn
+from sidecar.store.port import TokenStore
+from sidecar.wire.client import ClientConnection
+from sidecar.wire.relay import Relay
+from sidecar.wire.requests import Request, RequestRefused
+from sidecar.wire.responses import ResponseHead
+
+_log = logging.getLogger("sidecar")
+
+INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
+INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
+BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
+BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
+_CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
+
+
+class Passage(NamedTuple):
+    """The verdict that a request may pass, and all that forwarding it needs."""
+
+    route: Route
+    target: Target
+    scan: Scan
+    query: str | None
+    """What remains of the query once credentials are taken out."""
+    principal: Principal | None
+    """``None`` on a public route."""
+
+
+class Gateway:
+    """Judges and forwards. ``rules`` is replaced as a whole when the configuration changes."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        store: TokenStore,
+        sign_in: SignIn,
+        write_entry: Callable[[Entry, float], None],
+        now: Callable[[], float] = time,
+    ) -> None:
+        self.rules = rules
+        self._store = store
+        self._sign_in = sign_in
+        self._write_entry = write_entry
+        self._now = now
+        self._id_prefix = os.urandom(8).hex()
+        self._ids = count(int.from_bytes(os.urandom(3), "big"))
+
+    async def serve(self, client: ClientConnection) -> None:
+        """Serve a caller's connection: its requests one after another, in order."""
+        hop = self._hop_of(client)
+        while True:
+            entry = Entry(client.now(), client.peer)
+            try:
+                request = await client.next_request()
+            except RequestRefused as refusal:
+                entry.request_id = self.new_id()
+                self._answer(client, entry, Denial(refusal.code, refusal.detail))
+                self._finish(client, entry)
+                client.close_lingering()
+                return
+            if request is None:
+                client.close()
+                return
+            entry.started = client.now()
+            try:
+                stays = await self._handle(client, request, hop, entry)
+            finally:
+                entry.bytes_in = request.received_bytes
+                self._finish(client, entry)
+            if not stays:
+                return
+
+    async def _handle(
+        self, client: ClientConnection, request: Request, hop: Hop, entry: Entry
+    ) -> bool:
+        """Answer one request; ``True`` if the connection may serve another."""
+        rules = self.rules
+        try:
+            verdict = await self.judge(
+                rules, request.method, request.target, request.headers, entry, hop.is_trusted
+            )
+            if isinstance(verdict, Denial):
+                return self._deny(client, request, entry, verdict)
+            return await self._forward(client, request, hop, entry, verdict, rules)
+        except RequestRefused as refusal:
+            return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
+        except Fault as fault:
+            _log.warning("%s: %s (request %s)", fault.code, fault, entry.request_id)
+            return self._deny(client, request, entry, denial_for(fault.code))
+        except asyncio.CancelledError:
+            entry.status = entry.status or _CLIENT_GONE
+            raise
+        except Exception:
+            _log.error("request %s failed at %s", entry.request_id, _where())
+            return self._deny(client, request, entry, denial_for("internal_error"))
+
+    # Judge.
+
+    async def judge(
+        self,
+        rules: Rules,
+        method: str,
+        raw_target: str,
+        headers: tuple[tuple[bytes, bytes], ...],
+        entry: Entry,
+        is_trusted: bool,
+    ) -> Passage | Denial:
+        """Say whether a request may pass: target, route, credential, policy, in this order.
+
+        Fills in ``entry`` as it learns. Raises a ``Fault`` when that can't be known.
+        """
+        entry.method = method
+        scan = rules.headers.scan(headers)
+        entry.request_id = self._id_for(scan)
+        if is_trusted and scan.forwarded_for:
+            entry.client = rules.caller_of(entry.client, scan.forwarded_for)
+        target = parse_target(method, raw_target)
+        if isinstance(target, Denial):
+            return target
+        entry.path = target.path
+        if scan.host and not is_valid_host(scan.host[0].decode("latin-1")):
+            return BAD_HOST
+        if scan.expect and not _is_continue(scan.expect):
+            return BAD_EXPECT
+        path = normalise_path(target.path)
+        route = rules.routes.match(method, path)
+        if isinstance(route, Denial):
+            return route
+        entry.route = route.name
+        entry.forms = route.forms
+        extracted = rules.credentials.extract(scan, target.query)
+        if route.public:
+            return Passage(route, target, scan, extracted.query, None)
+        credential = accept(extracted.credential, route.forms)
+        if isinstance(credential, Denial):
+            return credential
+        entry.form = Form.BASIC if isinstance(credential, PasswordCredential) else credential.form
+        principal = await self._resolve(rules, credential)
+        if isinstance(principal, Denial):
+            return principal
+        entry.account = principal.account
+        record = principal.record
+        if record is not None:
+            entry.token_id = record.id
+        account = rules.accounts.get(principal.account)
+        denial = judge_policy(route, account, record, path)
+        return denial or Passage(route, target, scan, extracted.query, principal)
+
+    async def _resolve(self, rules: Rules, credential: Credential) -> Principal | Denial:
+        """Say who is calling."""
+        if isinstance(credential, PasswordCredential):
+            account = credential.account
+            if await self._sign_in.check(rules.accounts, account, credential.password):
+                return Principal(account, Form.BASIC, None)
+            return INVALID_PASSWORD
+        shape = classify(credential.secret, rules.token_prefix)
+        if shape is not Shape.ACCESS and shape is not Shape.OTHER:
+            return INVALID_TOKEN
+        record = await self._store.look_up(digest(credential.secret))
+        if record is None or record.is_expired(self._now()):
+            return INVALID_TOKEN
+        return Principal(record.account, credential.form, record)
+
+    # Forward and relay.
+
+    async def _forward(
+        self,
+        client: ClientConnection,
+        request: Request,
+        hop: Hop,
+        entry: Entry,
+        passage: Passage,
+        rules: Rules,
+    ) -> bool:
+        lane = rules.lanes[passage.route.upstream]
+        head = self._request_head(request, hop, entry, passage, rules, lane)
+        relay = await self._exchange(client, request, lane, head, entry, passage)
+        upstream = relay.upstream
+        try:
+            response = upstream.reader.head
+            assert response is not None
+            entry.status = response.status
+            entry.upstream_seconds = client.now() - entry.started
+            if upstream.reader.is_upgraded:
+                return await self._tunnel(client, relay, response)
+            return await self._relay(client, request, relay, response, entry, passage)
+        finally:
+            entry.bytes_out = relay.relayed_bytes
+            client.relay = None
+            lane.pool.give_back(upstream)
+
+    async def _exchange(
+        self,
+        client: ClientConnection,
+        request: Request,
+        lane: Lane,
+        head: bytes,
+        entry: Entry,
+        passage: Passage,
+    ) -> Relay:
+        """Send the request and wait for the answer's head; once more if the connection had gone
+        stale.
+
+        A second try is safe only for an idempotent request (RFC 9110 section 9.2.2) without a
+        body that drew no byte of an answer from a connection that had served before.
+        """
+        pool = lane.pool
+        entry.upstream = pool.origin.address
+        expects_continue = bool(passage.scan.expect) and not client.speaks_1_0
+        upstream = pool.take_idle() or await pool.connect()
+        while True:
+            may_retry = (
+                upstream.served > 0 and request.length == 0 and request.method in _IDEMPOTENT
+            )
+            relay = Relay(client, upstream, request, lane.patience, expects_continue)
+            try:
+                relay.start(head)
+                await upstream.answered()
+            except BaseException as error:
+                client.relay = None
+                pool.give_back(upstream)
+                if relay.refusal is not None:
+                    raise relay.refusal from None
+                if not (may_retry and isinstance(error, UpstreamUnreachable)):
+                    raise
+            else:
+                return relay
+            upstream = await pool.connect()
+
+    async def _relay(
+        self,
+        client: ClientConnection,
+        request: Request,
+        relay: Relay,
+        response: ResponseHead,
+        entry: Entry,
+        passage: Passage,
+    ) -> bool:
+        """Send the answer on; ``True`` if the connection may serve another request."""
+        has_body = not relay.upstream.reader.is_complete or bool(relay.upstream.reader.pieces)
+        lasts_until_close = has_body and response.length is None
+        is_chunked = lasts_until_close and not client.speaks_1_0
+        stays = (
+            request.keeps_alive
+            and not request.wants_upgrade
+            and not client.is_draining
+            and not (lasts_until_close and client.speaks_1_0)
+        )
+        head = build_response_head(
+            response.status,
+            response.reason,
+            response.headers,
+            connection=CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
+            is_chunked=is_chunked,
+            is_private=passage.query != passage.target.query,
+        )
+        relay.begin_answer(head, is_chunked)
+        try:
+            await relay.upstream.finished()
+        except UpstreamBroken as fault:
+            entry.code = fault.code
+            _log.warning("%s: %s (request %s)", fault.code, fault, entry.request_id)
+            client.abort()
+            return False
+        if stays and request.is_complete:
+            return True
+        client.close_lingering()
+        return False
+
+    async def _tunnel(self, client: ClientConnection, relay: Relay, response: ResponseHead) -> bool:
+        """Pass bytes both ways until the upstream has ended, or the caller is gone."""
+        head = build_response_head(
+            response.status, response.reason, response.headers, connection=WEBSOCKET
+        )
+        relay.begin_tunnel(head)
+        try:
+            await relay.upstream.finished()
+        except UpstreamBroken:
+            client.abort()
+        else:
+            client.close_lingering()
+        return False
+
+    def _request_head(
+        self,
+        request: Request,
+        hop: Hop,
+        entry: Entry,
+        passage: Passage,
+        rules: Rules,
+        lane: Lane,
+    ) -> bytes:
+        target, scan, principal = passage.target, passage.scan, passage.principal
+        query = target.query if lane.forwards_credentials else passage.query
+        sent = target.path if query is None else f"{target.path}?{query}"
+        if target.authority is not None:
+            host = target.authority.encode()
+        else:
+            host = scan.host[0] if scan.host else lane.authority
+        return lane.heads.build(
+            request.method.encode(),
+            sent.encode(),
+            request.headers,
+            scan,
+            hop=hop,
+            host=host,
+            request_id=entry.request_id.encode(),
+            identity=b"" if principal is None else rules.identity.lines(principal),
+            is_http_10=request.version[1] == 0,
+            is_websocket=request.wants_upgrade,
+        )
+
+    # Answer.
+
+    def _deny(
+        self, client: ClientConnection, request: Request, entry: Entry, denial: Denial
+    ) -> bool:
+        """Answer with a denial; ``True`` if the connection may serve another request."""
+        if entry.status:
+            client.abort()  # an answer has begun; a second one must not be read as its body
+            return False
+        stays = (
+            ANSWERS[denial.code].status not in _CLOSING_STATUSES
+            and request.keeps_alive
+            and request.is_complete
+            and not request.wants_upgrade
+            and not client.is_draining
+        )
+        self._answer(client, entry, denial, request.method == "HEAD", closes=not stays)
+        if not stays:
+            client.close_lingering()
+        return stays
+
+    def _answer(
+        self,
+        client: ClientConnection,
+        entry: Entry,
+        denial: Denial,
+        is_head_request: bool = False,
+        *,
+        closes: bool = True,
+    ) -> None:
+        rules = self.rules
+        entry.code = denial.code
+        entry.status = ANSWERS[denial.code].status
+        answer = render(
+            denial,
+            entry.request_id,
+            challenge=rules.challenges.fields(denial, entry.forms),
+            closes=closes,
+            keeps_alive_1_0=client.speaks_1_0 and not closes,
+            is_head_request=is_head_request,
+        )
+        client.write(answer)
+
+    def _finish(self, client: ClientConnection, entry: Entry) -> None:
+        """Note the request, however it ended."""
+        self._write_entry(entry, client.now())
+
+    # Identity of requests and connections.
+
+    def _hop_of(self, client: ClientConnection) -> Hop:
+        scheme = b"https" if client.is_tls else b"http"
+        return Hop(
+            client.peer.encode("ascii", "replace"), scheme, self.rules.is_trusted(client.peer)
+        )
+
+    def _id_for(self, scan: Scan) -> str:
+        """Return the caller's own request id if it is one and sane, else a new one."""
+        given = scan.request_id
+        if len(given) == 1 and is_sane_request_id(given[0]):
+            return given[0].decode("ascii")
+        return self.new_id()
+
+    def new_id(self) -> str:
+        """Return a request id that no other request of this or any other process has."""
+        return f"{self._id_prefix}{next(self._ids):016x}"
+
+
+def _is_continue(expect: tuple[bytes, ...]) -> bool:
+    return all(value.lower() == b"100-continue" for value in expect)
+
+
+def _where() -> str:
+    """Say what was raised and where, without the message: it could quote a credential."""
+    kind, _, trace = sys.exc_info()
+    frame = traceback.extract_tb(trace)[-1]
+    return f"{kind.__name__ if kind else '?'} in {frame.name}, {frame.filename}:{frame.lineno}"

@@ -1,0 +1,127 @@
+"""What one configuration means, computed once: everything a request is judged and forwarded by.
+
+A ``Rules`` is frozen. The gateway reads it once per request, so that a new configuration takes
+effect between two requests and never within one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.answers import Challenges
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import Form
+from sidecar.core.policy import Account, Principal
+from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
+from sidecar.core.routes import RouteTable
+from sidecar.wire.pool import Pool
+from sidecar.wire.relay import Patience
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAX_HOPS: Final = 32
+_CALLERS_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The way to one upstream."""
+
+    pool: Pool
+    heads: RequestHeads
+    authority: bytes
+    """``Host`` for a request that came without one (HTTP/1.0)."""
+    patience: Patience
+    forwards_credentials: bool
+
+
+class IdentityLines:
+    """The header lines that tell the upstream who is calling; made once per caller, not per
+    request.
+
+    ``headers`` are names and what each carries: ``account``, ``method``, ``token_id`` or
+    ``token_name``.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
+        self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
+        self._known: dict[tuple[str, Form, str], bytes] = {}
+
+    def lines(self, principal: Principal) -> bytes:
+        """Return the lines for a caller; what it does not have is left out.
+
+        Raises ``ValueError`` for a value that can't stand in a header.
+        """
+        record = principal.record
+        token_id = record.id if self._per_token and record is not None else ""
+        key = (principal.account, principal.form, token_id)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _CALLERS_REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = identity_lines(self._values(principal))
+        return known
+
+    def _values(self, principal: Principal) -> Iterator[tuple[bytes, bytes]]:
+        record = principal.record
+        for name, attribute in self._headers:
+            if attribute == "account":
+                yield name, principal.account.encode()
+            elif attribute == "method":
+                yield name, principal.form.encode()
+            elif record is not None and attribute == "token_id":
+                yield name, record.id.encode()
+            elif record is not None:
+                yield name, encode_token_name(record.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One configuration, ready to judge by."""
+
+    routes: RouteTable
+    accounts: Mapping[str, Account]
+    credentials: CredentialRules
+    headers: HeaderRules
+    lanes: Mapping[str, Lane]
+    challenges: Challenges
+    identity: IdentityLines
+    token_prefix: str
+    expiry_notice_seconds: float
+    trusted_proxies: tuple[Network, ...]
+
+    def is_trusted(self, peer: str) -> bool:
+        """Tell whether what ``peer`` says of earlier hops is believed; a unix socket's never is."""
+        if not self.trusted_proxies:
+            return False
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.trusted_proxies)
+
+    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
+        """Return the address of the caller: the last hop that no trusted proxy stands for.
+
+        ``peer`` is trusted. Whatever is no address in ``X-Forwarded-For`` ends the walk, so that
+        garbage there changes no verdict.
+        """
+        caller = peer
+        hops = b",".join(forwarded_for).decode("latin-1").split(",")
+        for hop in reversed(hops[-_MAX_HOPS:]):
+            text = hop.strip()
+            try:
+                ipaddress.ip_address(text)
+            except ValueError:
+                return caller
+            caller = text
+            if not self.is_trusted(text):
+                return caller
+        return caller

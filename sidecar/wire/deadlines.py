@@ -1,0 +1,53 @@
+"""What waits too long ends: one sweep over all connections instead of a timer for each wait.
+
+A connection sets ``deadline`` (event-loop seconds) when it begins to wait and is told by
+``on_deadline`` once that has passed, up to one sweep late. Setting an attribute costs a fiftieth of
+setting a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+NEVER: Final = float("inf")
+
+
+class Watched(Protocol):
+    """A connection with a deadline."""
+
+    deadline: float
+
+    def on_deadline(self) -> None:
+        """Called once the deadline has passed; sets a new one or ends the wait."""
+
+
+class Deadlines:
+    """Watches connections; sweeps often enough for the shortest time-out, at most once in 50 ms."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shortest_timeout_seconds: float) -> None:
+        self._loop = loop
+        self._period_seconds = min(1.0, max(0.05, shortest_timeout_seconds / 5))
+        self._watched: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def watch(self, connection: Watched) -> None:
+        """Begin to watch a connection."""
+        self._watched.add(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._period_seconds, self._sweep)
+
+    def forget(self, connection: Watched) -> None:
+        """Stop watching; unknown ones are no error."""
+        self._watched.discard(connection)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in [watched for watched in self._watched if watched.deadline <= now]:
+            connection.on_deadline()
+        self._timer = (
+            self._loop.call_later(self._period_seconds, self._sweep) if self._watched else None
+        )

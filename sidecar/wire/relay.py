@@ -1,0 +1,214 @@
+"""One exchange joined: a client's request and an upstream's answer, both flowing at once.
+
+Bytes are pushed on as they arrive, never gathered. Whoever takes them too slowly stops whoever
+sends them. Who is waited for, and for how long, is one deadline on the client's connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sidecar.core.errors import UpstreamBroken, UpstreamTimeout
+from sidecar.core.response_heads import build_response_head
+from sidecar.wire.requests import Request, RequestRefused
+from sidecar.wire.responses import ResponseHead
+from sidecar.wire.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from sidecar.wire.client import ClientConnection
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE_PATIENCE_SECONDS: Final = 1.0
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an exchange waits, in seconds: for the head, between pieces, and for the client's
+    body.
+    """
+
+    response_seconds: float
+    idle_seconds: float
+    body_seconds: float
+
+
+class Relay:
+    """The exchange between one request and one upstream connection."""
+
+    __slots__ = (
+        "_continue_is_due",
+        "_is_chunked",
+        "_is_relaying",
+        "_patience",
+        "client",
+        "refusal",
+        "relayed_bytes",
+        "request",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        client: ClientConnection,
+        upstream: UpstreamConnection,
+        request: Request,
+        patience: Patience,
+        expects_continue: bool,
+    ) -> None:
+        self.client = client
+        self.upstream = upstream
+        self.request = request
+        self.refusal: RequestRefused | None = None
+        self.relayed_bytes = 0
+        self._patience = patience
+        self._continue_is_due = expects_continue and not request.is_complete
+        self._is_chunked = False
+        self._is_relaying = False
+
+    def start(self, head: bytes) -> None:
+        """Send the request's head with what has come of its body; from now on the rest follows."""
+        request = self.request
+        if request.length != 0:
+            head += self._framed_body()
+        self.upstream.start(request.method, request.wants_upgrade, head, request.is_complete, self)
+        client = self.client
+        client.relay = self
+        client.deadline = client.now() + self._waiting_seconds()
+        if client.refusal is not None:
+            self.on_client_refused(client.refusal)
+        elif not request.is_complete:
+            client.pace_reading()
+
+    def begin_answer(self, head: bytes, is_chunked: bool) -> None:
+        """Send the response's head with what has come of its body; from now on the rest follows."""
+        self._is_relaying = True
+        self._is_chunked = is_chunked
+        self._continue_is_due = False
+        body = self._framed_answer()
+        self.client.write(head + body if body else head)
+        self.client.deadline = self.client.now() + self._patience.idle_seconds
+        if not self.client.is_writable:
+            self.upstream.pace(False)
+
+    def begin_tunnel(self, head: bytes) -> None:
+        """Send the 101; from here on bytes are bytes, in both directions."""
+        self.upstream.become_tunnel()
+        self.begin_answer(head, is_chunked=False)
+        early = self.client.reader.take_held()
+        if early:
+            self.upstream.send(early)
+        if self.client.has_ended:
+            self.upstream.send_end()
+        self.client.pace_reading()
+
+    # From the client.
+
+    def on_client_bytes(self, data: bytes) -> None:
+        """Body bytes, or a tunnel's, came from the client."""
+        client, upstream = self.client, self.upstream
+        if upstream.is_tunnel:
+            upstream.send(data)
+            client.deadline = client.now() + self._patience.idle_seconds
+            return
+        upstream.send(self._framed_body())
+        if self.request.is_complete:
+            upstream.sent_whole_request = True
+        if not self._is_relaying:
+            client.deadline = client.now() + self._waiting_seconds()
+
+    def on_client_refused(self, refusal: RequestRefused) -> None:
+        """The rest of the body can't be had; the upstream must not take it for the whole."""
+        self.refusal = refusal
+        self.upstream.fail(UpstreamBroken("the request ended early"))
+
+    def on_client_end(self) -> bool:
+        """The client half-closed; ``False`` means it has gone for good."""
+        if self.upstream.is_tunnel:
+            self.upstream.send_end()
+            return True
+        if not self.request.is_complete:
+            self.on_client_refused(RequestRefused("bad_request", "The request body ended early."))
+            return True
+        return not self._is_relaying
+
+    def on_client_pace(self, is_writable: bool) -> None:
+        """The client takes no more bytes for now, or takes them again."""
+        if self._is_relaying:
+            self.upstream.pace(is_writable)
+            self.client.deadline = self.client.now() + self._patience.idle_seconds
+
+    def on_deadline(self) -> None:
+        """Somebody kept the exchange waiting for too long."""
+        if self._continue_is_due:
+            self._send_continue()
+            self.client.deadline = self.client.now() + self._waiting_seconds()
+        elif self._is_relaying:
+            self.upstream.fail(UpstreamBroken("nothing moved for too long"))
+        elif self.request.is_complete or not self.upstream.is_writable:
+            self.upstream.fail(UpstreamTimeout("no response head in time"))
+        else:
+            self.on_client_refused(
+                RequestRefused("request_timeout", "The request body did not arrive in time.")
+            )
+
+    # From the upstream.
+
+    def on_answer_bytes(self) -> None:
+        if self._is_relaying:
+            data = self._framed_answer()
+            if data:
+                self.client.write(data)
+            self.client.deadline = self.client.now() + self._patience.idle_seconds
+
+    def on_interim(self, head: ResponseHead) -> None:
+        if self.client.speaks_1_0 or self._is_relaying:
+            return
+        if head.status == 100:
+            if self._continue_is_due:
+                self._send_continue()
+        else:
+            self.client.write(build_response_head(head.status, head.reason, head.headers))
+
+    def on_upstream_pace(self, is_writable: bool) -> None:
+        self.client.pace_reading()
+
+    # Within.
+
+    def _send_continue(self) -> None:
+        self._continue_is_due = False
+        self.client.write(_CONTINUE)
+
+    def _waiting_seconds(self) -> float:
+        if self._continue_is_due:
+            return _CONTINUE_PATIENCE_SECONDS
+        if self.request.is_complete:
+            return self._patience.response_seconds
+        return self._patience.body_seconds
+
+    def _framed_body(self) -> bytes:
+        """Return the body bytes that have come, chunked if the request is."""
+        request = self.request
+        body = request.take()
+        if body:
+            self._continue_is_due = False
+        if request.length is not None:
+            return body
+        return _as_chunk(body, request.is_complete)
+
+    def _framed_answer(self) -> bytes:
+        body = self.upstream.take()
+        self.relayed_bytes += len(body)
+        if not self._is_chunked:
+            return body
+        return _as_chunk(body, self.upstream.reader.is_complete)
+
+
+def _as_chunk(body: bytes, is_last: bool) -> bytes:
+    """Frame body bytes as one chunk, with the last chunk behind if that was all (RFC 9112 section
+    7.1).
+    """
+    if body:
+        return b"%x\r\n%b\r\n%b" % (len(body), body, _LAST_CHUNK if is_last else b"")
+    return _LAST_CHUNK if is_last else b""

@@ -1,0 +1,369 @@
+"""Where a request starts and ends: request bytes in, ``Request`` values out.
+
+aiohttp's C parser (llhttp, strict) reads heads and chunked bodies. Two things it does are kept out
+of reach by never letting it see past a message's end:
+
+- it hands the last trailer of a chunked message to the *next* message as its first header
+  (measured with aiohttp 3.14.5), so a parser that has read a chunked body is never used again;
+- it loses what follows an ``Upgrade`` it does not know.
+
+A message's end is found exactly: a head or a chunked body can end only behind CR LF CR LF, so the
+parser is fed up to there and asked; a body with a Content-Length is counted and not shown to the
+parser at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp.http import (
+    HttpRequestParser,
+    HttpVersion,
+    HttpVersion10,
+    HttpVersion11,
+    RawRequestMessage,
+)
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import StreamReader
+
+_END: Final = b"\r\n\r\n"
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
+_REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
+_PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
+
+
+class RequestRefused(Exception):  # noqa: N818  a verdict on bytes, named as one
+    """The bytes are no acceptable HTTP/1 request; ``code`` names the answer. The parser is done
+    for.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How large a request may be; ``body_bytes`` of 0 is no limit."""
+
+    headers: int = 128
+    header_bytes: int = 32 * 1024
+    url_bytes: int = 16 * 1024
+    body_bytes: int = 0
+
+
+class Request:
+    """One request: its head, and what has arrived of its body.
+
+    ``headers`` are (name, value) as sent, in order; values without surrounding white space.
+    ``length`` is the declared Content-Length, ``None`` for a chunked body, 0 for none.
+    """
+
+    __slots__ = (
+        "headers",
+        "is_complete",
+        "keeps_alive",
+        "length",
+        "method",
+        "pieces",
+        "received_bytes",
+        "target",
+        "version",
+        "wants_upgrade",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        version: HttpVersion,
+        headers: tuple[tuple[bytes, bytes], ...],
+        length: int | None,
+        keeps_alive: bool,
+        wants_upgrade: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.length = length
+        self.keeps_alive = keeps_alive
+        self.wants_upgrade = wants_upgrade
+        self.is_complete = length == 0
+        self.pieces: list[bytes] = []
+        self.received_bytes = 0
+
+    def __repr__(self) -> str:
+        state = "complete" if self.is_complete else f"{self.received_bytes} of {self.length}"
+        return f"<Request {self.method} {state}>"
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many body bytes have arrived and were not taken."""
+        return sum(map(len, self.pieces))
+
+    def take(self) -> bytes:
+        """Return, once, the body bytes that have arrived and were not taken."""
+        pieces = self.pieces
+        if not pieces:
+            return b""
+        self.pieces = []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Unpaced:
+    """What aiohttp's ``StreamReader`` asks of its protocol; pacing is the connection's matter."""
+
+    _reading_paused = False
+    connected = True
+
+    def pause_reading(self) -> None:
+        """Leave the parser running: the connection bounds what it feeds."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """See ``pause_reading``."""
+
+
+_UNPACED: Final = _Unpaced()
+
+
+class RequestReader:
+    """Reads the requests of one connection, one at a time, in order.
+
+    ``receive`` takes bytes as they come. While a request is unfinished they belong to its body;
+    what lies behind it is held, unparsed, until ``next_request`` asks for it.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_head_bytes",
+        "_held",
+        "_limits",
+        "_loop",
+        "_parser",
+        "_tail",
+        "current",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: RequestLimits) -> None:
+        self._loop = loop
+        self._limits = limits
+        self._parser: HttpRequestParser | None = None
+        self._held = b""
+        self._tail = b""
+        self._head_bytes = 0
+        self._chunks: StreamReader | None = None
+        self.current: Request | None = None
+
+    def __repr__(self) -> str:
+        return f"<RequestReader current={self.current!r} held={len(self._held)}>"
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that arrived behind the current request and wait for their turn."""
+        return len(self._held)
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether part of a head has arrived and the rest has not."""
+        return self._head_bytes > 0
+
+    def take_held(self) -> bytes:
+        """Return, once, what came behind an upgrade request: the first bytes of the tunnel."""
+        held, self._held = self._held, b""
+        return held
+
+    def receive(self, data: bytes) -> bool:
+        """Take bytes from the client; ``True`` if they belong to the current request's body.
+
+        Raises ``RequestRefused`` when a chunked body is malformed or a body limit is passed.
+        """
+        request = self.current
+        if request is None or request.is_complete:
+            self._held = self._held + data if self._held else data
+            return False
+        if request.length is not None:
+            self._receive_counted(request, request.length, data)
+        else:
+            self._receive_chunked(request, data)
+        return True
+
+    def next_request(self) -> Request | None:
+        """Parse the next head from what is held; ``None`` when more bytes are needed.
+
+        The caller has finished with the current request. Raises ``RequestRefused``.
+        """
+        self.current = None
+        data = self._held
+        if not data:
+            return None
+        self._held = b""
+        while data:
+            end = self._message_end(data)
+            piece, rest = (
+                (data, b"") if end is None or end == len(data) else (data[:end], data[end:])
+            )
+            request = self._feed_head(piece)
+            if request is not None:
+                self.current = request
+                if rest:
+                    self.receive(rest)
+                return request
+            data = rest
+        return None
+
+    def _message_end(self, data: bytes) -> int | None:
+        """Return the offset just behind the first CR LF CR LF, also one that began in earlier
+        bytes.
+        """
+        tail = self._tail
+        if tail:
+            straddling = (tail + data[:3]).find(_END)
+            if straddling != -1:
+                self._tail = b""
+                return straddling + 4 - len(tail)
+        found = data.find(_END)
+        if found != -1:
+            self._tail = b""
+            return found + 4
+        self._tail = (tail + data[-3:])[-3:]
+        return None
+
+    def _feed_head(self, piece: bytes) -> Request | None:
+        self._head_bytes += len(piece)
+        limits = self._limits
+        if self._head_bytes > limits.url_bytes + limits.header_bytes + _REQUEST_LINE_BYTES:
+            raise RequestRefused("headers_too_large", "The request's head is too large.")
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = self._new_parser()
+        messages = self._feed(parser, piece)
+        if not messages:
+            return None
+        message, payload = messages[0]
+        request = self._admit(message)
+        self._head_bytes = 0
+        if request.length is None:
+            self._chunks = payload
+        elif request.length or message.upgrade:
+            self._parser = None
+        return request
+
+    def _new_parser(self) -> HttpRequestParser:
+        limits = self._limits
+        return HttpRequestParser(
+            _UNPACED,  # type: ignore[arg-type]  # all that its StreamReader touches
+            self._loop,
+            _PAYLOAD_LIMIT,
+            max_line_size=limits.url_bytes,
+            max_field_size=self._field_limit,
+            max_headers=limits.headers,
+            auto_decompress=False,
+        )
+
+    @property
+    def _field_limit(self) -> int:
+        """The parser's bound of one field, never equal to that of the target: its error names only
+        the bound.
+        """
+        limits = self._limits
+        return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
+
+    def _feed(
+        self, parser: HttpRequestParser, piece: bytes
+    ) -> Sequence[tuple[RawRequestMessage, StreamReader]]:
+        try:
+            return parser.feed_data(piece)[0]
+        except Exception as error:  # whatever the parser raises, the bytes are refused
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> RequestRefused:
+        """Name the answer to what the parser refused; its own message may quote a credential, so
+        it goes.
+        """
+        if isinstance(error, LineTooLong):
+            if error.args[1] == self._limits.url_bytes:
+                return RequestRefused("uri_too_long", "The request target is too long.")
+            return RequestRefused("headers_too_large", "A header field is too large.")
+        if isinstance(error, BadHttpMessage) and "Too many headers" in str(error):
+            return RequestRefused("headers_too_large", "The request has too many header fields.")
+        return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
+
+    def _admit(self, message: RawRequestMessage) -> Request:
+        """Judge what the parser lets through (RFC 9112 sections 2.3 and 6) and fix the body's
+        framing.
+        """
+        limits = self._limits
+        version = message.version
+        if version not in _VERSIONS:
+            raise RequestRefused("bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        if self._head_bytes - len(message.path) > limits.header_bytes + _REQUEST_LINE_BYTES:
+            raise RequestRefused("headers_too_large", "The request's header section is too large.")
+        headers = message.headers
+        coding = headers.get("Transfer-Encoding")
+        declared = headers.get("Content-Length")
+        length: int | None = 0
+        if coding is not None:
+            if coding.lower() != "chunked" or declared is not None or version == HttpVersion10:
+                raise RequestRefused(
+                    "bad_request", "The request's Transfer-Encoding is not acceptable."
+                )
+            length = None
+        elif declared is not None:
+            length = _content_length(declared)
+        if limits.body_bytes and (length or 0) > limits.body_bytes:
+            raise RequestRefused("body_too_large", f"The body may have {limits.body_bytes} bytes.")
+        wants_upgrade = bool(message.upgrade) and headers.get("Upgrade", "").lower() == "websocket"
+        if wants_upgrade and length != 0:
+            raise RequestRefused("bad_request", "A WebSocket handshake has no body.")
+        return Request(
+            message.method,
+            message.path,
+            version,
+            message.raw_headers,
+            length,
+            not message.should_close,
+            wants_upgrade,
+        )
+
+    def _receive_counted(self, request: Request, length: int, data: bytes) -> None:
+        missing = length - request.received_bytes
+        if len(data) > missing:
+            data, self._held = data[:missing], data[missing:]
+        request.received_bytes += len(data)
+        request.pieces.append(data)
+        request.is_complete = request.received_bytes == length
+
+    def _receive_chunked(self, request: Request, data: bytes) -> None:
+        parser, chunks = self._parser, self._chunks
+        assert parser is not None
+        assert chunks is not None
+        while data:
+            end = self._message_end(data)
+            piece, data = (data, b"") if end is None else (data[:end], data[end:])
+            self._feed(parser, piece)
+            body = chunks.read_nowait()
+            if body:
+                request.received_bytes += len(body)
+                request.pieces.append(body)
+                if 0 < self._limits.body_bytes < request.received_bytes:
+                    raise RequestRefused(
+                        "body_too_large", f"The body may have {self._limits.body_bytes} bytes."
+                    )
+            if chunks.is_eof():
+                request.is_complete = True
+                self._parser = self._chunks = None
+                self._tail = b""
+                self._held = data
+                return
+
+
+def _content_length(value: str) -> int:
+    """Read a Content-Length: 1 to 18 ASCII digits (RFC 9110 section 8.6)."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise RequestRefused("bad_request", "The request's Content-Length is not a length.")
+    return int(value)

@@ -1,0 +1,267 @@
+"""Where a response starts and ends: upstream bytes in, a ``Response`` out, nothing lenient.
+
+httptools (llhttp, strict) reads heads and chunked bodies; what it lets through is judged here:
+versions, framing, sizes, a 101 nobody asked for. A body with a Content-Length is counted and not
+shown to the parser. Whatever is odd raises ``UpstreamBroken``; what follows a complete response
+makes the connection unfit for another (``is_clean`` is false), and the response itself stands.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from sidecar.core.errors import UpstreamBroken
+
+_HEAD_BYTES: Final = 256 * 1024
+_HEAD_FIELDS: Final = 512
+_INTERIM_HEADS: Final = 16
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class ResponseHead:
+    """A response's status line and fields as the upstream sent them.
+
+    ``length``: bytes of the body; ``None`` when it is chunked or lasts until the connection closes.
+    """
+
+    __slots__ = ("headers", "is_chunked", "keeps_alive", "length", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, headers: RawHeaders) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.length: int | None = None
+        self.is_chunked = False
+        self.keeps_alive = False
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} length={self.length}>"
+
+
+class ResponseReader:
+    """Reads the responses of one upstream connection, one at a time.
+
+    ``expect`` starts on an answer to a request with the given method; ``receive`` takes bytes.
+    Afterwards ``interim`` holds the 1xx heads that came, ``head`` the final one, ``pieces`` the
+    body bytes not yet taken.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_head_bytes",
+        "_interim_count",
+        "_is_head_request",
+        "_missing",
+        "_parser",
+        "_reason",
+        "_wants_upgrade",
+        "head",
+        "interim",
+        "is_clean",
+        "is_complete",
+        "is_upgraded",
+        "pieces",
+        "tunnelled",
+    )
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpResponseParser | None = None
+        self._fields: RawHeaders = []
+        self._reason = b""
+        self._head_bytes = 0
+        self._interim_count = 0
+        self._is_head_request = False
+        self._wants_upgrade = False
+        self._missing = 0
+        self.head: ResponseHead | None = None
+        self.interim: list[ResponseHead] = []
+        self.pieces: list[bytes] = []
+        self.is_complete = True
+        self.is_clean = True
+        self.is_upgraded = False
+        self.tunnelled = b""
+
+    def __repr__(self) -> str:
+        return (
+            f"<ResponseReader head={self.head!r} complete={self.is_complete} clean={self.is_clean}>"
+        )
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether any byte of the answer has come."""
+        return self.head is not None or self._head_bytes > 0
+
+    def expect(self, method: str, wants_upgrade: bool) -> None:
+        """Begin on the answer to a request; HEAD and an upgrade change what a head means."""
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self._is_head_request = method == "HEAD"
+        self._wants_upgrade = wants_upgrade
+        self._interim_count = 0
+        self._missing = 0
+        self._head_bytes = 0
+        self.head = None
+        self.is_complete = False
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the upstream. Raises ``UpstreamBroken``."""
+        if self.is_complete:
+            self.is_clean = False
+            return
+        if self._missing:
+            self._receive_counted(data)
+            return
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)  # type: ignore[union-attr]  # expect() made it
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._fail(error)
+        head = self.head
+        if head is None:
+            if self._head_bytes > _HEAD_BYTES:
+                raise UpstreamBroken("the response head is too large")
+        elif not self.is_complete and head.length:
+            self._count_from_here(head.length)
+
+    def end(self) -> None:
+        """The upstream closed its side. Raises ``UpstreamBroken`` unless that ends the body
+        rightly.
+        """
+        head = self.head
+        if self.is_complete:
+            return
+        if head is None or head.length is not None or head.is_chunked:
+            raise UpstreamBroken("the connection closed before the response was complete")
+        self.is_complete = True
+        self.is_clean = False
+
+    def take(self) -> bytes:
+        """Return, once, the body bytes that have arrived and were not taken."""
+        pieces = self.pieces
+        if not pieces:
+            return b""
+        self.pieces = []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _receive_counted(self, data: bytes) -> None:
+        missing = self._missing
+        if len(data) > missing:
+            data = data[:missing]
+            self.is_clean = False
+        self.pieces.append(data)
+        self._missing = missing - len(data)
+        self.is_complete = self._missing == 0
+
+    def _count_from_here(self, length: int) -> None:
+        """Leave the parser in the middle of a body with a known length, and count the rest."""
+        self._missing = length - sum(map(len, self.pieces))
+        self._parser = None
+
+    def _switch(self, rest: bytes) -> None:
+        head = self.head
+        if head is None or head.status != 101 or not self._wants_upgrade or not _is_websocket(head):
+            raise UpstreamBroken("the upstream switched protocols unasked")
+        self.is_complete = self.is_upgraded = True
+        self.is_clean = False
+        self.tunnelled = rest
+
+    def _fail(self, error: Exception) -> None:
+        """After a complete response, odd bytes only spoil the connection; before that, the
+        response.
+        """
+        if self.is_complete:
+            self.is_clean = False
+            return
+        cause = error.__context__
+        raise (
+            cause
+            if isinstance(cause, UpstreamBroken)
+            else UpstreamBroken(f"the response is not well-formed HTTP/1.1 ({error})")
+        )
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            raise UpstreamBroken("bytes after a complete response")
+        self._fields = []
+        self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head is not None:
+            return  # a trailer: dropped, never merged (RFC 9110 section 6.5.1)
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        if len(self._fields) > _HEAD_FIELDS:
+            raise UpstreamBroken("the response has too many header fields")
+        status = parser.get_status_code()
+        head = ResponseHead(status, self._reason, self._fields)
+        if status < 200 and status != 101:
+            self._note_interim(head)
+            return
+        if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
+            raise UpstreamBroken("the response's version or status is none of HTTP/1.1")
+        if status == 101 and not self._wants_upgrade:
+            raise UpstreamBroken("the upstream switched protocols unasked")
+        self._frame(head)
+        head.keeps_alive = parser.should_keep_alive()
+        self._head_bytes = 0
+        self.head = head
+
+    def on_body(self, body: bytes) -> None:
+        if self.is_complete:
+            self.is_clean = False
+        else:
+            self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        head = self.head
+        if head is not None and not self.is_complete:
+            self.is_complete = head.status != 101
+
+    def _note_interim(self, head: ResponseHead) -> None:
+        self._interim_count += 1
+        if self._interim_count > _INTERIM_HEADS or head.status < 100:
+            raise UpstreamBroken("too many interim responses, or a status below 100")
+        self.interim.append(head)
+
+    def _frame(self, head: ResponseHead) -> None:
+        """Fix the body's framing (RFC 9112 section 6.3); a doubtful one is refused."""
+        for name, value in head.headers:
+            folded = name.lower() if len(name) in (14, 17) else b""
+            if folded == b"content-length":
+                if not value.isdigit() or len(value) > 18:
+                    raise UpstreamBroken("the response's Content-Length is not a length")
+                head.length = int(value)
+            elif folded == b"transfer-encoding":
+                if value.strip().lower() != b"chunked" or head.is_chunked:
+                    raise UpstreamBroken("the response's Transfer-Encoding is not acceptable")
+                head.is_chunked = True
+        if self._is_head_request or head.status in (101, 204, 304):
+            self._end_without_body(head)
+
+    def _end_without_body(self, head: ResponseHead) -> None:
+        """A HEAD answer's fields speak of a body that does not come (RFC 9110 section 9.3.2)."""
+        if head.status == 101:
+            return
+        self.is_complete = True
+        if head.length or head.is_chunked or self._is_head_request:
+            self._parser = None
+
+
+def _is_websocket(head: ResponseHead) -> bool:
+    return any(
+        name.lower() == b"upgrade" and value.strip().lower() == b"websocket"
+        for name, value in head.headers
+    )
