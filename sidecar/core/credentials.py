@@ -34,6 +34,7 @@ AMBIGUOUS: Final = Denial(
 )
 MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
 
+_BEARER: Final = Form.BEARER  # a name of the module: looking an enumeration up costs 0.1 µs
 _MAX_BASIC_BYTES: Final = 4096
 _MAX_ENCODED_CHARS: Final = 3 * MAX_JWT_CHARS
 
@@ -151,7 +152,7 @@ def _essence(credential: Credential | Denial) -> object:
 
 def _read_authorization(value: bytes) -> Credential | Denial:
     if bearer := _parse_bearer(value):
-        return TokenCredential(Form.BEARER, bearer[1].decode("ascii"))
+        return TokenCredential(_BEARER, bearer[1].decode("ascii"))
     if len(value) <= _MAX_BASIC_BYTES and (basic := _parse_basic(value)):
         return _read_basic(basic[1])
     return EMPTY if _is_scheme_alone(value) else MALFORMED

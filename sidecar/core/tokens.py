@@ -57,6 +57,9 @@ class Shape(Enum):
     """None of these."""
 
 
+_ACCESS = Shape.ACCESS  # a name of the module: looking an enumeration up costs 0.1 µs
+
+
 def check_prefix(prefix: str) -> None:
     """Raise ``ValueError``, with the reason, unless access tokens can be made with this prefix."""
     if not _is_prefix(prefix):
@@ -86,7 +89,7 @@ def classify(secret: str, prefix: str) -> Shape:
     """Tell what a string is; ``prefix`` is the one that access tokens are made with."""
     if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and _is_access(secret):
         body = secret[:-CHECKSUM_CHARS]
-        return Shape.ACCESS if secret.endswith(_checksum(body)) else Shape.BAD_CHECKSUM
+        return _ACCESS if secret.endswith(_checksum(body)) else Shape.BAD_CHECKSUM
     if MIN_OPAQUE_CHARS <= len(secret) <= MAX_JWT_CHARS and _is_jwt(secret):
         return Shape.JWT
     return Shape.OTHER if _is_opaque(secret) else Shape.UNREADABLE

@@ -1,0 +1,111 @@
+"""Passwords: Argon2id hashes, and the same work for an account that does not exist.
+
+A password is 1 to 1024 bytes of UTF-8, taken as it is: no Unicode normalisation, so that an "é"
+typed as one code point is not the "é" typed as two. Hashing takes some 30 ms and 19 MiB; whoever
+calls this bounds how many run at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+MAX_PASSWORD_BYTES: Final = 1024
+
+# The OWASP Password Storage Cheat Sheet's first choice for Argon2id.
+_MEMORY_KIB: Final = 19456
+_ITERATIONS: Final = 2
+_LANES: Final = 1
+_SALT_BYTES: Final = 16
+_HASH_BYTES: Final = 32
+_OUR_COST: Final = (_MEMORY_KIB, _ITERATIONS, _LANES)
+
+# What one verification may cost: 1 GiB, 64 passes. More is a mistake in the file, or an attack.
+_MOST_COST: Final = (1 << 20, 64, 64)
+
+_parse_phc = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
+    r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,86})"
+).fullmatch
+
+
+def hash_password(password: str) -> str:
+    """Return the password's Argon2id hash in PHC form (``$argon2id$v=19$m=19456,t=2,p=1$…``).
+
+    Raises ``ValueError`` for a password that is empty or longer than 1024 bytes.
+    """
+    secret = _encode(password)
+    if secret is None:
+        raise ValueError(f"a password is 1 to {MAX_PASSWORD_BYTES} bytes of UTF-8")
+    return Argon2id(
+        salt=os.urandom(_SALT_BYTES),
+        length=_HASH_BYTES,
+        iterations=_ITERATIONS,
+        lanes=_LANES,
+        memory_cost=_MEMORY_KIB,
+    ).derive_phc_encoded(secret)
+
+
+def verify(password: str, phc: str) -> bool:
+    """Tell whether the password is the hashed one; never raises.
+
+    A password that no hash can be of (empty, over 1024 bytes) is ``False`` at once, whatever the
+    hash: its length tells nothing about the account.
+    """
+    secret = _encode(password)
+    if secret is None:
+        return False
+    try:
+        Argon2id.verify_phc_encoded(secret, phc)
+    except (InvalidKey, ValueError):
+        return False
+    return True
+
+
+def check_hash(phc: str) -> None:
+    """Raise ``ValueError``, with the reason, unless ``verify`` can work with this hash."""
+    if not _parse_phc(phc):
+        raise ValueError(
+            "this is not an Argon2id hash as `sidecar account hash-password` prints it"
+        )
+    cost = _cost_of(phc)
+    if any(asked > most for asked, most in zip(cost, _MOST_COST, strict=True)):
+        raise ValueError("this Argon2id hash costs more than 1 GiB, 64 passes or 64 lanes")
+    if cost[0] < 8 * cost[2]:
+        raise ValueError("an Argon2id hash needs at least 8 KiB of memory for each lane")
+
+
+def decoy_for(hashes: Iterable[str]) -> str:
+    """Return a hash that no password has, costing what most of ``hashes`` cost.
+
+    Verifying against it for an unknown account takes as long as a wrong password does.
+    """
+    costs = Counter(_cost_of(phc) for phc in hashes)
+    memory_kib, iterations, lanes = costs.most_common(1)[0][0] if costs else _OUR_COST
+    salt, unknown = _base64(os.urandom(_SALT_BYTES)), _base64(os.urandom(_HASH_BYTES))
+    return f"$argon2id$v=19$m={memory_kib},t={iterations},p={lanes}${salt}${unknown}"
+
+
+def _encode(password: str) -> bytes | None:
+    """Return the bytes to hash; ``None`` if there are none or too many, or they are no UTF-8."""
+    try:
+        secret = password.encode()
+    except UnicodeEncodeError:
+        return None
+    return secret if 1 <= len(secret) <= MAX_PASSWORD_BYTES else None
+
+
+def _cost_of(phc: str) -> tuple[int, int, int]:
+    found = _parse_phc(phc)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else _OUR_COST
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).rstrip(b"=").decode()
