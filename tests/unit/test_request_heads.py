@@ -1,0 +1,290 @@
+"""Request heads: what goes in and what comes out, byte for byte."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.headers import HeaderRules, canonical
+from sidecar.core.request_heads import Hop, RequestHeads, encode_token_name, identity_lines
+
+T = "sct_" + "t" * 60
+CREDENTIALS = CredentialRules(("access_token",), ("access_token", "token"))
+RULES = HeaderRules(["X-Account"], CREDENTIALS.headers)
+STRANGER = Hop(b"9.9.9.9", b"http", is_trusted=False)
+FRIEND = Hop(b"10.0.0.1", b"http", is_trusted=True)
+IDENTITY = identity_lines([(b"X-Account", b"acme")])
+HEADS = RequestHeads(RULES, CREDENTIALS.strip_query)
+FORWARDING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, keeps_credentials=True)
+REPLACING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, authority=b"internal:8080")
+
+
+def build(
+    *lines: str,
+    heads: RequestHeads = HEADS,
+    hop: Hop = STRANGER,
+    request_id: str = "made",
+    host: str = "shop",
+    identity: bytes = IDENTITY,
+    is_http_10: bool = False,
+    is_websocket: bool = False,
+) -> list[str]:
+    """Return the lines that stand after the request line."""
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, _, value in (line.partition(": ") for line in lines)
+    ]
+    head = heads.build(
+        b"GET",
+        b"/a?b=%2F",
+        headers,
+        RULES.scan(headers),
+        hop=hop,
+        host=host.encode(),
+        request_id=request_id.encode(),
+        identity=identity,
+        is_http_10=is_http_10,
+        is_websocket=is_websocket,
+    ).decode("latin-1")
+    assert head.startswith("GET /a?b=%2F HTTP/1.1\r\n")
+    assert head.endswith("\r\n\r\n")
+    return head[:-4].split("\r\n")[1:]
+
+
+OURS = [
+    "X-Request-Id: made",
+    "X-Forwarded-For: 9.9.9.9",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Host: shop",
+    "Via: 1.1 sidecar",
+    "X-Account: acme",
+]
+
+
+def kept(*lines: str, heads: RequestHeads = HEADS, hop: Hop = STRANGER) -> list[str]:
+    """Return what stays of the client's lines, the host (first) and our own lines aside."""
+    result = build("Host: shop", *lines, heads=heads, hop=hop)
+    return result[1 : len(result) - len(OURS)]
+
+
+def test_the_whole_head_of_a_plain_request() -> None:
+    assert build("Host: shop", f"Authorization: Bearer {T}", "Accept: */*") == [
+        "Host: shop",
+        "Accept: */*",
+        *OURS,
+    ]
+
+
+def test_what_stays_keeps_order_case_duplicates_and_bytes() -> None:
+    lines = ["aCCept: a", "Cookie: x=1", "X-Empty: ", "cookie: y=2", "X-Ö: \xff\t é", "Accept: a"]
+    assert kept(*lines) == lines
+    assert kept("Content-Length: 3", "Expect: 100-continue", "Via: 1.0 fred") == [
+        "Content-Length: 3",
+        "Expect: 100-continue",
+        "Via: 1.0 fred",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *["X-Account: admin", "x-ACCOUNT: admin", "X_Account: admin", "X.Account: admin"],
+        *["X!Account: admin", "X~Account: admin", "REMOTE_USER: admin", "Remote-User: admin"],
+        *["X-Original-URL: /admin", "X-Rewrite-URL: /admin", "Proxy: evil", "SCRIPT_NAME: /x"],
+        *[f"Authorization: Bearer {T}", "Authorization: Digest x", f"access_token: {T}"],
+        *[f"access-token: {T}", f"Access.Token: {T}", f"Proxy-Authorization: Bearer {T}"],
+        *["Keep-Alive: 1", "Proxy-Connection: close", "TE: trailers", "Trailer: X-Account"],
+        *["Upgrade: foo", "Upgrade: websocket", "HTTP2-Settings: x", "Connection: close"],
+        *["Transfer_Encoding: chunked", "Content_Length: 9"],
+        *["X-Forwarded-For: 1.1.1.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil"],
+        *["X-Forwarded-Port: 1", "X_Forwarded_For: 1.1.1.1", "Forwarded: for=1.1.1.1"],
+        *["X-Real-IP: 1.1.1.1", "X-Forwarded-Uri: /?token=x"],
+    ],
+)
+def test_what_only_the_sidecar_may_say_is_stripped(line: str) -> None:
+    assert kept("A: 1", line, line, "B: 2") == ["A: 1", "B: 2"]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        ["Connection: X-Secret, X-Account"],
+        ["Connection: x_secret", "connection: x.account"],
+        ["CONNECTION: close,\tX-SECRET ,X-Account"],
+        ["Connection: access_token, X-Secret"],
+        ["Connection: Host, Content-Length, X-Secret, X-Request-Id, Via"],
+    ],
+)
+def test_what_connection_names_is_stripped_and_the_identity_and_host_stay(
+    connection: list[str],
+) -> None:
+    lines = [*connection, "X-Secret: 1", "X_Secret: 2", "Content-Length: 0", "A: 1"]
+    assert build("Host: shop", *lines) == ["Host: shop", "Content-Length: 0", "A: 1", *OURS]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["X-Account", "x_account", "X.ACCOUNT", "Connection", "A", "Via"]),
+            st.sampled_from(["admin", "X-Account", "close", ""]),
+        )
+    ),
+    st.booleans(),
+)
+def test_there_is_exactly_one_identity_and_it_is_ours(
+    lines: list[tuple[str, str]], is_trusted: bool
+) -> None:
+    hop = FRIEND if is_trusted else STRANGER
+    head = build(*[f"{name}: {value}" for name, value in lines], hop=hop)
+    names = [canonical(line.partition(": ")[0].encode()) for line in head]
+    assert [head[at] for at, name in enumerate(names) if name == "x-account"] == ["X-Account: acme"]
+    assert names[-1] == "x-account"
+
+
+def test_without_an_identity_there_is_none() -> None:
+    assert build("Host: shop", "X-Account: admin", identity=b"") == ["Host: shop", *OURS[:-1]]
+
+
+def test_the_host_is_replaced_in_its_place_and_told() -> None:
+    lines = build("A: 1", "HOST: shop", heads=REPLACING_HEADS)
+    assert lines[:2] == ["A: 1", "HOST: internal:8080"]
+    assert "X-Forwarded-Host: shop" in lines
+
+
+def test_the_host_of_an_absolute_form_replaces_the_one_sent() -> None:
+    assert build("Host: other", host="shop")[0] == "Host: shop"
+
+
+def test_a_host_is_made_where_none_was_sent() -> None:
+    assert build("A: 1", is_http_10=True)[:2] == ["Host: shop", "A: 1"]
+    assert build(heads=REPLACING_HEADS)[0] == "Host: internal:8080"
+
+
+def test_chunked_is_declared_anew_in_its_place() -> None:
+    assert kept("A: 1", "transfer-Encoding: Chunked", "B: 2") == [
+        "A: 1",
+        "transfer-Encoding: chunked",
+        "B: 2",
+    ]
+
+
+def test_an_upgrade_is_declared_only_on_request() -> None:
+    sent = ["Host: shop", "Connection: keep-alive, Upgrade", "Upgrade: WebSocket"]
+    assert build(*sent) == ["Host: shop", *OURS]
+    assert build(*sent, is_websocket=True) == [
+        "Host: shop",
+        *OURS[:-1],
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        OURS[-1],
+    ]
+
+
+def test_via_names_the_version_that_the_client_spoke() -> None:
+    assert "Via: 1.0 sidecar" in build("Host: shop", is_http_10=True)
+
+
+def test_the_clients_request_id_stays_in_its_place_when_it_was_chosen() -> None:
+    lines = build("Host: shop", "x-request-ID: theirs", "A: 1", request_id="theirs")
+    assert lines == ["Host: shop", "x-request-ID: theirs", "A: 1", *OURS[1:]]
+
+
+@pytest.mark.parametrize("theirs", [["not sane"], ["made", "made"], ["a", "b"]])
+def test_any_other_request_id_is_replaced(theirs: list[str]) -> None:
+    sent = [f"X-Request-Id: {value}" for value in theirs]
+    assert build("Host: shop", *sent) == ["Host: shop", *OURS]
+
+
+def test_a_trusted_peers_word_on_earlier_hops_is_kept_and_added_to() -> None:
+    lines = build(
+        "Host: shop",
+        "X-Forwarded-For: 1.1.1.1, 2.2.2.2",
+        "X-Forwarded-For: 3.3.3.3",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: outside",
+        "X-Forwarded-Port: 443",
+        "X_Forwarded_For: 6.6.6.6",
+        "X-Real-IP: 1.1.1.1",
+        hop=FRIEND,
+    )
+    assert lines == [
+        "Host: shop",
+        "X-Forwarded-Port: 443",
+        "X-Real-IP: 1.1.1.1",
+        "X-Request-Id: made",
+        "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: outside",
+        "Via: 1.1 sidecar",
+        "X-Account: acme",
+    ]
+
+
+def test_a_trusted_peer_that_says_nothing_gets_our_own_word() -> None:
+    assert build("Host: shop", "X-Forwarded-For: ", hop=FRIEND)[2] == "X-Forwarded-For: 10.0.0.1"
+
+
+def test_credentials_stay_where_the_upstream_is_to_get_them() -> None:
+    lines = [f"Authorization: Bearer {T}", f"access_token: {T}", f"Referer: http://x/?token={T}"]
+    assert kept(*lines, heads=FORWARDING_HEADS) == lines
+    assert kept(f"access-token: {T}", "X-Account: x", heads=FORWARDING_HEADS) == []
+
+
+@pytest.mark.parametrize(
+    ("referer", "upstream_sees"),
+    [
+        (f"http://x/a?token={T}", "http://x/a"),
+        (f"http://x/a?b=%2F&token={T}&c", "http://x/a?b=%2F&c"),
+        (f"http://x/a?%74oken={T}&b=1#f", "http://x/a?b=1#f"),
+        (f"http://x/a?token={T}#f", "http://x/a#f"),
+        ("http://x/a?b=%2F+&c#f?token=1", "http://x/a?b=%2F+&c#f?token=1"),
+        ("http://x/a?", "http://x/a?"),
+        ("http://x/token=1", "http://x/token=1"),
+        ("\xff?\xff=1", "\xff?\xff=1"),
+        ("", ""),
+    ],
+)
+def test_a_referer_loses_the_credentials_in_its_query_and_nothing_else(
+    referer: str, upstream_sees: str
+) -> None:
+    assert kept(f"Referer: {referer}") == [f"Referer: {upstream_sees}"]
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\r\nX: y", "a\0", "é", "\x7f", "a\tb"])
+def test_an_identity_that_could_be_read_as_something_else_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="the value for X-Account can't stand in a header"):
+        identity_lines([(b"X-Account", value.encode())])
+
+
+def test_an_identity_may_have_several_headers_or_none() -> None:
+    assert identity_lines([]) == b""
+    assert identity_lines([(b"A", b"1 2"), (b"B", b"3")]) == b"A: 1 2\r\nB: 3\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoded"),
+    [
+        ("shop 1 (a/b)", b"shop 1 (a/b)"),
+        ("100%", b"100%25"),
+        ("Büro", b"B%C3%BCro"),
+        (" a ", b"%20a%20"),
+        ("  ", b"%20%20"),
+        ("a\r\nX-Account: b", b"a%0D%0AX-Account: b"),
+        ("\ud800", b"?"),
+    ],
+)
+def test_a_token_name_is_written_so_that_it_can_stand_in_a_header(
+    name: str, encoded: bytes
+) -> None:
+    assert encode_token_name(name) == encoded
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_every_token_name_can_be_sent_and_decoded(name: str) -> None:
+    encoded = encode_token_name(name)
+    assert unquote(encoded.decode()) == name
+    identity_lines([(b"X-Token-Name", encoded)])
