@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cli.reach import reached_store
 from sidecar.core.errors import StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -64,11 +65,9 @@ def _tls_context(upstream: Upstream) -> ssl.SSLContext:
 
 async def try_store(settings: Settings) -> Report:
     """Read and write as the proxy does, then ask Redis for the settings that lose tokens."""
-    from sidecar.app import opened_store
-
     subject = f"store ({_kind_of(settings.store.url)})"
     try:
-        async with opened_store(settings) as store:
+        async with reached_store(settings) as store:
             await store.ping()
         if settings.store.url == "embedded":
             return Report(subject)

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.reach import reached_lifecycle
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import LastUse, TokenRecord
+from sidecar.core.tokens import Shape
 
 if TYPE_CHECKING:
     from sidecar.lifecycle import Lifecycle
@@ -22,6 +24,12 @@ Action = Callable[["Lifecycle", argparse.Namespace], Awaitable[int]]
 
 OVERLAP_SECONDS = 3600.0
 MAX_INPUT_BYTES = 16384
+
+_UNKNOWN = {
+    Shape.BAD_CHECKSUM: "this looks like one of our access tokens, but its checksum is wrong",
+    Shape.UNREADABLE: "this is no token: a token is 16 to 4096 visible ASCII characters",
+    Shape.JWT: "this is a JWT, and JWTs are not judged yet",
+}
 
 
 def add_to(commands: Commands) -> None:
@@ -86,7 +94,7 @@ def _add_revoke(actions: Commands) -> None:
     about = "Revoke one token by its id, or all of an account: they are refused from then on."
     parser = _add(actions, "revoke", _revoke, about)
     parser.add_argument("id", metavar="ID", nargs="?", help="the token's id")
-    parser.add_argument("--account", metavar="A", help="with --all: whose tokens")
+    parser.add_argument("--account", metavar="A", help="whose; needed with --all")
     parser.add_argument("--all", action="store_true", help="all tokens of the account")
 
 
@@ -130,34 +138,30 @@ def _duration(text: str) -> float:
 
 async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    from sidecar.app import opened_store
-    from sidecar.lifecycle import Lifecycle
+    from sidecar.lifecycle import UnknownToken
 
-    async with opened_store(settings) as store:
+    async with reached_lifecycle(settings) as lifecycle:
         try:
-            return await action(Lifecycle(store, settings), arguments)
-        except NameTaken as taken:
-            print(f"sidecar: {taken}", file=sys.stderr)
-            return 1
+            return await action(lifecycle, arguments)
+        except (NameTaken, UnknownToken) as error:
+            return _fail(str(error))
 
 
 async def _create(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    made = await lifecycle.create(asked.account, asked.name, asked.days, tuple(asked.paths))
-    _print_made(made.record, made.token, asked)
-    return 0
+    made = await lifecycle.create(asked.account, asked.name, asked.days, paths=asked.paths)
+    return _print_made(*made, asked)
 
 
 async def _import(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
     record = await lifecycle.import_token(
-        _read_token(), asked.account, asked.name, asked.days, tuple(asked.paths)
+        asked.account, asked.name, asked.days, _read_token(), asked.paths
     )
-    _print_one(record, None, asked)
-    return 0
+    return _print_one(as_object(record), asked)
 
 
 async def _list(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
     found = await lifecycle.list(asked.account)
-    objects = [as_object(record, use) for record, use in found]
+    objects = [as_object(token.record, token.last_use) for token in found]
     if asked.json:
         print_json(objects)
     else:
@@ -166,31 +170,28 @@ async def _list(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
 
 
 async def _show(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    found = await lifecycle.show(asked.id)
-    return _print_found(found, f"no live token has the id {asked.id}", asked)
+    token = await lifecycle.show(asked.id)
+    return _print_one(as_object(token.record, token.last_use), asked)
 
 
 async def _inspect(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    return _print_found(await lifecycle.inspect(_read_token()), "the token is not known", asked)
+    found = await lifecycle.inspect(_read_token())
+    if found.record is None:
+        return _fail(_UNKNOWN.get(found.shape, "the token is unknown, expired or revoked"))
+    token = await lifecycle.show(found.record.id, found.record.account)
+    return _print_one(as_object(token.record, token.last_use), asked)
 
 
 async def _revoke(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    if asked.all == (asked.id is not None) or asked.all != (asked.account is not None):
+    if asked.all == (asked.id is not None) or (asked.all and asked.account is None):
         raise UsageError("revoke takes the ID of one token, or --account A --all")
     if asked.all:
         return _print_revoked(await lifecycle.revoke_all(asked.account), asked)
-    revoked = await lifecycle.revoke(asked.id)
-    if revoked is None:
-        return _fail(f"no live token has the id {asked.id}")
-    return _print_revoked([revoked], asked)
+    return _print_revoked([await lifecycle.revoke(asked.id, asked.account)], asked)
 
 
 async def _rotate(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    made = await lifecycle.rotate(asked.id, asked.overlap)
-    if made is None:
-        return _fail(f"no live token has the id {asked.id}")
-    _print_made(made.record, made.token, asked)
-    return 0
+    return _print_made(*await lifecycle.rotate(asked.id, asked.overlap), asked)
 
 
 def _read_token() -> str:
@@ -217,42 +218,32 @@ def as_object(record: TokenRecord, use: LastUse | None = None) -> dict[str, obje
     }
 
 
-def _print_made(record: TokenRecord, token: str, asked: argparse.Namespace) -> None:
+def _print_made(record: TokenRecord, token: str, asked: argparse.Namespace) -> int:
     if asked.json:
         print_json({**as_object(record), "token": token})
-        return
+        return 0
     print(token)
     end = to_rfc3339(record.expires_at)
     life = f"expires {end}" if end else "never expires"
-    print(
-        f"Token {record.id}, {record.name!r} of {record.account}, {life}. It is shown this once.",
-        file=sys.stderr,
-    )
+    told = f"Token {record.id}, {record.name!r} of {record.account}, {life}. It is shown this once."
+    print(told, file=sys.stderr)
+    return 0
 
 
-def _print_one(record: TokenRecord, use: LastUse | None, asked: argparse.Namespace) -> None:
-    described = as_object(record, use)
+def _print_one(token: dict[str, object], asked: argparse.Namespace) -> int:
     if asked.json:
-        print_json(described)
+        print_json(token)
     else:
-        print_table([described])
-
-
-def _print_found(
-    found: tuple[TokenRecord, LastUse | None] | None, absent: str, asked: argparse.Namespace
-) -> int:
-    if found is None:
-        return _fail(absent)
-    _print_one(*found, asked)
+        print_table([token])
     return 0
 
 
 def _print_revoked(records: Sequence[TokenRecord], asked: argparse.Namespace) -> int:
     if asked.json:
         print_json([as_object(record) for record in records])
-    else:
-        for record in records:
-            print(f"revoked {record.id} ({record.name!r} of {record.account})")
+        return 0
+    for record in records:
+        print(f"revoked {record.id}, {record.name!r} of {record.account}")
     return 0
 
 

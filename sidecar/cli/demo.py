@@ -1,0 +1,199 @@
+"""``sidecar demo``: everything on this machine, and a ``curl`` line for each form of credential."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, chdir
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidecar.cli.options import Commands
+from sidecar.cli.reach import reached_lifecycle
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+
+ACCOUNT = "acme"
+HOST = "127.0.0.1"
+PROXY_PORT, OPERATIONS_PORT = 2020, 2022
+
+_CONFIGURATION = """\
+# What `sidecar demo` runs with. It goes away when the demo ends.
+listen: {{address: {host}:{proxy_port}}}
+upstreams:
+  sample: {{url: "http://{host}:{sample_port}"}}
+routes:
+  - path: /v1/dynamic/listener/{{id}}
+accounts:
+  {account}: {{password_hash: "{password_hash}"}}
+store: {{url: embedded}}
+operations: {{address: {host}:{operations_port}}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the parts of one demo are, and the password of its account."""
+
+    directory: Path
+    proxy_port: int
+    operations_port: int
+    sample_port: int
+    password: str = field(repr=False)
+
+    @property
+    def configuration(self) -> Path:
+        """The file that the demo's proxy runs with."""
+        return self.directory / "sidecar.yaml"
+
+    @property
+    def url(self) -> str:
+        """A call that the demo's only route names."""
+        return f"http://{HOST}:{self.proxy_port}/v1/dynamic/listener/orders"
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="try it: Redis, a sample listener, the proxy, an account and a token",
+        description="Start a Redis, a sample listener and the proxy on this machine, make an "
+        "account and a token, and print a curl line for each form of credential. Ctrl-C stops "
+        "all of it.",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import uvloop
+
+    # Inside of it, because an embedded Redis keeps its data in ./data.
+    with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory, chdir(directory):
+        uvloop.run(_demonstrate(Path(directory)))
+    print("Stopped, and nothing is left behind.", flush=True)
+    return 0
+
+
+async def _demonstrate(directory: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _sample_listener() as sample_port:
+        stage = _prepare(directory, sample_port)
+        await _serve(stage, stop)
+
+
+@asynccontextmanager
+async def _sample_listener() -> AsyncIterator[int]:
+    """Run the sample listener; yields its port."""
+    from aiohttp import web
+
+    from sidecar.cli.sample_listener import sample_app
+
+    runner = web.AppRunner(sample_app(), access_log=None, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, 0, shutdown_timeout=1).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _prepare(directory: Path, sample_port: int) -> Stage:
+    """Choose ports and a password, and write the configuration."""
+    from sidecar.core.passwords import hash_password
+
+    stage = Stage(
+        directory=directory,
+        proxy_port=_choose_port(PROXY_PORT),
+        operations_port=_choose_port(OPERATIONS_PORT),
+        sample_port=sample_port,
+        password=secrets.token_urlsafe(12),
+    )
+    text = _CONFIGURATION.format(
+        host=HOST,
+        account=ACCOUNT,
+        proxy_port=stage.proxy_port,
+        operations_port=stage.operations_port,
+        sample_port=sample_port,
+        password_hash=hash_password(stage.password),
+    )
+    stage.configuration.write_text(text, encoding="utf-8")
+    return stage
+
+
+def _choose_port(wanted: int) -> int:
+    """Return the port wanted, or any free one if it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise OSError(f"no port is free on {HOST}")
+
+
+async def _serve(stage: Stage, stop: asyncio.Event) -> None:
+    """Run the proxy until ``stop`` is set; say how to call it as soon as it can be called."""
+    from sidecar.app import serve
+    from sidecar.config.load import load
+
+    settings = load(stage.configuration, {})
+    started = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, ready=lambda _: started.set(), stop=stop))
+    starting = asyncio.create_task(started.wait())
+    await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+    if started.is_set():
+        try:
+            print(_tell(stage, await _create_token(settings)), flush=True)
+        except BaseException:
+            stop.set()
+            raise
+    await serving
+
+
+async def _create_token(settings: Settings) -> str:
+    async with reached_lifecycle(settings) as lifecycle:
+        _, token = await lifecycle.create(ACCOUNT, "demo", 1)
+        return token
+
+
+def _tell(stage: Stage, token: str) -> str:
+    """Return what the demo prints: where things are, and the calls to try."""
+    taken = "" if stage.proxy_port == PROXY_PORT else f" (port {PROXY_PORT} was taken)"
+    calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, token))
+    return f"""\
+The proxy listens on http://{HOST}:{stage.proxy_port}{taken}, in front of a sample listener.
+The account {ACCOUNT} may call it with a token or with its password. In another terminal:
+{calls}
+
+Each answers 200 and says which account called; without the credential it is 401.
+Configuration: {stage.configuration}
+Readiness:     http://{HOST}:{stage.operations_port}/readyz
+Ctrl-C stops all of it.
+"""
+
+
+def _calls(stage: Stage, token: str) -> list[tuple[str, str]]:
+    headers = {
+        "Authorization: Bearer": f"Authorization: Bearer {token}",
+        "the access_token header": f"access_token: {token}",
+        "the jwt_token header": f"jwt_token: {token}",
+    }
+    keys = ("access_token", "token", "jwt_token")
+    return [
+        *((form, f"curl -H '{header}' '{stage.url}'") for form, header in headers.items()),
+        *((f"?{key}= in the URL", f"curl '{stage.url}?{key}={token}'") for key in keys),
+        ("account and password", f"curl -u '{ACCOUNT}:{stage.password}' '{stage.url}'"),
+    ]

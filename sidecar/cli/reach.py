@@ -1,0 +1,57 @@
+"""Which store a command works on: with an embedded Redis, that of the sidecar that runs here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+    from sidecar.lifecycle import Lifecycle
+    from sidecar.store.port import TokenStore
+
+_TIMEOUT_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
+    """Open the store of a configuration.
+
+    ``embedded`` is the Redis of a sidecar that runs on the same data directory, else one that is
+    started for as long as this lasts.
+    """
+    from sidecar.app import DATA_DIRECTORY, opened_store
+
+    path = (DATA_DIRECTORY / "redis.sock").absolute()
+    if settings.store.url == "embedded" and _is_answering(path):
+        running = settings.store.model_copy(update={"url": f"unix://{quote(str(path))}"})
+        settings = settings.model_copy(update={"store": running})
+    async with opened_store(settings) as store:
+        yield store
+
+
+@asynccontextmanager
+async def reached_lifecycle(settings: Settings) -> AsyncIterator[Lifecycle]:
+    """Open the store as ``reached_store`` does, for changes to its tokens."""
+    from sidecar.app import build_accounts
+    from sidecar.lifecycle import Lifecycle
+
+    accounts, prefix = build_accounts(settings), settings.tokens.prefix
+    async with reached_store(settings) as store:
+        yield Lifecycle(store, accounts, prefix, time.time, os.urandom)
+
+
+def _is_answering(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_TIMEOUT_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
