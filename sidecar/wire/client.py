@@ -7,6 +7,7 @@ which runs as one coroutine per connection (``Host.serve``). A caller that leave
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from sidecar.wire.deadlines import NEVER
@@ -71,7 +72,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, host: Host) -> None:
         self._loop = loop
         self._host = host
-        self.now = loop.time
+        self.now = monotonic  # the loop's clock, but exact: uvloop's own stands still within a turn
         self.reader = RequestReader(loop, host.limits)
         self.transport: asyncio.Transport | None = None
         self.relay: Relay | None = None

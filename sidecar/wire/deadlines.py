@@ -1,6 +1,6 @@
 """What waits too long ends: one sweep over all connections instead of a timer for each wait.
 
-A connection sets ``deadline`` (event-loop seconds) when it begins to wait and is told by
+A connection sets ``deadline`` (monotonic seconds) when it begins to wait and is told by
 ``on_deadline`` once that has passed, up to one sweep late. Setting an attribute costs a fiftieth of
 setting a timer.
 """
@@ -8,6 +8,7 @@ setting a timer.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final, Protocol
 
 NEVER: Final = float("inf")
@@ -45,7 +46,7 @@ class Deadlines:
         self._watched.discard(connection)
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         for connection in [watched for watched in self._watched if watched.deadline <= now]:
             connection.on_deadline()
         self._timer = (
