@@ -32,7 +32,10 @@ CLOSE: Final = b"Connection: close\r\n"
 KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 WEBSOCKET: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
-_NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
+_FOLDED: Final = bytes(
+    ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else ord("-")
+    for byte in range(256)
+)
 _is_sane_id = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
 _MAX_NAMES_REMEMBERED: Final = 4096
 _MAX_NAME_BYTES_REMEMBERED: Final = 64
@@ -137,7 +140,7 @@ class Scan(NamedTuple):
 
 def canonical(name: bytes) -> str:
     """Fold a header name: lower case, every other character than a letter or digit a hyphen."""
-    return _NOT_ALPHANUMERIC.sub(b"-", name.lower()).decode("ascii")
+    return name.translate(_FOLDED).decode("ascii")
 
 
 def is_sane_request_id(value: bytes) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from sidecar.core.model import Denial
 
@@ -35,7 +36,6 @@ _parse_plain = re.compile(
 ).fullmatch
 _FORBIDDEN: Final = re.compile(r'[^\x21-\x7e]|[#"<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
 # A path parameter (";x") does not make a dot segment harmless, nor does an encoded delimiter.
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
@@ -116,7 +116,7 @@ def _find_danger(path: str) -> Denial | None:
             return ENCODED_DELIMITER
         if _DOT_SEGMENT.search(path):
             return DOT_SEGMENT
-        decoded = _PERCENT.sub(lambda found: chr(int(found[1], 16)), path)
+        decoded = unquote(path, encoding="latin-1")
         if decoded == path:
             return None
         path = decoded

@@ -331,6 +331,11 @@ def test_rules_without_names_read_authorization_alone() -> None:
     assert rules.strip_query(f"token={T}&%74oken={T}") == f"token={T}&%74oken={T}"
 
 
+def test_a_parameter_may_have_any_name() -> None:
+    rules = CredentialRules((), ("clé", "a.b", "a%c"))
+    assert rules.strip_query("cl%c3%A9=1&axb=2&a.b=3&a%25c=4") == "axb=2"
+
+
 def test_nothing_extracted_shows_its_secret() -> None:
     assert T not in repr(extract(("access_token", T)))
     assert "secret" not in repr(extract(("Authorization", basic("acme:secret"))))
