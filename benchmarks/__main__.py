@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,11 +59,14 @@ def main(given: list[str]) -> int:
     settings = settings_of(arguments)
     directory = Path(tempfile.mkdtemp(prefix="sidecar-bench-"))
     directory.chmod(0o755)
-    outcomes = []
+    outcomes: list[Outcome] = []
     try:
         for name in arguments.only:
             outcomes.append(carry_out(SCENARIOS[name], directory / name, settings, _say))
             print(report.table(outcomes[-1]), flush=True)
+    except UnavailableError as reason:
+        _say(f"the bench can't be run: {reason}")
+        return 1
     finally:
         shutil.rmtree(directory)
     _save(outcomes, settings, arguments.output)
@@ -72,7 +75,9 @@ def main(given: list[str]) -> int:
     return int(any(outcome.failed for outcome in outcomes))
 
 
-def _names(known: Mapping[str, object]) -> type[tuple[str, ...]]:
+def _names(known: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
+    """Return what reads a list of known names off the command line."""
+
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))
         if unknown := [name for name in names if name not in known]:
@@ -81,7 +86,7 @@ def _names(known: Mapping[str, object]) -> type[tuple[str, ...]]:
             )
         return names
 
-    return parse  # type: ignore[return-value]
+    return parse
 
 
 def _say(line: str) -> None:

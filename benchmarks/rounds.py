@@ -42,6 +42,7 @@ def take_turns(
     """Fill the outcome; a case that fails once is dropped, and the reason noted."""
     for case in cases:
         if case.warms_up:
+            say(f"{scenario.name}: warming up: {case.label}")
             _attempt(case, settings.warm_up_seconds, outcome)
     for number in range(1 if scenario.is_run_once else settings.rounds):
         for case in cases:

@@ -12,9 +12,12 @@ from types import TracebackType
 from benchmarks import measure, tokens, upstream, wrk
 from benchmarks.peers import Peer, Place, Running
 from benchmarks.peers.registry import PEERS
-from benchmarks.processes import BenchError, Cores, UnavailableError
+from benchmarks.processes import BenchError, Cores
 from benchmarks.redis_server import RedisServer
 from benchmarks.upstream import BASE
+from sidecar.core.model import TokenRecord
+from sidecar.core.tokens import digest
+from sidecar.store import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +84,33 @@ class Stage:
     ) -> None:
         self._stack.close()
 
-    def know(self, given: list[str], *, database: int = 0) -> None:
+    def know(
+        self,
+        given: list[str],
+        *,
+        database: int = 0,
+        lifetime_seconds: float = tokens.LIFETIME_SECONDS,
+    ) -> None:
         """Let every peer know these tokens (the peers' keys are in database 0 alone)."""
         account = self.holder.account
         if database == 0:
             self.redis.send(tokens.peers_commands(given, account))
-        self.redis.send(tokens.sidecar_commands(given, account), database=database)
+        ours = tokens.sidecar_commands(given, account, lifetime_seconds=lifetime_seconds)
+        self.redis.send(ours, database=database)
+
+    def record(self, token: str) -> TokenRecord:
+        """Return the record of a token in database 0."""
+        value = self.redis.ask(b"GET", tokens.sidecar_key(token)) or b""
+        known = record.decode(digest(token), value)
+        if known is None:
+            raise BenchError("a token's record is not in Redis")
+        return known
 
     def start(self, name: str, **changes: object) -> Running:
         """Start a peer and see that it lets in the right one alone; raises ``UnavailableError``.
 
         ``changes`` are fields of ``Place``.
         """
-        if name not in self.settings.peers:
-            raise UnavailableError("not asked for")
         self._started += 1
         place = Place(
             directory=self.directory / f"{self._started}-{name}",

@@ -73,24 +73,26 @@ def sidecar_key(token: str) -> bytes:
     return f"{KEY_PREFIX}token:{digest(token)}".encode()
 
 
-def sidecar_commands(tokens: Iterable[str], account: str) -> Iterator[Command]:
+def sidecar_commands(
+    tokens: Iterable[str], account: str, *, lifetime_seconds: float = LIFETIME_SECONDS
+) -> Iterator[Command]:
     """Return what to write so that the sidecar knows these tokens, and their account lists them.
 
     What ``sidecar.store.redis`` writes for a token, without its look before and after, of which a
     million would take minutes; a test holds the two together.
     """
-    now = int(time.time())
+    now = time.time()
     index = f"{KEY_PREFIX}account:{account}".encode()
     for token in tokens:
-        known = _record(token, account, now)
+        known = _record(token, account, now, lifetime_seconds)
         token_id, name = known.id.encode(), f"={known.name}".encode()
-        entry = bytes.fromhex(known.digest) + now.to_bytes(4, "big")
+        entry = bytes.fromhex(known.digest) + int(now).to_bytes(4, "big")
         yield (b"HSET", index, name, token_id, token_id, entry)
-        lifetime_ms = b"%d" % (LIFETIME_SECONDS * 1000)
+        lifetime_ms = b"%d" % (lifetime_seconds * 1000)
         yield (b"SET", sidecar_key(token), record.encode(known), b"PX", lifetime_ms)
 
 
-def _record(token: str, account: str, now: int) -> TokenRecord:
+def _record(token: str, account: str, now: float, lifetime_seconds: float) -> TokenRecord:
     token_id = new_id(os.urandom)
     return TokenRecord(
         id=token_id,
@@ -98,6 +100,6 @@ def _record(token: str, account: str, now: int) -> TokenRecord:
         name=f"bench {token_id}",
         kind=Kind.ACCESS,
         digest=digest(token),
-        created_at=float(now),
-        expires_at=float(now + LIFETIME_SECONDS),
+        created_at=float(int(now)),
+        expires_at=round(now + lifetime_seconds, 3),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 from benchmarks.peers import Place, Running
@@ -39,6 +40,13 @@ def create_jwt(running: Running, account: str) -> str:
     return made.stdout.strip()
 
 
+def revoke(running: Running, token_id: str) -> None:
+    """Revoke a token with the command."""
+    made = _call(["token", "revoke", token_id, "--config", str(running.configuration)])
+    if made.returncode != 0:
+        raise BenchError(f"sidecar token revoke: {made.stderr.strip()[-300:]}")
+
+
 def _configuration(place: Place, port: int) -> dict[str, Any]:
     store: dict[str, Any] = {"url": f"redis://127.0.0.1:{place.redis_port}/{place.database}"}
     if place.cache_tokens is not None:
@@ -60,6 +68,7 @@ def _configuration(place: Place, port: int) -> dict[str, Any]:
     return configuration
 
 
+@cache
 def _hash(password: str) -> str:
     made = _call(["account", "hash-password"], given=f"{password}\n")
     if made.returncode != 0:
@@ -67,6 +76,7 @@ def _hash(password: str) -> str:
     return made.stdout.strip()
 
 
+@cache
 def _signing_key() -> str:
     made = _call(["key", "generate"])
     return made.stdout if made.returncode == 0 else ""

@@ -39,7 +39,9 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, **changes: object) -> Running | None:
-        """Start a peer, or note why there is none."""
+        """Start a peer, or note why there is none (silently, if it was not asked for)."""
+        if name not in self.stage.settings.peers:
+            return None
         try:
             return self.stage.start(name, **changes)
         except UnavailableError as reason:

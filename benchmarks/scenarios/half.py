@@ -1,8 +1,9 @@
 """Latency at half of what each peer can do: 64 connections that pause at random between two calls.
 
-``wrk`` has no fixed rate. Each peer's most is measured first; then every connection waits, before
-each call, for a random time (exponential) whose mean gives half of that rate. ``wrk`` counts
-pauses in whole milliseconds and starts the clock of a call when it is sent.
+``wrk`` has no fixed rate. Each peer's highest rate is measured first; then every connection
+waits, before each call, for a random time (exponential) whose mean is tuned until half of that
+rate comes out. ``wrk`` counts pauses in whole milliseconds and starts the clock of a call when it
+is sent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from benchmarks.peers.registry import PEERS
 from benchmarks.scenarios import Plan, Scenario
 from benchmarks.wrk import Load
 
+CORRECTIONS = 3
+
 
 def prepare(plan: Plan) -> None:
     """Add every peer at half of its own rate."""
@@ -24,11 +27,19 @@ def prepare(plan: Plan) -> None:
 
 
 def _halved(plan: Plan, running: Running, load: Load) -> Load:
+    """Return the load with the pause that gives half of the peer's highest rate."""
     settings = plan.stage.settings
     plan.stage.load(running, load, settings.warm_up_seconds)
     _, most = plan.stage.load(running, load, settings.seconds)
-    pause_seconds = load.connections / (most.rate / 2)
-    return replace(load, pause_ms=pause_seconds * 1e3)
+    wanted_ms = 1e3 * load.connections / (most.rate / 2)
+    pause_ms = wanted_ms
+    for _ in range(CORRECTIONS):
+        paused = replace(load, pause_ms=pause_ms)
+        _, found = plan.stage.load(running, paused, settings.warm_up_seconds)
+        turn_ms = 1e3 * load.connections / found.rate
+        # Not below a third: a measurement that something disturbed must not turn into a flood.
+        pause_ms = max(wanted_ms / 3, pause_ms + wanted_ms - turn_ms)
+    return replace(load, pause_ms=pause_ms)
 
 
 SCENARIO = Scenario(
