@@ -1,0 +1,312 @@
+"""Where foreign issuers' keys come from, how fresh they are, and what an unreachable issuer means.
+
+Keys are fetched ahead of need, so a caller whose key is known never waits. Only a token whose key
+is not known waits for a fetch, and such fetches happen at most once a minute. An issuer that is
+away is "I don't know" (``IssuerUnavailable``, 503), never "no".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from sidecar.core.errors import Fault
+from sidecar.core.key_documents import load_key_set
+from sidecar.core.keys import Key, KeyRing, check_algorithms
+from sidecar.core.model import Denial
+from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
+
+log = logging.getLogger(__name__)
+
+
+class IssuerUnavailable(Fault):
+    """A foreign issuer's keys can't be had right now, so its token can't be judged: 503."""
+
+    code = "store_unavailable"
+    source = "issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """How long and how much a key set may cost, and how long it is believed."""
+
+    timeout_seconds: float = 2.0
+    max_bytes: int = 256 * 1024
+    refresh_seconds: float = 300.0
+    keep_seconds: float = 3600.0
+    """How long after the last good fetch keys still verify while the issuer is away."""
+    retry_seconds: float = 5.0
+    unknown_key_seconds: float = 60.0
+    """The shortest time between two fetches that an unknown ``kid`` asks for."""
+    file_poll_seconds: float = 1.0
+
+
+class IssuerKeys(KeySource, Protocol):
+    """A source of keys that can also look again."""
+
+    async def seek(self, key_id: str | None) -> None:
+        """Return when the keys are as fresh as they may be made for a key not known so far.
+
+        Raises ``IssuerUnavailable`` when it can't be known whether the issuer has that key.
+        """
+
+    async def keep_fresh(self) -> None:
+        """Refresh for ever; never raises but when cancelled."""
+
+
+class Issuers:
+    """The JWT judge with all foreign keys behind it. Start it in the loop; close it once."""
+
+    def __init__(self, tokens: SignedTokens, sources: Mapping[str, IssuerKeys]) -> None:
+        self._tokens = tokens
+        self._sources = dict(sources)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to fetch and refresh keys in the background; returns at once."""
+        self._tasks = [asyncio.create_task(s.keep_fresh()) for s in self._sources.values()]
+
+    async def close(self) -> None:
+        """Stop refreshing; idempotent."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
+        """Judge ``token`` at ``now`` (Unix seconds), looking for an unknown key once.
+
+        Raises ``IssuerUnavailable`` when the token can't be judged.
+        """
+        verdict = self._tokens.verify_now(token, now)
+        if not isinstance(verdict, NeedsKeys):
+            return verdict
+        await self._sources[verdict.issuer].seek(verdict.key_id)
+        verdict = self._tokens.verify_now(token, now)
+        if isinstance(verdict, NeedsKeys):
+            return Denial("invalid_token", "The token's signing key is unknown.")
+        return verdict
+
+
+class FetchedKeys:
+    """An issuer's keys from its JWKS URL: bounded, cached, one fetch at a time.
+
+    Raises ``ValueError`` for a URL that is neither http nor https, and for algorithms that can't
+    stand together or need a secret.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        url: str,
+        algorithms: tuple[str, ...],
+        limits: FetchLimits = FetchLimits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        _check_url(url)
+        check_algorithms(algorithms, is_local=False)
+        self.origin = (issuer, url, algorithms)
+        """What it was made for: on a reload an unchanged issuer keeps its source, keys and all."""
+        self._issuer = issuer
+        self._url = url
+        self._algorithms = algorithms
+        self._limits = limits
+        self._clock = clock
+        self._ring = KeyRing(())
+        self._fetched_at = self._tried_at = self._sought_at = float("-inf")
+        self._has_failed = False
+        self._fetch: asyncio.Task[None] | None = None
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key, unless the set is too old to be believed."""
+        return self._ring.find(key_id) if self._is_believed() else None
+
+    async def seek(self, key_id: str | None) -> None:
+        """Fetch if it is time to; see ``IssuerKeys.seek``. Waits at most ``timeout_seconds``."""
+        if self._fetch is not None or self._take_turn():
+            await self._refresh()
+        if self._has_failed or not self._is_believed():
+            raise IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+
+    async def keep_fresh(self) -> None:
+        """Fetch now, then every ``refresh_seconds``, or sooner after a failure.
+
+        When cancelled it lets a running fetch end (within ``timeout_seconds``): callers wait on it.
+        """
+        try:
+            while True:
+                await self._refresh()
+                await asyncio.sleep(self._pause_seconds())
+        finally:
+            if self._fetch is not None:
+                await asyncio.wait({self._fetch})
+
+    def _pause_seconds(self) -> float:
+        return self._limits.retry_seconds if self._has_failed else self._limits.refresh_seconds
+
+    def _is_believed(self) -> bool:
+        return self._clock() - self._fetched_at < self._limits.keep_seconds
+
+    def _take_turn(self) -> bool:
+        """Take the turn to fetch, if one is due; an unknown ``kid`` has its own, slower pace."""
+        now = self._clock()
+        if not self._is_believed():
+            return now - self._tried_at >= self._limits.retry_seconds
+        if now - self._sought_at < self._limits.unknown_key_seconds:
+            return False
+        self._sought_at = now
+        return True
+
+    async def _refresh(self) -> None:
+        """Join the fetch that runs, or begin one. A caller that leaves does not stop it."""
+        if self._fetch is None:
+            self._fetch = asyncio.create_task(self._replace())
+            self._fetch.add_done_callback(self._forget)
+        await asyncio.shield(self._fetch)
+
+    def _forget(self, _fetch: asyncio.Task[None]) -> None:
+        self._fetch = None
+
+    async def _replace(self) -> None:
+        self._tried_at = self._clock()
+        try:
+            document = await _fetch_document(self._url, self._limits)
+            self._ring = KeyRing(load_key_set(document, self._algorithms, is_local=False))
+        except Exception as error:  # whatever a foreign server provokes means the same: no keys
+            self._note_failure(error)
+            return
+        if self._has_failed:
+            log.info("the keys of issuer %r can be had again", self._issuer)
+        self._fetched_at = self._clock()
+        self._has_failed = False
+
+    def _note_failure(self, error: Exception) -> None:
+        if not self._has_failed:
+            log.warning("the keys of issuer %r can't be had: %s", self._issuer, _describe(error))
+        self._has_failed = True
+
+
+class FileKeys:
+    """An issuer's keys from a JWKS file, read again when the file changes.
+
+    A change that can't be read leaves the old keys in force and is logged. Raises ``ValueError``
+    when the file can't be read at first.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        path: Path,
+        algorithms: tuple[str, ...],
+        limits: FetchLimits = FetchLimits(),
+    ) -> None:
+        check_algorithms(algorithms, is_local=True)
+        self.origin = (issuer, str(path), algorithms)
+        self._issuer = issuer
+        self._path = path
+        self._algorithms = algorithms
+        self._limits = limits
+        self._problem: str | None = None
+        try:
+            self._stamp = self._read_stamp()
+            self._ring = self._read()
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key as the file last had it."""
+        return self._ring.find(key_id)
+
+    async def seek(self, key_id: str | None) -> None:
+        """Read the file again if it has changed."""
+        self._read_change()
+
+    async def keep_fresh(self) -> None:
+        """Look for a change every ``file_poll_seconds``."""
+        while True:
+            await asyncio.sleep(self._limits.file_poll_seconds)
+            self._read_change()
+
+    def _read_change(self) -> None:
+        try:
+            stamp = self._read_stamp()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._ring = self._read()
+        except (OSError, ValueError) as error:
+            self._note_problem(str(error))
+        else:
+            self._problem = None
+            log.info("the keys of issuer %r have changed and are in force", self._issuer)
+
+    def _note_problem(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("the old keys of issuer %r stay in force: %s", self._issuer, problem)
+        self._problem = problem
+
+    def _read_stamp(self) -> tuple[int, ...]:
+        status = os.stat(self._path)
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+    def _read(self) -> KeyRing:
+        with self._path.open("rb") as file:
+            document = file.read(self._limits.max_bytes + 1)
+        if len(document) > self._limits.max_bytes:
+            raise ValueError(f"{self._path}: more than {self._limits.max_bytes} bytes")
+        try:
+            return KeyRing(load_key_set(document, self._algorithms, is_local=True))
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from None
+
+
+async def _fetch_document(url: str, limits: FetchLimits) -> bytes:
+    """GET ``url`` within the limits: no redirect, no cookie, no proxy, no compression."""
+    timeout = aiohttp.ClientTimeout(total=limits.timeout_seconds)
+    async with (
+        aiohttp.ClientSession(
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity", "User-Agent": "auth-sidecar"},
+        ) as session,
+        session.get(url, allow_redirects=False) as response,
+    ):
+        if response.status != 200:
+            raise ValueError(f"the key set's server answered {response.status}")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ValueError("the key set is compressed, which was not asked for")
+        return await _read_bounded(response.content, limits.max_bytes)
+
+
+async def _read_bounded(body: aiohttp.StreamReader, max_bytes: int) -> bytes:
+    document = bytearray()
+    async for piece in body.iter_any():
+        document += piece
+        if len(document) > max_bytes:
+            raise ValueError(f"the key set is larger than {max_bytes} bytes")
+    return bytes(document)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("jwks_url needs an http or https URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("jwks_url must not hold a user or password: key sets are public")
+
+
+def _describe(error: Exception) -> str:
+    """Say what went wrong without the URL, whose query may hold what is nobody's business."""
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+        return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__

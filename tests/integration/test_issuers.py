@@ -1,0 +1,497 @@
+"""Foreign issuers over real sockets and files: bounded, cached, and "I don't know" when away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sidecar.core.jws import write_token
+from sidecar.core.keys import Key
+from sidecar.core.model import Denial
+from sidecar.core.signed_tokens import NeedsKeys, SignedTokens, TrustedIssuer, VerifiedToken
+from sidecar.issuers import (
+    FetchedKeys,
+    FetchLimits,
+    FileKeys,
+    IssuerKeys,
+    Issuers,
+    IssuerUnavailable,
+)
+from tests.conformance.jwt_cases import Bench, Party, make_party
+
+NOW = 1_800_000_000
+ISSUER = "https://login.example.com/"
+OLD = make_party(ISSUER, "listener", is_own=False)
+NEW = make_party(ISSUER, "listener", is_own=False)
+ALGORITHMS = ("EdDSA", "ES256")
+LIMITS = FetchLimits(timeout_seconds=0.3)
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Clock:
+    """Time that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class JwksServer:
+    """A key set server that behaves as told and counts the requests it gets."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self.behave: Behaviour = publish(OLD)
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            await self.behave(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+def answer(body: bytes, head: str = "HTTP/1.1 200 OK", extra: str = "") -> Behaviour:
+    async def behave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body)
+        await writer.drain()
+
+    return behave
+
+
+def publish(party: Party, kid: str = "") -> Behaviour:
+    return answer(key_set(party, kid))
+
+
+def key_set(party: Party, kid: str = "") -> bytes:
+    """Return the party's key set; its EdDSA key under another name if ``kid`` says so."""
+    keys = [party.key(algorithm).publish() for algorithm in ALGORITHMS]
+    if kid:
+        keys[0]["kid"] = kid
+    return json.dumps({"keys": keys}).encode()
+
+
+def endless(head: bytes, piece: bytes) -> Behaviour:
+    async def behave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    return behave
+
+
+async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def trickle(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+FAILURES: dict[str, Behaviour] = {
+    "slow": hang,
+    "one byte at a time": trickle,
+    "closing at once": hang_up,
+    "endless in its body": endless(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"10000\r\n" + b" " * 65536 + b"\r\n",
+    ),
+    "endless without a length": endless(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 65536),
+    "endless in its head": endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 60000 + b"\r\n"),
+    "endless in its header fields": endless(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n" * 10000),
+    "endless in interim answers": endless(b"", b"HTTP/1.1 103 Early\r\n\r\n" * 1000),
+    "announcing a gigabyte": answer(b"{", extra="Content-Length: 1000000000\r\n"),
+    "truncated": answer(key_set(OLD)[:-10]),
+    "html": answer(b"<html>"),
+    "not HTTP": endless(b"", b"SSH-2.0-x\r\n"),
+    "empty": answer(b""),
+    "an empty set": answer(b'{"keys": []}'),
+    "an error": answer(key_set(OLD), head="HTTP/1.1 500 Oops"),
+    "not found": answer(key_set(OLD), head="HTTP/1.1 404 Not Found"),
+    "no content": answer(b"", head="HTTP/1.1 204 No Content"),
+    "compressed": answer(key_set(OLD), extra="Content-Encoding: gzip\r\n"),
+    "too large": answer(key_set(OLD)[:-1] + b" " * 300_000 + b"}"),
+}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[JwksServer]:
+    jwks = JwksServer()
+    listening = await asyncio.start_server(jwks.serve, "127.0.0.1", 0)
+    jwks.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/jwks.json"
+    yield jwks
+    listening.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(server: JwksServer, clock: Clock) -> FetchedKeys:
+    return FetchedKeys(ISSUER, server.url, ALGORITHMS, LIMITS, clock)
+
+
+def make_issuers(source: IssuerKeys) -> Issuers:
+    trusted = TrustedIssuer(ISSUER, "listener", ALGORITHMS, source)
+    return Issuers(SignedTokens("sidecar", "listener", 10, (), (trusted,)), {ISSUER: source})
+
+
+def token_of(party: Party, kid: str = "EdDSA-1") -> str:
+    return Bench(party, "acme", "j1", NOW, 10).with_header(kid=kid)
+
+
+@asynccontextmanager
+async def started(issuers: Issuers) -> AsyncIterator[Issuers]:
+    issuers.start()
+    yield issuers
+    await issuers.close()
+
+
+async def wait_until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.005)
+
+
+async def test_the_first_token_waits_for_the_keys_and_the_next_do_not(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    issuers = make_issuers(keys)
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+    server.behave = hang
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+    assert len(server.requests) == 1
+
+
+async def test_a_hundred_first_tokens_share_one_fetch(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    issuers = make_issuers(keys)
+    verdicts = await asyncio.gather(*(issuers.verify(token_of(OLD), NOW) for _ in range(100)))
+    assert all(isinstance(verdict, VerifiedToken) for verdict in verdicts)
+    assert len(server.requests) == 1
+
+
+async def test_a_caller_that_leaves_does_not_stop_the_fetch_of_the_others(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    issuers = make_issuers(keys)
+    first = asyncio.create_task(issuers.verify(token_of(OLD), NOW))
+    second = asyncio.create_task(issuers.verify(token_of(OLD), NOW))
+    await wait_until(lambda: server.requests)
+    first.cancel()
+    assert isinstance(await second, VerifiedToken)
+    assert len(server.requests) == 1
+
+
+async def test_the_request_carries_nothing_but_what_it_needs(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    await make_issuers(keys).verify(token_of(OLD), NOW)
+    head = server.requests[0].decode().lower()
+    assert head.startswith("get /jwks.json http/1.1\r\n")
+    assert "accept-encoding: identity" in head
+    assert "cookie" not in head
+    assert "authorization" not in head
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+async def test_a_server_that_is_no_use_is_i_do_not_know_in_bounded_time_and_memory(
+    server: JwksServer, keys: FetchedKeys, failure: Behaviour
+) -> None:
+    server.behave = failure
+    issuers = make_issuers(keys)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IssuerUnavailable) as caught:
+            await asyncio.wait_for(issuers.verify(token_of(OLD), NOW), 5)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "store_unavailable"
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+async def test_known_keys_outlive_any_failure_of_their_server(
+    server: JwksServer, keys: FetchedKeys, clock: Clock, failure: Behaviour
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    server.behave = failure
+    with pytest.raises(IssuerUnavailable):
+        await issuers.verify(token_of(OLD, kid="unknown"), NOW)
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+    clock.seconds += 3599
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+
+
+async def test_an_hour_after_the_last_good_fetch_keys_are_not_believed_any_more(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    server.behave = FAILURES["an error"]
+    clock.seconds += 3600
+    with pytest.raises(IssuerUnavailable):
+        await issuers.verify(token_of(OLD), NOW)
+    server.behave = publish(OLD)
+    clock.seconds += LIMITS.retry_seconds
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+
+
+async def test_no_redirect_is_followed(server: JwksServer, keys: FetchedKeys) -> None:
+    target = f"Location: {server.url}\r\n"
+    server.behave = answer(key_set(OLD), head="HTTP/1.1 302 Found", extra=target)
+    with pytest.raises(IssuerUnavailable):
+        await make_issuers(keys).verify(token_of(OLD), NOW)
+    assert len(server.requests) == 1
+
+
+async def test_a_server_that_is_gone_is_i_do_not_know(clock: Clock) -> None:
+    source = FetchedKeys(ISSUER, "http://127.0.0.1:1/jwks", ALGORITHMS, LIMITS, clock)
+    with pytest.raises(IssuerUnavailable, match="can't be had right now"):
+        await make_issuers(source).verify(token_of(OLD), NOW)
+
+
+async def test_without_keys_a_fetch_is_tried_again_only_after_a_pause(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    server.behave = FAILURES["an error"]
+    for _ in range(20):
+        with pytest.raises(IssuerUnavailable):
+            await issuers.verify(token_of(OLD), NOW)
+    assert len(server.requests) == 1
+    server.behave = publish(OLD)
+    clock.seconds += LIMITS.retry_seconds
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+
+
+async def test_an_unknown_kid_refetches_at_most_once_a_minute(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    clock.seconds += 60
+    for number in range(50):
+        verdict = await issuers.verify(token_of(OLD, kid=f"made-up-{number}"), NOW)
+        assert isinstance(verdict, Denial)
+        assert verdict.code == "invalid_token"
+    assert len(server.requests) == 2
+    clock.seconds += 59
+    await issuers.verify(token_of(OLD, kid="made-up"), NOW)
+    assert len(server.requests) == 2
+    clock.seconds += 1
+    await issuers.verify(token_of(OLD, kid="made-up"), NOW)
+    assert len(server.requests) == 3
+
+
+async def test_a_new_key_is_found_by_the_first_token_that_it_signed(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    async with started(make_issuers(keys)) as issuers:
+        await wait_until(lambda: keys.find("EdDSA-1"))
+        server.behave = publish(NEW, kid="new")
+        assert isinstance(await issuers.verify(token_of(NEW, kid="new"), NOW), VerifiedToken)
+    assert len(server.requests) == 2
+
+
+async def test_a_withdrawn_key_verifies_nothing_after_the_next_fetch(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    server.behave = publish(NEW, kid="new")
+    clock.seconds += 60
+    await issuers.verify(token_of(NEW, kid="new"), NOW)
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), Denial)
+
+
+async def test_keys_are_fetched_before_they_are_asked_for_and_again_in_the_background(
+    server: JwksServer, clock: Clock
+) -> None:
+    often = replace(LIMITS, refresh_seconds=0.02)
+    source = FetchedKeys(ISSUER, server.url, ALGORITHMS, often, clock)
+    async with started(make_issuers(source)) as issuers:
+        await wait_until(lambda: len(server.requests) >= 3)
+        assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+
+
+async def test_an_issuer_that_is_away_at_start_is_asked_until_it_is_back(
+    server: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sidecar.issuers")
+    server.behave = hang_up
+    soon = replace(LIMITS, retry_seconds=0.02)
+    source = FetchedKeys(ISSUER, server.url, ALGORITHMS, soon, clock)
+    async with started(make_issuers(source)):
+        await wait_until(lambda: len(server.requests) >= 5)
+        server.behave = publish(OLD)
+        await wait_until(lambda: source.find("EdDSA-1"))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_closing_lets_waiting_callers_have_their_answer(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    server.behave = hang
+    issuers = make_issuers(keys)
+    issuers.start()
+    await wait_until(lambda: server.requests)
+    caller = asyncio.create_task(issuers.verify(token_of(OLD), NOW))
+    await asyncio.sleep(0)
+    await issuers.close()
+    await issuers.close()
+    with pytest.raises(IssuerUnavailable):
+        await caller
+
+
+async def test_a_known_key_is_judged_without_waiting_while_a_fetch_hangs(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    server.behave = hang
+    clock.seconds += 60
+    stranger = asyncio.create_task(issuers.verify(token_of(OLD, kid="unknown"), NOW))
+    await wait_until(lambda: len(server.requests) == 2)
+    honest = issuers.verify(token_of(OLD), NOW)
+    with pytest.raises(StopIteration) as finished:
+        honest.send(None)
+    assert isinstance(finished.value.value, VerifiedToken)
+    with pytest.raises(IssuerUnavailable):
+        await stranger
+
+
+async def test_no_failure_is_logged_with_the_url_or_what_the_server_sent(
+    server: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.behave = answer(b"LEAKED-BODY", head="HTTP/1.1 200 LEAKED-REASON")
+    source = FetchedKeys(ISSUER, f"{server.url}?key=LEAKED-QUERY", ALGORITHMS, LIMITS, clock)
+    with pytest.raises(IssuerUnavailable) as caught:
+        await make_issuers(source).verify(token_of(OLD), NOW)
+    assert "not strict JSON" in caplog.text
+    assert "LEAKED" not in caplog.text + str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file:///etc/passwd", "http or https"),
+        ("ftp://example.com/jwks", "http or https"),
+        ("example.com/jwks", "http or https"),
+        ("https:///jwks", "with a host"),
+        ("https://user:secret@example.com/jwks", "user or password"),
+    ],
+)
+def test_a_url_that_is_no_public_web_address_is_refused_at_start(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        FetchedKeys(ISSUER, url, ALGORITHMS)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_shared_secret_is_never_asked_for_by_url() -> None:
+    with pytest.raises(ValueError, match="from a file"):
+        FetchedKeys(ISSUER, "https://example.com/jwks", ("HS256",))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file as a ConfigMap or an editor does: another inode under the same name."""
+    path.with_suffix(".new").write_bytes(content)
+    os.replace(path.with_suffix(".new"), path)
+
+
+@pytest.fixture
+def jwks_file(tmp_path: Path) -> Path:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(OLD))
+    return path
+
+
+async def test_keys_from_a_file_verify_and_a_changed_file_is_read_again(jwks_file: Path) -> None:
+    source = FileKeys(ISSUER, jwks_file, ALGORITHMS, replace(LIMITS, file_poll_seconds=0.01))
+    async with started(make_issuers(source)) as issuers:
+        assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+        write(jwks_file, key_set(NEW, kid="new"))
+        await wait_until(lambda: source.find("new"))
+        assert isinstance(await issuers.verify(token_of(OLD), NOW), Denial)
+
+
+async def test_an_unknown_kid_looks_at_the_file_at_once(jwks_file: Path) -> None:
+    issuers = make_issuers(FileKeys(ISSUER, jwks_file, ALGORITHMS))
+    write(jwks_file, key_set(NEW, kid="new"))
+    assert isinstance(await issuers.verify(token_of(NEW, kid="new"), NOW), VerifiedToken)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"keys": []}', b" " * 300_000, None])
+async def test_a_file_gone_wrong_leaves_the_old_keys_in_force_and_is_logged_once(
+    jwks_file: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuers = make_issuers(FileKeys(ISSUER, jwks_file, ALGORITHMS))
+    if content is None:
+        jwks_file.unlink()
+    else:
+        write(jwks_file, content)
+    for _ in range(3):
+        assert isinstance(await issuers.verify(token_of(OLD, kid="unknown"), NOW), Denial)
+    assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    write(jwks_file, key_set(NEW, kid="new"))
+    assert isinstance(await issuers.verify(token_of(NEW, kid="new"), NOW), VerifiedToken)
+
+
+async def test_a_file_may_hold_the_shared_secret_of_the_system_that_is_replaced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text('{"keys": [{"kty": "oct", "kid": "s", "k": "' + "c2VjcmV0" * 6 + '"}]}')
+    source = FileKeys(ISSUER, path, ("HS256",))
+    trusted = TrustedIssuer(ISSUER, "listener", ("HS256",), source)
+    judge = SignedTokens("sidecar", "listener", 10, (), (trusted,))
+    token = sign_with(Key("s", "HS256", b"secret" * 6, b"secret" * 6))
+    assert isinstance(judge.verify_now(token, NOW), VerifiedToken)
+    stranger = sign_with(Key("s2", "HS256", b"secret" * 6, b"secret" * 6))
+    assert isinstance(judge.verify_now(stranger, NOW), NeedsKeys)
+
+
+def sign_with(key: Key) -> str:
+    return write_token(Bench(OLD, "acme", "j", NOW, 10).claims(), key)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b"{", "not strict JSON"), (b'{"keys": []}', "no usable key")],
+)
+def test_a_file_that_cannot_be_used_is_refused_at_start_by_name(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"jwks\.json: .*{reason}"):
+        FileKeys(ISSUER, path, ALGORITHMS)
