@@ -16,6 +16,7 @@ from functools import cache
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import Key, generate_key
@@ -39,11 +40,10 @@ class Party:
     def key(self, algorithm: str = "EdDSA") -> Key:
         return _load(algorithm, self.pems[algorithm])
 
-    def public_pem(self, algorithm: str) -> bytes:
-        return _public(self.pems[algorithm], serialization.Encoding.PEM)
-
-    def public_der(self, algorithm: str) -> bytes:
-        return _public(self.pems[algorithm], serialization.Encoding.DER)
+    def public(self, algorithm: str) -> PublicKeyTypes:
+        """Return the public key that belongs to the private one."""
+        pem = self.pems[algorithm].encode()
+        return serialization.load_pem_private_key(pem, password=None).public_key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,6 @@ def unpart(text: str) -> bytes:
 
 def dump(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _public(pem: str, encoding: serialization.Encoding) -> bytes:
-    private = serialization.load_pem_private_key(pem.encode(), password=None)
-    return private.public_key().public_bytes(
-        encoding, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
 
 Make = Callable[[Bench], str]
@@ -333,6 +326,37 @@ def _accepted() -> Iterator[JwtCase]:
     yield JwtCase("J0 no jti", lambda b: b.with_claims(jti=GONE), FOREIGN)
 
 
+_SUBJECT = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+def _spell(
+    encoding: serialization.Encoding, layout: serialization.PublicFormat = _SUBJECT
+) -> Callable[[Party, str], bytes]:
+    return lambda party, algorithm: party.public(algorithm).public_bytes(encoding, layout)
+
+
+def _as_pkcs1(party: Party, algorithm: str) -> bytes:
+    """CVE-2017-11424: the older PEM of RSA keys, which a list of forbidden prefixes forgot."""
+    is_rsa = isinstance(party.public(algorithm), rsa.RSAPublicKey)
+    layout = serialization.PublicFormat.PKCS1 if is_rsa else _SUBJECT
+    return _spell(serialization.Encoding.PEM, layout)(party, algorithm)
+
+
+# Everything a public key has been taken for an HMAC secret as.
+KEY_SPELLINGS: Mapping[str, Callable[[Party, str], bytes]] = {
+    "PEM": _spell(serialization.Encoding.PEM),
+    "PEM without its last newline": lambda p, a: KEY_SPELLINGS["PEM"](p, a).rstrip(),
+    "PKCS #1 PEM": _as_pkcs1,
+    "DER": _spell(serialization.Encoding.DER),
+    "OpenSSH (CVE-2022-29217)": _spell(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    ),
+    "JWK": lambda p, a: dump(p.key(a).publish()),
+    "JWKS": lambda p, a: dump({"keys": [p.key(a).publish()]}),
+    "nothing": lambda _p, _a: b"",
+}
+
+
 def _algorithms() -> Iterator[JwtCase]:
     for name in (
         "none",
@@ -356,15 +380,7 @@ def _algorithms() -> Iterator[JwtCase]:
     )
 
     for algorithm in PUBLIC_ALGORITHMS:
-        spellings: dict[str, Callable[[Party, str], bytes]] = {
-            "PEM": lambda p, a: p.public_pem(a),
-            "PEM without its last newline": lambda p, a: p.public_pem(a).rstrip(),
-            "DER": lambda p, a: p.public_der(a),
-            "JWK": lambda p, a: dump(p.key(a).publish()),
-            "JWKS": lambda p, a: dump({"keys": [p.key(a).publish()]}),
-            "nothing": lambda _p, _a: b"",
-        }
-        for name, spell in spellings.items():
+        for name, spell in KEY_SPELLINGS.items():
             yield JwtCase(
                 f"J2 HS256 with the {algorithm} public key as {name}",
                 confused(algorithm, spell),
@@ -547,6 +563,9 @@ def _names() -> Iterator[JwtCase]:
         label = "missing" if issuer is GONE else repr(issuer)
         yield JwtCase(f"J11 iss {label}", claims(iss=issuer))
     yield JwtCase("J11 iss with a space", lambda b: b.with_claims(iss=b.party.issuer + " "))
+    yield JwtCase(
+        "J11 iss a part of ours (CVE-2024-53861)", lambda b: b.with_claims(iss=b.party.issuer[:-1])
+    )
     yield JwtCase("J11 iss in upper case", lambda b: b.with_claims(iss=b.party.issuer.upper()))
     for audience in ("other", "", None, 1, [], ["other"], [1], [None], {"a": 1}, GONE):
         label = "missing" if audience is GONE else repr(audience)
