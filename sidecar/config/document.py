@@ -112,7 +112,7 @@ def compose(text: str, substitute: Callable[[str], str]) -> tuple[Node, list[Pro
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise Unreadable(place, _syntax_problem(error)) from None
+        raise Unreadable(place, _syntax_problem(error, text, place)) from None
     except yaml.YAMLError:
         raise Unreadable(
             (1, 1), "this is no YAML; check its encoding and its first lines"
@@ -127,11 +127,12 @@ def _refuse_unprintable(text: str) -> None:
         raise Unreadable(place, f"the character {found[0]!r} can't stand in YAML; remove it")
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError) -> str:
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
+    line = text.splitlines()[place[0] - 1 : place[0]]
+    if line and line[0][place[1] - 1 : place[1]] == "\t":
+        return "a tab can't begin a token; indent with spaces"
     what = f"{error.problem}" if error.problem else "unexpected text"
     context = f" {error.context}" if error.context else ""
-    if "\\t" in what:
-        return "a tab can't begin a token; indent with spaces"
     return f"this is no YAML: {what}{context}; check indentation, quotes and brackets around here"
 
 

@@ -41,7 +41,7 @@ def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
     """
     pieces: list[str] = []
     position = 0
-    is_substituted = False
+    expressions: list[str] = []
     while (opening := _OPENING.search(text, position)) is not None:
         pieces.append(text[position : opening.start()])
         if opening[0] == "$${":
@@ -50,16 +50,14 @@ def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
             continue
         end = text.find("}", opening.end())
         if end == -1:
-            raise Rejected(
-                "has a ${ without its }", "close it, or write $${ for a literal ${", text
-            )
+            raise Rejected("has a ${ without its }", "close it, or write $${ for a literal ${")
         pieces.append(_replacement(text[opening.end() : end], environ, directory))
-        is_substituted = True
+        expressions.append(f"${{{_shortened(text[opening.end() : end])}}}")
         position = end + 1
     if position == 0:
         return text
     result = "".join(pieces) + text[position:]
-    return Substituted(result, _shortened(text)) if is_substituted else result
+    return Substituted(result, " and ".join(expressions)) if expressions else result
 
 
 def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -> str:

@@ -6,7 +6,7 @@ import re
 
 from sidecar.config.problems import Rejected
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,13}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)?")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -18,7 +18,7 @@ _WRITE_SIZE = "write it like 16KiB, 1MiB, 2GiB or a plain number of bytes"
 MAX_DURATION_SECONDS = 36500 * 86400.0
 """A hundred years: more is a slip of the finger, and timers overflow."""
 
-DURATION_PATTERN = r"^(0|[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d))$"
+DURATION_PATTERN = r"^(0|[0-9]{1,13}(\.[0-9]{1,6})?(ms|s|m|h|d))$"
 SIZE_PATTERN = r"^[0-9]{1,12}(B|KiB|MiB|GiB)?$"
 
 

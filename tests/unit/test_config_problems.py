@@ -1,0 +1,358 @@
+# ruff: noqa: E501  a case of a table is one line, the better to compare
+"""Each mistake in a file is told by one line: its place, what is wrong, what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.load import load
+from sidecar.config.model import Settings
+from sidecar.core.errors import ConfigurationError
+
+MINIMAL = """\
+upstreams:
+  listener: {url: "http://127.0.0.1:8080"}
+routes:
+  - path: /v1/dynamic/listener/{id}
+accounts:
+  acme: {}
+"""
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$rL6147Su2yMYjtk0QQ13pQ$qAwZlJ3a3G/HH4kYv0VW7mRxOIOjgKYqZI8CbUfP0wk"
+ENVIRON = {
+    "PORT": "70000",
+    "SECRET": "hunter2",
+    "WORKERS": "2",
+    "ON": "true",
+    "TEN": "10",
+    "EMPTY": "",
+}
+
+
+def settings_of(directory: Path, text: str | bytes) -> Settings:
+    path = directory / "sidecar.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(path, ENVIRON)
+
+
+def problems_of(directory: Path, text: str | bytes) -> list[str]:
+    """Return the problems of a file, less its own name: ``line:column: text``."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings_of(directory, text)
+    return [problem.removeprefix(f"{directory}/sidecar.yaml:") for problem in caught.value.problems]
+
+
+UNREADABLE: list[tuple[str | bytes, str]] = [
+    ("", "1:1: the file is empty"),
+    ("# nothing\n", "1:1: the file is empty"),
+    ("---\n", "1:1: the file is empty"),
+    ("- a\n", "1:1: the file is no mapping"),
+    ("listen\n", "1:1: the file is no mapping"),
+    ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
+    ("a: [1, 2\nb: 3\n", "2:2: this is no YAML"),
+    ("a:\n\tb: 1\n", "2:1: a tab can't begin a token"),
+    ("a: 'x\n", "2:1: this is no YAML"),
+    ("a: b: c\n", "1:5: this is no YAML"),
+    ("a: {b: ${X}}\n", "1:9: this is no YAML"),
+    ("a: \x00\n", "1:4: the character '\\x00' can't stand"),
+    ("ä: 1\nöö \x1b\n", "2:4: the character '\\x1b' can't stand"),
+    ("ä: 1\nö: ".encode() + b"\xff\n", "2:4: this is no UTF-8"),
+    ("a: 1\n".encode("utf-16"), "1:1: this is no UTF-8"),
+    ("a: " + "[" * 200 + "]" * 200, "1:36: nested more than 32 deep"),
+    ("a: " + "[" * 100_000, "1:36: nested more than 32 deep"),
+    ("- " * 5000, "1:67: nested more than 32 deep"),
+    ("# " + "x" * 1024 * 1024, "1:1: the file has more than 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), UNREADABLE, ids=lambda value: repr(value)[:40])
+def test_what_can_not_be_read_is_one_problem(
+    tmp_path: Path, text: str | bytes, expected: str
+) -> None:
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith(expected)
+
+
+APPENDED: list[tuple[str, str]] = [
+    # unknown, missing, doubled
+    ("lissten: {}", "7:1: lissten: there is no such key; did you mean listen?"),
+    ("zzz: 1", "7:1: zzz: there is no such key; the keys here are listen, upstreams"),
+    ("limits: {header-bytes: 1}", "7:10: limits.header-bytes: there is no such key; did you mean header_b"),
+    ("listen: {}\nlisten: {}", "8:1: the key 'listen' stands already in line 7"),
+    # no value
+    ("listen:", "7:8: listen: there is no value"),
+    ("listen: {tls: }", "7:15: listen.tls: there is no value"),
+    ("portal: null", "7:9: portal: there is no value"),
+    ("tokens: {prefix: ~}", "7:18: tokens.prefix: there is no value"),
+    # wrong kinds
+    ("listen: 3", "7:9: listen: expected a mapping of `key: value`, found a whole number"),
+    ("listen: [a]", "7:9: listen: expected a mapping of `key: value`, found a list"),
+    ("tokens: {prefix: 12}", "7:18: tokens.prefix: expected text, found a whole number; put it in quotes"),
+    ("tokens: {prefix: true}", "7:18: tokens.prefix: expected text, found true or false"),
+    ("tokens: {prefix: [a]}", "7:18: tokens.prefix: expected text, found a list"),
+    ("throttle: {failures: many}", "7:22: throttle.failures: expected a whole number, found text"),
+    ('throttle: {failures: "10"}', "7:22: throttle.failures: expected a whole number, found text"),
+    ("throttle: {failures: 1.5}", "7:22: throttle.failures: expected a whole number, found a number"),
+    ("throttle: {failures: true}", "7:22: throttle.failures: expected a whole number, found true"),
+    ("throttle: {failures: -1}", "7:22: throttle.failures: -1 is out of range; write 0 or more"),
+    ("trusted_proxies: 10.0.0.0/8", "7:18: trusted_proxies: expected a list, found text; write it in br"),
+    ("portal: true", "7:9: portal: expected a mapping"),
+    ("workers: many", "7:10: workers: 'many' is not a number of workers"),
+    ("workers: 0", "7:10: workers: 0 is not a number of workers"),
+    # what YAML 1.1 made of things
+    ("access_log: {enabled: yes}", "7:23: access_log.enabled: expected true or false, found text"),
+    ("access_log: {enabled: on}", "7:23: access_log.enabled: expected true or false, found text"),
+    ("throttle: {failures: 010}", "7:22: throttle.failures: expected a whole number, found text; write it in dig"),
+    ("throttle: {failures: 0x10}", "7:22: throttle.failures: expected a whole number"),
+    ("throttle: {failures: 1_000}", "7:22: throttle.failures: expected a whole number"),
+    (f"throttle: {{failures: {'9' * 5000}}}", "7:22: throttle.failures: expected a whole number"),
+    ("listen: {address: 12:30:45}", "7:19: listen.address: '12:30:45' is not an address"),
+    ("? [a]\n: b", "7:3: 'this key': a key is plain text"),
+    ("on: 1", "7:1: on: there is no such key"),
+    # tags, anchors, aliases
+    ("tokens: !!python/object/apply:os.system [id]", "7:9: 'tag:yaml.org,2002:python/object/apply:os.syste"),
+    ("tokens: !x {}", "7:9: '!x': tags are not taken"),
+    ('tokens: {prefix: !!str "a"}', "7:18: 'tag:yaml.org,2002:str': tags are not taken"),
+    ("tokens: &a {}", "7:9: '&a': anchors are not taken"),
+    ("tokens: *a", "7:9: '*a': aliases are not taken; write the value out"),
+    ("tokens: {<<: *a}", "7:10: '<<': merge keys are not taken"),
+    # units
+    ("drain: {timeout: 30}", "7:18: drain.timeout: 30 is a duration without a unit; write 30s"),
+    ("drain: {timeout: soon}", "7:18: drain.timeout: 'soon' is not a duration; write it like"),
+    ("throttle: {ban: 0s}", "7:17: throttle.ban: this value is no time at all"),
+    ("limits: {header_bytes: 16KB}", "7:24: limits.header_bytes: '16KB' is not a size"),
+    ("limits: {header_bytes: 0}", "7:24: limits.header_bytes: this value is no size at all"),
+    ("trusted_proxies: [10.0.0.1/8]", "7:19: trusted_proxies[0]: '10.0.0.1/8' is not a network; its bits aft"),
+    ("trusted_proxies: [10.0.0.0/33]", "7:19: trusted_proxies[0]: '10.0.0.0/33' is not a network; write"),
+    # substitution
+    ("workers: ${NOPE}", "7:10: the value of ${NOPE} is not set; set NOPE, or write ${NOPE:-default}"),
+    ("workers: ${SECRET}", "7:10: workers: the value of ${SECRET} is not a number of workers"),
+    ("drain: {timeout: '${SECRET}'}", "7:18: drain.timeout: the value of ${SECRET} is not a duration"),
+    ("listen: {address: '0.0.0.0:${PORT}'}", "7:19: listen.address: the value of ${PORT} has a port above"),
+    ("throttle: {failures: '${SECRET}'}", "7:22: throttle.failures: the value of ${SECRET} is not a whole"),
+    ("access_log: {enabled: '${SECRET}'}", "7:23: access_log.enabled: the value of ${SECRET} is not true or"),
+    ("listen: '${SECRET}'", "7:9: listen: the value of ${SECRET} is not a mapping"),
+    # secrets
+    ("store: {url: 'rediss//:hunter2@h'}", "7:14: store.url: this value is not the URL of a store; write emb"),
+    ("store: {url: 12}", "7:14: store.url: expected text"),
+    # headers
+    ("identity: {headers: {}}", "7:21: identity.headers: nothing stands here; add an entry"),
+    ("identity: {headers: {Host: account}}", "7:22: identity.headers: 'Host' can't carry an identity"),
+    ("identity: {headers: {authorization: account}}", "7:22: identity.headers: 'authorization' can't carry"),
+    ("identity: {headers: {Cookie: account}}", "7:22: identity.headers: 'Cookie' can't carry"),
+    ("identity: {headers: {Transfer_Encoding: account}}", "7:22: identity.headers: 'Transfer_Encoding' can't"),
+    ("identity: {headers: {Connection: account}}", "7:22: identity.headers: 'Connection' can't carry"),
+    ("identity: {headers: {X-Forwarded-User: account}}", "7:22: identity.headers: 'X-Forwarded-User' can't"),
+    ("identity: {headers: {'X Account': account}}", "7:22: identity.headers: 'X Account' is not a header name"),
+    ("identity: {headers: {'': account}}", "7:22: identity.headers: '' is not a header name"),
+    ("identity: {headers: {X-A: acount}}", "7:27: identity.headers.X-A: 'acount' is not known here; did you mean acc"),
+    ("identity: {headers: {X-A: 1}}", "7:27: identity.headers.X-A: expected one of account, method"),
+    ("identity: {headers: {X-A: account, x_a: method}}", "7:36: identity.headers.x_a: identity.headers has X-A,"),
+    ("identity: {headers: {Access-Token: account}}", "7:22: identity.headers.Access-Token: credentials.headers has"),
+    ("credentials: {headers: [Host]}", "7:25: credentials.headers[0]: 'Host' can't carry a token"),
+    ("credentials: {headers: [X-Account]}\nidentity: {headers: {x.account: account}}", "8:22: identity.headers.x"),
+    ("credentials: {query: ['a&b']}", "7:23: credentials.query[0]: 'a&b' is not a parameter name"),
+    ('credentials: {realm: "a\\nb"}', "7:22: credentials.realm: 'a\\nb' is not a text"),
+    # references and contradictions
+    ("identity: {assertion: {}}", "7:12: identity.assertion: an assertion needs a key to sign with"),
+    ("portal: {address: 0.0.0.0:2020}", "7:19: portal.address: listen listens there"),
+    ("portal: {address: 127.0.0.1:2022}\noperations: {}", "8:13: operations.address: portal listens there"),
+    ("tokens: {prefix: sct-}", "7:18: tokens.prefix: 'sct-' is not a token prefix"),
+    ("tokens: {prefix: abcdefghijklmnop}", "7:18: tokens.prefix: 'abcdefghijklmnop' is not a token prefix"),
+    # JWT
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b}]}", "7:25: jwt.trusted_issuers[0]: this issuer has no source"),
+    ("jwt: {trusted_issuers: [{issuer: sidecar, audience: b, jwks_url: 'https://x'}]}", "7:34: jwt.trusted_issuers[0].issuer: jwt.issuer is the same"),
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', algorithms: [HS256]}]}", "7:85: jwt.trusted_issuers[0].algorithms: HS256"),
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', algorithms: [none]}]}", "7:86: jwt.trusted_issuers[0].algorithms[0]: 'none' is not known here"),
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'ftp://u:hunter2@x'}]}", "7:60: jwt.trusted_issuers[0].jwks_url: this value is not a URL"),
+    ("jwt: {keys: [{id: k, algorithm: HS256, private_key: hunter2}]}", "7:53: jwt.keys[0].private_key: key 'k': the secret is shorter"),
+    ("jwt: {keys: [{id: k, private_key: hunter2}]}", "7:35: jwt.keys[0].private_key: key 'k':"),
+    ("jwt: {keys: [{id: k, private_key: '${file:missing.pem}'}]}", "7:35: the value of ${file:missing.pem} names no file"),
+    # files
+    ("access_log: {path: missing/access.log}", "7:20: access_log.path: there is no such directory"),
+    ("access_log: {path: .}", "7:20: access_log.path: this is a directory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), APPENDED, ids=lambda value: repr(value)[:60])
+def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    problems = problems_of(tmp_path, MINIMAL + text + "\n")
+    assert problems[0].startswith(expected)
+    assert "hunter2" not in "\n".join(problems)
+    assert len(problems) == 1
+
+
+WHOLE: list[tuple[str, list[str]]] = [
+    ("listen: {}\n", ["1:1: routes: this key is missing", "1:1: upstreams: this key is missing"]),
+    ("upstreams: {}\nroutes: []\n", ["1:12: upstreams: nothing stands here", "2:9: routes: nothing stands"]),
+    (
+        MINIMAL + "listen: {tls: {private_key: no.key}}\n",
+        [
+            "7:10: listen.tls.certificate: this key is missing; add it",
+            "7:29: listen.tls.private_key: there is no such file; make it, or correct the path",
+        ],
+    ),
+    (
+        MINIMAL.replace("path: /v1", "pth: /v1"),
+        ["4:5: routes[0].pth: there is no such key; did you mean path?"],
+    ),
+    (MINIMAL.replace("/v1/dyn", "v1/dyn"), ["4:11: routes[0].path: 'v1/dynamic/listener/{id}' is not a path"]),
+    (MINIMAL + "  a b: {}\n", ["7:3: accounts: 'a b' is not an account name"]),
+    (MINIMAL + "  12: []\n", ["7:7: accounts.12: expected a mapping"]),
+    (
+        MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH[1:]!r}}}"),
+        ["6:25: accounts.acme.password_hash: this value is not an Argon2id hash; make one"],
+    ),
+    (
+        MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH.replace('19456', '9999999')!r}}}"),
+        ["6:25: accounts.acme.password_hash: this value has a memory cost out of range"],
+    ),
+    (
+        MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH.replace('t=2', 't=99')!r}}}"),
+        ["6:25: accounts.acme.password_hash: this value has costs out of range"],
+    ),
+    (MINIMAL.replace("acme: {}", "acme: hunter2"), ["6:9: accounts.acme: expected a mapping"]),
+    (MINIMAL.replace("acme: {}", "acme: {paths: []}"), ["6:17: accounts.acme.paths: nothing stands here"]),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    upstream: listner\n    accounts: [acne, zzz]\n"),
+        [
+            "5:15: routes[0].upstream: there is no upstream 'listner'; did you mean listener?",
+            "6:16: routes[0].accounts[0]: there is no account 'acne'; did you mean acme?",
+            "6:22: routes[0].accounts[1]: there is no account 'zzz'; declare it under accounts",
+        ],
+    ),
+    (
+        MINIMAL.replace("routes:", '  other: {url: "unix:/x", tls: {verify: true}}\nroutes:'),
+        [
+            "3:27: upstreams.other.tls: the url of this upstream is not https://",
+            "5:5: routes[0]: there are 2 upstreams; name one of listener, other",
+        ],
+    ),
+    (
+        MINIMAL.replace('"http://127.0.0.1:8080"', '"https://x", tls: {certificate: c.pem}'),
+        [
+            "2:38: upstreams.listener.tls.certificate: this needs private_key too",
+            "2:51: upstreams.listener.tls.certificate: there is no such file",
+        ],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    public: true\n    accounts: [acme]\n    methods: [get]\n"),
+        [
+            "6:5: routes[0].accounts: a public route asks nobody",
+            "7:15: routes[0].methods[0]: 'get' is not a method; write it in capitals",
+        ],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: [bearerr, basic]\n"),
+        ["5:19: routes[0].credentials[0]: 'bearerr' is not known here; did you mean bearer?"],
+    ),
+    (
+        MINIMAL.replace("http://127.0.0.1:8080", "http://u:hunter2@127.0.0.1"),
+        ["2:19: upstreams.listener.url: this value is a URL with a user or password"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), WHOLE, ids=lambda value: repr(value)[:40])
+def test_the_mistakes_of_a_file_are_told_in_order(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    problems = problems_of(tmp_path, text)
+    assert [p[: len(e)] for p, e in zip(problems, expected, strict=True)] == expected
+    assert "hunter2" not in "\n".join(problems)
+
+
+TEN_MISTAKES = """\
+listen:
+  adress: 0.0.0.0:2020
+upstreams:
+  listener:
+    url: http://127.0.0.1:8080/base
+    connect_timeout: 3
+routes:
+  - path: /v1/dynamic/listener/{id}
+    upstream: listner
+    methods: get
+  - path: /status
+    public: yes
+accounts:
+  acme:
+    password_hash: hunter2
+limits:
+  header_bytes: 32KB
+workers: ${NO_SUCH_VARIABLE}
+limits: {}
+"""
+
+
+def test_ten_mistakes_are_ten_lines(tmp_path: Path) -> None:
+    problems = problems_of(tmp_path, TEN_MISTAKES)
+    places = [":".join(problem.split(":")[:2]) for problem in problems]
+    assert places == [
+        "2:3", "5:10", "6:22", "9:15", "10:14", "12:13", "15:20", "17:17", "18:10", "19:1",
+    ]  # fmt: skip
+    assert "hunter2" not in "\n".join(problems)
+
+
+ACCEPTED: list[tuple[str, str, object]] = [
+    ("workers: ${WORKERS}", "workers", 2),
+    ("workers: ${NOPE:-auto}", "workers", "auto"),
+    ("throttle: {failures: '${TEN}'}", "throttle.failures", 10),
+    ("access_log: {enabled: '${ON}'}", "access_log.enabled", True),
+    ("access_log: {enabled: True}", "access_log.enabled", True),
+    ("credentials: {realm: yes}", "credentials.realm", "yes"),
+    ("credentials: {realm: 12:30}", "credentials.realm", "12:30"),
+    ("credentials: {realm: 2024-01-01}", "credentials.realm", "2024-01-01"),
+    ("credentials: {realm: '$${HOME}'}", "credentials.realm", "${HOME}"),
+    ("tokens: {prefix: '${EMPTY}'}", "tokens.prefix", ""),
+    ("drain: {delay: 0}", "drain.delay", 0.0),
+    ("drain: {delay: '0'}", "drain.delay", 0.0),
+    ("limits: {body_bytes: 1GiB}", "limits.body_bytes", 1024**3),
+    ("portal: false", "portal", None),
+    ("operations: false", "operations", None),
+    ("portal: {}\noperations: {address: '127.0.0.1:0'}", "operations.address.port", 0),
+    ("jwt: {keys: []}", "jwt.keys", ()),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "value"), ACCEPTED, ids=lambda value: repr(value)[:40])
+def test_what_is_plain_is_read_as_it_looks(
+    tmp_path: Path, text: str, key: str, value: object
+) -> None:
+    found: object = settings_of(tmp_path, MINIMAL + text + "\n")
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_no_problem(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode()
+    assert settings_of(tmp_path, text) == settings_of(tmp_path, MINIMAL)
+
+
+def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, MINIMAL + "access_log: {path: access.log}\n")
+    assert settings.access_log.path == str(tmp_path / "access.log")
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", ".", "a\0b", "file/sidecar.yaml"])
+def test_a_file_that_can_not_be_opened_is_a_problem(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path / name, {})
+    assert re.search(r":1:1: (the file can't be read|this is a directory)", str(caught.value))
+
+
+def test_settings_never_change_and_never_show_a_secret(tmp_path: Path) -> None:
+    secret_url = "store: {url: 'redis://:hunter2@db'}\n"
+    text = MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH!r}}}") + secret_url
+    settings = settings_of(tmp_path, text)
+    assert settings.accounts["acme"].password_hash == HASH
+    assert HASH not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(settings, "workers", 4)  # noqa: B010  mypy knows that it is frozen
+    with pytest.raises(TypeError):
+        settings.accounts["other"] = settings.accounts["acme"]  # type: ignore[index]
