@@ -39,11 +39,12 @@ def _add_list(actions: Commands) -> None:
 
 def _hash_password(arguments: argparse.Namespace) -> int:
     password = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise UsageError("an empty password is no password; nothing was hashed")
     from sidecar.core.passwords import hash_password
 
-    print(hash_password(password))
+    try:
+        print(hash_password(password))
+    except ValueError as error:
+        raise UsageError(f"{error}; nothing was hashed") from None
     return 0
 
 

@@ -1,0 +1,129 @@
+"""``sidecar demo`` as a newcomer meets it: each printed line works, and Ctrl-C ends all of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.proxy_process import ROOT
+
+START = "Ctrl-C stops all of it."
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+FORMS = [
+    "Authorization: Bearer",
+    "the access_token header",
+    "the jwt_token header",
+    "?access_token= in the URL",
+    "?token= in the URL",
+    "?jwt_token= in the URL",
+    "account and password",
+]
+
+
+@contextmanager
+def running_demo(directory: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run the demo in a place of its own; yields the process and the lines it printed first."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sidecar", "demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, lines_until(process.stdout, START)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def lines_until(stream: IO[str], last: str) -> list[str]:
+    lines: list[str] = []
+    while not lines or lines[-1] != last:
+        line = stream.readline()
+        assert line, f"the demo ended early: {lines}"
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+def calls_in(lines: list[str]) -> dict[str, list[str]]:
+    """Return the printed curl lines as words, by the comment before each."""
+    return {
+        before.removeprefix("# "): shlex.split(line)
+        for before, line in itertools.pairwise(lines)
+        if line.startswith("curl ")
+    }
+
+
+def run_curl(words: list[str]) -> tuple[int, dict[str, object]]:
+    done = subprocess.run(
+        [*words, "-s", "-w", "\n%{http_code}"], capture_output=True, text=True, check=True
+    )
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def processes_in(directory: Path) -> list[str]:
+    """Return the command lines of all processes that work in or below a directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (entry / "cwd").readlink().is_relative_to(directory):
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_every_printed_call_is_answered_and_a_signal_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with running_demo(tmp_path) as (process, lines):
+        calls = calls_in(lines)
+        assert list(calls) == FORMS
+        for form, words in calls.items():
+            status, answer = run_curl(words)
+            assert (form, status, answer["account"]) == (form, 200, "acme")
+            assert answer["credential_arrived"] is False
+            assert answer["query"] == ""
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(calls[FORMS[0]][-1])
+        assert len(processes_in(tmp_path)) > 1, "Redis works in the demo's directory"
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        assert process.stdout.read().splitlines()[-1] == "Stopped, and nothing is left behind."
+    assert processes_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_demos_run_beside_each_other_on_ports_of_their_own(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as (_, first), running_demo(tmp_path) as (_, second):
+        addresses = [
+            lines[0].split("http://")[1].split(",")[0].split()[0] for lines in (first, second)
+        ]
+        assert addresses[0] != addresses[1]
+        assert "(port 2020 was taken)" in second[0]
+        assert run_curl(calls_in(second)[FORMS[0]])[0] == 200
+        wrong = calls_in(first)[FORMS[0]][:-1] + calls_in(second)[FORMS[0]][-1:]
+        assert run_curl(wrong)[0] == 401
