@@ -1,0 +1,189 @@
+"""Group L: what a log, a cache or Redis is told. Secrets are judged in every case."""
+
+# ruff: noqa: E501  (a table reads best with a row a line)
+
+from __future__ import annotations
+
+import json
+
+from tests.conformance.case import BEARER, LISTENER, Case, Do, authorized, request
+from tests.conformance.oracle import Observation
+from tests.upstream_recorder import answer
+
+LINE_KEYS = {"time", "request_id", "method", "path", "status"}
+
+
+def one_line(seen: Observation) -> None:
+    """Every line of the log is one JSON object without a control character."""
+    lines = seen.log_lines()
+    assert len(lines) == len(seen.case.answers), lines
+    for line in lines:
+        assert line.keys() >= LINE_KEYS, line
+        assert not any(
+            ord(c) < 32 for value in line.values() if isinstance(value, str) for c in value
+        )
+
+
+def without_query(seen: Observation) -> None:
+    one_line(seen)
+    assert all("?" not in json.dumps(line) for line in seen.log_lines())
+
+
+EVERYWHERE = [
+    Case(
+        name=f"L1 {what}",
+        weight=5,
+        send=(send,),
+        answers=(status,),
+        check=without_query,
+    )
+    for what, send, status in (
+        (
+            "an unknown token in the query",
+            request(target=LISTENER + b"?access_token={unknown}"),
+            401,
+        ),
+        (
+            "an encoded token in the query",
+            request(target=LISTENER + b"?token={token_encoded}x"),
+            401,
+        ),
+        ("a wrong password", request(b"Authorization: Basic {b64_wrong}"), 401),
+        ("a token as the password", request(b"Authorization: Basic {b64_password_token}"), 401),
+        ("two tokens", request(BEARER, b"access_token: {token2}"), 400),
+        ("a JWT", request(b"jwt_token: {jwt}"), 401),
+        ("a token on no route", authorized(target=b"/nowhere?token={token}"), 404),
+        ("a token and an unsafe path", request(target=b"/%2e%2e/a?token={token}"), 400),
+        ("a token and an upstream that is down", request(target=b"/down/a?token={token}"), 502),
+        ("a disabled account's token", request(target=LISTENER + b"?token={disabled}"), 403),
+    )
+] + [
+    Case(
+        name="L1 a token within a request that can't be parsed",
+        weight=5,
+        send=(
+            b"GET %s?token={token} HTTP/1.1\r\nHost: a\r\n%s\r\nBad {token2}\r\n\r\n"
+            % (LISTENER, BEARER),
+        ),
+        answers=(400,),
+        closes=True,
+    ),
+    Case(
+        name="L1 a token in a request line that can't be parsed",
+        weight=5,
+        send=(b"GET /a?token={token} {token2} HTTP/1.1\r\nHost: a\r\n\r\n",),
+        answers=(400,),
+        closes=True,
+    ),
+    Case(
+        name="L1 a token within a broken body",
+        weight=5,
+        send=(
+            authorized(b"Transfer-Encoding: chunked", method=b"POST", body=b"zz{token2}\r\n\r\n"),
+        ),
+        answers=(400,),
+        may_begin=True,
+        closes=True,
+    ),
+    Case(
+        name="L1 a token from a client that leaves",
+        weight=5,
+        send=(request(target=LISTENER + b"?token={token}"), Do.CLOSE, 0.1),
+        answers=(),
+        seen=(LISTENER,),
+        scripts=((0.05, answer(body=b"late")),),
+    ),
+]
+
+REFERERS = [
+    Case(
+        name=f"L2 a token in the query of {name.decode()}",
+        send=(authorized(name + b": https://shop.example/a?access_token={token2}&b=1"),),
+        answers=(200,),
+        seen=(LISTENER,),
+        check=one_line,
+    )
+    for name in (b"Referer", b"referer")
+]
+
+INJECTED = [
+    Case(
+        name=f"L3 {what}",
+        send=(send,),
+        answers=(status,),
+        account=None if b"/public" in send else b"acme",
+        seen=seen,
+        check=one_line,
+    )
+    for what, send, status, seen in (
+        ("%0a in the path", request(target=b"/public/a%0a%7B%22status%22%3A200%7D"), 200, (b"/public/a%0a%7B%22status%22%3A200%7D",)),
+        ("%0d%0a in the path", request(target=b"/nowhere%0d%0aX"), 404, ()),
+        ("an ANSI escape in the path", request(target=b"/nowhere%1b[31m"), 404, ()),
+        ("quotes in the path", request(target=b"/nowhere%22,%22status%22:200,%22"), 404, ()),
+        ("high bytes in the user agent", authorized(b"User-Agent: \xff\xfe\xc3\xa9"), 200, (LISTENER,)),
+        ("quotes in the user agent", authorized(b'User-Agent: ","status":"200'), 200, (LISTENER,)),
+        ("control characters in a user's name", request(b"Authorization: Basic YQoNG1szMW06eA=="), 401, ()),
+        ("a request id with quotes", authorized(b'X-Request-Id: ","code":"x'), 200, (LISTENER,)),
+        ("a long path", request(target=b"/nowhere/" + b"a" * 8000), 404, ()),
+    )
+]  # fmt: skip
+
+CACHED = [
+    Case(
+        name="L4 a token in the query makes the answer private",
+        send=(request(target=LISTENER + b"?token={token}"),),
+        answers=(200,),
+        answer_has={"cache-control": ["private"]},
+        seen=(LISTENER,),
+    ),
+    Case(
+        name="L4 the upstream's own Cache-Control stays",
+        send=(request(target=LISTENER + b"?token={token}"),),
+        answers=(200,),
+        answer_has={"cache-control": ["public, max-age=5"]},
+        seen=(LISTENER,),
+        scripts=((answer(headers=[b"cache-control: public, max-age=5"]),),),
+    ),
+    Case(
+        name="L4 a token in a header leaves Cache-Control alone",
+        send=(authorized(),),
+        answers=(200,),
+        answer_lacks=("cache-control",),
+        seen=(LISTENER,),
+    ),
+    Case(
+        name="L4 a token in both places makes the answer private",
+        send=(authorized(target=LISTENER + b"?token={token}"),),
+        answers=(200,),
+        answer_has={"cache-control": ["private"]},
+        seen=(LISTENER,),
+    ),
+]
+
+
+def digests_only(seen: Observation) -> None:
+    """Redis was asked for the digest of a token that it alone could know, and nothing else."""
+    digest = seen.stage.key(seen.stage.fill(b"{unseen}")).removeprefix("sidecar:token:")
+    assert digest.encode() in seen.store_requests
+    assert seen.stage.secrets["unseen"] not in seen.store_requests
+
+
+STORED = [
+    Case(
+        name="L5 Redis is asked for a digest",
+        weight=5,
+        send=(request(b"Authorization: Bearer {unseen}"),),
+        answers=(401,),
+        code="invalid_token",
+        check=digests_only,
+    ),
+    Case(
+        name="L5 Redis is told nothing of a password",
+        weight=5,
+        send=(request(b"Authorization: Basic {b64_wrong}"),),
+        answers=(401,),
+        code="invalid_password",
+    ),
+]
+
+CASES: list[Case] = [*EVERYWHERE, *REFERERS, *INJECTED, *CACHED, *STORED]
