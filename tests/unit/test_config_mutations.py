@@ -103,12 +103,12 @@ def flipped(seed: int) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("batch", range(10))
+@pytest.mark.parametrize("batch", range(2))
 @pytest.mark.parametrize("mutate", [mutated, flipped])
 def test_five_hundred_mutated_copies_give_settings_or_problems(
     tmp_path: Path, mutate: Callable[[int], bytes], batch: int
 ) -> None:
-    found = [outcome(tmp_path / "sidecar.yaml", mutate(batch * 50 + n)) for n in range(50)]
+    found = [outcome(tmp_path / "sidecar.yaml", mutate(batch * 250 + n)) for n in range(250)]
     assert any(found), "some copies have problems"
     assert not all(found), "and some are valid still"
 
