@@ -171,7 +171,7 @@ class Gateway:
         credential = accept(extracted.credential, route.forms)
         if isinstance(credential, Denial):
             return credential
-        entry.form = Form.BASIC if isinstance(credential, PasswordCredential) else credential.form
+        entry.form = credential.form
         principal = await self._resolve(rules, credential)
         if isinstance(principal, Denial):
             return principal

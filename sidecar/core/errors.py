@@ -59,11 +59,11 @@ class UpstreamTimeout(UpstreamFault):
 
 
 class UsageError(Exception):
-    """An admin asked for what can't be done; the message says what to do instead (exit status 2)."""
+    """An admin asked for what can't be done; the message says what to do instead (status 2)."""
 
 
 class ConfigurationError(UsageError):
-    """The configuration file has problems: all of them, one line each, ``file:line:column: text``."""
+    """The configuration file has problems: one line each, ``file:line:column: text``."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

@@ -5,8 +5,9 @@ Times are Unix seconds (``float``); ``None`` for an expiry means *unlimited*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Form(StrEnum):
@@ -29,20 +30,29 @@ class Kind(StrEnum):
     JWT = "jwt"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCredential:
+class TokenCredential(NamedTuple):
     """A token as the request carried it. ``repr`` never shows the secret."""
 
     form: Form
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"TokenCredential({self.form})"
 
 
-@dataclass(frozen=True, slots=True)
-class PasswordCredential:
-    """An account name and a password from HTTP Basic (RFC 7617). ``repr`` never shows the password."""
+class PasswordCredential(NamedTuple):
+    """An account name and a password from HTTP Basic (RFC 7617). ``repr`` hides the latter."""
 
     account: str
-    password: str = field(repr=False)
+    password: str
+
+    def __repr__(self) -> str:
+        return f"PasswordCredential({self.account})"
+
+    @property
+    def form(self) -> Form:
+        """``basic``, always."""
+        return Form.BASIC
 
 
 Credential = TokenCredential | PasswordCredential
@@ -87,7 +97,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class LastUse:
-    """When (Unix seconds, to within a minute) and from which client address a token was last used."""
+    """When (Unix seconds, to within a minute) and from which client address a token last came."""
 
     at: float
     client: str

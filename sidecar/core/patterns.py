@@ -8,9 +8,10 @@
 anything else       itself; case matters
 ==================  ===========================================================================
 
-Patterns are matched on the path as sent. Percent-encoded ASCII letters and digits count as
-themselves, on both sides (``normalise_path``); no other encoding is looked through, so ``%2D`` is
-not ``-``.
+Patterns are matched on the path as sent, read as the upstream will read it: a percent-encoded
+character counts as itself, on both sides (``normalise_path``). Otherwise ``/my%2Dadmin`` would pass
+by a rule for ``/my-admin`` and meet a wider one below. Only what delimits (``%2F``, ``%3F``,
+``%23``, ``%25``), what patterns are written with (``%2A``) and bytes beyond ASCII stay encoded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-_ENCODED_LETTER_OR_DIGIT: Final = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
+_COUNTS_AS_ITSELF: Final = (
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()+,;=:@"
+)
+_DECODED: Final = {f"{ord(character):02X}": character for character in _COUNTS_AS_ITSELF}
+_ENCODED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _BAD_CHARACTER: Final = re.compile(r"[^\x21-\x7e]|[?#\\]")
 _NAMED_SEGMENT: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -41,13 +46,16 @@ class PathPattern:
 
 
 def normalise_path(path: str) -> str:
-    """Decode percent-encoded ASCII letters and digits, and nothing else.
+    """Decode what counts as itself, and write other encodings in capitals (RFC 3986 section 6.2.2).
 
     Decodes once: ``%2541`` stays as it is. A path without ``%`` is returned as it came.
     """
-    if "%" not in path:
-        return path
-    return _ENCODED_LETTER_OR_DIGIT.sub(lambda found: chr(int(found[0][1:], 16)), path)
+    return _ENCODED.sub(_decode, path) if "%" in path else path
+
+
+def _decode(found: re.Match[str]) -> str:
+    digits = found[1].upper()
+    return _DECODED.get(digits) or f"%{digits}"
 
 
 def compile_pattern(text: str) -> PathPattern:

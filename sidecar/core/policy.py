@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from sidecar.core.model import Denial, Form, TokenRecord
 from sidecar.core.patterns import PathPattern, compile_pattern
@@ -35,8 +35,7 @@ class Account:
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """Who is calling, and by what: all that an identity is made of."""
 
     account: str

@@ -3,7 +3,9 @@
 A path that two parties could read in two ways is refused rather than repaired (``unsafe_path``):
 dot segments, raw or encoded; an encoded slash, backslash, NUL or control character; the same
 encoded twice or more; a ``%`` without two hex digits. What RFC 9112 section 3.2 does not allow at
-all is ``bad_request``. A query is never decoded here: it goes through as it came.
+all is ``bad_request``. A query is never decoded here: it goes through as it came, also with the
+characters that sloppy callers leave unencoded (``{ } | " < > ^``), but for ``#`` and what is not
+visible ASCII.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ _MAX_ENCODINGS: Final = 4
 
 # A path none of whose segments starts with a dot and that holds no %; then any query.
 _parse_plain = re.compile(
-    r"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*+)++)(?:\?([A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*+))?+"
+    r"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*+)++)(?:\?([\x21\x22\x24-\x7e]*+))?+"
 ).fullmatch
-_FORBIDDEN: Final = re.compile(r'[^\x21-\x7e]|[#"<>{}|^`]')
+_FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]|#")
+_FORBIDDEN_IN_PATH: Final = re.compile(r'["<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
 # A path parameter (";x") does not make a dot segment harmless, nor does an encoded delimiter.
@@ -89,11 +92,13 @@ def is_valid_host(value: str) -> bool:
 def _parse_carefully(raw: str) -> Target | Denial:
     if _FORBIDDEN.search(raw):
         return BAD_CHARACTER
-    if "\\" in raw:
-        return BACKSLASH
     target = _split(raw)
     if target is None:
         return BAD_TARGET
+    if _FORBIDDEN_IN_PATH.search(target.path):
+        return BAD_CHARACTER
+    if "\\" in target.path:
+        return BACKSLASH
     return _find_danger(target.path) or target
 
 

@@ -35,7 +35,7 @@ _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
 _PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
 
 
-class RequestRefused(Exception):  # noqa: N818  a verdict on bytes, named as one
+class RequestRefused(Exception):
     """The bytes are no acceptable HTTP/1 request; ``code`` names the answer. The parser is done
     for.
     """

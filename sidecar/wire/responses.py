@@ -125,7 +125,7 @@ class ResponseReader:
         if head is None:
             if self._head_bytes > _HEAD_BYTES:
                 raise UpstreamBroken("the response head is too large")
-        elif not self.is_complete and head.length:
+        elif head.length and not self.is_complete:
             self._count_from_here(head.length)
 
     def end(self) -> None:
