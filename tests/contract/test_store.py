@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,26 +10,16 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import Kind, LastUse
 from sidecar.store.embedded import EmbeddedRedis
 from sidecar.store.memory import MemoryStore
 from sidecar.store.port import TokenStore
 from sidecar.store.redis import connect
+from tests.contract.records import DAY_SECONDS, Clock, digest_of, make_record
 from tests.redis_servers import binary_of, command_on, running_redis
 
 ADAPTERS = ["memory", "embedded", "debian"]
 ON_REDIS = pytest.mark.parametrize("bench", ["embedded", "debian"], indirect=True)
-DAY_SECONDS = 86400
-
-
-class Clock:
-    """The time as the store sees it: the real one, moved on by tests."""
-
-    def __init__(self) -> None:
-        self.ahead_seconds = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead_seconds
 
 
 @dataclass(frozen=True)
@@ -67,25 +55,6 @@ async def bench(
         yield Bench(store, clock, tmp_path / "data" / "redis.sock")
         await store.close()
         await embedded.stop()
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def make_record(
-    number: int = 1, *, name: str | None = None, account: str = "acme", days: int = 1
-) -> TokenRecord:
-    created_at = float(int(time.time()))
-    return TokenRecord(
-        id=f"token{number:09d}",
-        account=account,
-        name=name or f"name {number}",
-        kind=Kind.ACCESS,
-        digest=digest_of(f"secret {number}"),
-        created_at=created_at,
-        expires_at=created_at + days * DAY_SECONDS if days else None,
-    )
 
 
 async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: Bench) -> None:
