@@ -13,8 +13,9 @@ FROM python:3.11-slim-bookworm
 ENV PATH=/opt/sidecar/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     SIDECAR_CONFIG=/etc/sidecar/sidecar.yaml
+# No configuration comes with the image, so that no example account ever guards a real service:
+# mount one at the path above.
 COPY --from=build /opt/sidecar /opt/sidecar
-COPY config/sidecar.yaml /etc/sidecar/sidecar.yaml
 RUN install -d -o 10001 -g 10001 /var/lib/sidecar
 # Numeric, so that Kubernetes can tell it from root (runAsNonRoot).
 USER 10001:10001
