@@ -15,10 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
-import aiohttp
-
+from sidecar.bounded_get import check_url, get
 from sidecar.core.errors import Fault
 from sidecar.core.key_documents import load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
@@ -112,7 +110,7 @@ class FetchedKeys:
         limits: FetchLimits = FetchLimits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_url(url)
+        check_url(url)
         check_algorithms(algorithms, is_local=False)
         self.origin = (issuer, url, algorithms)
         """What it was made for: on a reload an unchanged issuer keeps its source, keys and all."""
@@ -179,7 +177,11 @@ class FetchedKeys:
     async def _replace(self) -> None:
         self._tried_at = self._clock()
         try:
-            document = await _fetch_document(self._url, self._limits)
+            document = await get(
+                self._url,
+                timeout_seconds=self._limits.timeout_seconds,
+                max_bytes=self._limits.max_bytes,
+            )
             self._ring = KeyRing(load_key_set(document, self._algorithms, is_local=False))
         except Exception as error:  # whatever a foreign server provokes means the same: no keys
             self._note_failure(error)
@@ -269,44 +271,8 @@ class FileKeys:
             raise ValueError(f"{self._path}: {error}") from None
 
 
-async def _fetch_document(url: str, limits: FetchLimits) -> bytes:
-    """GET ``url`` within the limits: no redirect, no cookie, no proxy, no compression."""
-    timeout = aiohttp.ClientTimeout(total=limits.timeout_seconds)
-    async with (
-        aiohttp.ClientSession(
-            timeout=timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"Accept-Encoding": "identity", "User-Agent": "auth-sidecar"},
-        ) as session,
-        session.get(url, allow_redirects=False) as response,
-    ):
-        if response.status != 200:
-            raise ValueError(f"the key set's server answered {response.status}")
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise ValueError("the key set is compressed, which was not asked for")
-        return await _read_bounded(response.content, limits.max_bytes)
-
-
-async def _read_bounded(body: aiohttp.StreamReader, max_bytes: int) -> bytes:
-    document = bytearray()
-    async for piece in body.iter_any():
-        document += piece
-        if len(document) > max_bytes:
-            raise ValueError(f"the key set is larger than {max_bytes} bytes")
-    return bytes(document)
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("jwks_url needs an http or https URL with a host")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("jwks_url must not hold a user or password: key sets are public")
-
-
 def _describe(error: Exception) -> str:
-    """Say what went wrong without the URL, whose query may hold what is nobody's business."""
-    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+    """Say what went wrong in our own or the system's words."""
+    if isinstance(error, ValueError):
         return str(error)
     return getattr(error, "strerror", None) or type(error).__name__

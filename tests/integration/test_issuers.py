@@ -6,13 +6,19 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sidecar.core.jws import write_token
 from sidecar.core.keys import Key
@@ -127,7 +133,7 @@ FAILURES: dict[str, Behaviour] = {
     "announcing a gigabyte": answer(b"{", extra="Content-Length: 1000000000\r\n"),
     "truncated": answer(key_set(OLD)[:-10]),
     "html": answer(b"<html>"),
-    "not HTTP": endless(b"", b"SSH-2.0-x\r\n"),
+    "not HTTP": endless(b"", b"SSH-2.0-x\r\n" * 1000),
     "empty": answer(b""),
     "an empty set": answer(b'{"keys": []}'),
     "an error": answer(key_set(OLD), head="HTTP/1.1 500 Oops"),
@@ -135,6 +141,45 @@ FAILURES: dict[str, Behaviour] = {
     "no content": answer(b"", head="HTTP/1.1 204 No Content"),
     "compressed": answer(key_set(OLD), extra="Content-Encoding: gzip\r\n"),
     "too large": answer(key_set(OLD)[:-1] + b" " * 300_000 + b"}"),
+}
+
+
+def pieces(*parts: bytes) -> Behaviour:
+    async def behave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    return behave
+
+
+def staying(behave: Behaviour) -> Behaviour:
+    async def behave_and_stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await behave(reader, writer)
+        await reader.read()
+
+    return behave_and_stay
+
+
+SUCCESSES: dict[str, Behaviour] = {
+    "ending with its connection": pieces(b"HTTP/1.0 200 OK\r\n\r\n", key_set(OLD)),
+    "chunked": pieces(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(key_set(OLD)), key_set(OLD)),
+    ),
+    "with interim answers before it": pieces(
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 2,
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(key_set(OLD)),
+        key_set(OLD),
+    ),
+    "a byte at a time": pieces(*(bytes([b]) for b in b"HTTP/1.1 200 OK\r\n\r\n"), key_set(OLD)),
+    "on a connection that stays": staying(publish(OLD)),
+    "with more after it": pieces(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(key_set(OLD))
+        + key_set(OLD)
+        + b"HTTP/1.1 500 Oops\r\nContent-Encoding: gzip\r\n\r\nrubbish"
+    ),
 }
 
 
@@ -218,6 +263,62 @@ async def test_the_request_carries_nothing_but_what_it_needs(
     assert "accept-encoding: identity" in head
     assert "cookie" not in head
     assert "authorization" not in head
+
+
+@pytest.mark.parametrize("success", SUCCESSES.values(), ids=SUCCESSES.keys())
+async def test_any_whole_answer_will_do(
+    server: JwksServer, keys: FetchedKeys, success: Behaviour
+) -> None:
+    server.behave = success
+    assert isinstance(await make_issuers(keys).verify(token_of(OLD), NOW), VerifiedToken)
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for localhost, signed by itself, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.now(UTC) - timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    paths = folder / "tls.crt", folder / "tls.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_an_https_server_must_show_a_certificate_that_the_machine_trusts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_known: bool,
+) -> None:
+    certificate, private = write_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, private)
+    listening = await asyncio.start_server(JwksServer().serve, "127.0.0.1", 0, ssl=context)
+    port = listening.sockets[0].getsockname()[1]
+    if is_known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    source = FetchedKeys(ISSUER, f"https://localhost:{port}/jwks.json", ALGORITHMS)
+    if is_known:
+        assert isinstance(await make_issuers(source).verify(token_of(OLD), NOW), VerifiedToken)
+    else:
+        with pytest.raises(IssuerUnavailable):
+            await make_issuers(source).verify(token_of(OLD), NOW)
+        assert "certificate verify failed" in caplog.text
+    listening.close()
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
@@ -406,6 +507,9 @@ async def test_no_failure_is_logged_with_the_url_or_what_the_server_sent(
         ("ftp://example.com/jwks", "http or https"),
         ("example.com/jwks", "http or https"),
         ("https:///jwks", "with a host"),
+        ("https://example.com:99999/", "Port out of range"),
+        ("https://example.com/jw ks", "visible ASCII"),
+        ("https://exämple.com/jwks", "visible ASCII"),
         ("https://user:secret@example.com/jwks", "user or password"),
     ],
 )

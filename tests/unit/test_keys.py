@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -158,6 +159,7 @@ def test_a_private_jwk_loads_like_its_pem() -> None:
         ("HS512", "s" * 64, "algorithm 'HS512'"),
         ("RSA1_5", "", "algorithm 'RSA1_5'"),
     ],
+    ids=itertools.count(),
 )
 def test_an_unfit_key_is_refused_with_its_reason_and_none_of_its_text(
     algorithm: str, text: str, reason: str
@@ -269,6 +271,7 @@ def test_a_wrong_key_refuses_a_file_and_is_passed_over_in_a_fetched_set(wrong: o
         (key_set(*[{}] * (MAX_KEYS + 1)), "more than 64 keys"),
         (b'{"keys": ' + b"[" * 100_000, "not strict JSON"),
     ],
+    ids=itertools.count(),
 )
 def test_a_set_with_nothing_to_rely_on_is_refused(document: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
