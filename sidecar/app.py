@@ -38,8 +38,9 @@ from sidecar.gateway import Gateway
 from sidecar.operations.app import operations_app
 from sidecar.operations.health import Health
 from sidecar.sign_in import SignIn
+from sidecar.store.cache import TokenCache
 from sidecar.store.embedded import EmbeddedRedis
-from sidecar.store.port import TokenStore
+from sidecar.store.port import TokenStore, Watcher
 from sidecar.store.redis import connect
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.relay import Patience
@@ -83,13 +84,16 @@ async def serve(
     refuse_slow_parser()
     with _stopping(stop) as stopping:
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(opened_store(settings))
-            await _serve_with(settings, store, stack, ready, stopping)
+            cache = build_cache(settings)
+            store = await stack.enter_async_context(opened_store(settings, cache))
+            cache.connect(store.look_up)
+            await _serve_with(settings, store, cache, stack, ready, stopping)
 
 
 async def _serve_with(
     settings: configured.Settings,
     store: TokenStore,
+    cache: TokenCache,
     stack: AsyncExitStack,
     ready: Callable[[Serving], None] | None,
     stopping: asyncio.Event,
@@ -101,7 +105,7 @@ async def _serve_with(
     rules = build_rules(settings, loop)
     for lane in rules.lanes.values():
         stack.callback(lane.pool.close)
-    gateway = Gateway(rules, store, sign_in, write_entry)
+    gateway = Gateway(rules, cache, sign_in, write_entry)
     server = _build_server(settings, gateway)
     health = Health(store.ping, lambda: stopping.is_set())
     await _open_operations(settings, health, stack)
@@ -128,17 +132,32 @@ def refuse_slow_parser() -> None:
 
 
 @asynccontextmanager
-async def opened_store(settings: configured.Settings) -> AsyncIterator[TokenStore]:
-    """Open the store that the configuration names; an embedded Redis lives as long as this does."""
+async def opened_store(
+    settings: configured.Settings, watcher: Watcher | None = None
+) -> AsyncIterator[TokenStore]:
+    """Open the store that the configuration names; an embedded Redis lives as long as this does.
+
+    A ``watcher`` is told of every change to a token.
+    """
     async with AsyncExitStack() as stack:
         url = settings.store.url
         if url == "embedded":
             embedded = EmbeddedRedis(DATA_DIRECTORY)
             url = await embedded.start()
             stack.push_async_callback(embedded.stop)
-        store = connect(url, prefix=settings.store.prefix)
+        store = connect(url, prefix=settings.store.prefix, watcher=watcher)
         stack.push_async_callback(store.close)
         yield store
+
+
+def build_cache(settings: configured.Settings) -> TokenCache:
+    """Return the cache of tokens; without ``cache.tokens`` it keeps none."""
+    store = settings.store
+    return TokenCache(
+        most_tokens=store.cache.tokens,
+        max_age_seconds=store.cache.max_age,
+        outage_grace_seconds=store.outage_grace,
+    )
 
 
 def build_rules(settings: configured.Settings, loop: asyncio.AbstractEventLoop) -> judged_by.Rules:

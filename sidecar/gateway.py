@@ -15,7 +15,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from itertools import count
-from time import time
 from typing import Final, NamedTuple
 
 from sidecar.access_log import Entry
@@ -34,7 +33,7 @@ from sidecar.core.targets import Target, is_valid_host, parse_target
 from sidecar.core.tokens import Shape, classify, digest
 from sidecar.rules import Lane, Rules
 from sidecar.sign_in import SignIn
-from sidecar.store.port import TokenStore
+from sidecar.store.port import TokenLookup
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestRefused
@@ -69,16 +68,14 @@ class Gateway:
     def __init__(
         self,
         rules: Rules,
-        store: TokenStore,
+        tokens: TokenLookup,
         sign_in: SignIn,
         write_entry: Callable[[Entry, float], None],
-        now: Callable[[], float] = time,
     ) -> None:
         self.rules = rules
-        self._store = store
+        self._tokens = tokens
         self._sign_in = sign_in
         self._write_entry = write_entry
-        self._now = now
         self._id_prefix = os.urandom(8).hex()
         self._ids = count(int.from_bytes(os.urandom(3), "big"))
 
@@ -190,12 +187,15 @@ class Gateway:
             if await self._sign_in.check(rules.accounts, account, credential.password):
                 return Principal(account, Form.BASIC, None)
             return INVALID_PASSWORD
-        shape = classify(credential.secret, rules.token_prefix)
-        if shape is not Shape.ACCESS and shape is not Shape.OTHER:
-            return INVALID_TOKEN
-        record = await self._store.look_up(digest(credential.secret))
-        if record is None or record.is_expired(self._now()):
-            return INVALID_TOKEN
+        key = digest(credential.secret)
+        record = self._tokens.recall(key)
+        if record is None:
+            shape = classify(credential.secret, rules.token_prefix)
+            if shape is not Shape.ACCESS and shape is not Shape.OTHER:
+                return INVALID_TOKEN
+            record = await self._tokens.look_up(key)
+            if record is None:
+                return INVALID_TOKEN
         return Principal(record.account, credential.form, record)
 
     # Forward and relay.

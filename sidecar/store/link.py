@@ -7,21 +7,26 @@ There is no coroutine in the way of a reply, so there is none to cancel with a r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 
 from sidecar.core.errors import StoreUnavailable
 
+_log = logging.getLogger(__name__)
+
 Reply = Any
 """What hiredis makes of a RESP3 reply; an error reply is a ``hiredis.ReplyError`` value."""
 
 _ROLE_CHECK_SECONDS = 1.0
+_INVALIDATE = b"invalidate"
 _HELLO = (b"HELLO", b"3")
+_TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
 _INCOMPLETE = object()
 
 
@@ -59,10 +64,28 @@ def pack(command: Sequence[bytes]) -> bytes:
 _ASK_ROLE = pack(_HELLO)
 
 
+class Tracker(Protocol):
+    """Who is told of changed keys while a link is up (client-side caching, CLIENT TRACKING)."""
+
+    prefix: bytes
+    """Keys that begin with this are of interest."""
+
+    def on_tracking(self) -> None:
+        """Redis tells of changes from now on."""
+
+    def on_changed_keys(self, keys: list[bytes] | None) -> None:
+        """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL)."""
+
+    def on_lost(self) -> None:
+        """The link is closed; changes are told no longer."""
+
+
 class Link(asyncio.Protocol):
     """A connection that matches replies to requests by order, and never outlives a doubt."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracker: Tracker | None = None) -> None:
+        self._tracker = tracker
+        self._is_tracking = False
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._awaited: deque[asyncio.Future[Reply] | None] = deque()  # None: the server's role
@@ -92,6 +115,10 @@ class Link(asyncio.Protocol):
             self._close(error)
 
     def _deliver(self, reply: Reply) -> None:
+        if type(reply) is hiredis.PushNotification:
+            if reply[0] == _INVALIDATE and self._tracker is not None:
+                self._tracker.on_changed_keys(reply[1])
+            return
         if not self._awaited:
             self._close(ConnectionAbortedError("a reply that nobody asked for"))
             return
@@ -126,6 +153,20 @@ class Link(asyncio.Protocol):
         self._write(command)
         return answer
 
+    async def track(self) -> None:
+        """Ask Redis to tell of changes; one that can't (before 6.0, or by its ACL) leaves it at
+        that.
+        """
+        tracker = self._tracker
+        if tracker is None:
+            return
+        (answer,) = self.request(pack((*_TRACK, tracker.prefix)))
+        if isinstance(await answer, hiredis.ReplyError):
+            _log.warning("Redis refuses CLIENT TRACKING: every request asks it, none is cached")
+        elif not self.is_closed:
+            self._is_tracking = True
+            tracker.on_tracking()
+
     def _write(self, data: bytes) -> None:
         if self.is_closed or self._transport is None:
             self._close(ConnectionResetError("the connection is closed"))
@@ -138,6 +179,9 @@ class Link(asyncio.Protocol):
 
     def _close(self, error: Exception) -> None:
         self.is_closed = True
+        if self._is_tracking and self._tracker is not None:
+            self._is_tracking = False
+            self._tracker.on_lost()
         if self._transport is not None:
             self._transport.abort()
         while self._awaited:
@@ -157,13 +201,16 @@ async def open_link(
     login: Login,
     tls: SSLContext | None,
     probe_key: bytes,
+    tracker: Tracker | None = None,
 ) -> Link:
     """Connect, sign in, choose the database, and prove with a read that look-ups will be answered.
+
+    A ``tracker`` is told of changes from then on.
 
     Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``; bounds no time by itself.
     A cancelled call leaves no connection behind.
     """
-    link = await _connect(await find_endpoint(), tls)
+    link = await _connect(await find_endpoint(), tls, tracker)
     try:
         commands = [login.hello(), (b"SELECT", str(login.database).encode()), (b"MGET", probe_key)]
         replies = await asyncio.gather(*link.request(*map(pack, commands)))
@@ -172,14 +219,19 @@ async def open_link(
                 raise reply
         if not is_master(replies[0]):
             raise StoreUnavailable("the Redis that answers is a replica, not a master")
+        await link.track()
     except BaseException:
         link.abort()
         raise
     return link
 
 
-async def _connect(endpoint: Endpoint, tls: SSLContext | None) -> Link:
+async def _connect(endpoint: Endpoint, tls: SSLContext | None, tracker: Tracker | None) -> Link:
     loop = asyncio.get_running_loop()
+
+    def new_link() -> Link:
+        return Link(tracker)
+
     if endpoint.path is not None:
-        return (await loop.create_unix_connection(Link, endpoint.path))[1]
-    return (await loop.create_connection(Link, endpoint.host, endpoint.port, ssl=tls))[1]
+        return (await loop.create_unix_connection(new_link, endpoint.path))[1]
+    return (await loop.create_connection(new_link, endpoint.host, endpoint.port, ssl=tls))[1]

@@ -29,6 +29,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.faults import describe
 
 RETRY_SECONDS = 0.1
+HEARTBEAT_SECONDS = 1.0
 MOST_IN_BATCH = 256
 MOST_WAITING = 16_384
 
@@ -56,7 +57,16 @@ Waiter = tuple[bytes, "asyncio.Future[bytes | None]", float]
 class Lookups:
     """Values by key from Redis, many callers at once. Belongs to one event loop."""
 
-    def __init__(self, open_source: Callable[[], Awaitable[Source]], budget_seconds: float) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Awaitable[Source]],
+        budget_seconds: float,
+        heartbeat_key: bytes | None = None,
+    ) -> None:
+        """With ``heartbeat_key``, that key is read once a second while nobody else asks.
+
+        So a link that died without a word is known to be dead after a second and a budget.
+        """
         self._open_source = open_source
         self._budget_seconds = budget_seconds
         self._source: Source | None = None
@@ -68,6 +78,8 @@ class Lookups:
         self._has_resent = False
         self._has_stalled = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._heartbeat_key = heartbeat_key
+        self._heartbeat: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return (
@@ -90,6 +102,9 @@ class Lookups:
             raise StoreUnavailable(self._away)
         if len(self._waiting) >= MOST_WAITING:
             raise StoreUnavailable(f"more than {MOST_WAITING} look-ups are waiting for Redis")
+        return await self._ask(key)
+
+    def _ask(self, key: bytes) -> asyncio.Future[bytes | None]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes | None] = loop.create_future()
         self._waiting.append((key, future, loop.time()))
@@ -98,7 +113,17 @@ class Lookups:
             loop.call_soon(self._flush)
         if self._deadline is None:
             self._deadline = loop.call_later(self._budget_seconds, self._check_deadline)
-        return await future
+        if self._heartbeat is None and self._heartbeat_key is not None:
+            self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, self._heartbeat_key)
+        return future
+
+    def _beat(self, key: bytes) -> None:
+        self._heartbeat = None
+        if self._away is None and not self._flight and not self._waiting:
+            self._ask(key).add_done_callback(_forget_outcome)
+        elif self._heartbeat is None:
+            loop = asyncio.get_running_loop()
+            self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, key)
 
     async def close(self) -> None:
         """Fail what waits and close the connection. Idempotent; a later ``get`` opens a new one."""
@@ -108,9 +133,10 @@ class Lookups:
             await asyncio.gather(opening, return_exceptions=True)
         self._fail_all("the store was closed")
         self._away = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        for timer in (self._deadline, self._heartbeat):
+            if timer is not None:
+                timer.cancel()
+        self._deadline = self._heartbeat = None
 
     def _flush(self) -> None:
         """Send what waits, up to a batch, unless a batch is in flight or no link is up."""
@@ -215,6 +241,12 @@ class Lookups:
         self._opening = None
         self._away = None
         self._flush()
+
+
+def _forget_outcome(future: asyncio.Future[bytes | None]) -> None:
+    """Take note of a heartbeat's failure: the queue has acted on it already."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _fault_of(answer: asyncio.Future[Any], expected: int) -> BaseException | None:

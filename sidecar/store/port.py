@@ -12,6 +12,31 @@ from typing import Protocol
 from sidecar.core.model import LastUse, TokenRecord
 
 
+class Watcher(Protocol):
+    """Whoever wants to know of every change to a record, whoever makes it, as it happens."""
+
+    def on_watching(self) -> None:
+        """From now on every change is told; of what was before, nothing is known."""
+
+    def on_changed(self, digests: Sequence[str] | None) -> None:
+        """The records with these digests were written, deleted or have expired; ``None``: any may
+        be.
+        """
+
+    def on_blind(self) -> None:
+        """Changes are told no longer: the way to the store is broken."""
+
+
+class TokenLookup(Protocol):
+    """All that judging a request needs of the store."""
+
+    def recall(self, digest: str) -> TokenRecord | None:
+        """Return the live record if it is known without asking; ``None``: ``look_up`` must tell."""
+
+    async def look_up(self, digest: str) -> TokenRecord | None:
+        """As ``TokenStore.look_up``."""
+
+
 class TokenStore(Protocol):
     """Token records by digest, with TTL, and an index of each account's tokens."""
 

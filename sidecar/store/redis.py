@@ -32,6 +32,7 @@ from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
 from sidecar.store.faults import budget
 from sidecar.store.index import AccountIndex, Entry, Holder, Listing
 from sidecar.store.lookups import Lookups
+from sidecar.store.port import Watcher
 from sidecar.store.record import decode, encode, is_id
 from sidecar.store.topology import Reach
 
@@ -50,15 +51,33 @@ def connect(
     prefix: str,
     budget_seconds: float = 0.25,
     now: Callable[[], float] = time.time,
+    watcher: Watcher | None = None,
 ) -> RedisStore:
     """Return the store at ``url`` (see ``sidecar.store.address``); connects when first used.
 
     Raises ``UsageError`` for a URL that can't be read. ``budget_seconds`` bounds each call,
     connecting included; ``list`` and a ``find`` without an account, which may be long, have it for
-    each step.
+    each step. A ``watcher`` is told of every change while Redis can be heard (not of a Cluster's).
     """
-    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
+    token_prefix = f"{prefix}token:".encode()
+    tracker = None if watcher is None else _KeyTracker(token_prefix, watcher)
+    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode(), tracker)
     return RedisStore(reach, prefix.encode(), budget_seconds, now)
+
+
+class _KeyTracker:
+    """Tells a watcher of digests where Redis tells of keys."""
+
+    def __init__(self, prefix: bytes, watcher: Watcher) -> None:
+        self.prefix = prefix
+        self._watcher = watcher
+        self.on_tracking = watcher.on_watching
+        self.on_lost = watcher.on_blind
+
+    def on_changed_keys(self, keys: list[bytes] | None) -> None:
+        skipped = len(self.prefix)
+        digests = None if keys is None else [key[skipped:].decode("latin-1") for key in keys]
+        self._watcher.on_changed(digests)
 
 
 class RedisStore:
@@ -72,7 +91,7 @@ class RedisStore:
         self._token_prefix = prefix + b"token:"
         self._budget_seconds = budget_seconds
         self._now = now
-        self._lookups = Lookups(reach.open_source, budget_seconds)
+        self._lookups = Lookups(reach.open_source, budget_seconds, prefix + b"probe")
         self._commands = Commands(reach.client, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from sidecar.store.address import Address, Topology
-from sidecar.store.link import Endpoint, Login, open_link
+from sidecar.store.link import Endpoint, Login, Tracker, open_link
 from sidecar.store.lookups import Source
 
 Client = Redis | RedisCluster
@@ -31,10 +31,17 @@ _CLUSTER_ATTEMPTS = 2  # the second one goes where a moved slot now is
 class Reach:
     """The two ways to one Redis: a pooled client for commands, and sources for look-ups."""
 
-    def __init__(self, address: Address, budget_seconds: float, probe_key: bytes) -> None:
+    def __init__(
+        self,
+        address: Address,
+        budget_seconds: float,
+        probe_key: bytes,
+        tracker: Tracker | None = None,
+    ) -> None:
         self._address = address
         self._budget_seconds = budget_seconds
         self._probe_key = probe_key
+        self._tracker = tracker
         self._tls = _tls_context(address) if address.is_tls else None
         self._sentinel: Sentinel | None = None
         self.client: Client = self._make_client()
@@ -94,7 +101,9 @@ class Reach:
         return options
 
     async def _open_link(self) -> Source:
-        return await open_link(self._find_master, self._address.login, self._tls, self._probe_key)
+        return await open_link(
+            self._find_master, self._address.login, self._tls, self._probe_key, self._tracker
+        )
 
     async def _find_master(self) -> Endpoint:
         if self._sentinel is None:
