@@ -47,6 +47,7 @@ class RedisServer:
         self.program.wait_until(lambda: is_listening(self.port))
         self._socket = socket.create_connection(("127.0.0.1", self.port))
         self._reader = self._socket.makefile("rb")
+        self._database = 0
 
     def stop(self) -> None:
         """End the server; what it held is gone."""
@@ -57,14 +58,15 @@ class RedisServer:
     def send(self, commands: Iterable[Command], *, database: int = 0) -> None:
         """Carry out commands in order, in pipelines; raises ``BenchError`` on an error reply."""
         pending = iter(commands)
-        self.ask(b"SELECT", str(database).encode())
+        self._select(database)
         while batch := list(islice(pending, BATCH)):
             self._socket.sendall(b"".join(map(encode, batch)))
             for _ in batch:
                 self._read_reply()
 
-    def ask(self, *command: bytes) -> bytes | None:
+    def ask(self, *command: bytes, database: int = 0) -> bytes | None:
         """Carry out one command; return a simple or bulk reply (``None``: there is none)."""
+        self._select(database)
         self._socket.sendall(encode(command))
         return self._read_reply()
 
@@ -82,6 +84,12 @@ class RedisServer:
         """Return how many keys were asked for so far, whichever command asked."""
         stats = self.info("stats")
         return int(stats["keyspace_hits"]) + int(stats["keyspace_misses"])
+
+    def _select(self, database: int) -> None:
+        if database != self._database:
+            self._socket.sendall(encode((b"SELECT", b"%d" % database)))
+            self._read_reply()
+            self._database = database
 
     def _read_reply(self) -> bytes | None:
         line = self._reader.readline()

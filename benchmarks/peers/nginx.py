@@ -11,6 +11,8 @@ PROXYING = """
       proxy_http_version 1.1;
       proxy_request_buffering off;
       proxy_buffering on;
+      proxy_buffers 8 64k;
+      proxy_busy_buffers_size 128k;
       proxy_max_temp_file_size 0;
       proxy_set_header Connection "";
       proxy_set_header Host $http_host;
@@ -27,7 +29,7 @@ HTTP = """
   log_format line escape=json '{fields}';
   access_log {directory}/access.log line buffer=64k flush=1s;
   client_max_body_size 0;
-  client_body_buffer_size 16k;
+  client_body_buffer_size 128k;
   upstream upstream {{
     server 127.0.0.1:{upstream_port};
     keepalive 512;

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 from benchmarks import tokens
-from benchmarks.redis_server import encode
+from benchmarks.redis_server import RedisServer, encode
 from sidecar.core.tokens import Shape, classify, digest
 from sidecar.store import record
+from sidecar.store.redis import connect
 
 
 def test_minted_tokens_are_access_tokens_and_a_spoilt_one_has_a_bad_checksum() -> None:
@@ -45,3 +52,53 @@ def test_the_holder_shows_neither_token_nor_password() -> None:
 
 def test_a_command_is_an_array_of_bulk_strings() -> None:
     assert encode((b"SET", b"k", b"\r\n")) == b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the bench."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    server = RedisServer(tmp_path / "redis", cores=cores)
+    yield server
+    server.stop()
+
+
+async def test_tokens_written_in_bulk_are_found_listed_and_revoked_by_the_store(
+    redis: RedisServer,
+) -> None:
+    given = tokens.mint(3)
+    redis.send(tokens.sidecar_commands(given, "bench"))
+    store = connect(f"redis://127.0.0.1:{redis.port}/0", prefix=tokens.KEY_PREFIX)
+    try:
+        listed = await store.list("bench")
+
+        assert {known.digest for known in listed} == {digest(token) for token in given}
+        assert await store.look_up(digest(given[0])) in listed
+        assert await store.revoke(listed[0])
+        assert await store.list("bench") == listed[1:]
+    finally:
+        await store.close()
+
+
+async def test_a_token_written_in_bulk_takes_the_keys_and_fields_that_the_store_writes(
+    redis: RedisServer,
+) -> None:
+    (token,) = tokens.mint(1)
+    redis.send(tokens.sidecar_commands([token], "bench"))
+    store = connect(f"redis://127.0.0.1:{redis.port}/1", prefix=tokens.KEY_PREFIX)
+    try:
+        known = record.decode(digest(token), redis.ask(b"GET", tokens.sidecar_key(token)) or b"")
+        assert known is not None
+        await store.create(known)
+    finally:
+        await store.close()
+
+    index, name = b"sidecar:account:bench", f"={known.name}".encode()
+    for command in (
+        (b"DBSIZE",),
+        (b"GET", tokens.sidecar_key(token)),
+        (b"HLEN", index),
+        (b"HGET", index, name),
+        (b"HSTRLEN", index, known.id.encode()),
+    ):
+        assert redis.ask(*command) == redis.ask(*command, database=1)
