@@ -1,0 +1,154 @@
+"""A stored record is exactly what was written, or it is nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.errors import UsageError
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.store.record import MAX_RECORD_BYTES, decode, encode
+
+DIGEST = "0123456789abcdef" * 4
+GOOD = TokenRecord(
+    id="k3j9x2qplm0abc",
+    account="acme",
+    name="Shop 1",
+    kind=Kind.ACCESS,
+    digest=DIGEST,
+    created_at=1_800_000_000.0,
+    expires_at=1_800_086_400.0,
+    paths=("/v1/a*",),
+)
+
+ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True)
+accounts = st.from_regex(r"[A-Za-z0-9._@-]{1,64}", fullmatch=True)
+visible = st.characters(exclude_categories=["C", "Z"])
+times = st.floats(min_value=0, max_value=1e11) | st.integers(0, 10**11).map(float)
+records = st.builds(
+    TokenRecord,
+    id=ids,
+    account=accounts,
+    name=st.text(visible, min_size=1, max_size=100).filter(str.isprintable),
+    kind=st.sampled_from(Kind),
+    digest=st.just(DIGEST),
+    created_at=times,
+    expires_at=st.none() | times,
+    paths=st.lists(st.from_regex(r"/[!-~]{0,40}", fullmatch=True), max_size=8).map(tuple),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(records)
+def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
+    assert decode(DIGEST, encode(record)) == record
+
+
+def test_a_record_is_small() -> None:
+    assert encode(GOOD) == (
+        b'[1,"k3j9x2qplm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
+    )
+
+
+@given(st.integers(min_value=0, max_value=100))
+def test_a_truncated_record_is_none(kept: int) -> None:
+    whole = encode(GOOD)
+    assert kept >= len(whole) or decode(DIGEST, whole[:kept]) is None
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_never_raise(value: bytes) -> None:
+    decode(DIGEST, value)
+
+
+@given(st.integers(0, 7), json_values)
+def test_a_field_of_another_kind_makes_it_no_record_or_another_good_one(
+    place: int, value: object
+) -> None:
+    fields = json.loads(encode(GOOD))
+    fields[place] = value
+    found = decode(DIGEST, json.dumps(fields).encode())
+    assert found is None or decode(DIGEST, encode(found)) == found
+
+
+# Where in the array, and what in JSON, that ``encode`` would not have written there.
+ODD_FIELDS = [
+    *[(0, odd) for odd in ("2", "0", "1.0", "true", '"1"', "null")],
+    *[
+        (1, odd)
+        for odd in ('"short"', '"k3j9x2qplm0ab\\n"', '"k3j9x2qplm0abé"', "12345678", "null")
+    ],
+    *[
+        (2, odd)
+        for odd in ('""', '"a\\r\\nX-Account: b"', '"a\\u0000"', '"é"', '"a b"', '"a,b"', "7")
+    ],
+    (2, '"' + "a" * 65 + '"'),
+    *[(3, odd) for odd in ('""', '"a\\n"', '"\\ud800"', '"\\u202e"', "null", "[]")],
+    (3, '"' + "n" * 101 + '"'),
+    *[(4, odd) for odd in ('"access"', '"A"', '""', "1", "[]", "{}", "null")],
+    *[(5, odd) for odd in ("null", "true", '"1"', "-1", "NaN", "Infinity", "1e999", "1e12")],
+    (5, "9" * 5000),
+    *[(6, odd) for odd in ("true", '"1"', "-1", "NaN", "-Infinity", "1e12", "[]")],
+    *[(7, odd) for odd in ("null", '"/a"', "{}", "[1]", "[null]", '[""]', '["/a\\n"]', '[["/a"]]')],
+]
+
+
+@pytest.mark.parametrize(("place", "odd"), ODD_FIELDS, ids=lambda value: str(value)[:30])
+def test_one_odd_field_makes_it_no_record(place: int, odd: str) -> None:
+    fields = [json.dumps(field) for field in json.loads(encode(GOOD))]
+    assert decode(DIGEST, f"[{','.join(fields)}]".encode()) == GOOD
+    fields[place] = odd
+    assert decode(DIGEST, f"[{','.join(fields)}]".encode()) is None
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b"[1]",
+        b'"text"',
+        b"\x80\x04\x95pickle",
+        b"\xff\xfe[\x001\x00]\x00",
+        encode(GOOD)[:-1] + b",0]",
+        encode(GOOD) + b"x",
+        encode(GOOD).decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + encode(GOOD),
+        b"[" * 4000,
+        b"[" + b"1," * 500_000 + b"1]",
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_what_another_program_wrote_is_no_record(foreign: bytes) -> None:
+    assert decode(DIGEST, foreign) is None
+
+
+def test_a_record_is_less_than_4_kib() -> None:
+    with pytest.raises(UsageError, match="4 KiB"):
+        encode(replace(GOOD, paths=("/" + "a" * MAX_RECORD_BYTES,)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"account": "a\r\nb"},
+        {"name": "\ud800"},
+        {"created_at": float("nan")},
+        {"expires_at": float("inf")},
+        {"paths": ("",)},
+    ],
+    ids=str,
+)
+def test_what_could_not_be_read_back_is_not_written(odd: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        encode(replace(GOOD, **odd))  # type: ignore[arg-type]
