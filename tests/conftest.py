@@ -19,6 +19,15 @@ settings.register_profile(
 settings.load_profile("ci" if IS_CI else "default")
 
 
+LONGEST_ID_CHARS = 60
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long or random-looking value by its argument: workers must agree on a test's name."""
+    is_text = isinstance(val, str | bytes)
+    return argname if is_text and len(val) > LONGEST_ID_CHARS else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
