@@ -1,0 +1,235 @@
+"""Batches, budgets and states of look-ups, on a source that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+import pytest
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.store import lookups
+from sidecar.store.lookups import Lookups
+
+BUDGET_SECONDS = 0.1
+
+
+class ScriptedSource:
+    """Remembers batches; answers when told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.answers: list[asyncio.Future[Any]] = []
+        self.is_closed = False
+
+    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
+        self.batches.append(list(keys))
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+    def abort(self) -> None:
+        self.is_closed = True
+
+    async def answer(self) -> None:
+        """Answer the last batch: each key's value is the key, ``none`` has none."""
+        values = [None if key == b"none" else key for key in self.batches[-1]]
+        self.answers[-1].set_result(values)
+        await settle()
+
+
+class Opener:
+    """Opens scripted sources, or fails as told."""
+
+    def __init__(self) -> None:
+        self.sources: list[ScriptedSource] = []
+        self.fault: Exception | None = None
+
+    async def __call__(self) -> ScriptedSource:
+        if self.fault is not None:
+            raise self.fault
+        self.sources.append(ScriptedSource())
+        return self.sources[-1]
+
+    @property
+    def source(self) -> ScriptedSource:
+        return self.sources[-1]
+
+
+async def settle() -> None:
+    """Let everything run that can without time passing."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def opener() -> Opener:
+    return Opener()
+
+
+@pytest.fixture
+async def looked(opener: Opener) -> Lookups:
+    return Lookups(opener, BUDGET_SECONDS)
+
+
+def ask(looked: Lookups, *keys: bytes) -> list[asyncio.Task[bytes | None]]:
+    return [asyncio.create_task(looked.get(key)) for key in keys]
+
+
+async def test_what_waits_together_is_asked_together_and_one_batch_flies_at_a_time(
+    looked: Lookups, opener: Opener
+) -> None:
+    first = ask(looked, b"a", b"none")
+    await settle()
+    second = ask(looked, b"c", b"d")
+    await settle()
+    assert opener.source.batches == [[b"a", b"none"]]
+    await opener.source.answer()
+    assert [task.result() for task in first] == [b"a", None]
+    assert opener.source.batches[1:] == [[b"c", b"d"]]
+    await opener.source.answer()
+    assert [task.result() for task in second] == [b"c", b"d"]
+    await looked.close()
+
+
+async def test_a_batch_is_bounded(looked: Lookups, opener: Opener) -> None:
+    tasks = ask(looked, *(b"%d" % number for number in range(600)))
+    await settle()
+    for _ in range(3):
+        await opener.source.answer()
+    assert [len(batch) for batch in opener.source.batches] == [256, 256, 88]
+    assert [task.result() for task in tasks] == [b"%d" % number for number in range(600)]
+    await looked.close()
+
+
+async def test_who_leaves_disturbs_nobody_and_is_not_asked_for(
+    looked: Lookups, opener: Opener
+) -> None:
+    ahead = ask(looked, b"x")
+    await settle()
+    tasks = ask(looked, b"a", b"b", b"c")
+    await settle()
+    tasks[0].cancel()
+    await opener.source.answer()
+    assert opener.source.batches[-1] == [b"b", b"c"]
+    tasks[1].cancel()
+    await opener.source.answer()
+    assert tasks[2].result() == b"c"
+    assert ahead[0].result() == b"x"
+    await looked.close()
+
+
+async def test_a_silent_redis_fails_all_that_wait_and_the_connection_is_thrown_away(
+    looked: Lookups, opener: Opener
+) -> None:
+    tasks = ask(looked, b"a")
+    await settle()
+    tasks += ask(looked, b"b")
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert "did not answer within 100 ms" in str(outcomes[0])
+    assert opener.sources[0].is_closed
+    await looked.close()
+
+
+async def test_an_answer_that_comes_too_late_is_for_nobody(looked: Lookups, opener: Opener) -> None:
+    tasks = ask(looked, b"a")
+    await asyncio.gather(*tasks, return_exceptions=True)
+    late = opener.sources[0]
+    await settle()
+    again = ask(looked, b"b")
+    await settle()
+    await late.answer()
+    assert not again[0].done()
+    await opener.source.answer()
+    assert again[0].result() == b"b"
+    await looked.close()
+
+
+async def test_away_is_told_at_once_and_ends_when_a_link_is_up(
+    looked: Lookups, opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "RETRY_SECONDS", 0.01)
+    opener.fault = ConnectionRefusedError(111, "refused by ::1")
+    with pytest.raises(StoreUnavailable, match="can't be reached: Connection refused"):
+        await looked.get(b"a")
+    assert looked.state == "away"
+    (task,) = ask(looked, b"a")
+    await asyncio.sleep(0)
+    assert isinstance(task.exception(), StoreUnavailable)
+    opener.fault = None
+    await asyncio.sleep(0.05)
+    assert looked.state == "open"
+    await looked.close()
+
+
+async def test_a_batch_that_loses_its_connection_is_asked_once_more_and_only_once(
+    looked: Lookups, opener: Opener
+) -> None:
+    (task,) = ask(looked, b"a")
+    await settle()
+    opener.source.answers[-1].set_exception(ConnectionResetError())
+    await settle()
+    assert opener.source.batches == [[b"a"]]
+    assert len(opener.sources) == 2
+    opener.source.answers[-1].set_exception(ConnectionResetError())
+    await settle()
+    assert isinstance(task.exception(), StoreUnavailable)
+    await looked.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [hiredis.ReplyError("LOADING Redis is loading"), [b"a", b"b"], [], b"a", None, {b"a": b"a"}],
+    ids=repr,
+)
+async def test_an_answer_that_does_not_fit_is_handed_to_nobody(
+    looked: Lookups, opener: Opener, odd: object
+) -> None:
+    (task,) = ask(looked, b"a")
+    await settle()
+    opener.source.answers[-1].set_result(odd)
+    await settle()
+    assert isinstance(task.exception(), StoreUnavailable)
+    assert opener.sources[0].is_closed
+    await looked.close()
+
+
+async def test_a_process_that_slept_reads_the_answer_before_it_blames_redis(
+    looked: Lookups, opener: Opener
+) -> None:
+    (task,) = ask(looked, b"a")
+    await settle()
+    time.sleep(BUDGET_SECONDS * 2)
+    asyncio.get_running_loop().call_later(0.005, opener.source.answers[-1].set_result, [b"a"])
+    assert await task == b"a"
+    await looked.close()
+
+
+async def test_the_queue_is_bounded(
+    looked: Lookups, opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "MOST_WAITING", 3)
+    tasks = ask(looked, b"a", b"b", b"c")
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable, match="more than 3"):
+        await looked.get(b"d")
+    await settle()
+    await opener.source.answer()
+    assert [task.result() for task in tasks] == [b"a", b"b", b"c"]
+    await looked.close()
+
+
+async def test_closing_fails_what_waits_and_can_be_done_twice(
+    looked: Lookups, opener: Opener
+) -> None:
+    (task,) = ask(looked, b"a")
+    await settle()
+    await looked.close()
+    await looked.close()
+    await settle()
+    assert isinstance(task.exception(), StoreUnavailable)
+    assert repr(looked) == "<Lookups opening, 0 waiting, 0 in flight>"
+    assert opener.source.is_closed

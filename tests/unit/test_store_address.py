@@ -1,0 +1,86 @@
+"""What a store URL means, and that a faulty one is told without repeating it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.errors import UsageError
+from sidecar.store.address import Address, Topology, parse
+from sidecar.store.link import Endpoint, Login
+
+SINGLE, SENTINEL, CLUSTER = Topology.SINGLE, Topology.SENTINEL, Topology.CLUSTER
+SOCKET = Endpoint(path="/run/my redis.sock")
+
+
+GOOD = {
+    "redis://": None,
+    "redis://h": Address(SINGLE, (Endpoint("h", 6379),), Login()),
+    "redis://h:1/5": Address(SINGLE, (Endpoint("h", 1),), Login(database=5)),
+    "redis://[::1]:7": Address(SINGLE, (Endpoint("::1", 7),), Login()),
+    "redis://h?db=3": Address(SINGLE, (Endpoint("h", 6379),), Login(database=3)),
+    "redis://:p%40ss@h": Address(SINGLE, (Endpoint("h", 6379),), Login("default", "p@ss")),
+    "redis://u:p:q@h/1": Address(SINGLE, (Endpoint("h", 6379),), Login("u", "p:q", 1)),
+    "unix:///run/my%20redis.sock": Address(SINGLE, (SOCKET,), Login()),
+    "unix://u:p@/run/my%20redis.sock?db=2": Address(SINGLE, (SOCKET,), Login("u", "p", 2)),
+    "rediss://h?ssl_ca_certs=/ca.pem&ssl_check_hostname=false": Address(
+        SINGLE,
+        (Endpoint("h", 6379),),
+        Login(),
+        is_tls=True,
+        tls_options={"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False},
+    ),
+    "redis+sentinel://u:p@h1:1,h2/main/4?sentinel_password=s": Address(
+        SENTINEL,
+        (Endpoint("h1", 1), Endpoint("h2", 26379)),
+        Login("u", "p", 4),
+        service="main",
+        sentinel_login=Login("default", "s"),
+    ),
+    "redis+cluster://h1:1,[::2]:2,h3": Address(
+        CLUSTER, (Endpoint("h1", 1), Endpoint("::2", 2), Endpoint("h3", 6379)), Login()
+    ),
+    "rediss+cluster://h": Address(CLUSTER, (Endpoint("h", 6379),), Login(), is_tls=True),
+}
+
+
+@pytest.mark.parametrize(("url", "meant"), GOOD.items(), ids=GOOD.keys())
+def test_a_good_url_means_one_thing(url: str, meant: Address | None) -> None:
+    if meant is None:
+        with pytest.raises(UsageError, match="host or port"):
+            parse(url)
+    else:
+        assert parse(url) == meant
+
+
+BAD = {
+    "": "begins with none of",
+    "http://:PASSWORD@h": "begins with none of",
+    "redis://:PASSWORD@h:99999": "host or port",
+    "redis://:PASSWORD@h:x": "host or port",
+    "redis://:PASSWORD@[::1": "not a URL",
+    "redis://:PASSWORD@h1,h2": "several hosts",
+    "redis://:PASSWORD@h/main": "not a number",
+    "redis://:PASSWORD@h?db=-1": "not a number",
+    "redis://:PASSWORD@h?socket_timeout=60": "unknown option: socket_timeout",
+    "redis://:PASSWORD@h?ssl_keyfile=k": "write rediss",
+    "unix://": "names no socket",
+    "unix://host/path": "names no socket",
+    "redis+sentinel://:PASSWORD@h1,h2": "names no master",
+    "redis+sentinel://:PASSWORD@h1,,h2/main": "host or port",
+    "redis+sentinel://:PASSWORD@h1/main/x": "not a number",
+    "redis+cluster://:PASSWORD@h1/1": "database 0 alone",
+}
+
+
+@pytest.mark.parametrize(("url", "why"), BAD.items(), ids=BAD.keys())
+def test_a_faulty_url_is_told_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        parse(url)
+    assert "PASSWORD" not in str(caught.value)
+
+
+def test_no_password_shows_in_a_repr() -> None:
+    address = parse(
+        "rediss+sentinel://:PASSWORD@h/n?sentinel_password=PASSWORD&ssl_password=PASSWORD"
+    )
+    assert "PASSWORD" not in repr(address)
