@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, render
-from sidecar.core.credentials import accept
+from sidecar.core.credentials import MALFORMED, accept
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
 from sidecar.core.model import Credential, Denial, Form, PasswordCredential
@@ -191,6 +191,8 @@ class Gateway:
         record = self._tokens.recall(key)
         if record is None:
             shape = classify(credential.secret, rules.token_prefix)
+            if shape is Shape.UNREADABLE:
+                return MALFORMED
             if shape is not Shape.ACCESS and shape is not Shape.OTHER:
                 return INVALID_TOKEN
             record = await self._tokens.look_up(key)

@@ -39,6 +39,15 @@ class Lane:
     forwards_credentials: bool
 
 
+def _is_address(text: str) -> bool:
+    """Tell whether text is an IP address; a scope id, which may hold anything, is none of one."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
 class IdentityLines:
     """The header lines that tell the upstream who is calling; made once per caller, not per
     request.
@@ -117,9 +126,7 @@ class Rules:
         hops = b",".join(forwarded_for).decode("latin-1").split(",")
         for hop in reversed(hops[-_MAX_HOPS:]):
             text = hop.strip()
-            try:
-                ipaddress.ip_address(text)
-            except ValueError:
+            if not _is_address(text):
                 return caller
             caller = text
             if not self.is_trusted(text):

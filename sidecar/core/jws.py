@@ -51,7 +51,7 @@ _FORBIDDEN_MEMBERS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, on its way to becoming a Denial
+class Refused(Exception):
     """This token is refused; the message is for the caller and holds no part of the token."""
 
 

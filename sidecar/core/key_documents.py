@@ -33,7 +33,7 @@ _JWK_READERS = {
 }
 
 
-class UnfitKey(ValueError):  # noqa: N818 - it is a finding about a key, named as one
+class UnfitKey(ValueError):
     """A key in a set that is meant for something else (encryption, another algorithm)."""
 
 

@@ -73,6 +73,8 @@ def _check(text: str) -> None:
         raise ValueError(f"the path pattern {text!r} holds {found[0]!r}, which no path can hold")
     if _BAD_PERCENT.search(text):
         raise ValueError(f"the path pattern {text!r} has a % without two hex digits after it")
+    if {".", ".."} & {*normalise_path(text).split("/")}:
+        raise ValueError(f"the path pattern {text!r} has a dot segment, which no path may have")
 
 
 def _segment_regex(segment: str, text: str) -> str:

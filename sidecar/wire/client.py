@@ -7,12 +7,15 @@ which runs as one coroutine per connection (``Host.serve``). A caller that leave
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Final, Protocol, cast
 
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
+
+_log = logging.getLogger("sidecar")
 
 _HELD_BYTES: Final = 64 * 1024  # read ahead of a verdict, or of a pipelined request's turn
 _LINGER_SECONDS: Final = 2.0  # between two pieces read away
@@ -45,16 +48,18 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_ends_by",
+        "_has_heard",
         "_host",
+        "_is_ending",
         "_is_head_timed",
-        "_is_lingering",
         "_is_reading",
         "_is_waiting_for_head",
-        "_linger_until",
         "_loop",
         "_served",
         "_task",
         "_timed_out",
+        "_unsent_bytes",
         "_waiter",
         "deadline",
         "has_ended",
@@ -84,8 +89,10 @@ class ClientConnection(asyncio.Protocol):
         self.is_writable = True
         self.has_ended = False
         self._is_reading = True
-        self._is_lingering = False
-        self._linger_until = NEVER
+        self._is_ending = False
+        self._has_heard = False
+        self._unsent_bytes = 0
+        self._ends_by = NEVER
         self._is_head_timed = False
         self._is_waiting_for_head = False
         self._timed_out = False
@@ -150,22 +157,19 @@ class ClientConnection(asyncio.Protocol):
     def close(self) -> None:
         """Send what waits to be sent, then close."""
         if self.transport is not None:
-            self.deadline = self.now() + self._host.idle_timeout_seconds
+            self._begin_end()
             self.transport.close()
 
     def close_lingering(self) -> None:
-        """Close so that an answer is not lost to bytes still coming: end our side, read theirs
-        away.
+        """Close so that no answer is lost to bytes still coming: end our side, read theirs.
 
         RFC 9112 section 9.6.
         """
         transport = self.transport
-        if transport is None or not transport.can_write_eof():
+        if transport is None or self.has_ended or not transport.can_write_eof():
             self.close()
             return
-        self._is_lingering = True
-        self.deadline = self.now() + _LINGER_SECONDS
-        self._linger_until = self.now() + _LINGER_SECONDS_IN_ALL
+        self._begin_end()
         transport.write_eof()
         self.pace_reading()
 
@@ -182,7 +186,9 @@ class ClientConnection(asyncio.Protocol):
     def on_deadline(self) -> None:
         """Called by ``Deadlines``: what was waited for did not come."""
         self.deadline = NEVER
-        if self._is_waiting_for_head:
+        if self._is_ending:
+            self._end_or_wait()
+        elif self._is_waiting_for_head:
             self._timed_out = True
             self._wake()
         elif self.relay is not None:
@@ -199,10 +205,11 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self.now() + self._host.header_timeout_seconds
         if self._host.on_opened(self):
             self._task = self._loop.create_task(self._host.serve(self))
+            self._task.add_done_callback(self._on_served)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_lingering:
-            self.deadline = min(self.now() + _LINGER_SECONDS, self._linger_until)
+        if self._is_ending:
+            self._has_heard = True
             return
         relay = self.relay
         if relay is not None and relay.upstream.is_tunnel:
@@ -223,7 +230,7 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.has_ended = True
         relay = self.relay
-        if self._is_lingering:
+        if self._is_ending:
             return False
         if relay is not None:
             if not relay.on_client_end():
@@ -255,9 +262,40 @@ class ClientConnection(asyncio.Protocol):
 
     # Within.
 
+    def _on_served(self, task: asyncio.Task[None]) -> None:
+        """A connection that nobody serves must not stay; only the fault's kind is logged."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("a connection's task failed with %s", type(error).__name__)
+        self.abort()
+
+    def _begin_end(self) -> None:
+        self._is_ending = True
+        self._note_unsent(self.transport.get_write_buffer_size() if self.transport else 0)
+        self.deadline = self.now() + _LINGER_SECONDS
+
+    def _note_unsent(self, unsent_bytes: int) -> None:
+        self._unsent_bytes = unsent_bytes
+        patience = self._host.idle_timeout_seconds if unsent_bytes else _LINGER_SECONDS_IN_ALL
+        self._ends_by = self.now() + patience
+
+    def _end_or_wait(self) -> None:
+        """Cut an ending connection once nothing moves; a slow reader may have the rest."""
+        transport = self.transport
+        if transport is None:
+            return
+        now, unsent = self.now(), transport.get_write_buffer_size()
+        if unsent != self._unsent_bytes:
+            self._note_unsent(unsent)
+        elif now >= self._ends_by or (not unsent and not self._has_heard):
+            self.abort()
+            return
+        self._has_heard = False
+        self.deadline = now + _LINGER_SECONDS
+
     def _is_wanted(self) -> bool:
         """Tell whether more bytes of the caller have a place to go."""
-        if self._is_lingering:
+        if self._is_ending:
             return True
         relay = self.relay
         request = self.reader.current

@@ -32,6 +32,8 @@ from aiohttp.streams import StreamReader
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
+_FRAMING_BYTES: Final = 16 * 1024  # chunk extensions and trailers, beside
+_FRAMING_RATIO: Final = 16  # so much for each byte of the body: a chunk of one byte takes 5
 _PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
 
 
@@ -140,6 +142,7 @@ class RequestReader:
 
     __slots__ = (
         "_chunks",
+        "_framing_bytes",
         "_head_bytes",
         "_held",
         "_limits",
@@ -156,6 +159,7 @@ class RequestReader:
         self._held = b""
         self._tail = b""
         self._head_bytes = 0
+        self._framing_bytes = 0
         self._chunks: StreamReader | None = None
         self.current: Request | None = None
 
@@ -236,19 +240,20 @@ class RequestReader:
     def _feed_head(self, piece: bytes) -> Request | None:
         self._head_bytes += len(piece)
         limits = self._limits
-        if self._head_bytes > limits.url_bytes + limits.header_bytes + _REQUEST_LINE_BYTES:
-            raise RequestRefused("headers_too_large", "The request's head is too large.")
         parser = self._parser
         if parser is None:
             parser = self._parser = self._new_parser()
         messages = self._feed(parser, piece)
         if not messages:
+            if self._head_bytes > limits.url_bytes + limits.header_bytes + _REQUEST_LINE_BYTES:
+                raise RequestRefused("headers_too_large", "The request's head is too large.")
             return None
         message, payload = messages[0]
         request = self._admit(message)
         self._head_bytes = 0
         if request.length is None:
             self._chunks = payload
+            self._framing_bytes = 0
         elif request.length or message.upgrade:
             self._parser = None
         return request
@@ -346,7 +351,11 @@ class RequestReader:
             end = self._message_end(data)
             piece, data = (data, b"") if end is None else (data[:end], data[end:])
             self._feed(parser, piece)
+            self._framing_bytes += len(piece)
             body = chunks.read_nowait()
+            self._framing_bytes -= len(body)
+            if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * request.received_bytes:
+                raise RequestRefused("bad_request", "The chunks of the body are mostly framing.")
             if body:
                 request.received_bytes += len(body)
                 request.pieces.append(body)

@@ -35,6 +35,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_has_ended",
+        "_is_reading",
         "_loop",
         "_on_lost",
         "_waiter",
@@ -56,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._fault: UpstreamFault | None = None
         self._has_ended = False
+        self._is_reading = True
         self.address = address
         self.transport: asyncio.Transport | None = None
         self.reader = ResponseReader()
@@ -105,13 +107,21 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink = sink
         self.sent_whole_request = is_whole
         self.served += 1
-        if self.transport is not None:
+        if self.transport is None:
+            self._fault = UpstreamUnreachable("the upstream closed the connection at once")
+        else:
             self.transport.write(data)
 
     def send(self, data: bytes) -> None:
         """Send more of the body, or tunnelled bytes."""
         if self.transport is not None:
             self.transport.write(data)
+
+    def note_whole_request(self) -> None:
+        """All of the request is sent. If the answer was over before that, who knows where the
+        upstream takes the next request to begin: the connection is not used again.
+        """
+        self.sent_whole_request = not self.reader.is_complete
 
     def send_end(self) -> None:
         """Half-close: the tunnel's client has nothing more to say."""
@@ -151,8 +161,9 @@ class UpstreamConnection(asyncio.Protocol):
     def pace(self, is_wanted: bool) -> None:
         """Read on, or stop reading because the client does not take what was read."""
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or is_wanted == self._is_reading:
             return
+        self._is_reading = is_wanted
         if is_wanted:
             transport.resume_reading()
         else:
@@ -179,25 +190,29 @@ class UpstreamConnection(asyncio.Protocol):
             self.tunnelled.append(data)
         else:
             reader = self.reader
+            was_complete = reader.is_complete
             try:
                 reader.receive(data)
             except UpstreamBroken as fault:
                 self.fail(fault)
                 return
+            if was_complete:
+                if not reader.is_upgraded:
+                    self.abort()  # bytes nobody asked for
+                return
             if reader.interim:
                 self._hand_on_interim()
-        sink = self.sink
-        if sink is None:
-            self.abort()  # bytes nobody asked for, on an idle connection
-            return
-        sink.on_answer_bytes()
+        if self.sink is not None:
+            self.sink.on_answer_bytes()
         self._wake()
 
     def eof_received(self) -> bool:
         self._has_ended = True
         if self.is_tunnel:
             self._wake()
-            return True
+            return self.transport is not None and self.transport.can_write_eof()
+        if self.reader.is_complete:
+            return False
         try:
             self.reader.end()
         except UpstreamBroken as fault:

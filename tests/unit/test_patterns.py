@@ -158,6 +158,12 @@ def test_every_other_encoding_stays_and_is_written_in_capitals() -> None:
             assert normalise_path(f"/%{high}{low}") == f"/%{high}{low}".upper()
 
 
+@pytest.mark.parametrize("text", ["/a/../b", "/./a", "/a/%2e%2E", "/a/."])
+def test_a_pattern_that_no_path_can_match_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="dot segment"):
+        compile_pattern(text)
+
+
 def test_an_encoded_hyphen_does_not_lead_past_the_rule_for_its_path() -> None:
     assert compile_pattern("/my-admin").matches(normalise_path("/my%2Dadmin"))
 
