@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import resource
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import plots, report
 from benchmarks.peers.registry import PEERS
@@ -57,22 +59,32 @@ def main(given: list[str]) -> int:
     """Run, print and save; the status is 1 if any case failed."""
     arguments = parse_arguments(given)
     settings = settings_of(arguments)
-    directory = Path(tempfile.mkdtemp(prefix="sidecar-bench-"))
-    directory.chmod(0o755)
+    _prepare_process()
+    found = report.circumstances(settings)
+    print(report.heading(found), flush=True)
     outcomes: list[Outcome] = []
-    try:
-        for name in arguments.only:
-            outcomes.append(carry_out(SCENARIOS[name], directory / name, settings, _say))
-            print(report.table(outcomes[-1]), flush=True)
-    except UnavailableError as reason:
-        _say(f"the bench can't be run: {reason}")
-        return 1
-    finally:
-        shutil.rmtree(directory)
-    _save(outcomes, settings, arguments.output)
+    with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # nginx workers may be another user
+        try:
+            for scenario in arguments.only:
+                place = directory / scenario
+                outcomes.append(carry_out(SCENARIOS[scenario], place, settings, _say))
+                print(report.table(outcomes[-1]), flush=True)
+        except UnavailableError as reason:
+            _say(f"the bench can't be run: {reason}")
+            return 1
+    _save({**found, "outcomes": list(map(report.as_json, outcomes))}, arguments.output)
     if arguments.plots:
         _draw(outcomes, arguments.plots)
     return int(any(outcome.failed for outcome in outcomes))
+
+
+def _prepare_process() -> None:
+    """Allow as many open files as may be, and end what was started when told to end."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _names(known: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
@@ -93,14 +105,10 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _save(outcomes: list[Outcome], settings: Settings, path: Path | None) -> None:
+def _save(found: dict[str, Any], path: Path | None) -> None:
     if path is None:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
-    found = {
-        "circumstances": report.circumstances(settings),
-        "outcomes": [report.as_json(outcome) for outcome in outcomes],
-    }
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     _say(f"saved: {path}")
 

@@ -83,6 +83,7 @@ class Program:
         end = time.monotonic() + seconds
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
                 raise BenchError(f"did not start: {self._tail()}")
             time.sleep(0.02)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
+from dataclasses import asdict
 from typing import Any
 
+from benchmarks import versions
 from benchmarks.figures import Spread, ratios
 from benchmarks.measure import METRICS
 from benchmarks.rounds import Outcome
@@ -57,14 +57,18 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 def circumstances(settings: Settings) -> dict[str, Any]:
     """Return what the figures depend on: the machine, the versions, the amounts."""
     return {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "processors": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "rounds": settings.rounds,
-        "seconds": settings.seconds,
+        "machine": versions.machine(),
+        "versions": versions.installed(),
+        "settings": asdict(settings),
     }
+
+
+def heading(found: dict[str, Any]) -> str:
+    """Return the circumstances as one line for above the tables."""
+    pairs = [*found["machine"].items(), *found["versions"].items()]
+    rounds, seconds = found["settings"]["rounds"], found["settings"]["seconds"]
+    said = ", ".join(f"{name} {value}" for name, value in pairs)
+    return f"{rounds} rounds of {seconds} s; {said}\n"
 
 
 def _figures(outcome: Outcome, label: str) -> list[str]:
@@ -110,12 +114,3 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 def _plain(spread: Spread) -> dict[str, float]:
     return {"median": spread.median, "least": spread.least, "most": spread.most}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    except OSError:
-        names = []
-    return names[0] if names else "unknown"

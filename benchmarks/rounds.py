@@ -58,7 +58,7 @@ def take_turns(
 def _attempt(case: Case, seconds: int, outcome: Outcome) -> Sample | None:
     try:
         return case.run(seconds)
-    except BenchError as error:
-        outcome.failed[case.label] = str(error)
+    except (BenchError, OSError) as error:
+        outcome.failed[case.label] = str(error) or repr(error)
         outcome.samples.pop(case.label, None)
         return None

@@ -159,5 +159,7 @@ def _ask_who_am_i(port: int, token: str) -> tuple[int, bytes]:
         connection.request("GET", f"{BASE}/whoami", headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
+    except http.client.HTTPException as error:
+        raise BenchError(f"no answer that is HTTP: {error!r}") from error
     finally:
         connection.close()

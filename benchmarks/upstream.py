@@ -54,8 +54,13 @@ def start(directory: Path, *, cores: str, big_bytes: int) -> Upstream:
         cores=cores,
         output=directory / "sink.log",
     )
-    sink.wait_until(lambda: is_listening(sink_port))
-    return Upstream(port, sink_port, big, (server, sink))
+    started = Upstream(port, sink_port, big, (server, sink))
+    try:
+        sink.wait_until(lambda: is_listening(sink_port))
+    except BaseException:
+        started.stop()
+        raise
+    return started
 
 
 def _write_sparse(path: Path, size_bytes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import nginx
 from benchmarks.peers import Place, Running, decision_service
 from benchmarks.peers.nginx import http_block
-from benchmarks.processes import free_port
+from benchmarks.processes import Program, free_port
 
 EXTRA = """
   upstream decision {{
@@ -34,6 +34,14 @@ def start(place: Place) -> Running:
     decider, decider_port = decision_service.start(
         place.directory, redis_port=place.redis_port, cores=place.cores
     )
+    try:
+        return _start_in_front(place, decider, decider_port)
+    except BaseException:
+        decider.stop()
+        raise
+
+
+def _start_in_front(place: Place, decider: Program, decider_port: int) -> Running:
     port = free_port()
     http = http_block(
         place, port, access=ACCESS, extra=EXTRA.format(port=decider_port), locations=LOCATION

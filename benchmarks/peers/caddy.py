@@ -50,6 +50,14 @@ def start(place: Place) -> Running:
     decider, decider_port = decision_service.start(
         place.directory, redis_port=place.redis_port, cores=place.cores
     )
+    try:
+        return _start_in_front(place, program, decider, decider_port)
+    except BaseException:
+        decider.stop()
+        raise
+
+
+def _start_in_front(place: Place, program: str, decider: Program, decider_port: int) -> Running:
     port = free_port()
     configuration = place.directory / "Caddyfile"
     configuration.write_text(

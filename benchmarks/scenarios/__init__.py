@@ -46,8 +46,8 @@ class Plan:
             return self.stage.start(name, **changes)
         except UnavailableError as reason:
             self.left_out[PEERS[name].title] = str(reason)
-        except BenchError as error:
-            self.failed[PEERS[name].title] = str(error)
+        except (BenchError, OSError) as error:
+            self.failed[PEERS[name].title] = str(error) or repr(error)
         return None
 
     def add(self, label: str, run: Callable[[int], Sample], *, warms_up: bool = True) -> None:

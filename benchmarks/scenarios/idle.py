@@ -5,6 +5,7 @@ What the kernel keeps for a socket is not in it; that is the same for every peer
 
 from __future__ import annotations
 
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -16,12 +17,17 @@ from benchmarks.processes import BenchError, resident_bytes
 from benchmarks.scenarios import Plan, Scenario
 from benchmarks.upstream import BASE
 
+SPARE_FILES = 1000
 FIRST_CALLS = 300
 """Calls made before the first reading, so that what a peer sets up once is not counted."""
 
 
 def prepare(plan: Plan) -> None:
     """Add every peer, each time freshly started."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < plan.stage.settings.idle_connections + SPARE_FILES:
+        plan.left_out["every peer"] = f"only {most} open files are allowed (ulimit -Hn)"
+        return
     for name, peer in PEERS.items():
         if plan.start(name) is not None:
             plan.add(peer.title, _measure(plan, name), warms_up=False)

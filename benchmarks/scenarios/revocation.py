@@ -129,12 +129,15 @@ def _measure(stage: Stage, pair: list[Running], way: Way, token: str) -> float:
     ]
     for thread in threads:
         thread.start()
-    passed.wait(GIVE_UP_SECONDS)
+    try:
+        passed.wait(GIVE_UP_SECONDS)
+    except threading.BrokenBarrierError:
+        raise BenchError("a connection broke before the token was revoked") from None
     moment = way.revoke(token)
     for thread in threads:
         thread.join()
     if len(refused_at) < len(pair):
-        raise BenchError("a token did not pass before it was revoked, or did for minutes after")
+        raise BenchError("a token did not pass before, or did for minutes after, or was cut off")
     return max(0.0, max(refused_at) - moment)
 
 
@@ -142,13 +145,17 @@ def _watch(port: int, token: str, passed: threading.Barrier, refused_at: list[fl
     """Call until refused; the barrier is passed after the first call that was let through."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     end = time.monotonic() + GIVE_UP_SECONDS
-    has_passed = (status := _ask(connection, token)) == 200
-    passed.wait(GIVE_UP_SECONDS)
-    while status == 200 and time.monotonic() < end:
-        status = _ask(connection, token)
-    if has_passed and status == 401:
-        refused_at.append(time.time())
-    connection.close()
+    try:
+        has_passed = (status := _ask(connection, token)) == 200
+        passed.wait(GIVE_UP_SECONDS)
+        while status == 200 and time.monotonic() < end:
+            status = _ask(connection, token)
+        if has_passed and status == 401:
+            refused_at.append(time.time())
+    except (OSError, http.client.HTTPException, threading.BrokenBarrierError):
+        passed.abort()
+    finally:
+        connection.close()
 
 
 def _ask(connection: http.client.HTTPConnection, token: str) -> int:
