@@ -24,8 +24,9 @@ LONGEST_ID_CHARS = 60
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a long or random-looking value by its argument: workers must agree on a test's name."""
-    is_text = isinstance(val, str | bytes)
-    return argname if is_text and len(val) > LONGEST_ID_CHARS else None
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID_CHARS:
+        return argname
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

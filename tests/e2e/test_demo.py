@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ FORMS = [
     "?jwt_token= in the URL",
     "account and password",
 ]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short path, as a unix socket's has about a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="try-") as directory:
+        yield Path(directory)
 
 
 @contextmanager
@@ -96,9 +104,9 @@ def processes_in(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_every_printed_call_is_answered_and_a_signal_leaves_nothing(
-    tmp_path: Path, number: signal.Signals
+    place: Path, number: signal.Signals
 ) -> None:
-    with running_demo(tmp_path) as (process, lines):
+    with running_demo(place) as (process, lines):
         calls = calls_in(lines)
         assert list(calls) == FORMS
         for form, words in calls.items():
@@ -108,17 +116,17 @@ def test_every_printed_call_is_answered_and_a_signal_leaves_nothing(
             assert answer["query"] == ""
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(calls[FORMS[0]][-1])
-        assert len(processes_in(tmp_path)) > 1, "Redis works in the demo's directory"
+        assert len(processes_in(place)) > 1, "Redis works in the demo's directory"
         process.send_signal(number)
         assert process.wait(20) == 0
         assert process.stdout is not None
         assert process.stdout.read().splitlines()[-1] == "Stopped, and nothing is left behind."
-    assert processes_in(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert processes_in(place) == []
+    assert list(place.iterdir()) == []
 
 
-def test_two_demos_run_beside_each_other_on_ports_of_their_own(tmp_path: Path) -> None:
-    with running_demo(tmp_path) as (_, first), running_demo(tmp_path) as (_, second):
+def test_two_demos_run_beside_each_other_on_ports_of_their_own(place: Path) -> None:
+    with running_demo(place) as (_, first), running_demo(place) as (_, second):
         addresses = [
             lines[0].split("http://")[1].split(",")[0].split()[0] for lines in (first, second)
         ]
