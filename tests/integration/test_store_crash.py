@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import NameTaken, StoreUnavailable
+from sidecar.core.model import TokenRecord
+from sidecar.store.index import Holder
 from sidecar.store.redis import RedisStore, connect
-from tests.contract.records import Clock, digest_of, make_record
+from tests.contract.records import Clock, make_record
 from tests.redis_servers import BINARIES, CutProxy, RedisServer, binary_of, running_redis
 
 MOST_STEPS = 8
@@ -135,16 +138,60 @@ async def test_a_rotation_cut_short_leaves_the_old_token_and_perhaps_the_new(
         await assert_all_can_be_listed_and_revoked(server, store, clock)
 
 
+@pytest.fixture
+async def rivals(server: RedisServer) -> AsyncIterator[tuple[RedisStore, RedisStore]]:
+    """Two sidecars; the second's clock is ahead, so it takes the first's creations for dead."""
+    clock = Clock()
+    clock.ahead_seconds = 10
+    slow = connect(server.unix_url, prefix="sidecar:")
+    quick = connect(server.unix_url, prefix="sidecar:", now=clock)
+    yield slow, quick
+    await slow.close()
+    await quick.close()
+
+
 async def test_a_creator_that_was_overtaken_withdraws_its_token(
-    server: RedisServer, proxy: CutProxy
+    rivals: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sidecar suspended between index and record comes back after its name was given away."""
-    slow, quick = make_record(1, name="shop"), make_record(2, name="shop")
-    store = connect(server.unix_url, prefix="sidecar:")
-    server.command("HSET", "sidecar:account:acme", "=shop", slow.id)
-    await store.create(quick)
-    entry = bytes.fromhex(digest_of("secret 1")) + bytes(4)
-    server.command("HSET", "sidecar:account:acme", slow.id, entry)
-    assert await store.list() == [quick]
-    assert server.command("HEXISTS", "sidecar:account:acme", slow.id) == 0
-    await store.close()
+    slow, quick = rivals
+    write_new = slow._write_new
+
+    async def write_late(record: TokenRecord, value: bytes) -> None:
+        await quick.create(make_record(2, name="shop"))
+        await write_new(record, value)
+
+    monkeypatch.setattr(slow, "_write_new", write_late)
+    with pytest.raises(NameTaken):
+        await slow.create(make_record(1, name="shop"))
+    assert await slow.list() == [make_record(2, name="shop")]
+
+
+async def test_who_overtook_a_creator_that_then_succeeded_gives_the_name_back(
+    rivals: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first was quicker after all: it is done before its reservation is taken over."""
+    slow, quick = rivals
+    slow_write, quick_judge = slow._write_new, quick._is_in_use
+    is_judged, is_written = asyncio.Event(), asyncio.Event()
+
+    async def write_late(record: TokenRecord, value: bytes) -> None:
+        is_written.set()
+        await is_judged.wait()
+        await slow_write(record, value)
+
+    async def judge_early(holder: Holder) -> bool:
+        verdict = await quick_judge(holder)
+        is_judged.set()
+        await creation
+        return verdict
+
+    monkeypatch.setattr(slow, "_write_new", write_late)
+    monkeypatch.setattr(quick, "_is_in_use", judge_early)
+    creation = asyncio.create_task(slow.create(make_record(1, name="shop")))
+    await is_written.wait()
+    with pytest.raises(NameTaken):
+        await quick.create(make_record(2, name="shop"))
+    assert await slow.list() == [make_record(1, name="shop")]
+    with pytest.raises(NameTaken):
+        await slow.create(make_record(3, name="shop"))
