@@ -10,12 +10,12 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable
 from typing import TextIO
 
 import uvloop
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from redis import asyncio as redis
 from yarl import URL
 
@@ -26,9 +26,8 @@ from benchmarks.processes import Program, free_port, is_listening
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "x-account")
 )
-DROPPED = HOP_BY_HOP | {"authorization", "content-length", "content-type", "date", "server"}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+NOT_FORWARDED = HOP_BY_HOP | {"authorization"}
+NOT_RETURNED = HOP_BY_HOP | {"content-length"}
 
 
 class NaiveProxy:
@@ -60,7 +59,7 @@ class NaiveProxy:
         return response
 
     async def _forward(self, request: web.Request, account: str) -> web.StreamResponse:
-        headers = _kept(request.headers, HOP_BY_HOP | {"authorization"})
+        headers = _kept(request.headers, NOT_FORWARDED)
         headers["X-Account"] = account
         headers["X-Request-Id"] = uuid.uuid4().hex
         headers["X-Forwarded-For"] = request.remote or ""
@@ -72,7 +71,7 @@ class NaiveProxy:
             data=request.content if request.can_read_body else None,
             allow_redirects=False,
         ) as answer:
-            kept = _kept(answer.headers, DROPPED - {"content-type"})
+            kept = _kept(answer.headers, NOT_RETURNED)
             length = answer.content_length
             if length is not None and length <= 65536:
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
@@ -102,19 +101,19 @@ async def _stream(
     status: int,
     headers: CIMultiDict[str],
     length: int | None,
-    pieces: object,
+    pieces: AsyncIterable[bytes],
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
     await response.prepare(request)
-    async for piece in pieces:  # type: ignore[attr-defined]
+    async for piece in pieces:
         await response.write(piece)
     await response.write_eof()
     return response
 
 
-def _kept(headers: object, dropped: frozenset[str] | set[str]) -> CIMultiDict[str]:
-    pairs = headers.items()  # type: ignore[attr-defined]
+def _kept(headers: CIMultiDictProxy[str], dropped: frozenset[str]) -> CIMultiDict[str]:
+    pairs = headers.items()
     return CIMultiDict((name, value) for name, value in pairs if name.lower() not in dropped)
 
 
