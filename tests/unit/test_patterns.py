@@ -40,7 +40,9 @@ def is_glob_match(glob: str, segment: str) -> bool:
     return segment != "" and segment[0] == glob[0] and is_glob_match(glob[1:], segment[1:])
 
 
-SEGMENTS = st.text(alphabet="ab.*", max_size=7).filter(lambda text: "**" not in text)
+SEGMENTS = st.text(alphabet="ab.*", max_size=7).filter(
+    lambda text: "**" not in text and text not in (".", "..")
+)
 PATTERNS = st.builds(
     lambda segments, rest: "".join(f"/{segment}" for segment in segments) + rest,
     st.lists(SEGMENTS | st.just("{x}"), min_size=1, max_size=4),
