@@ -59,8 +59,8 @@ def running_demo(directory: Path) -> Iterator[tuple[subprocess.Popen[str], list[
     try:
         yield process, lines_until(process.stdout, START)
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        assert process.wait(20) == 0
         process.stdout.close()
 
 
