@@ -202,40 +202,37 @@ class RequestReader:
         The caller has finished with the current request. Raises ``RequestRefused``.
         """
         self.current = None
-        data = self._held
+        data, start = self._held, 0
         if not data:
             return None
         self._held = b""
-        while data:
-            end = self._message_end(data)
-            piece, rest = (
-                (data, b"") if end is None or end == len(data) else (data[:end], data[end:])
-            )
-            request = self._feed_head(piece)
+        while start < len(data):
+            end = self._message_end(data, start)
+            request = self._feed_head(data if end - start == len(data) else data[start:end])
             if request is not None:
                 self.current = request
-                if rest:
-                    self.receive(rest)
+                if end < len(data):
+                    self.receive(data[end:])
                 return request
-            data = rest
+            start = end
         return None
 
-    def _message_end(self, data: bytes) -> int | None:
-        """Return the offset just behind the first CR LF CR LF, also one that began in earlier
-        bytes.
+    def _message_end(self, data: bytes, start: int) -> int:
+        """Return the offset just behind the first CR LF CR LF from ``start`` on, also one that
+        began in earlier bytes; without any, the end.
         """
         tail = self._tail
         if tail:
-            straddling = (tail + data[:3]).find(_END)
+            straddling = (tail + data[start : start + 3]).find(_END)
             if straddling != -1:
                 self._tail = b""
-                return straddling + 4 - len(tail)
-        found = data.find(_END)
+                return start + straddling + 4 - len(tail)
+        found = data.find(_END, start)
         if found != -1:
             self._tail = b""
             return found + 4
-        self._tail = (tail + data[-3:])[-3:]
-        return None
+        self._tail = (tail + data[max(start, len(data) - 3) :])[-3:]
+        return len(data)
 
     def _feed_head(self, piece: bytes) -> Request | None:
         self._head_bytes += len(piece)
@@ -322,7 +319,11 @@ class RequestReader:
             length = _content_length(declared)
         if limits.body_bytes and (length or 0) > limits.body_bytes:
             raise RequestRefused("body_too_large", f"The body may have {limits.body_bytes} bytes.")
-        wants_upgrade = bool(message.upgrade) and headers.get("Upgrade", "").lower() == "websocket"
+        wants_upgrade = (
+            bool(message.upgrade)
+            and version == HttpVersion11  # RFC 9110 section 7.8: 1.0 knows none
+            and headers.get("Upgrade", "").lower() == "websocket"
+        )
         if wants_upgrade and length != 0:
             raise RequestRefused("bad_request", "A WebSocket handshake has no body.")
         return Request(
@@ -347,15 +348,13 @@ class RequestReader:
         parser, chunks = self._parser, self._chunks
         assert parser is not None
         assert chunks is not None
-        while data:
-            end = self._message_end(data)
-            piece, data = (data, b"") if end is None else (data[:end], data[end:])
-            self._feed(parser, piece)
-            self._framing_bytes += len(piece)
+        start = 0
+        while start < len(data):
+            end = self._message_end(data, start)
+            self._feed(parser, data if end - start == len(data) else data[start:end])
             body = chunks.read_nowait()
-            self._framing_bytes -= len(body)
-            if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * request.received_bytes:
-                raise RequestRefused("bad_request", "The chunks of the body are mostly framing.")
+            self._framing_bytes += end - start - len(body)
+            start = end
             if body:
                 request.received_bytes += len(body)
                 request.pieces.append(body)
@@ -363,11 +362,13 @@ class RequestReader:
                     raise RequestRefused(
                         "body_too_large", f"The body may have {self._limits.body_bytes} bytes."
                     )
+            if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * request.received_bytes:
+                raise RequestRefused("bad_request", "The chunks of the body are mostly framing.")
             if chunks.is_eof():
                 request.is_complete = True
                 self._parser = self._chunks = None
                 self._tail = b""
-                self._held = data
+                self._held = data[end:]
                 return
 
 
