@@ -25,9 +25,10 @@ class ResponseHead:
     """A response's status line and fields as the upstream sent them.
 
     ``length``: bytes of the body; ``None`` when it is chunked or lasts until the connection closes.
+    Without ``has_body`` (RFC 9112 section 6.3: HEAD, 204, 304) no body comes, whatever that says.
     """
 
-    __slots__ = ("headers", "is_chunked", "keeps_alive", "length", "reason", "status")
+    __slots__ = ("has_body", "headers", "is_chunked", "keeps_alive", "length", "reason", "status")
 
     def __init__(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status = status
@@ -36,6 +37,7 @@ class ResponseHead:
         self.length: int | None = None
         self.is_chunked = False
         self.keeps_alive = False
+        self.has_body = True
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} length={self.length}>"
@@ -109,6 +111,8 @@ class ResponseReader:
     def receive(self, data: bytes) -> None:
         """Take bytes from the upstream. Raises ``UpstreamBroken``."""
         if self.is_complete:
+            if self.is_upgraded:
+                self.tunnelled += data
             self.is_clean = False
             return
         if self._missing:
@@ -212,7 +216,7 @@ class ResponseReader:
             return
         if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
             raise UpstreamBroken("the response's version or status is none of HTTP/1.1")
-        if status == 101 and not self._wants_upgrade:
+        if status == 101 and not (self._wants_upgrade and _is_websocket(head)):
             raise UpstreamBroken("the upstream switched protocols unasked")
         self._frame(head)
         head.keeps_alive = parser.should_keep_alive()
@@ -241,9 +245,10 @@ class ResponseReader:
         for name, value in head.headers:
             folded = name.lower() if len(name) in (14, 17) else b""
             if folded == b"content-length":
-                if not value.isdigit() or len(value) > 18:
+                digits = value.rstrip(b" \t")  # httptools leaves white space there
+                if not digits.isdigit() or len(digits) > 18:
                     raise UpstreamBroken("the response's Content-Length is not a length")
-                head.length = int(value)
+                head.length = int(digits)
             elif folded == b"transfer-encoding":
                 if value.strip().lower() != b"chunked" or head.is_chunked:
                     raise UpstreamBroken("the response's Transfer-Encoding is not acceptable")
@@ -253,6 +258,7 @@ class ResponseReader:
 
     def _end_without_body(self, head: ResponseHead) -> None:
         """A HEAD answer's fields speak of a body that does not come (RFC 9110 section 9.3.2)."""
+        head.has_body = False
         if head.status == 101:
             return
         self.is_complete = True

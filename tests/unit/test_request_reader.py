@@ -359,13 +359,12 @@ def test_the_bytes_behind_a_websocket_handshake_are_the_tunnels() -> None:
 
 def test_a_head_that_has_begun_is_told_from_silence() -> None:
     reader = RequestReader(LOOP, LIMITS)
-    assert not reader.has_begun
-    reader.receive(b"GET /")
-    assert reader.next_request() is None
-    assert reader.has_begun
-    reader.receive(b"next HTTP/1.1\r\nHost: b\r\n\r\n")
-    assert reader.next_request() is not None
-    assert not reader.has_begun
+    states = [reader.has_begun]
+    for piece in (b"GET /", b"next HTTP/1.1\r\nHost: b\r\n\r\n"):
+        reader.receive(piece)
+        reader.next_request()
+        states.append(reader.has_begun)
+    assert states == [False, True, False]
 
 
 def test_many_one_byte_chunks_in_one_segment_are_no_attack() -> None:

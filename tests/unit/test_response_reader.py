@@ -1,0 +1,305 @@
+"""Where a response ends, what of it is believed, and whether its connection may serve another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.errors import UpstreamBroken
+from sidecar.wire.responses import ResponseReader
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
+WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a test compares of an answer."""
+
+    status: int
+    body: bytes = b""
+    length: int | None = None
+    is_complete: bool = True
+    is_clean: bool = True
+    keeps_alive: bool = True
+    has_body: bool = True
+    interim: tuple[int, ...] = ()
+    tunnelled: bytes | None = None
+
+
+def read(pieces: list[bytes], method: str = "GET", *, wants_upgrade: bool = False) -> Seen:
+    """Feed ``pieces`` as a connection would. Raises ``UpstreamBroken``."""
+    reader = ResponseReader()
+    reader.expect(method, wants_upgrade)
+    for piece in pieces:
+        reader.receive(piece)
+    return describe(reader)
+
+
+def describe(reader: ResponseReader) -> Seen:
+    head = reader.head
+    assert head is not None
+    return Seen(
+        head.status,
+        reader.take(),
+        head.length,
+        reader.is_complete,
+        reader.is_clean,
+        head.keeps_alive,
+        head.has_body,
+        tuple(interim.status for interim in reader.interim),
+        reader.tunnelled if reader.is_upgraded else None,
+    )
+
+
+READ: dict[str, tuple[bytes, Seen]] = {
+    "length": (OK + b"Content-Length: 3\r\n\r\nabc", Seen(200, b"abc", 3)),
+    "length in odd case and white space": (
+        OK + b"cOnTeNt-LeNgTh: \t3 \t\r\n\r\nabc",
+        Seen(200, b"abc", 3),
+    ),
+    "length of zero": (OK + b"Content-Length: 0\r\n\r\n", Seen(200, b"", 0)),
+    "not all there": (
+        OK + b"Content-Length: 3\r\n\r\nab",
+        Seen(200, b"ab", 3, is_complete=False),
+    ),
+    "chunks": (CHUNKED + b"3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n", Seen(200, b"abcd")),
+    "chunks, none": (CHUNKED + b"0\r\n\r\n", Seen(200)),
+    "chunks, more to come": (CHUNKED + b"3\r\nab", Seen(200, b"ab", is_complete=False)),
+    "trailers": (CHUNKED + b"1\r\na\r\n0\r\nSet-Cookie: x\r\n\r\n", Seen(200, b"a")),
+    "until the connection closes": (
+        OK + b"\r\nabc",
+        Seen(200, b"abc", is_complete=False, keeps_alive=False),
+    ),
+    "HTTP/1.0": (
+        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, keeps_alive=False),
+    ),
+    "HTTP/1.0 that stays": (
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1),
+    ),
+    "the last one": (
+        OK + b"Connection: close\r\nContent-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, keeps_alive=False),
+    ),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Seen(204, has_body=False)),
+    "304 with the length of what does not come": (
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+        Seen(304, length=5, has_body=False),
+    ),
+    "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Seen(200, length=0)),
+    "interim answers": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        + OK
+        + b"Content-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, interim=(100, 103)),
+    ),
+    "an upgrade that is only advertised": (
+        OK + WEBSOCKET + b"Content-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1),
+    ),
+    "bytes behind a counted answer": (
+        OK + b"Content-Length: 1\r\n\r\nabc",
+        Seen(200, b"a", 1, is_clean=False),
+    ),
+    "an answer nobody asked for behind a counted one": (
+        OK + b"Content-Length: 1\r\n\r\na" + OK + b"Content-Length: 1\r\n\r\nb",
+        Seen(200, b"a", 1, is_clean=False),
+    ),
+    "an answer nobody asked for behind a chunked one": (
+        CHUNKED + b"0\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\nb",
+        Seen(200, is_clean=False),
+    ),
+    "an answer nobody asked for behind an empty one": (
+        OK + b"Content-Length: 0\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\nb",
+        Seen(200, length=0, is_clean=False),
+    ),
+    "junk behind a 204": (b"HTTP/1.1 204 N\r\n\r\njunk", Seen(204, has_body=False, is_clean=False)),
+}
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    ends = sorted({min(c, len(data)) for c in cuts} | {len(data)})
+    return [data[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_answer_is_read_in_one_piece(name: str) -> None:
+    data, expected = READ[name]
+    assert read([data]) == expected
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_answer_is_the_same_byte_by_byte(name: str) -> None:
+    data, expected = READ[name]
+    assert read([data[i : i + 1] for i in range(len(data))]) == expected
+
+
+@given(st.sampled_from(sorted(READ)), st.lists(st.integers(0, 300), max_size=6))
+def test_an_answer_is_the_same_however_its_bytes_are_split(name: str, cuts: list[int]) -> None:
+    data, expected = READ[name]
+    assert read(cut(data, cuts)) == expected
+
+
+BROKEN: dict[str, bytes] = {
+    "CL and TE": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    **{
+        f"length {value!r}": OK + b"Content-Length: " + value + b"\r\n\r\n"
+        for value in (b"", b"+3", b"-1", b"3,3", b"0x3", b"9223372036854775808", b"1" * 19)
+    },
+    **{
+        f"coding {value!r}": OK + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n"
+        for value in (b"gzip", b"gzip, chunked", b"identity", b"", b"chunked, chunked")
+    },
+    "coding twice": OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
+    "NUL": OK + b"X: a\0\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "folded line": OK + b"X: a\r\n b\r\n\r\n",
+    "space before the colon": OK + b"X : a\r\n\r\n",
+    "space after a chunk size": CHUNKED + b"1 \r\na\r\n0\r\n\r\n",
+    "missing CRLF after a chunk": CHUNKED + b"1\r\naX0\r\n\r\n",
+    "status 99": b"HTTP/1.1 099 No\r\n\r\n",
+    "status 600": b"HTTP/1.1 600 No\r\n\r\n",
+    "another protocol": b"SSH-2.0-OpenSSH\r\n",
+    "a request": b"GET / HTTP/1.1\r\n\r\n",
+    "nothing but junk": b"\x16\x03\x01\x02",
+    "a 101 nobody asked for": SWITCH + WEBSOCKET + b"\r\n",
+    "a bare 101": SWITCH + b"\r\n",
+    "a flood of interim answers": b"HTTP/1.1 103 E\r\n\r\n" * 17,
+    "a head without end": OK + b"X: a\r\n" * 50_000,
+    "a field without end": OK + b"X: " + b"a" * 300_000,
+    "many fields": OK + b"X: a\r\n" * 513 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_rigorous_answer_breaks_the_exchange(name: str) -> None:
+    with pytest.raises(UpstreamBroken):
+        read([BROKEN[name]])
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_it_breaks_in_small_pieces_too(name: str) -> None:
+    data = BROKEN[name]
+    with pytest.raises(UpstreamBroken):
+        read([data[i : i + 5] for i in range(0, len(data), 5)])
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"Content-Length: 5\r\n\r\n", Seen(200, length=5, has_body=False)),
+        (b"Content-Length: 5\r\n\r\nabcde", Seen(200, length=5, has_body=False, is_clean=False)),
+        (b"Transfer-Encoding: chunked\r\n\r\n", Seen(200, has_body=False)),
+        (b"\r\n", Seen(200, has_body=False, keeps_alive=False)),
+    ],
+)
+def test_an_answer_to_head_ends_with_its_head(sent: bytes, expected: Seen) -> None:
+    assert read([OK + sent], "HEAD") == expected
+
+
+def test_after_head_the_next_answer_is_read_from_its_start() -> None:
+    reader = ResponseReader()
+    reader.expect("HEAD", False)
+    reader.receive(OK + b"Content-Length: 5\r\n\r\n")
+    reader.expect("GET", False)
+    reader.receive(OK + b"Content-Length: 2\r\n\r\nhi")
+    assert describe(reader) == Seen(200, b"hi", 2)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        CHUNKED + b"1\r\na\r\n0\r\nSet-Cookie: stolen\r\nX: 1\r\n\r\n",
+        OK + b"Content-Length: 1\r\n\r\na",
+        b"HTTP/1.1 103 E\r\nSet-Cookie: stolen\r\n\r\nHTTP/1.1 204 N\r\n\r\n",
+    ],
+)
+def test_nothing_of_one_answer_reaches_the_next(first: bytes) -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    reader.receive(first)
+    assert reader.is_complete
+    reader.take()
+    reader.interim.clear()
+    reader.expect("GET", False)
+    reader.receive(OK + b"Content-Length: 2\r\n\r\nhi")
+    assert reader.head is not None
+    assert reader.head.headers == [(b"Content-Length", b"2")]
+    assert describe(reader) == Seen(200, b"hi", 2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_after_a_101_that_was_asked_for_bytes_are_the_tunnels(size: int) -> None:
+    data = SWITCH + WEBSOCKET + b"\r\n" + b"\x81\x02hi"
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    seen = read(pieces, wants_upgrade=True)
+    assert (seen.status, seen.tunnelled, seen.is_clean) == (101, b"\x81\x02hi", False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"Connection: Upgrade\r\n",
+        b"Upgrade: websocket\r\n",
+        b"Upgrade: h2c\r\nConnection: Upgrade\r\n",
+    ],
+)
+def test_a_101_that_names_no_websocket_opens_no_tunnel(fields: bytes) -> None:
+    with pytest.raises(UpstreamBroken):
+        read([SWITCH + fields + b"\r\n" + b"bytes"], wants_upgrade=True)
+
+
+def test_an_upgrade_refused_is_an_answer_like_any() -> None:
+    refusal = b"HTTP/1.1 426 Upgrade Required\r\n" + WEBSOCKET + b"Content-Length: 2\r\n\r\nno"
+    assert read([refusal], wants_upgrade=True) == Seen(426, b"no", 2)
+
+
+def test_the_close_ends_only_a_body_that_lasts_until_then() -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    reader.receive(OK + b"\r\nabc")
+    reader.end()
+    assert describe(reader) == Seen(200, b"abc", is_clean=False, keeps_alive=False)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"HTTP/1.1 2", OK + b"Content-Length: 2\r\n\r\na", CHUNKED + b"1\r\na\r\n"],
+)
+def test_a_close_before_the_end_breaks_the_answer(sent: bytes) -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    if sent:
+        reader.receive(sent)
+    with pytest.raises(UpstreamBroken):
+        reader.end()
+
+
+def test_bytes_before_any_request_make_the_connection_unfit() -> None:
+    reader = ResponseReader()
+    reader.receive(OK + b"Content-Length: 0\r\n\r\n")
+    assert not reader.is_clean
+
+
+def test_header_bytes_come_out_as_they_went_in() -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    reader.receive(OK + b"sEt-CoOkIe: a\r\nSet-Cookie: \xe9\r\nX:\r\nContent-Length: 0\r\n\r\n")
+    assert reader.head is not None
+    assert reader.head.headers == [
+        (b"sEt-CoOkIe", b"a"),
+        (b"Set-Cookie", b"\xe9"),
+        (b"X", b""),
+        (b"Content-Length", b"0"),
+    ]
