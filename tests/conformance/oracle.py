@@ -58,18 +58,16 @@ class Observation:
         return [exchange for exchange in self.exchanges if exchange.is_complete][-1]
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Return the access log's lines of this case, waiting until there is one an answer."""
+        """Return the access log's lines of this case: those between two of the honest user."""
+        honest = self.stage.honest[self.case.proxy]
         deadline = time.monotonic() + 3
-        target = HONEST_TARGET.decode()
-        while True:
-            text = self.stage.proxies[self.case.proxy].stdout[self._logged_before :]
-            lines = [json.loads(line) for line in text.rpartition("\n")[0].split("\n") if line]
-            mine = [line for line in lines if line.get("path") != target]
-            if len(mine) >= len(self.case.answers) or time.monotonic() > deadline:
-                return mine
+        while time.monotonic() < deadline:
+            lines = self.stage.proxies[self.case.proxy].access_lines()
+            marks = [place for place, line in enumerate(lines) if line["account"] == "globex"]
+            if len(marks) == honest.calls:
+                return lines[marks[-2] + 1 : marks[-1]]
             time.sleep(0.01)
-
-    _logged_before: int = 0
+        raise AssertionError("the access log lacks lines")
 
 
 class Played:
@@ -107,7 +105,10 @@ class Played:
 
     def _end(self) -> bytes:
         if self._case.closes:
-            assert self.client.is_closed(), f"the connection stays open: {self.client.unread!r}"
+            statuses = [answer.status for answer in self.answers if answer]
+            assert self.client.is_closed(), (
+                f"answered {statuses}, and the connection stays open: {self.client.unread!r}"
+            )
             return b""
         if self._case.closes is False:
             target = HONEST_TARGET + b"?same-connection"
@@ -115,7 +116,9 @@ class Played:
             self.client.send(self._stage.fill(request % target))
             answer = self.client.read_answer()
             assert answer is not None, "the connection was closed"
-            assert answer.body == b"account=acme target=%s body=0" % target
+            assert answer.body == b"account=acme target=%s body=0" % target, (
+                f"the next request on the connection was answered {answer.status} {answer.body!r}"
+            )
         self.client.half_close()
         return self.client.read_bytes(65536)
 
@@ -123,9 +126,8 @@ class Played:
 def play(case: Case, stage: Stage) -> None:
     """Play ``case`` and raise ``AssertionError`` for whatever must not be."""
     stage.honest[case.proxy].call()
-    recorder, proxy = stage.recorder, stage.proxies[case.proxy]
+    recorder = stage.recorder
     mark, logged, asked = recorder.mark(), len(stage.logs()), stage.monitor.mark()
-    logged_there = len(proxy.stdout)
     recorder.play(*case.scripts)
     played = Played(case, stage)
     try:
@@ -148,7 +150,6 @@ def play(case: Case, stage: Stage) -> None:
         recorder.bytes_since(mark),
         stage.logs()[logged:],
         stage.monitor.since(asked),
-        logged_there,
     )
     judge(seen, bytes(played.client.received))
 
@@ -161,7 +162,7 @@ def judge(seen: Observation, received: bytes) -> None:
         judge_identity(seen.case, exchange)
     if seen.case.asks_store is False:
         honest = seen.stage.key(seen.stage.secrets["other"]).encode()
-        assert b"sidecar:token:" not in seen.store_requests.replace(honest, b"")
+        assert b"sidecar:token:" not in seen.store_requests.replace(honest, b""), "Redis was asked"
     judge_leaks(seen, received)
     if seen.case.check:
         seen.case.check(seen)
@@ -179,13 +180,14 @@ def judge_answers(seen: Observation) -> None:
         if answer and is_own(answer):
             judge_problem(answer)
     if seen.case.code:
-        assert json.loads(seen.answer.body)["code"] in _several(seen.case.code)
+        code = json.loads(seen.answer.body)["code"]
+        assert code in _several(seen.case.code), f"code {code}, expected {seen.case.code}"
     for name, values in seen.case.answer_has.items():
-        assert seen.answer.values(name) == values, name
+        assert seen.answer.values(name) == values, f"{name}: {seen.answer.values(name)}"
     for name in seen.case.answer_lacks:
         assert seen.answer.values(name) == [], name
     if seen.case.answer_body is not None:
-        assert seen.answer.body == seen.case.answer_body
+        assert seen.answer.body == seen.case.answer_body, f"body {seen.answer.body[:200]!r}"
 
 
 def is_allowed(status: int, expected: Status) -> bool:
@@ -217,17 +219,19 @@ def judge_upstream(seen: Observation) -> None:
     whole = [exchange.target for exchange in seen.exchanges if exchange.is_complete]
     refused = any(answer and answer.status == 400 for answer in seen.answers[:1])
     expected = case.seen if not (refused and is_allowed(400, case.answers[0])) else ()
-    assert whole == [seen.stage.fill(target) for target in expected]
+    wanted = [seen.stage.fill(target) for target in expected]
+    assert whole == wanted, f"the upstream saw {whole}, expected {wanted}"
     if not case.may_begin:
         assert len(seen.exchanges) == len(whole), "a request reached the upstream in part"
     if not whole:
         return
-    for name, values in case.present.items():
-        assert seen.exchange.values(name) == [seen.stage.fill(value) for value in values], name
+    for name, expected_values in case.present.items():
+        values = [seen.stage.fill(value) for value in expected_values]
+        assert seen.exchange.values(name) == values, f"{name}: {seen.exchange.values(name)}"
     for name in case.absent:
-        assert seen.exchange.values(name) == [], name
+        assert seen.exchange.values(name) == [], f"{name} was forwarded"
     if case.body is not None:
-        assert bytes(seen.exchange.body) == case.body
+        assert bytes(seen.exchange.body) == case.body, f"body {bytes(seen.exchange.body)[:200]!r}"
 
 
 def judge_identity(case: Case, exchange: Exchange) -> None:
@@ -249,13 +253,9 @@ def judge_leaks(seen: Observation, received: bytes) -> None:
     stage = seen.stage
     own = [stage.fill(secret) for secret in seen.case.secrets]
     for name, secret in [*stage.secrets.items(), *(("of this case", secret) for secret in own)]:
-        places = {
-            "the logs": seen.logs.encode(),
-            "an answer": received,
-            "Redis": seen.store_requests,
-        }
+        places = {"the logs": seen.logs.encode(), "Redis": seen.store_requests}
         if name not in seen.case.shows:
-            places["the upstream"] = seen.upstream_bytes
+            places |= {"the upstream": seen.upstream_bytes, "an answer": received}
         for place, text in places.items():
             assert not shows(text, secret), f"secret {name!r} shows in {place}"
 

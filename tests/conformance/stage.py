@@ -70,6 +70,7 @@ def settings(redis_url: str, recorder: Recorder, down_port: int, stuck_port: int
         "identity": {"headers": IDENTITY_HEADERS},
         "store": {"url": redis_url},
         "throttle": {"failures": 1_000_000, "window": "1m", "ban": "1s"},
+        "drain": {"timeout": "5s"},
         "limits": {"header_timeout": "2s", "body_timeout": "2s", "idle_timeout": "10s"},
     }
 
@@ -138,13 +139,20 @@ class HonestUser:
         self._client: RawClient | None = None
         self._serial = 0
 
+    @property
+    def calls(self) -> int:
+        """How many calls it has made."""
+        return self._serial
+
     def call(self) -> None:
         """Make one call; it must be answered as ever."""
         target = HONEST_TARGET + b"?n=%d" % (self._serial + 1)
         self._serial += 1
         answer = self._ask(target)
         assert answer is not None, "the honest user got no answer"
-        assert (answer.status, answer.body) == (200, b"account=globex target=%s body=0" % target)
+        assert answer.body == b"account=globex target=%s body=0" % target, (
+            f"the honest user was answered {answer.status} {answer.body[:200]!r}"
+        )
 
     def _ask(self, target: bytes) -> Answer | None:
         if self._client is not None:
@@ -216,14 +224,14 @@ class Stage:
             secrets[name] = generate("sct_", os.urandom).encode()
             record = [changed.get(place, value) for place, value in enumerate(model)]
             self.redis.command("SET", self.key(secrets[name]), json.dumps(record))
-        odd = b"0" if secrets["token"][-1:] != b"0" else b"1"
+        mistyped = generate("sct_", os.urandom).encode()
         return {
             **secrets,
             **basic_pairs(secrets["token"]),
             "token_encoded": b"".join(b"%%%02X" % byte for byte in secrets["token"]),
             "unknown": generate("sct_", os.urandom).encode(),
             "unseen": generate("sct_", os.urandom).encode(),
-            "badsum": secrets["token"][:-1] + odd,
+            "badsum": mistyped[:-1] + (b"1" if mistyped.endswith(b"0") else b"0"),
             "password": PASSWORD,
             "basic": base64.b64encode(b"acme:" + PASSWORD),
             "jwt": unsigned_jwt(),

@@ -21,7 +21,7 @@ from sidecar.cli.main import main
 from tests.conformance.configuration import CASES, GOOD, Mistake
 from tests.conformance.raw_client import RawClient
 from tests.conformance.stage import Stage
-from tests.proxy_process import ProxyProcess, run_sidecar
+from tests.proxy_process import ROOT, ProxyProcess, run_sidecar
 from tests.upstream_recorder import Recorder
 
 POSITION = re.compile(r"sidecar\.yaml:(\d+):(\d+): \S")
@@ -164,7 +164,8 @@ def test_a_fault_in_rendering_an_error_never_lets_a_request_pass(
     settings = stage.proxies["plain"].settings_elsewhere()
     settings["upstreams"] = {"listener": {"url": recorder.url}}
     settings["routes"] = [{"path": "/v1/dynamic/listener/{id}"}]
-    proxy = ProxyProcess(tmp_path, settings, program=program)
+    here = {"PYTHONPATH": str(ROOT)}
+    proxy = ProxyProcess(tmp_path, settings, here, program)
     try:
         proxy.start()
         client = RawClient(proxy.connect())

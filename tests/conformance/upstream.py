@@ -320,7 +320,7 @@ STALE = [
         send=(authorized(b"Content-Length: 0", method=b"POST"),),
         answers=(502,),
         seen=(LISTENER,),
-        scripts=(GONE,),
+        scripts=((Act.READ_BODY, Act.CLOSE),),
         check=sent_once,
     ),
     Case(
@@ -344,7 +344,7 @@ EXTRA = [
     Case(
         name=f"U8 {what}",
         weight=5,
-        send=(authorized(method=method),),
+        send=(authorized(method=method), Do.READ, 0.1),
         method=method,
         answers=(status,),
         answer_body=body,
