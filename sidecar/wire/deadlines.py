@@ -46,9 +46,9 @@ class Deadlines:
         self._watched.discard(connection)
 
     def _sweep(self) -> None:
+        self._timer = (  # first: whatever one connection does, the others are swept again
+            self._loop.call_later(self._period_seconds, self._sweep) if self._watched else None
+        )
         now = monotonic()
         for connection in [watched for watched in self._watched if watched.deadline <= now]:
             connection.on_deadline()
-        self._timer = (
-            self._loop.call_later(self._period_seconds, self._sweep) if self._watched else None
-        )

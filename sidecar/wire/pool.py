@@ -48,12 +48,13 @@ class Pool:
         self.origin = origin
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._open = 0
+        self._open: set[UpstreamConnection] = set()
+        self._opening = 0
+        self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._is_closed = False
 
     def __repr__(self) -> str:
-        state = f"open={self._open} idle={len(self._idle)} waiting={len(self._waiters)}"
+        state = f"open={len(self._open)} idle={len(self._idle)} waiting={len(self._waiters)}"
         return f"<Pool {self.origin.name} {state}>"
 
     def take_idle(self) -> UpstreamConnection | None:
@@ -72,24 +73,25 @@ class Pool:
         Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` when all
         ``max_connections`` are lent and none comes back within the connect time-out.
         """
-        while self._open >= self.origin.max_connections:
-            kept = await self._wait_for_place()
+        self._opening += 1
+        if len(self._open) + self._opening > self.origin.max_connections:
+            self._opening -= 1
+            kept = await self._wait_in_line()
             if kept is not None:
                 return kept
-        self._open += 1
-        connection: UpstreamConnection | None = None
         try:
             async with asyncio.timeout(self.origin.connect_timeout_seconds):
                 connection = await self._open_connection()
+            if connection.transport is not None:
+                self._open.add(connection)
             return connection
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {self.origin.address} in time") from None
         except (OSError, ssl.SSLError) as error:
             raise UpstreamUnreachable(f"no connection to {self.origin.address}: {error}") from None
         finally:
-            if connection is None:
-                self._open -= 1
-                self._let_one_in()
+            self._opening -= 1
+            self._let_one_in()
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a lent connection back: to keep, if nothing of its exchange can reach the next;
@@ -97,9 +99,8 @@ class Pool:
         """
         connection.sink = None
         if connection.is_reusable and not self._is_closed:
-            connection.idle_since = self._loop.time()
-            self._idle.append(connection)
-            self._let_one_in()
+            connection.pace(True)  # the last reader may have been slow; and an end must be heard
+            self._keep(connection)
         else:
             connection.abort()
 
@@ -134,32 +135,61 @@ class Pool:
             )
         return connection
 
-    async def _wait_for_place(self) -> UpstreamConnection | None:
-        waiter = self._loop.create_future()
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Hand a fit connection to whoever waits the longest, else keep it for later."""
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(connection)
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+
+    async def _wait_in_line(self) -> UpstreamConnection | None:
+        """Wait for a kept connection, or ``None``: a place, counted in ``_opening``, to open one.
+
+        Nobody who comes later is served before.
+        """
+        waiter: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(self.origin.connect_timeout_seconds):
-                await waiter
-        except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
-                self._let_one_in()  # the place was offered to one that has left
-            if isinstance(error, TimeoutError):
-                raise Overloaded(f"all connections to {self.origin.address} are in use") from None
+                return await waiter
+        except TimeoutError:
+            self._take_back(waiter)
+            raise Overloaded(f"all connections to {self.origin.address} are in use") from None
+        except asyncio.CancelledError:
+            self._take_back(waiter)
             raise
-        finally:
+
+    def _take_back(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
+        """Pass on what was handed to one that has left meanwhile."""
+        if not waiter.done() or waiter.cancelled():
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-        return self.take_idle()
+        elif (connection := waiter.result()) is not None:
+            self.give_back(connection)
+        else:
+            self._opening -= 1
+            self._let_one_in()
 
     def _let_one_in(self) -> None:
+        """Give a place that has become free to whoever waits the longest."""
+        if len(self._open) + self._opening < self.origin.max_connections:
+            waiter = self._next_waiter()
+            if waiter is not None:
+                self._opening += 1
+                waiter.set_result(None)
+
+    def _next_waiter(self) -> asyncio.Future[UpstreamConnection | None] | None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                return waiter
+        return None
 
     def _forget(self, connection: UpstreamConnection) -> None:
-        self._open -= 1
-        if connection.sink is None and connection in self._idle:
-            self._idle.remove(connection)
-        self._let_one_in()
+        if connection in self._open:
+            self._open.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._let_one_in()

@@ -67,18 +67,25 @@ class Relay:
         self._is_chunked = False
         self._is_relaying = False
 
+    @property
+    def awaits_continue(self) -> bool:
+        """Tell whether the client waits for a 100 before it sends its body."""
+        return self._continue_is_due
+
     def start(self, head: bytes) -> None:
-        """Send the request's head with what has come of its body; from now on the rest follows."""
-        request = self.request
+        """Send the request's head with what has come of its body; from now on the rest follows.
+
+        Raises ``RequestRefused``, and sends nothing, when the body is known to be bad already.
+        """
+        request, client = self.request, self.client
+        if client.refusal is not None:
+            raise client.refusal
         if request.length != 0:
             head += self._framed_body()
         self.upstream.start(request.method, request.wants_upgrade, head, request.is_complete, self)
-        client = self.client
         client.relay = self
         client.deadline = client.now() + self._waiting_seconds()
-        if client.refusal is not None:
-            self.on_client_refused(client.refusal)
-        elif not request.is_complete:
+        if not request.is_complete:
             client.pace_reading()
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
@@ -114,9 +121,8 @@ class Relay:
             return
         upstream.send(self._framed_body())
         if self.request.is_complete:
-            upstream.sent_whole_request = True
-        if not self._is_relaying:
-            client.deadline = client.now() + self._waiting_seconds()
+            upstream.note_whole_request()
+        client.deadline = client.now() + self._waiting_seconds()
 
     def on_client_refused(self, refusal: RequestRefused) -> None:
         """The rest of the body can't be had; the upstream must not take it for the whole."""
@@ -172,7 +178,9 @@ class Relay:
             self.client.write(build_response_head(head.status, head.reason, head.headers))
 
     def on_upstream_pace(self, is_writable: bool) -> None:
-        self.client.pace_reading()
+        client = self.client
+        client.deadline = client.now() + self._waiting_seconds()
+        client.pace_reading()
 
     # Within.
 
@@ -181,6 +189,8 @@ class Relay:
         self.client.write(_CONTINUE)
 
     def _waiting_seconds(self) -> float:
+        if self._is_relaying:
+            return self._patience.idle_seconds
         if self._continue_is_due:
             return _CONTINUE_PATIENCE_SECONDS
         if self.request.is_complete:
@@ -191,7 +201,7 @@ class Relay:
         """Return the body bytes that have come, chunked if the request is."""
         request = self.request
         body = request.take()
-        if body:
+        if body or request.is_complete:
             self._continue_is_due = False
         if request.length is not None:
             return body

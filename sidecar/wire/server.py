@@ -88,7 +88,9 @@ class ProxyServer:
                 )
         except OSError as error:
             where = unix_path or f"{host}:{port}"
-            raise UsageError(f"can't listen on {where}: {os.strerror(error.errno or 0)}") from None
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else str(error)
+            raise UsageError(f"can't listen on {where}: {reason}") from None
         self._servers.append(server)
 
     async def drain(self, timeout_seconds: float) -> None:

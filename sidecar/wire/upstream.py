@@ -133,10 +133,11 @@ class UpstreamConnection(asyncio.Protocol):
     async def answered(self) -> ResponseHead:
         """Wait for the final response head. Raises an ``UpstreamFault``."""
         reader = self.reader
-        while reader.head is None:
+        while True:
             self._check()
+            if reader.head is not None:
+                return reader.head
             await self._changed()
-        return reader.head
 
     async def finished(self) -> None:
         """Wait until the answer (or the tunnel) has ended. Raises an ``UpstreamFault``."""
@@ -160,8 +161,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pace(self, is_wanted: bool) -> None:
         """Read on, or stop reading because the client does not take what was read."""
+        if is_wanted == self._is_reading:
+            return
         transport = self.transport
-        if transport is None or transport.is_closing() or is_wanted == self._is_reading:
+        if transport is None or transport.is_closing():
             return
         self._is_reading = is_wanted
         if is_wanted:

@@ -1,0 +1,294 @@
+"""Who gets which upstream connection, in which order, and that no place is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.responses import ResponseHead
+from sidecar.wire.upstream import UpstreamConnection
+from tests.fake_transport import FakeTransport
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Nobody:
+    """A sink that takes an answer without looking at it."""
+
+    def on_answer_bytes(self) -> None:
+        return
+
+    def on_interim(self, head: ResponseHead) -> None:
+        return
+
+    def on_upstream_pace(self, is_writable: bool) -> None:
+        return
+
+
+class FakePool(Pool):
+    """A pool whose connections are made in memory; ``gate`` may hold or fail the making."""
+
+    def __init__(self, most: int = 1, timeout_seconds: float = 20.0) -> None:
+        origin = Origin(
+            "service", "h", 1, connect_timeout_seconds=timeout_seconds, max_connections=most
+        )
+        super().__init__(origin, asyncio.get_running_loop())
+        self.made: list[UpstreamConnection] = []
+        self.gate: Callable[[], asyncio.Future[None]] | None = None
+        self.error: OSError | None = None
+
+    async def _open_connection(self) -> UpstreamConnection:
+        if self.gate is not None:
+            await self.gate()
+        if self.error is not None:
+            raise self.error
+        connection = UpstreamConnection(self._loop, "h:1", self._forget)
+        connection.connection_made(FakeTransport(connection))
+        self.made.append(connection)
+        return connection
+
+    @property
+    def state(self) -> str:
+        return repr(self).removeprefix("<Pool service ").removesuffix(">")
+
+
+def use(connection: UpstreamConnection, *, is_complete: bool = True) -> None:
+    """Let a lent connection serve one exchange."""
+    connection.start("GET", False, b"GET / HTTP/1.1\r\n\r\n", True, Nobody())
+    if is_complete:
+        connection.data_received(ANSWER)
+
+
+async def turn(times: int = 5) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)
+
+
+async def test_a_connection_that_served_well_is_lent_again_newest_first() -> None:
+    pool = FakePool(2)
+    first, second = await pool.connect(), await pool.connect()
+    for connection in (first, second):
+        use(connection)
+        pool.give_back(connection)
+    assert pool.state == "open=2 idle=2 waiting=0"
+    assert [pool.take_idle(), pool.take_idle(), pool.take_idle()] == [second, first, None]
+
+
+def answered_early(connection: UpstreamConnection) -> None:
+    connection.start("POST", False, b"POST", False, Nobody())
+    connection.data_received(ANSWER)
+
+
+def answered_before_the_whole_request(connection: UpstreamConnection) -> None:
+    answered_early(connection)
+    connection.note_whole_request()
+
+
+def left_unanswered(connection: UpstreamConnection) -> None:
+    use(connection, is_complete=False)
+
+
+def said_more(connection: UpstreamConnection) -> None:
+    use(connection)
+    connection.data_received(b"more")
+
+
+def closed(connection: UpstreamConnection) -> None:
+    use(connection)
+    connection.eof_received()
+
+
+def left_unused(connection: UpstreamConnection) -> None:
+    assert connection.served == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(answered_early, answered_before_the_whole_request),
+        *(left_unanswered, said_more, closed, left_unused),
+    ],
+)
+async def test_a_connection_that_something_could_be_left_in_is_closed(
+    spoil: Callable[[UpstreamConnection], None],
+) -> None:
+    pool = FakePool()
+    connection = await pool.connect()
+    spoil(connection)
+    pool.give_back(connection)
+    await turn()
+    assert pool.take_idle() is None
+    assert pool.state == "open=0 idle=0 waiting=0"
+
+
+async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow() -> None:
+    """A pooled connection that is not read would never answer, nor tell of its end."""
+    pool = FakePool()
+    connection = await pool.connect()
+    use(connection)
+    connection.pace(False)
+    pool.give_back(connection)
+    assert isinstance(connection.transport, FakeTransport)
+    assert not connection.transport.is_paused
+
+
+@pytest.mark.parametrize("event", ["bytes", "end", "loss"])
+async def test_an_idle_connection_that_speaks_or_ends_is_forgotten(event: str) -> None:
+    pool = FakePool()
+    connection = await pool.connect()
+    use(connection)
+    pool.give_back(connection)
+    if event == "bytes":
+        connection.data_received(ANSWER)
+    elif event == "end":
+        assert not connection.eof_received()
+    else:
+        connection.connection_lost(ConnectionResetError())
+    assert pool.take_idle() is None
+
+
+async def test_an_idle_connection_grows_stale() -> None:
+    pool = FakePool(2)
+    for _ in range(2):
+        connection = await pool.connect()
+        use(connection)
+        pool.give_back(connection)
+        connection.idle_since -= 100
+    pool.drop_stale()
+    await turn()
+    assert pool.state == "open=0 idle=0 waiting=0"
+    connection = await pool.connect()
+    use(connection)
+    pool.give_back(connection)
+    connection.idle_since -= 100
+    assert pool.take_idle() is None
+
+
+async def test_who_finds_none_waits_in_order_and_gets_what_comes_back() -> None:
+    pool = FakePool()
+    lent = await pool.connect()
+    waiting = [asyncio.create_task(pool.connect()) for _ in range(2)]
+    await turn()
+    use(lent)
+    pool.give_back(lent)
+    assert pool.take_idle() is None, "nobody who comes later is served before"
+    await turn()
+    assert [task.done() for task in waiting] == [True, False]
+    assert waiting[0].result() is lent
+    use(lent)
+    pool.give_back(lent)
+    assert await waiting[1] is lent
+    assert len(pool.made) == 1
+
+
+async def test_a_place_that_becomes_free_goes_to_the_one_who_waits() -> None:
+    pool = FakePool()
+    lent = await pool.connect()
+    waiting = asyncio.create_task(pool.connect())
+    await turn()
+    pool.give_back(lent)  # unused, so it is closed
+    await turn()
+    assert (await waiting) is pool.made[1]
+    assert pool.state == "open=1 idle=0 waiting=0"
+
+
+async def test_a_failed_attempt_frees_its_place() -> None:
+    pool = FakePool()
+    pool.error = ConnectionRefusedError(111, "refused")
+    waiting = [asyncio.create_task(pool.connect()) for _ in range(3)]
+    for task in waiting:
+        with pytest.raises(UpstreamUnreachable):
+            await task
+    assert pool.state == "open=0 idle=0 waiting=0"
+    pool.error = None
+    assert await pool.connect() is pool.made[0]
+
+
+async def test_waiting_for_a_connection_ends_with_the_connect_timeout() -> None:
+    pool = FakePool(timeout_seconds=0.05)
+    lent = await pool.connect()
+    with pytest.raises(Overloaded):
+        await pool.connect()
+    assert pool.state == "open=1 idle=0 waiting=0"
+    use(lent)
+    pool.give_back(lent)
+    assert pool.take_idle() is lent
+
+
+async def test_connecting_ends_with_the_connect_timeout() -> None:
+    pool = FakePool(timeout_seconds=0.05)
+    pool.gate = asyncio.get_running_loop().create_future
+    with pytest.raises(UpstreamTimeout):
+        await pool.connect()
+    assert pool._opening == 0
+
+
+async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
+    pool = FakePool()
+    made = await pool.connect()
+    made.connection_lost(None)
+    lost = UpstreamConnection(asyncio.get_running_loop(), "h:1", pool._forget)
+    lost.connection_made(FakeTransport(lost))
+    lost.connection_lost(None)
+    assert pool.state == "open=0 idle=0 waiting=0"
+    lost.start("GET", False, b"", True, Nobody())
+    with pytest.raises(UpstreamUnreachable):
+        await lost.answered()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) -> None:
+    pool = FakePool()
+    lent = await pool.connect()
+    waiting = [asyncio.create_task(pool.connect()) for _ in range(3)]
+    await turn(1)
+    use(lent)
+    pool.give_back(lent)
+    await turn(turns)
+    waiting[0].cancel()
+    waiting[1].cancel()
+    await turn()
+    for task in waiting[:2]:
+        if not task.cancelled():
+            connection = task.result()
+            use(connection)
+            pool.give_back(connection)
+    last = await waiting[2]
+    use(last)
+    pool.give_back(last)
+    await turn()
+    assert pool.state == "open=1 idle=1 waiting=0"
+    assert pool._opening == 0
+
+
+async def test_a_caller_that_leaves_while_connecting_leaves_its_place() -> None:
+    pool = FakePool()
+    pool.gate = asyncio.get_running_loop().create_future
+    task = asyncio.create_task(pool.connect())
+    await turn()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    pool.gate = None
+    assert await pool.connect() is pool.made[0]
+
+
+async def test_a_closed_pool_keeps_nothing() -> None:
+    pool = FakePool(2)
+    lent, kept = await pool.connect(), await pool.connect()
+    for connection in (kept, lent):
+        use(connection)
+    pool.give_back(kept)
+    pool.close()
+    pool.give_back(lent)
+    await turn()
+    assert pool.state == "open=0 idle=0 waiting=0"
+
+
+def test_an_address_is_shown_as_configured() -> None:
+    assert Origin("a", "h", 80).address == "h:80"
+    assert Origin("a", "h", 80, unix_path="/run/a.sock").address == "unix:/run/a.sock"
