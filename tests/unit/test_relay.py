@@ -1,0 +1,408 @@
+"""One exchange in memory: what each side gets, who stops whom, and who is waited for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from sidecar.core.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from sidecar.core.headers import WEBSOCKET
+from sidecar.core.response_heads import build_response_head
+from sidecar.wire.client import ClientConnection
+from sidecar.wire.relay import Patience, Relay
+from sidecar.wire.requests import RequestLimits, RequestRefused
+from sidecar.wire.upstream import UpstreamConnection
+from tests.fake_transport import FakeTransport
+
+HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LENGTH_6 = HEAD + b"Content-Length: 6\r\n\r\n"
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+SENT = b"SENT HEAD\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWER = b"ANSWER HEAD\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+HANDSHAKE = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+PATIENCE = Patience(response_seconds=100, idle_seconds=1000, body_seconds=10)
+
+
+class Host:
+    """A server that lets the test play the gateway."""
+
+    limits = RequestLimits()
+    header_timeout_seconds = 7.0
+    idle_timeout_seconds = 70.0
+    is_draining = False
+
+    def on_opened(self, connection: ClientConnection) -> bool:
+        return True
+
+    def on_closed(self, connection: ClientConnection) -> None:
+        return
+
+    async def serve(self, connection: ClientConnection) -> None:
+        await asyncio.Event().wait()
+
+
+@dataclass
+class Stage:
+    """A caller and an upstream, joined by a relay that has been started."""
+
+    client: ClientConnection
+    caller: FakeTransport
+    upstream: UpstreamConnection
+    service: FakeTransport
+    relay: Relay
+
+    def says(self, data: bytes) -> None:
+        self.client.data_received(data)
+
+    def answers(self, data: bytes) -> None:
+        self.upstream.data_received(data)
+
+    @property
+    def waits_seconds(self) -> float:
+        return round(self.client.deadline - self.client.now())
+
+
+async def joined(
+    data: bytes, *, expects_continue: bool = False, is_tls: bool = False, starts: bool = True
+) -> Stage:
+    loop = asyncio.get_running_loop()
+    client = ClientConnection(loop, Host())
+    caller = FakeTransport(client)
+    client.connection_made(caller)
+    client.data_received(data)
+    request = await client.next_request()
+    assert request is not None
+    upstream = UpstreamConnection(loop, "h:1", lambda connection: None)
+    service = FakeTransport(upstream, is_tls=is_tls)
+    upstream.connection_made(service)
+    relay = Relay(client, upstream, request, PATIENCE, expects_continue)
+    if starts:
+        relay.start(SENT)
+    return Stage(client, caller, upstream, service, relay)
+
+
+# The request's body.
+
+
+async def test_a_body_is_sent_on_as_it_comes() -> None:
+    stage = await joined(LENGTH_6 + b"ab")
+    assert stage.service.take() == SENT + b"ab"
+    stage.says(b"cd")
+    assert (stage.service.take(), stage.upstream.sent_whole_request) == (b"cd", False)
+    stage.says(b"ef" + GET)
+    assert (stage.service.take(), stage.upstream.sent_whole_request) == (b"ef", True)
+
+
+async def test_chunks_are_framed_anew_and_end_once() -> None:
+    stage = await joined(CHUNKED + b"2;ext=1\r\nab\r\n")
+    assert stage.service.take() == SENT + b"2\r\nab\r\n"
+    stage.says(b"3\r\nc")
+    stage.says(b"de\r\n0\r\nX-Account: admin\r\n")
+    stage.says(b"\r\n" + GET)
+    assert stage.service.take() == b"1\r\nc\r\n2\r\nde\r\n0\r\n\r\n"
+
+
+async def test_a_body_that_has_wholly_come_goes_with_the_head() -> None:
+    stage = await joined(CHUNKED + b"2\r\nab\r\n0\r\n\r\n")
+    assert stage.service.take() == SENT + b"2\r\nab\r\n0\r\n\r\n"
+    assert stage.upstream.sent_whole_request
+
+
+async def test_a_slow_upstream_stops_the_caller_and_starts_it_again() -> None:
+    stage = await joined(LENGTH_6 + b"ab")
+    stage.upstream.pause_writing()
+    assert stage.caller.is_paused
+    stage.upstream.resume_writing()
+    assert not stage.caller.is_paused
+    assert stage.waits_seconds == PATIENCE.body_seconds
+
+
+async def test_a_body_that_turns_out_bad_cuts_the_upstream_off() -> None:
+    stage = await joined(CHUNKED + b"2\r\nab\r\n")
+    stage.says(b"zz\r\n")
+    assert stage.service.is_aborted
+    assert stage.relay.refusal is not None
+    assert stage.relay.refusal.code == "bad_request"
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.answered()
+
+
+async def test_a_body_known_to_be_bad_is_not_begun() -> None:
+    stage = await joined(CHUNKED, starts=False)
+    stage.says(b"zz\r\n")
+    with pytest.raises(RequestRefused):
+        stage.relay.start(SENT)
+    assert stage.service.written == b""
+
+
+async def test_a_caller_that_ends_within_its_body_cuts_the_upstream_off() -> None:
+    stage = await joined(LENGTH_6 + b"ab")
+    assert stage.client.eof_received()
+    assert stage.service.is_aborted
+    assert stage.relay.refusal is not None
+
+
+# Waiting.
+
+
+async def test_the_body_the_head_and_the_pieces_have_each_their_patience() -> None:
+    stage = await joined(LENGTH_6 + b"ab")
+    assert stage.waits_seconds == PATIENCE.body_seconds
+    stage.says(b"cdef")
+    assert stage.waits_seconds == PATIENCE.response_seconds
+    stage.answers(OK + b"Content-Length: 4\r\n\r\nab")
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    assert stage.waits_seconds == PATIENCE.idle_seconds
+
+
+async def test_an_upload_keeps_an_exchange_alive_that_is_being_answered() -> None:
+    stage = await joined(CHUNKED)
+    stage.answers(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+    stage.relay.begin_answer(ANSWER, is_chunked=True)
+    stage.client.deadline = 0.0
+    stage.says(b"1\r\na\r\n")
+    assert stage.waits_seconds == PATIENCE.idle_seconds
+
+
+async def test_a_caller_too_slow_with_its_body_is_refused() -> None:
+    stage = await joined(LENGTH_6)
+    stage.client.on_deadline()
+    assert stage.relay.refusal is not None
+    assert stage.relay.refusal.code == "request_timeout"
+
+
+async def test_an_upstream_too_slow_to_take_the_body_is_timed_out() -> None:
+    stage = await joined(LENGTH_6)
+    stage.upstream.pause_writing()
+    stage.client.on_deadline()
+    with pytest.raises(UpstreamTimeout):
+        await stage.upstream.answered()
+
+
+async def test_an_upstream_too_slow_to_answer_is_timed_out() -> None:
+    stage = await joined(GET)
+    stage.client.on_deadline()
+    with pytest.raises(UpstreamTimeout):
+        await stage.upstream.answered()
+
+
+async def test_an_answer_in_which_nothing_moves_is_broken_off() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"Content-Length: 4\r\n\r\nab")
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    stage.client.on_deadline()
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.finished()
+
+
+# Expect: 100-continue.
+
+
+async def test_the_upstreams_100_is_passed_on_once() -> None:
+    stage = await joined(LENGTH_6, expects_continue=True)
+    assert stage.relay.awaits_continue
+    stage.answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+    assert stage.caller.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert not stage.relay.awaits_continue
+
+
+async def test_after_a_second_of_silence_the_100_is_the_sidecars_own() -> None:
+    stage = await joined(LENGTH_6, expects_continue=True)
+    assert stage.waits_seconds == 1
+    stage.client.on_deadline()
+    assert stage.caller.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert stage.waits_seconds == PATIENCE.body_seconds
+    stage.answers(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert stage.caller.take() == b""
+
+
+@pytest.mark.parametrize("body", [b"a", b"abcdef"])
+async def test_a_caller_that_does_not_wait_gets_no_100(body: bytes) -> None:
+    stage = await joined(LENGTH_6, expects_continue=True)
+    stage.says(body)
+    stage.answers(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert stage.caller.take() == b""
+
+
+async def test_an_early_answer_takes_the_place_of_the_100() -> None:
+    stage = await joined(LENGTH_6, expects_continue=True)
+    stage.answers(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
+    assert stage.relay.awaits_continue
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    assert stage.caller.take() == ANSWER
+    stage.says(b"abcdef")
+    assert not stage.upstream.sent_whole_request
+    assert not stage.upstream.is_reusable
+
+
+async def test_a_100_nobody_asked_for_goes_nowhere_and_a_103_goes_on() -> None:
+    stage = await joined(GET)
+    stage.answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    assert stage.caller.take() == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+async def test_a_caller_of_http_1_0_gets_no_interim_answer() -> None:
+    stage = await joined(b"GET / HTTP/1.0\r\n\r\n")
+    stage.answers(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    assert stage.caller.take() == b""
+
+
+# The answer's body.
+
+
+async def test_an_answer_is_sent_on_as_it_comes() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"Content-Length: 4\r\n\r\na")
+    head = await stage.upstream.answered()
+    assert head.length == 4
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    assert stage.caller.take() == ANSWER + b"a"
+    stage.answers(b"bcd")
+    assert stage.caller.take() == b"bcd"
+    await stage.upstream.finished()
+    assert stage.relay.relayed_bytes == 4
+
+
+async def test_chunks_towards_the_caller_end_once_whatever_comes_behind() -> None:
+    """Bytes or a close behind the end, before the gateway's turn, must not end the body twice."""
+    stage = await joined(GET)
+    stage.answers(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+    stage.relay.begin_answer(ANSWER, is_chunked=True)
+    stage.answers(b"2\r\nab\r\n0\r\n\r\n")
+    stage.answers(b"HTTP/1.1 200 OK\r\n")
+    stage.upstream.eof_received()
+    assert stage.caller.take() == ANSWER + b"2\r\nab\r\n0\r\n\r\n"
+    await stage.upstream.finished()
+    assert not stage.upstream.is_reusable
+
+
+async def test_a_body_until_the_close_becomes_chunks() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"\r\nab")
+    stage.relay.begin_answer(ANSWER, is_chunked=True)
+    assert stage.caller.take() == ANSWER + b"2\r\nab\r\n"
+    assert not stage.upstream.eof_received()
+    assert stage.caller.take() == b"0\r\n\r\n"
+    await stage.upstream.finished()
+
+
+async def test_an_answer_that_breaks_off_never_ends_its_chunks() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+    stage.relay.begin_answer(ANSWER, is_chunked=True)
+    stage.upstream.eof_received()
+    stage.upstream.connection_lost(None)
+    assert stage.caller.take() == ANSWER + b"2\r\nab\r\n"
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.finished()
+
+
+async def test_a_slow_caller_stops_the_upstream_and_starts_it_again() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"Content-Length: 4\r\n\r\na")
+    stage.client.pause_writing()
+    states = [stage.service.is_paused]  # before the head is passed on there is nothing to stop
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    states.append(stage.service.is_paused)
+    stage.client.resume_writing()
+    states.append(stage.service.is_paused)
+    assert states == [False, True, False]
+
+
+async def test_a_connection_that_ends_without_a_byte_was_not_reached() -> None:
+    stage = await joined(GET)
+    stage.upstream.connection_lost(ConnectionResetError())
+    with pytest.raises(UpstreamUnreachable):
+        await stage.upstream.answered()
+
+
+async def test_a_connection_that_ends_within_a_head_is_broken() -> None:
+    stage = await joined(GET)
+    stage.answers(b"HTTP/1.1 2")
+    stage.upstream.eof_received()
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.answered()
+
+
+# Tunnels.
+
+
+async def tunnelled(stage: Stage) -> None:
+    stage.answers(SWITCH)
+    head = await stage.upstream.answered()
+    assert stage.upstream.reader.is_upgraded
+    stage.relay.begin_tunnel(
+        build_response_head(head.status, head.reason, head.headers, connection=WEBSOCKET)
+    )
+    stage.caller.take()
+    stage.service.take()
+
+
+async def test_bytes_before_the_101_are_held_until_it() -> None:
+    stage = await joined(HANDSHAKE + b"early")
+    stage.says(b" bird")
+    assert stage.service.take() == SENT
+    stage.answers(SWITCH + b"hi")
+    stage.answers(b" there")
+    stage.relay.begin_tunnel(ANSWER)
+    assert stage.caller.take() == ANSWER + b"hi there"
+    assert stage.service.take() == b"early bird"
+
+
+async def test_a_tunnel_passes_bytes_both_ways_and_waits_for_either() -> None:
+    stage = await joined(HANDSHAKE)
+    await tunnelled(stage)
+    stage.says(b"GET / HTTP/1.1\r\n\r\n")
+    assert stage.service.take() == b"GET / HTTP/1.1\r\n\r\n"
+    stage.client.deadline = 0.0
+    stage.answers(b"\x00\x01")
+    assert stage.caller.take() == b"\x00\x01"
+    assert stage.waits_seconds == PATIENCE.idle_seconds
+
+
+async def test_a_tunnels_back_pressure_goes_both_ways() -> None:
+    stage = await joined(HANDSHAKE)
+    await tunnelled(stage)
+    stage.upstream.pause_writing()
+    stage.client.pause_writing()
+    assert (stage.caller.is_paused, stage.service.is_paused) == (True, True)
+    stage.upstream.resume_writing()
+    stage.client.resume_writing()
+    assert (stage.caller.is_paused, stage.service.is_paused) == (False, False)
+
+
+async def test_the_callers_end_is_passed_on_and_the_other_direction_stays_open() -> None:
+    stage = await joined(HANDSHAKE)
+    await tunnelled(stage)
+    assert stage.client.eof_received()
+    assert stage.service.is_ended
+    stage.answers(b"bye")
+    assert stage.caller.take() == b"bye"
+
+
+async def test_towards_tls_there_is_no_half_close_so_the_tunnel_ends() -> None:
+    stage = await joined(HANDSHAKE, is_tls=True)
+    await tunnelled(stage)
+    stage.client.eof_received()
+    assert stage.service.is_aborted
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_the_upstreams_end_ends_the_tunnel(is_tls: bool) -> None:
+    stage = await joined(HANDSHAKE, is_tls=is_tls)
+    await tunnelled(stage)
+    assert stage.upstream.eof_received() is not is_tls, "TLS knows no half-close"
+    await stage.upstream.finished()
+
+
+async def test_a_tunnel_in_which_nothing_moves_is_cut() -> None:
+    stage = await joined(HANDSHAKE)
+    await tunnelled(stage)
+    stage.client.on_deadline()
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.finished()
