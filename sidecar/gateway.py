@@ -31,10 +31,12 @@ from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
 from sidecar.core.targets import Target, is_valid_host, parse_target
 from sidecar.core.tokens import Shape, classify, digest
+from sidecar.fault_log import FaultLog
 from sidecar.rules import Lane, Rules
 from sidecar.sign_in import SignIn
 from sidecar.store.port import TokenLookup
 from sidecar.wire.client import ClientConnection
+from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestRefused
 from sidecar.wire.responses import ResponseHead
@@ -47,6 +49,7 @@ BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
+_UNAUTHORIZED: Final = 401
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
@@ -77,6 +80,7 @@ class Gateway:
         self._sign_in = sign_in
         self._write_entry = write_entry
         self._id_prefix = os.urandom(8).hex()
+        self._faults = FaultLog(_log)
         self._ids = count(int.from_bytes(os.urandom(3), "big"))
 
     async def serve(self, client: ClientConnection) -> None:
@@ -119,7 +123,7 @@ class Gateway:
         except RequestRefused as refusal:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
         except Fault as fault:
-            _log.warning("%s: %s (request %s)", fault.code, fault, entry.request_id)
+            self._faults.note(fault, entry.request_id)
             return self._deny(client, request, entry, denial_for(fault.code))
         except asyncio.CancelledError:
             entry.status = entry.status or _CLIENT_GONE
@@ -169,7 +173,7 @@ class Gateway:
         if isinstance(credential, Denial):
             return credential
         entry.form = credential.form
-        principal = await self._resolve(rules, credential)
+        principal = self._recall(credential) or await self._resolve(rules, credential)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account
@@ -180,24 +184,28 @@ class Gateway:
         denial = judge_policy(route, account, record, path)
         return denial or Passage(route, target, scan, extracted.query, principal)
 
+    def _recall(self, credential: Credential) -> Principal | None:
+        """Say who is calling if that is known without asking; ``None``: ``_resolve`` must tell."""
+        if isinstance(credential, PasswordCredential):
+            return None
+        record = self._tokens.recall(digest(credential.secret))
+        return None if record is None else Principal(record.account, credential.form, record)
+
     async def _resolve(self, rules: Rules, credential: Credential) -> Principal | Denial:
-        """Say who is calling."""
+        """Find out who is calling."""
         if isinstance(credential, PasswordCredential):
             account = credential.account
             if await self._sign_in.check(rules.accounts, account, credential.password):
                 return Principal(account, Form.BASIC, None)
             return INVALID_PASSWORD
-        key = digest(credential.secret)
-        record = self._tokens.recall(key)
+        shape = classify(credential.secret, rules.token_prefix)
+        if shape is Shape.UNREADABLE:
+            return MALFORMED
+        if shape is not Shape.ACCESS and shape is not Shape.OTHER:
+            return INVALID_TOKEN
+        record = await self._tokens.look_up(digest(credential.secret))
         if record is None:
-            shape = classify(credential.secret, rules.token_prefix)
-            if shape is Shape.UNREADABLE:
-                return MALFORMED
-            if shape is not Shape.ACCESS and shape is not Shape.OTHER:
-                return INVALID_TOKEN
-            record = await self._tokens.look_up(key)
-            if record is None:
-                return INVALID_TOKEN
+            return INVALID_TOKEN
         return Principal(record.account, credential.form, record)
 
     # Forward and relay.
@@ -244,19 +252,21 @@ class Gateway:
         body that drew no byte of an answer from a connection that had served before.
         """
         pool = lane.pool
-        entry.upstream = pool.origin.address
         expects_continue = bool(passage.scan.expect) and not client.speaks_1_0
-        upstream = pool.take_idle() or await pool.connect()
+        upstream = pool.take_idle()
+        if upstream is None:
+            entry.upstream = pool.origin.address
+            upstream = await pool.connect()
+        entry.upstream = upstream.address
+        may_retry = request.length == 0 and request.method in _IDEMPOTENT
         while True:
-            may_retry = (
-                upstream.served > 0 and request.length == 0 and request.method in _IDEMPOTENT
-            )
+            may_retry = may_retry and upstream.served > 0
             relay = Relay(client, upstream, request, lane.patience, expects_continue)
             try:
                 relay.start(head)
                 await upstream.answered()
             except BaseException as error:
-                client.relay = None
+                client.relay, client.deadline = None, NEVER
                 pool.give_back(upstream)
                 if relay.refusal is not None:
                     raise relay.refusal from None
@@ -264,6 +274,7 @@ class Gateway:
                     raise
             else:
                 return relay
+            may_retry = False
             upstream = await pool.connect()
 
     async def _relay(
@@ -276,12 +287,12 @@ class Gateway:
         passage: Passage,
     ) -> bool:
         """Send the answer on; ``True`` if the connection may serve another request."""
-        has_body = not relay.upstream.reader.is_complete or bool(relay.upstream.reader.pieces)
-        lasts_until_close = has_body and response.length is None
+        lasts_until_close = response.has_body and response.length is None
         is_chunked = lasts_until_close and not client.speaks_1_0
         stays = (
             request.keeps_alive
             and not request.wants_upgrade
+            and not relay.awaits_continue
             and not client.is_draining
             and not (lasts_until_close and client.speaks_1_0)
         )
@@ -295,10 +306,11 @@ class Gateway:
         )
         relay.begin_answer(head, is_chunked)
         try:
-            await relay.upstream.finished()
+            if not relay.upstream.reader.is_complete:
+                await relay.upstream.finished()
         except UpstreamBroken as fault:
             entry.code = fault.code
-            _log.warning("%s: %s (request %s)", fault.code, fault, entry.request_id)
+            self._faults.note(fault, entry.request_id)
             client.abort()
             return False
         if stays and request.is_complete:
@@ -382,10 +394,11 @@ class Gateway:
         rules = self.rules
         entry.code = denial.code
         entry.status = ANSWERS[denial.code].status
+        is_challenge = entry.status == _UNAUTHORIZED
         answer = render(
             denial,
             entry.request_id,
-            challenge=rules.challenges.fields(denial, entry.forms),
+            challenge=rules.challenges.fields(denial, entry.forms) if is_challenge else b"",
             closes=closes,
             keeps_alive_1_0=client.speaks_1_0 and not closes,
             is_head_request=is_head_request,
@@ -407,9 +420,9 @@ class Gateway:
     def _id_for(self, scan: Scan) -> str:
         """Return the caller's own request id if it is one and sane, else a new one."""
         given = scan.request_id
-        if len(given) == 1 and is_sane_request_id(given[0]):
+        if given and len(given) == 1 and is_sane_request_id(given[0]):
             return given[0].decode("ascii")
-        return self.new_id()
+        return f"{self._id_prefix}{next(self._ids):016x}"
 
     def new_id(self) -> str:
         """Return a request id that no other request of this or any other process has."""

@@ -54,6 +54,7 @@ def build_response_head(
     """
     lines = [b"HTTP/1.1 %d %b" % (status, reason)]
     is_declared = not is_chunked
+    may_have_length = status >= 200 and status != 204  # RFC 9110 section 8.6
     for header in _without_named(headers):
         kind = _classes[header[0]]
         if kind == 0:
@@ -61,7 +62,7 @@ def build_response_head(
         elif kind == _IS_CACHING:
             is_private = False
             lines.append(_join(header))
-        elif kind == _IS_LENGTH and not is_chunked:
+        elif kind == _IS_LENGTH and not is_chunked and may_have_length:
             lines.append(_join(header))
         elif kind == _IS_CODING and not is_declared:
             is_declared = True
