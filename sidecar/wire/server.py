@@ -23,12 +23,15 @@ from sidecar.wire.requests import RequestLimits
 
 _BACKLOG: Final = 4096
 _HANDSHAKE_SECONDS: Final = 10.0
+_CUT_SECONDS: Final = 1.0  # a cut connection ends in the loop's next turns
 
 
 class ProxyServer:
     """The client connections of one process; implements ``wire.client.Host``.
 
-    ``too_many`` is the whole response for a connection above ``max_connections``.
+    ``too_many`` is the whole response for a connection above ``max_connections``. The limits and
+    time-outs can be replaced while it runs: counts and times hold at once, the limits of requests
+    for connections that come after.
     """
 
     def __init__(
@@ -44,12 +47,13 @@ class ProxyServer:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handle = handle
-        self._max_connections = max_connections
         self._too_many = too_many
         self._servers: list[asyncio.Server] = []
         self._connections: set[ClientConnection] = set()
-        self._all_closed: asyncio.Event = asyncio.Event()
+        self._served = 0
+        self._all_ended: asyncio.Event = asyncio.Event()
         self.limits = limits
+        self.max_connections = max_connections
         self.header_timeout_seconds = header_timeout_seconds
         self.idle_timeout_seconds = idle_timeout_seconds
         self.is_draining = False
@@ -94,26 +98,41 @@ class ProxyServer:
         self._servers.append(server)
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Stop accepting; wait for what runs, at most so long; cut the rest."""
+        """Stop accepting; wait for what runs, at most so long; cut the rest and let it be noted."""
         self.is_draining = True
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
             connection.drain()
-        if self._connections:
-            try:
-                await asyncio.wait_for(self._all_closed.wait(), timeout_seconds)
-            except TimeoutError:
-                for connection in list(self._connections):
-                    connection.abort()
+        if not await self._has_ended_within(timeout_seconds):
+            for connection in list(self._connections):
+                connection.abort()
+            await self._has_ended_within(_CUT_SECONDS)
+
+    async def _has_ended_within(self, seconds: float) -> bool:
+        self._note_end()
+        try:
+            await asyncio.wait_for(self._all_ended.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _note_end(self) -> None:
+        if self.is_draining and not self._connections and not self._served:
+            self._all_ended.set()
 
     # What a client connection asks of its host.
 
     async def serve(self, connection: ClientConnection) -> None:
-        await self._handle(connection)
+        self._served += 1
+        try:
+            await self._handle(connection)
+        finally:
+            self._served -= 1
+            self._note_end()
 
     def on_opened(self, connection: ClientConnection) -> bool:
-        if len(self._connections) >= self._max_connections:
+        if len(self._connections) >= self.max_connections:
             connection.write(self._too_many())
             connection.close()
             return False
@@ -124,8 +143,7 @@ class ProxyServer:
     def on_closed(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         self.deadlines.forget(connection)
-        if self.is_draining and not self._connections:
-            self._all_closed.set()
+        self._note_end()
 
     def _new_connection(self) -> ClientConnection:
         return ClientConnection(self._loop, self)

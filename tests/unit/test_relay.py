@@ -116,9 +116,10 @@ async def test_a_body_that_has_wholly_come_goes_with_the_head() -> None:
 async def test_a_slow_upstream_stops_the_caller_and_starts_it_again() -> None:
     stage = await joined(LENGTH_6 + b"ab")
     stage.upstream.pause_writing()
-    assert stage.caller.is_paused
+    states = [stage.caller.is_paused]
     stage.upstream.resume_writing()
-    assert not stage.caller.is_paused
+    states.append(stage.caller.is_paused)
+    assert states == [True, False]
     assert stage.waits_seconds == PATIENCE.body_seconds
 
 
