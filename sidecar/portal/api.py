@@ -1,0 +1,223 @@
+"""The HTTP API of an account's tokens: each call carries the account's name and password."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter
+
+from sidecar.core.credentials import CredentialRules, accept
+from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import Denial, Form, Kind, PasswordCredential
+from sidecar.core.policy import Account
+from sidecar.lifecycle import UnknownToken
+from sidecar.portal.bodies import read_json
+from sidecar.portal.callers import client_of, is_cross_site
+from sidecar.portal.door import admit
+from sidecar.portal.parts import PARTS, Handler, Parts
+from sidecar.portal.problems import answer
+from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token
+
+Action = Callable[[web.Request, Parts, Account], Awaitable[web.Response]]
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_UNKNOWN: Final = Denial("unknown_token", "The account has no live token with this id.")
+_TAKEN: Final = Denial("name_taken", "The account already has a live token of this name.")
+_ROTATED: Final = Denial("already_rotated", "This token has a successor; rotate that one.")
+_WRONG: Final = Denial("invalid_fields", "Nothing was done; `errors` says what to change.")
+_CROSS_SITE: Final = Denial("cross_site", "A page of another site may not do this.")
+
+_TOKENS: Final = TypeAdapter(list[Token])
+_HEADERS: Final = HeaderRules((), ())
+_CREDENTIALS: Final = CredentialRules((), ())
+_BASIC_ALONE: Final = frozenset({Form.BASIC})
+
+
+async def _list(request: web.Request, parts: Parts, account: Account) -> web.Response:
+    found = await parts.terms().lifecycle.list(account.name)
+    tokens = [Token.of(one.record, one.last_use) for one in found]
+    return _json(_TOKENS.dump_json(tokens))
+
+
+async def _create(request: web.Request, parts: Parts, account: Account) -> web.Response:
+    terms = parts.terms()
+    fields = await read_json(request)
+    if isinstance(fields, Denial):
+        return answer(request, fields)
+    asked = NewToken.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
+    if isinstance(asked, list):
+        return answer(request, _WRONG, asked)
+    try:
+        record, secret = await terms.lifecycle.create(
+            account.name, asked.name, asked.days, kind=Kind(asked.kind), paths=asked.paths
+        )
+    except NameTaken:
+        return answer(request, _TAKEN)
+    client = client_of(request)
+    parts.audit("token_created", account=account.name, token_id=record.id, client=client)
+    return _made(MadeToken.made(record, secret))
+
+
+async def _show(request: web.Request, parts: Parts, account: Account) -> web.Response:
+    found = await parts.terms().lifecycle.show(request.match_info["id"], account.name)
+    return _json(Token.of(found.record, found.last_use).model_dump_json().encode())
+
+
+async def _revoke(request: web.Request, parts: Parts, account: Account) -> web.Response:
+    record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
+    client = client_of(request)
+    parts.audit("token_revoked", account=account.name, token_id=record.id, client=client)
+    return web.Response(status=204)
+
+
+async def _rotate(request: web.Request, parts: Parts, account: Account) -> web.Response:
+    fields = await read_json(request, may_be_empty=True)
+    if isinstance(fields, Denial):
+        return answer(request, fields)
+    terms = parts.terms()
+    asked = Rotation.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
+    if isinstance(asked, list):
+        return answer(request, _WRONG, asked)
+    old_id = request.match_info["id"]
+    try:
+        record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
+    except NameTaken:
+        return answer(request, _ROTATED)
+    parts.audit(
+        "token_rotated",
+        account=account.name,
+        token_id=old_id,
+        successor_id=record.id,
+        client=client_of(request),
+    )
+    return _made(MadeToken.made(record, secret))
+
+
+def _json(body: bytes, status: int = 200, location: str | None = None) -> web.Response:
+    headers = {} if location is None else {"Location": location}
+    return web.Response(
+        status=status, body=body + b"\n", content_type="application/json", headers=headers
+    )
+
+
+def _made(token: MadeToken) -> web.Response:
+    return _json(token.model_dump_json().encode(), 201, f"/api/tokens/{token.id}")
+
+
+def _signed_in(action: Action) -> Handler:
+    """Let an action be done by whoever the request's password belongs to."""
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.method not in _SAFE and is_cross_site(request):
+            return answer(request, _CROSS_SITE)
+        account = await _admit(request)
+        if isinstance(account, Denial):
+            return answer(request, account)
+        try:
+            return await action(request, request.app[PARTS], account)
+        except UnknownToken:
+            return answer(request, _UNKNOWN)
+        except UsageError as error:
+            return answer(request, Denial("invalid_fields", f"{error}."))
+
+    return handle
+
+
+async def _admit(request: web.Request) -> Account | Denial:
+    scan = _HEADERS.scan(request.raw_headers)
+    credential = accept(_CREDENTIALS.extract(scan, None).credential, _BASIC_ALONE)
+    if not isinstance(credential, PasswordCredential):
+        return credential if isinstance(credential, Denial) else _UNKNOWN
+    return await admit(request, credential.account, credential.password)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method on one path: what it takes, what it gives, what can be refused."""
+
+    method: str
+    path: str
+    action: Action
+    summary: str
+    status: int
+    gives: type[BaseModel] | None
+    takes: type[BaseModel] | None = None
+    codes: tuple[str, ...] = ()
+    """Problems besides those that every operation has."""
+    is_body_required: bool = True
+    gives_list: bool = False
+
+    @property
+    def handler(self) -> Handler:
+        """What serves it."""
+        return _signed_in(self.action)
+
+
+EVERY_OPERATION_CODES: Final = (
+    "bad_request",
+    "ambiguous_credentials",
+    "missing_credentials",
+    "malformed_credentials",
+    "invalid_password",
+    "account_disabled",
+    "cross_site",
+    "too_many_failures",
+    "internal_error",
+    "store_unavailable",
+    "overloaded",
+)
+_BODY_CODES: Final = (
+    "request_timeout",
+    "body_too_large",
+    "unsupported_media_type",
+    "invalid_fields",
+)
+
+OPERATIONS: Final = (
+    Operation(
+        "GET",
+        "/api/tokens",
+        _list,
+        "List the account's live tokens, oldest first",
+        200,
+        Token,
+        gives_list=True,
+    ),
+    Operation(
+        "POST",
+        "/api/tokens",
+        _create,
+        "Make a token; its secret is in this answer alone",
+        201,
+        MadeToken,
+        NewToken,
+        (*_BODY_CODES, "name_taken"),
+    ),
+    Operation(
+        "GET", "/api/tokens/{id}", _show, "Show one token", 200, Token, codes=("unknown_token",)
+    ),
+    Operation(
+        "DELETE",
+        "/api/tokens/{id}",
+        _revoke,
+        "Revoke a token: it is refused from now on",
+        204,
+        None,
+        codes=("unknown_token",),
+    ),
+    Operation(
+        "POST",
+        "/api/tokens/{id}/rotate",
+        _rotate,
+        "Make a successor of same name, paths and lifetime; the old one lives for the overlap",
+        201,
+        MadeToken,
+        Rotation,
+        (*_BODY_CODES, "unknown_token", "already_rotated"),
+        is_body_required=False,
+    ),
+)

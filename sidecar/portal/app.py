@@ -1,0 +1,162 @@
+"""The portal's application: its paths, the headers of every answer, what a failure looks like."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from traceback import extract_tb
+from typing import Final
+
+from aiohttp import web
+from aiohttp_session import session_middleware
+
+from sidecar.core.errors import Fault
+from sidecar.core.model import Denial
+from sidecar.portal import changes, pages
+from sidecar.portal.api import OPERATIONS
+from sidecar.portal.bodies import MAX_BODY_BYTES
+from sidecar.portal.openapi import describe
+from sidecar.portal.parts import (
+    PARTS,
+    Audit,
+    Gate,
+    Handler,
+    OpenGate,
+    Parts,
+    PasswordCheck,
+    SharedSecret,
+    Terms,
+    keep_no_audit,
+    secret_of_this_process,
+)
+from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
+from sidecar.portal.rendering import failure, serve_static
+from sidecar.portal.sessions import SessionCookies
+
+_log = logging.getLogger(__name__)
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+_DETAILS: Final = {
+    "store_unavailable": "The token store can't be reached right now; try again shortly.",
+    "overloaded": "Too many sign-ins at once; try again shortly.",
+    "internal_error": "The log names this request's id.",
+    "not_found": "There is nothing at this address.",
+    "method_not_allowed": "This address takes other methods; they are in Allow.",
+    "body_too_large": f"A body has at most {MAX_BODY_BYTES} bytes.",
+    "bad_request": "The request can't be read.",
+}
+_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
+
+
+def portal_app(
+    terms: Callable[[], Terms],
+    sign_in: PasswordCheck,
+    *,
+    gate: Gate | None = None,
+    audit: Audit = keep_no_audit,
+    secret: SharedSecret | None = None,
+    now: Callable[[], float] = time.time,
+) -> web.Application:
+    """Return the application: the page at ``/``, the API at ``/api/tokens``, ``/openapi.json``.
+
+    ``terms`` is asked anew for each request, so that a new configuration is seen at once. Without a
+    shared ``secret``, sessions end with the process and belong to one worker.
+    """
+    app = web.Application(
+        middlewares=[_answer_failures, session_middleware(SessionCookies())],
+        client_max_size=MAX_BODY_BYTES,
+    )
+    app[PARTS] = Parts(
+        terms, sign_in, gate or OpenGate(), audit, secret or secret_of_this_process(), now
+    )
+    app.on_response_prepare.append(_set_headers)
+    _add_pages(app.router)
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, operation.handler)
+    return app
+
+
+def _add_pages(router: web.UrlDispatcher) -> None:
+    router.add_get("/", pages.show_home)
+    router.add_post("/sign-in", pages.sign_in)
+    router.add_post("/sign-out", pages.sent_by(pages.sign_out))
+    router.add_post("/tokens", pages.sent_by(changes.create))
+    for path in ("/sign-in", "/sign-out", "/tokens"):
+        router.add_get(path, pages.go_home)
+    router.add_get("/tokens/{id}/rotate", pages.signed_in(changes.ask_rotate))
+    router.add_post("/tokens/{id}/rotate", pages.sent_by(changes.rotate))
+    router.add_get("/tokens/{id}/revoke", pages.signed_in(changes.ask_revoke))
+    router.add_post("/tokens/{id}/revoke", pages.sent_by(changes.revoke))
+    router.add_get("/static/{version}/{name}", serve_static)
+    router.add_get("/openapi.json", _serve_description)
+
+
+_DESCRIPTION: Final = json.dumps(describe(), indent=2).encode() + b"\n"
+
+
+async def _serve_description(_request: web.Request) -> web.Response:
+    return web.Response(body=_DESCRIPTION, content_type="application/json")
+
+
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.popall("Server", None)
+    if "request_id" in request:
+        response.headers[REQUEST_ID] = request["request_id"]
+
+
+@web.middleware
+async def _answer_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request["request_id"] = secrets.token_hex(8)
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return _fail(request, _denial_for(error))
+    except Fault as fault:
+        code = fault.code if fault.code in PROBLEMS else "internal_error"
+        _log.warning("request %s: %s: %s", request["request_id"], fault.code, fault)
+        return _fail(request, Denial(code, _DETAILS[code]))
+    except Exception as error:
+        # The message and the locals may hold a password; the type and the place do not.
+        _log.error("request %s: %s", request["request_id"], _where(error))
+        return _fail(request, Denial("internal_error", _DETAILS["internal_error"]))
+
+
+def _denial_for(error: web.HTTPException) -> Denial:
+    code = _CODES.get(error.status, "bad_request")
+    allow = tuple(error.headers.get("Allow", "").replace(" ", "").split(","))
+    return Denial(code, _DETAILS[code], allow=allow if code == "method_not_allowed" else ())
+
+
+def _fail(request: web.Request, denial: Denial) -> web.Response:
+    if request.path.startswith("/api/") or request.path == "/openapi.json":
+        return answer(request, denial)
+    return failure(request, denial, PROBLEMS[denial.code].status)
+
+
+def _where(error: BaseException) -> str:
+    frames = extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -1,0 +1,65 @@
+"""How a request's body is read: bounded in size and time, in the one media type expected."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from sidecar.core.model import Denial
+from sidecar.core.strict_json import read_object
+
+MAX_BODY_BYTES: Final = 64 * 1024
+_PATIENCE_SECONDS: Final = 10.0
+_MOST_FIELDS: Final = 32
+
+_SLOW: Final = Denial("request_timeout", "The body took too long to arrive.")
+_LARGE: Final = Denial("body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes.")
+_NOT_JSON: Final = Denial("unsupported_media_type", "Send JSON, as application/json.")
+_NOT_FORM: Final = Denial("unsupported_media_type", "Send a form, URL-encoded.")
+_BAD_JSON: Final = Denial("bad_request", "The body is not one JSON object in UTF-8.")
+_BAD_FORM: Final = Denial("bad_request", "The form can't be read.")
+
+
+async def read_json(request: web.Request, *, may_be_empty: bool = False) -> dict[str, Any] | Denial:
+    """Return the JSON object in the body, or why there is none to be had."""
+    if may_be_empty and not request.can_read_body:
+        return {}
+    if request.content_type != "application/json":
+        return _NOT_JSON
+    body = await _read(request)
+    if isinstance(body, Denial):
+        return body
+    try:
+        return read_object(body)
+    except ValueError:
+        return _BAD_JSON
+
+
+async def read_form(request: web.Request) -> dict[str, str] | Denial:
+    """Return the fields of a URL-encoded form; of a repeated one, the last."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return _NOT_FORM
+    body = await _read(request)
+    if isinstance(body, Denial):
+        return body
+    try:
+        return dict(
+            parse_qsl(
+                body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
+            )
+        )
+    except ValueError:
+        return _BAD_FORM
+
+
+async def _read(request: web.Request) -> bytes | Denial:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        return _SLOW
+    except web.HTTPRequestEntityTooLarge:
+        return _LARGE

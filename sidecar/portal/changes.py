@@ -1,0 +1,196 @@
+"""The page's forms that change tokens: create, rotate, revoke. Each asks before it does harm.
+
+What makes a token answers the form itself with the new token: it is in no URL, no cookie and no
+memory. The form's mark is spent by then, so that sending it again makes no second one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from aiohttp import web
+
+from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.policy import Account
+from sidecar.lifecycle import Description, UnknownToken
+from sidecar.portal.callers import client_of
+from sidecar.portal.door import admit
+from sidecar.portal.pages import Fields, form_headers, form_status, keys_page, sentence
+from sidecar.portal.parts import PARTS
+from sidecar.portal.rendering import failure, page
+from sidecar.portal.sessions import Visit
+from sidecar.portal.token_fields import DEFAULT_OVERLAP, FieldError, Limits, NewToken, Rotation
+from sidecar.portal.wording import row_of
+
+OVERLAPS: Final = {
+    "0": "None: the old token stops at once",
+    "1h": "1 hour",
+    "1d": "1 day",
+    "7d": "7 days",
+}
+
+_SENT_BEFORE: Final = (
+    "This form was sent before, and nothing was made this time. "
+    "To make another token, enter your password and send it again."
+)
+_PASSWORD_AGAIN: Final = "Enter your password: it is needed for every new token."  # noqa: S105
+_WRONG_PASSWORD: Final = "This is not your password. Try again."  # noqa: S105
+_GONE: Final = Denial("unknown_token", "This API key has expired or was revoked already.")
+_is_number = re.compile(r"[0-9]{1,6}").fullmatch
+
+
+async def create(
+    request: web.Request, visit: Visit, account: Account, fields: Fields
+) -> web.Response:
+    """Take the *Create new token* form; show the new token, or the form with what is wrong."""
+    parts = request.app[PARTS]
+    limits = Limits(account.max_token_days, parts.terms().can_issue_jwt)
+    asked = NewToken.read(_token_fields(fields), limits)
+    errors = asked if isinstance(asked, list) else []
+    refused = await _judge(request, visit, account, fields, errors)
+    if refused or isinstance(asked, list):
+        return await keys_page(request, visit, account, values=fields, **refused)
+    try:
+        record, secret = await parts.terms().lifecycle.create(
+            account.name, asked.name, asked.days, kind=Kind(asked.kind), paths=asked.paths
+        )
+    except (NameTaken, UsageError) as error:
+        refused = _refused(409, [_field_of(error)])
+        return await keys_page(request, visit, account, values=fields, **refused)
+    client = client_of(request)
+    parts.audit("token_created", account=account.name, token_id=record.id, client=client)
+    return _show_secret(request, visit, record, secret)
+
+
+async def ask_rotate(request: web.Request, visit: Visit, account: Account) -> web.Response:
+    """Show the form that rotates one token."""
+    return await _confirm(request, visit, account, "rotate.html", overlap=DEFAULT_OVERLAP)
+
+
+async def rotate(
+    request: web.Request, visit: Visit, account: Account, fields: Fields
+) -> web.Response:
+    """Take that form; show the successor, or the form with what is wrong."""
+    parts = request.app[PARTS]
+    overlap = fields.get("overlap", "")
+    asked = Rotation.read({"overlap": overlap}, Limits(account.max_token_days, False))
+    errors = asked if isinstance(asked, list) else []
+    refused = await _judge(request, visit, account, fields, errors)
+    if refused or isinstance(asked, list):
+        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
+    old_id = request.match_info["id"]
+    try:
+        record, secret = await parts.terms().lifecycle.rotate(
+            old_id, asked.overlap_seconds, account.name
+        )
+    except UnknownToken:
+        return failure(request, _GONE, 404)
+    except NameTaken:
+        text = "This token has been rotated already: rotate its successor."
+        refused = _refused(409, [FieldError("", text)])
+        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
+    except UsageError as error:
+        refused = _refused(422, [_field_of(error)])
+        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
+    parts.audit(
+        "token_rotated",
+        account=account.name,
+        token_id=old_id,
+        successor_id=record.id,
+        client=client_of(request),
+    )
+    return _show_secret(request, visit, record, secret, overlap=OVERLAPS.get(overlap, overlap))
+
+
+async def ask_revoke(request: web.Request, visit: Visit, account: Account) -> web.Response:
+    """Ask whether one token is really to be revoked."""
+    return await _confirm(request, visit, account, "revoke.html")
+
+
+async def revoke(
+    request: web.Request, visit: Visit, account: Account, _fields: Fields
+) -> web.Response:
+    """Revoke one token, and say so on the front page."""
+    parts = request.app[PARTS]
+    try:
+        record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
+    except UnknownToken:
+        return failure(request, _GONE, 404)
+    client = client_of(request)
+    parts.audit("token_revoked", account=account.name, token_id=record.id, client=client)
+    visit.leave_notice("revoked", record.name)
+    raise web.HTTPSeeOther("/")
+
+
+async def _confirm(
+    request: web.Request, visit: Visit, account: Account, template: str, **values: Any
+) -> web.Response:
+    parts = request.app[PARTS]
+    terms = parts.terms()
+    try:
+        token = await terms.lifecycle.show(request.match_info["id"], account.name)
+    except UnknownToken:
+        return failure(request, _GONE, 404)
+    row = row_of(token, parts.now(), terms.expiry_notice_seconds, is_replaced=False)
+    values.setdefault("errors", [])
+    return page(template, visit, row=row, overlaps=OVERLAPS, **values)
+
+
+async def _judge(
+    request: web.Request,
+    visit: Visit,
+    account: Account,
+    fields: Fields,
+    errors: list[FieldError],
+) -> dict[str, Any]:
+    """Return how the form is shown again; empty: it came for the first time, all fields are right
+    and so is the password, which is checked last.
+    """
+    if not visit.is_first(fields):
+        return _refused(409, [FieldError("", _SENT_BEFORE)])
+    password = fields.get("password", "")
+    if not password:
+        errors = [*errors, FieldError("password", _PASSWORD_AGAIN)]
+    if errors:
+        return _refused(422, errors)
+    admitted = await admit(request, account.name, password)
+    if not isinstance(admitted, Denial):
+        return {}
+    is_wrong = admitted.code == "invalid_password"
+    text = _WRONG_PASSWORD if is_wrong else sentence(admitted)
+    refused = _refused(form_status(admitted), [FieldError("password", text)])
+    return {**refused, "headers": form_headers(admitted)}
+
+
+def _refused(status: int, errors: list[FieldError]) -> dict[str, Any]:
+    return {"status": status, "errors": errors}
+
+
+def _show_secret(
+    request: web.Request, visit: Visit, record: TokenRecord, secret: str, overlap: str | None = None
+) -> web.Response:
+    visit.renew_form()
+    parts = request.app[PARTS]
+    token = row_of(Description(record, None), parts.now(), 0.0, is_replaced=False)
+    return page("created.html", visit, row=token, secret=secret, overlap=overlap)
+
+
+def _token_fields(fields: Fields) -> dict[str, Any]:
+    """Return what the form says, typed as the API's body is."""
+    days = fields.get("days", "").strip()
+    return {
+        "name": fields.get("name", "").strip(),
+        "days": int(days) if _is_number(days) else days,
+        "kind": fields.get("kind", "access"),
+        "paths": fields.get("paths", "").split(),
+    }
+
+
+def _field_of(error: Exception) -> FieldError:
+    """Say what the lifecycle refused, beside the field that it is about."""
+    if isinstance(error, NameTaken):
+        return FieldError("name", "You already have a token of this name. Choose another name.")
+    text = str(error)
+    return FieldError("", f"{text[:1].upper()}{text[1:]}.")

@@ -1,0 +1,125 @@
+"""How tokens and times are put into words on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.lifecycle import Description
+from sidecar.portal.token_fields import as_time
+
+KINDS: Final = {Kind.ACCESS: "Access token", Kind.JWT: "JWT", Kind.IMPORTED: "Imported"}
+
+_STEPS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
+_ALMOST: Final = {86400: 1800, 3600: 30, 60: 0}
+"""A day less some minutes counts as a day: a token of 30 days has 30 days when it is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time in the forms that a page needs."""
+
+    at: datetime
+    relative: str
+
+    @property
+    def iso(self) -> str:
+        """For ``<time datetime>``."""
+        return self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
+    def day(self) -> str:
+        """The day, such as 3 Dec 2026."""
+        return f"{self.at.day} {self.at:%b %Y}"
+
+    @property
+    def exact(self) -> str:
+        """The day and the minute, with its zone."""
+        return f"{self.day}, {self.at:%H:%M} UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A token in the table."""
+
+    id: str
+    name: str
+    kind: str
+    created: Moment
+    expires: Moment | None
+    is_expiring: bool
+    last_used: Moment | None
+    last_client: str
+    paths: tuple[str, ...]
+    is_replaced: bool
+    """It has a successor, and lives on for the overlap."""
+
+
+def row_of(token: Description, now: float, notice_seconds: float, *, is_replaced: bool) -> Row:
+    """Return how one token is shown at ``now``."""
+    record, use = token.record, token.last_use
+    ends = record.expires_at
+    return Row(
+        id=record.id,
+        name=record.name,
+        kind=KINDS[record.kind],
+        created=_moment(record.created_at, now),
+        expires=None if ends is None else _moment(ends, now),
+        is_expiring=ends is not None and ends - now < notice_seconds,
+        last_used=None if use is None else _moment(use.at, now),
+        last_client="" if use is None else use.client,
+        paths=record.paths,
+        is_replaced=is_replaced,
+    )
+
+
+def rows_of(tokens: Sequence[Description], now: float, notice_seconds: float) -> list[Row]:
+    """Return the table: newest first, a token that was rotated right after its successor."""
+    newest = _newest([token.record for token in tokens])
+    ordered = sorted(tokens, key=lambda token: _age_key(token.record), reverse=True)
+    ordered.sort(key=lambda token: _age_key(newest[token.record.name]), reverse=True)
+    return [
+        row_of(
+            token, now, notice_seconds, is_replaced=token.record is not newest[token.record.name]
+        )
+        for token in ordered
+    ]
+
+
+def _newest(records: Iterable[TokenRecord]) -> dict[str, TokenRecord]:
+    """Return, of each name, the token that holds it."""
+    return {record.name: record for record in sorted(records, key=_age_key)}
+
+
+def _age_key(record: TokenRecord) -> tuple[float, float]:
+    """Order by age; of two of one second, one that was rotated ends first."""
+    return record.created_at, float("inf") if record.expires_at is None else record.expires_at
+
+
+def _moment(at: float, now: float) -> Moment:
+    time = as_time(at)
+    assert time is not None
+    return Moment(time, relative_to(at, now))
+
+
+def relative_to(at: float, now: float) -> str:
+    """Say how far off a time is: ``in 12 days``, ``3 minutes ago``, ``just now``."""
+    distance = abs(at - now)
+    for seconds, unit in _STEPS:
+        count = int((distance + _ALMOST[seconds]) // seconds)
+        if count:
+            text = f"{count} {unit}{'s' if count != 1 else ''}"
+            return f"in {text}" if at > now else f"{text} ago"
+    return "in less than a minute" if at > now else "just now"
+
+
+def wait_of(seconds: int) -> str:
+    """Say how long to wait: ``5 minutes``, ``1 second``."""
+    for size, unit in (*_STEPS, (1, "second")):
+        if seconds >= size:
+            count = -(-seconds // size)
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    return "a moment"
