@@ -96,7 +96,7 @@ class AccessLog:
             path = self._token.sub(f"{self._prefix}[masked]", path)
         line = (
             f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
-            f',"client":"{entry.client}","method":{_text(entry.method)},"path":{_text(path)}'
+            f',"client":{_text(entry.client)},"method":{_text(entry.method)},"path":{_text(path)}'
             f',"route":{_text(entry.route)},"status":{entry.status},"code":{_text(entry.code)}'
             f',"account":{_text(entry.account)},"token_id":{_text(entry.token_id)}'
             f',"form":{_text(entry.form)},"bytes_in":{entry.bytes_in}'
@@ -140,7 +140,9 @@ class LineWriter:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.dropped = 0
+        self._refused_lines = 0  # counted by who hands over
+        self._lost_lines = 0  # counted by the thread
+        self._is_torn = False
         self._descriptor = _open(path)
         self._taken_bytes = 0  # counted by who hands over
         self._done_bytes = 0  # counted by the thread
@@ -148,10 +150,15 @@ class LineWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped since the start."""
+        return self._refused_lines + self._lost_lines
+
     def write(self, data: bytes, lines: int) -> None:
         """Take ``lines`` whole lines, or drop and count them if too much waits already."""
         if self._taken_bytes - self._done_bytes > BACKLOG_BYTES:
-            self.dropped += lines
+            self._refused_lines += lines
             return
         self._taken_bytes += len(data)
         self._queue.put(data)
@@ -169,14 +176,20 @@ class LineWriter:
             self._done_bytes += len(data)
 
     def _write_all(self, data: bytes) -> None:
+        """Write, or count what is lost to a full disk or a closed pipe; the next batch tries again.
+
+        A line cut in the middle is ended first, so that it spoils none but itself.
+        """
         view = memoryview(data)
         try:
+            if self._is_torn:
+                os.write(self._descriptor, b"\n")
+                self._is_torn = False
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError:
-            self.dropped += data.count(
-                b"\n"
-            )  # a full disk or a closed pipe; the next batch tries again
+            self._lost_lines += bytes(view).count(b"\n")
+            self._is_torn |= len(view) < len(data) and data[-len(view) - 1 : -len(view)] != b"\n"
 
 
 def _open(path: str) -> int:
