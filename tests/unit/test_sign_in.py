@@ -1,0 +1,221 @@
+"""Passwords at a bounded cost: the same question once, the same work for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import sign_in as module
+from sidecar.core.errors import Overloaded
+from sidecar.core.policy import Account
+from sidecar.sign_in import SignIn
+
+
+class Hasher:
+    """Stands in for Argon2id: counts, and can be made to wait. ``hash:x`` is the hash of ``x``."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def verify(self, password: str, phc: str) -> bool:
+        self.calls.append((password, phc))
+        assert self.may_go_on.wait(20)
+        return phc == f"hash:{password}"
+
+
+@pytest.fixture
+def hasher(monkeypatch: pytest.MonkeyPatch) -> Hasher:
+    hasher = Hasher()
+    monkeypatch.setattr(module, "verify", hasher.verify)
+    monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash of nothing")
+    return hasher
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sign_in(hasher: Hasher, clock: Clock) -> Iterator[SignIn]:
+    sign_in = SignIn(threads=2, now=clock)
+    yield sign_in
+    hasher.may_go_on.set()
+    sign_in.close()
+
+
+def accounts(**passwords: str | None) -> dict[str, Account]:
+    return {
+        name: Account(name, password_hash=None if password is None else f"hash:{password}")
+        for name, password in passwords.items()
+    }
+
+
+ACME = accounts(acme="secret")
+
+
+async def test_only_the_accounts_own_password_is_right(sign_in: SignIn) -> None:
+    known = accounts(acme="secret", other="hidden")
+    assert await sign_in.check(known, "acme", "secret")
+    assert not await sign_in.check(known, "acme", "hidden")
+    assert not await sign_in.check(known, "Acme", "secret")
+
+
+async def test_a_right_answer_is_remembered_for_a_while(
+    sign_in: SignIn, hasher: Hasher, clock: Clock
+) -> None:
+    for _ in range(3):
+        assert await sign_in.check(ACME, "acme", "secret")
+    assert len(hasher.calls) == 1
+    assert sign_in.is_known(ACME["acme"], "secret")
+    clock.seconds = 301.0
+    assert not sign_in.is_known(ACME["acme"], "secret")
+    assert await sign_in.check(ACME, "acme", "secret")
+    assert len(hasher.calls) == 2
+
+
+async def test_a_wrong_answer_is_not_remembered(sign_in: SignIn, hasher: Hasher) -> None:
+    for _ in range(3):
+        assert not await sign_in.check(ACME, "acme", "wrong")
+    assert len(hasher.calls) == 3
+
+
+async def test_a_changed_hash_forgets_the_old_password_at_once(
+    sign_in: SignIn, hasher: Hasher
+) -> None:
+    assert await sign_in.check(ACME, "acme", "secret")
+    changed = accounts(acme="new")
+    assert not sign_in.is_known(changed["acme"], "secret")
+    assert not await sign_in.check(changed, "acme", "secret")
+    assert await sign_in.check(changed, "acme", "new")
+
+
+async def test_an_account_that_is_gone_is_not_remembered(sign_in: SignIn) -> None:
+    assert await sign_in.check(ACME, "acme", "secret")
+    assert not await sign_in.check({}, "acme", "secret")
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("acme", "wrong"), ("nobody", "secret"), ("nobody", "wrong"), ("passwordless", "secret")],
+)
+async def test_whoever_is_refused_costs_one_verification(
+    sign_in: SignIn, hasher: Hasher, name: str, password: str
+) -> None:
+    assert not await sign_in.check(accounts(acme="secret", passwordless=None), name, password)
+    assert len(hasher.calls) == 1
+
+
+async def test_no_password_is_right_for_a_decoy_even_if_it_fits(
+    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash:guess")
+    for _ in range(2):
+        assert not await sign_in.check(ACME, "nobody", "guess")
+
+
+async def test_the_same_question_at_the_same_time_is_answered_once(
+    sign_in: SignIn, hasher: Hasher
+) -> None:
+    hasher.may_go_on.clear()
+    asking = [asyncio.create_task(sign_in.check(ACME, "acme", "secret")) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    hasher.may_go_on.set()
+    assert await asyncio.gather(*asking) == [True] * 50
+    assert len(hasher.calls) == 1
+
+
+async def test_one_who_leaves_takes_the_answer_from_nobody(sign_in: SignIn, hasher: Hasher) -> None:
+    hasher.may_go_on.clear()
+    leaving, staying = (
+        asyncio.create_task(sign_in.check(ACME, "acme", "secret")) for _ in range(2)
+    )
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    hasher.may_go_on.set()
+    assert await staying
+    assert leaving.cancelled()
+
+
+async def test_beyond_the_queue_the_answer_is_overloaded(
+    sign_in: SignIn, hasher: Hasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_QUEUE", 4)
+    assert await sign_in.check(ACME, "acme", "secret")
+    hasher.may_go_on.clear()
+    asking = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(4)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded):
+        await sign_in.check(ACME, "acme", "one more")
+    assert await sign_in.check(ACME, "acme", "secret"), "what is remembered needs no queue"
+    hasher.may_go_on.set()
+    assert await asyncio.gather(*asking) == [False] * 4
+    assert not await sign_in.check(ACME, "acme", "one more")
+
+
+async def test_what_is_remembered_is_bounded(
+    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    many = accounts(**{f"a{i}": "secret" for i in range(5)})
+    for name in many:
+        assert await sign_in.check(many, name, "secret")
+    assert [sign_in.is_known(account, "secret") for account in many.values()] == [
+        *[False] * 2,
+        *[True] * 3,
+    ]
+
+
+PARTS = st.text(max_size=8)
+
+
+@given(st.tuples(PARTS, PARTS, PARTS), st.tuples(PARTS, PARTS, PARTS))
+def test_two_different_pairs_never_share_a_key(
+    one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    assert (one == other) == (KEYED._digest(*one) == KEYED._digest(*other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "bc", ""), ("ab", "c", "")),
+        (("a:b", "c", ""), ("a", "b:c", "")),
+        (("a", "", "b"), ("a", "b", "")),
+        (("é", "x", ""), ("e\u0301", "x", "")),
+    ],
+)
+def test_moving_a_letter_from_one_part_to_another_is_another_key(
+    one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    assert KEYED._digest(*one) != KEYED._digest(*other)
+
+
+KEYED = SignIn(threads=1)
+
+
+async def test_a_key_says_nothing_in_another_process() -> None:
+    other = SignIn(threads=1)
+    assert KEYED._digest("a", "b", "c") != other._digest("a", "b", "c")
+    other.close()
+
+
+async def test_nothing_of_a_password_is_shown_or_kept(sign_in: SignIn) -> None:
+    assert await sign_in.check(ACME, "acme", "secret")
+    assert "secret" not in repr(sign_in)
+    assert not [key for key in sign_in._known if b"secret" in key]
