@@ -14,6 +14,24 @@ from sidecar.core.keys import Key, check_algorithms, check_signing_keys
 _MAX_FILE_BYTES = 1024 * 1024
 
 
+def files_named_in(root: Node, directory: Path) -> Iterator[Path]:
+    """Yield the certificates, keys and key sets that ``check_files`` reads, there or not."""
+    sections: list[tuple[Node | None, tuple[str, ...]]] = [
+        (root.at("listen", "tls"), ("certificate", "private_key", "client_ca"))
+    ]
+    upstreams, issuers = root.at("upstreams"), root.at("jwt", "trusted_issuers")
+    for upstream in (upstreams.entries() if upstreams is not None else {}).values():
+        sections.append((upstream.at("tls"), ("certificate", "private_key", "ca")))
+    sections += [
+        (node, ("jwks_file",)) for node in (issuers.items() if issuers is not None else [])
+    ]
+    for section, keys in sections:
+        for key in keys:
+            name = _text(section.at(key)) if section is not None else None
+            if name and "\0" not in name:
+                yield directory / name
+
+
 def check_files(root: Node, directory: Path) -> Iterator[Problem]:
     """Yield the problems of certificates, keys, key sets and the access log's directory.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from sidecar.config.checks import check_agreement
 from sidecar.config.document import Unreadable, compose
-from sidecar.config.files import check_files
+from sidecar.config.files import check_files, files_named_in
 from sidecar.config.model import Settings
 from sidecar.config.problems import Problem
+from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
 from sidecar.config.wording import describe
 from sidecar.core.errors import ConfigurationError
@@ -20,18 +21,31 @@ from sidecar.core.errors import ConfigurationError
 MAX_FILE_BYTES = 1024 * 1024
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Settings:
+def load(
+    path: Path, environ: Mapping[str, str], note: Callable[[Path], None] | None = None
+) -> Settings:
     """Return the settings in the file at ``path``, with ``${...}`` read from ``environ`` and files.
 
     Relative paths in it start at its own directory. Raises ``ConfigurationError`` with all its
     problems, sorted by place, each a line of ``file:line:column: what is wrong; what to do``; none
     holds a value that may be secret. Reads files and changes nothing, so it can be called again.
+
+    ``note`` is told of each file before it is read, also of one that is not there.
     """
+    note = note or _note_nothing
+
+    def replace(text: str) -> str:
+        for file in files_substituted_in(text, path.parent):
+            note(file)
+        return substitute(text, environ, path.parent)
+
     try:
-        text = _read(path)
-        root, problems = compose(text, lambda value: substitute(value, environ, path.parent))
+        note(path)
+        root, problems = compose(_read(path), replace)
     except Unreadable as error:
         raise _failure(path, [error.problem]) from None
+    for file in files_named_in(root, path.parent):
+        note(file)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(root.plain(), context={"directory": path.parent})
@@ -67,6 +81,10 @@ def _read(path: Path) -> str:
 def _failure(path: Path, problems: list[Problem]) -> ConfigurationError:
     lines = [f"{path}:{p.line}:{p.column}: {_in_one_line(p.text)}" for p in sorted(set(problems))]
     return ConfigurationError(lines)
+
+
+def _note_nothing(file: Path) -> None:
+    """Nobody wants to know."""
 
 
 def _in_one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sidecar.config.problems import Rejected
@@ -12,6 +12,7 @@ MAX_FILE_BYTES = 64 * 1024
 """More than any key or password; a log file or device named by mistake is not read whole."""
 
 _OPENING = re.compile(r"\$?\$\{")
+_FILE = re.compile(r"(?<!\$)\$\{file:([^}\0]+)\}")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
@@ -58,6 +59,12 @@ def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
         return text
     result = "".join(pieces) + text[position:]
     return Substituted(result, " and ".join(expressions)) if expressions else result
+
+
+def files_named_in(text: str, directory: Path) -> Iterator[Path]:
+    """Yield the files that ``substitute`` reads for ``text``, whether or not they are there."""
+    for found in _FILE.finditer(text):
+        yield directory / found[1]
 
 
 def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -153,6 +154,8 @@ def _resolve_log_path(value: object, info: ValidationInfo) -> str:
 
 def _check_password_hash(value: str) -> str:
     match = _ARGON2ID.fullmatch(value)
+    if match is None and re.fullmatch(r"\$argon2id\$v=19\$m=[0-9]+", value):
+        raise Rejected("is cut off", "put it in quotes, as a comma ends it in braces")
     if match is None:
         raise Rejected("is not an Argon2id hash", "make one with `sidecar account hash-password`")
     memory_kib, passes, lanes = map(int, match.groups())
@@ -181,13 +184,25 @@ def _check_path_pattern(value: str) -> str:
 
 
 def _check_store_url(value: str) -> str:
-    if _STORE_URL.fullmatch(value) is None:
+    if _STORE_URL.fullmatch(value) is None or not _has_readable_hosts(value):
         raise Rejected(
             "is not the URL of a store",
             "write embedded, redis://host:6379/0, rediss://, unix:///path, "
             "redis+sentinel://host:26379/name/0 or redis+cluster://host:6379",
         )
     return value
+
+
+def _has_readable_hosts(url: str) -> bool:
+    """Tell whether the hosts, one or several, can be read; a unix socket's URL has none."""
+    if url == "embedded" or url.startswith("unix:"):
+        return True
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        parts = [urlsplit(f"//{host}") for host in hosts]
+        return all(part.hostname and part.port != 0 for part in parts)
+    except ValueError:
+        return False
 
 
 def _dump_mapping(value: Mapping[str, Any], dump: SerializerFunctionWrapHandler) -> Any:

@@ -57,8 +57,13 @@ def key_path(steps: Sequence[Step]) -> str:
         if isinstance(step, int):
             path += f"[{step}]"
         else:
-            path += f".{step}" if re.fullmatch(r"[\w.@-]{1,64}", step) else f".{shown(step)}"
+            path += f".{step}" if re.fullmatch(r"[\w.@-]{1,64}", step) else f".{_shown_key(step)}"
     return path.removeprefix(".")
+
+
+def _shown_key(key: str) -> str:
+    # A hash without its quotes falls into pieces, of which the last becomes a key.
+    return "'...'" if "$" in key else shown(key)
 
 
 def place_of(root: Node, steps: Sequence[Step]) -> Place:

@@ -190,3 +190,24 @@ def test_paths_of_tls_files_are_taken_from_the_directory_of_the_configuration(fi
     tls = settings_of(files, TLS("own.crt", "own.key")).listen.tls
     assert tls is not None
     assert (tls.certificate, tls.private_key) == (files / "own.crt", files / "own.key")
+
+
+def test_every_file_is_noted_before_it_is_read_there_or_not(files: Path) -> None:
+    noted: list[str] = []
+    path = files / "noted.yaml"
+    tls = "tls: {ca: own.crt, certificate: own.crt, private_key: own.key}"
+    path.write_text(
+        MINIMAL.replace('listener"}', f'listener", {tls}}}')
+        + "listen: {tls: {certificate: none.crt, private_key: own.key, client_ca: a.pem}}\n"
+        + "jwt: {keys: [{id: k, private_key: '${file:ed25519.pem}'}], trusted_issuers: "
+        + "[{issuer: i, audience: a, algorithms: [HS256], jwks_file: jwks.json}]}\n"
+    )
+    with pytest.raises(ConfigurationError):
+        load(path, {}, lambda file: noted.append(file.name))
+    assert noted == [
+        "noted.yaml",
+        "ed25519.pem",
+        *("none.crt", "own.key", "a.pem"),
+        *("own.crt", "own.key", "own.crt"),
+        "jwks.json",
+    ]

@@ -136,6 +136,11 @@ APPENDED: list[tuple[str, str]] = [
     ("listen: '${SECRET}'", "7:9: listen: the value of ${SECRET} is not a mapping"),
     # secrets
     ("store: {url: 'rediss//:hunter2@h'}", "7:14: store.url: this value is not the URL of a store; write emb"),
+    ("store: {url: 'redis://:hunter2@[bad'}", "7:14: store.url: this value is not the URL of a store"),
+    ("store: {url: 'redis://:hunter2@:6379'}", "7:14: store.url: this value is not the URL of a store"),
+    ("store: {url: 'redis://:hunter2@h:x'}", "7:14: store.url: this value is not the URL of a store"),
+    ("store: {url: 'redis://:hunter2@h:65536'}", "7:14: store.url: this value is not the URL of a store"),
+    ("store: {url: 'redis+cluster://h1:1,:2'}", "7:14: store.url: this value is not the URL of a store"),
     ("store: {url: 12}", "7:14: store.url: expected text"),
     # headers
     ("identity: {headers: {}}", "7:21: identity.headers: nothing stands here; add an entry"),
@@ -212,6 +217,14 @@ WHOLE: list[tuple[str, list[str]]] = [
     (
         MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH.replace('t=2', 't=99')!r}}}"),
         ["6:25: accounts.acme.password_hash: this value has costs out of range"],
+    ),
+    (
+        MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH}}}"),
+        [
+            "6:25: accounts.acme.password_hash: this value is cut off; put it in quotes",
+            "6:48: accounts.acme.'t=2': there is no such key",
+            "6:52: accounts.acme.'...': there is no such key",
+        ],
     ),
     (MINIMAL.replace("acme: {}", "acme: hunter2"), ["6:9: accounts.acme: expected a mapping"]),
     (MINIMAL.replace("acme: {}", "acme: {paths: []}"), ["6:17: accounts.acme.paths: nothing stands here"]),

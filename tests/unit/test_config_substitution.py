@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.problems import Rejected
-from sidecar.config.substitution import MAX_FILE_BYTES, Substituted, substitute
+from sidecar.config.substitution import (
+    MAX_FILE_BYTES,
+    Substituted,
+    files_named_in,
+    substitute,
+)
 
 ENVIRON = {"HOST": "db", "EMPTY": "", "TRICK": "${HOST}", "SECRET": "hunter2"}
 
@@ -91,6 +96,24 @@ def test_a_substituted_text_shows_its_expressions_and_nothing_else() -> None:
     text = substitute("redis://hunter2:${SECRET}@${UNSET:-hunter2}/0", ENVIRON, Path())
     assert isinstance(text, Substituted)
     assert repr(text) == "the value of ${SECRET} and ${UNSET:-...}"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("plain ${HOST} $5", []),
+        ("${file:a}", ["a"]),
+        ("x${file:a}y${file:/b/c}z", ["a", "/b/c"]),
+        ("$${file:a}", []),
+        ("${file:}", []),
+        ("${file:a", []),
+        ("${file:a\0b}", []),
+    ],
+)
+def test_the_files_that_a_text_is_made_of_are_known_before_they_are_read(
+    text: str, names: list[str]
+) -> None:
+    assert list(files_named_in(text, Path("/d"))) == [Path("/d") / name for name in names]
 
 
 @given(st.text(alphabet="${}:-fileABC x\0\n"))
