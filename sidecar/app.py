@@ -2,51 +2,51 @@
 adapter.
 
 ``run`` is a process, ``serve`` its life: store, gateway, listeners, then a stop signal and the
-drain.
+drain. ``_Running`` holds what another configuration replaces while it lives.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import uvloop
 from aiohttp import http_parser, web
 
-from sidecar import rules as judged_by
 from sidecar.access_log import AccessLog, Entry
-from sidecar.answers import Challenges, denial_for, render
+from sidecar.answers import denial_for, render
 from sidecar.config import model as configured
 from sidecar.config.address import Address
-from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
-from sidecar.core.headers import HeaderRules
-from sidecar.core.patterns import compile_pattern
-from sidecar.core.policy import Account
-from sidecar.core.request_heads import RequestHeads
-from sidecar.core.routes import Route, RouteTable
 from sidecar.gateway import Gateway
+from sidecar.interpretation import build_accounts as build_accounts
+from sidecar.interpretation import (
+    build_limits,
+    build_listening_tls,
+    reaches_alike,
+    shortest_timeout_seconds,
+)
+from sidecar.interpretation import build_rules as build_rules
 from sidecar.operations.app import operations_app
 from sidecar.operations.health import Health
+from sidecar.reload import Change, Commit, Reloader
+from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
 from sidecar.store.cache import TokenCache
 from sidecar.store.embedded import EmbeddedRedis
-from sidecar.store.port import TokenStore, Watcher
+from sidecar.store.port import TokenLookup, TokenStore, Watcher
 from sidecar.store.redis import connect
-from sidecar.wire.pool import Origin, Pool
-from sidecar.wire.relay import Patience
-from sidecar.wire.requests import RequestLimits
+from sidecar.wire.listening_tls import ListeningTls
+from sidecar.wire.pool import Pool
 from sidecar.wire.server import ProxyServer
-from sidecar.wire.tls import listening_context, upstream_context
 
 _log = logging.getLogger("sidecar")
 
@@ -61,33 +61,38 @@ class Serving:
     settings: configured.Settings
     gateway: Gateway
     server: ProxyServer
+    reloader: Reloader | None = None
 
 
-def run(settings: configured.Settings) -> int:
+def run(settings: configured.Settings, source: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
+        runner.run(serve(settings, source=source))
     return 0
 
 
 async def serve(
     settings: configured.Settings,
     *,
+    source: Path | None = None,
     ready: Callable[[Serving], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Run everything that one configuration names until ``stop`` is set, then drain.
 
-    Without ``stop``, SIGTERM and SIGINT do that. Raises ``UsageError`` when something can't start.
+    ``source`` is the file that the settings were read from: its changes are applied as they come.
+    Without ``stop``, SIGTERM and SIGINT end it, and SIGHUP reads the file again. Raises
+    ``UsageError`` when something can't start.
     """
     refuse_slow_parser()
-    with _stopping(stop) as stopping:
+    reloader = _follow(source, settings)
+    with _stopping(stop, reloader) as stopping:
         async with AsyncExitStack() as stack:
             cache = build_cache(settings)
             store = await stack.enter_async_context(opened_store(settings, cache))
             cache.connect(store.look_up)
-            await _serve_with(settings, store, cache, stack, ready, stopping)
+            await _serve_with(settings, store, cache, stack, reloader, ready, stopping)
 
 
 async def _serve_with(
@@ -95,31 +100,114 @@ async def _serve_with(
     store: TokenStore,
     cache: TokenCache,
     stack: AsyncExitStack,
+    reloader: Reloader | None,
     ready: Callable[[Serving], None] | None,
     stopping: asyncio.Event,
 ) -> None:
-    loop = asyncio.get_running_loop()
-    write_entry = _open_log(settings, loop, stack)
     sign_in = SignIn()
     stack.callback(sign_in.close)
-    rules = build_rules(settings, loop)
-    for lane in rules.lanes.values():
-        stack.callback(lane.pool.close)
-    gateway = Gateway(rules, cache, sign_in, write_entry)
-    server = _build_server(settings, gateway)
-    health = Health(store.ping, lambda: stopping.is_set())
-    await _open_operations(settings, health, stack)
-    await _open_proxy(settings, server)
-    sweeping = asyncio.create_task(_drop_stale(gateway))
-    stack.callback(sweeping.cancel)
+    running = _Running(settings, cache, sign_in)
+    stack.callback(running.close)
+    health = Health(store.ping, stopping.is_set)
+    await _open_operations(settings, health, reloader, stack)
+    await _open_proxy(settings, running)
+    tasks = [_drop_stale(running.gateway)]
+    if reloader is not None:
+        tasks.append(reloader.watch(running.prepare))
+    for task in map(asyncio.create_task, tasks):
+        stack.callback(task.cancel)
     _log.info("listening on %s", settings.listen.address)
     if ready is not None:
-        ready(Serving(settings, gateway, server))
+        ready(Serving(settings, running.gateway, running.server, reloader))
     await stopping.wait()
-    _log.info("draining: running requests may finish within %gs", settings.drain.timeout)
-    if settings.drain.delay:
-        await asyncio.sleep(settings.drain.delay)
-    await server.drain(settings.drain.timeout)
+    drain = running.settings.drain
+    _log.info("draining: running requests may finish within %gs", drain.timeout)
+    if drain.delay:
+        await asyncio.sleep(drain.delay)
+    await running.server.drain(drain.timeout)
+
+
+class _Running:
+    """The parts that serve, and how a configuration is put in the place of another.
+
+    ``prepare`` makes whatever can fail, in a thread; what it returns swaps it in at one stroke.
+    """
+
+    def __init__(self, settings: configured.Settings, tokens: TokenLookup, sign_in: SignIn) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.settings = settings
+        rules = build_rules(settings, self._loop)
+        tls = build_listening_tls(settings)
+        self.tls = None if tls is None else ListeningTls(tls)
+        self._log = _open_log(settings, self._loop)
+        self.gateway = Gateway(rules, tokens, sign_in, self._write_entry)
+        self.server = _build_server(settings, self.gateway)
+
+    def prepare(self, change: Change) -> Commit:
+        """Make what ``change`` needs; return what makes it effective. Raises ``UsageError``."""
+        new = change.new
+        rules = build_rules(new, self._loop, self._kept_pools(change))
+        tls = build_listening_tls(new) if _has_other_tls(change) else None
+        log = self._log
+        if _logs_elsewhere(change):
+            log = _open_log(new, self._loop)  # last, as it would have to be closed again
+
+        def commit() -> Rules:
+            self.settings = new
+            self._swap_rules(rules)
+            if tls is not None and self.tls is not None:
+                self.tls.current = tls
+            _apply_limits(self.server, new)
+            self._swap_log(log)
+            return rules
+
+        return commit
+
+    def close(self) -> None:
+        """Close the access log and the connections to upstreams."""
+        for lane in self.gateway.rules.lanes.values():
+            lane.pool.close()
+        if self._log is not None:
+            self._log.close()
+
+    def _kept_pools(self, change: Change) -> dict[str, Pool]:
+        """Return the pools of upstreams that are reached as before, by name."""
+        old = change.old.upstreams
+        return {
+            name: self.gateway.rules.lanes[name].pool
+            for name, upstream in change.new.upstreams.items()
+            if name in old
+            and reaches_alike(old[name], upstream)
+            and not change.has_other_files(f"upstreams.{name}.tls")
+        }
+
+    def _swap_rules(self, rules: Rules) -> None:
+        """Judge by these from now on; requests under way keep theirs, and their connections."""
+        kept = {lane.pool for lane in rules.lanes.values()}
+        for lane in self.gateway.rules.lanes.values():
+            if lane.pool not in kept:
+                lane.pool.close()
+        self.gateway.rules = rules
+
+    def _swap_log(self, log: AccessLog | None) -> None:
+        old, self._log = self._log, log
+        if old is not None and old is not log:
+            old.flush()
+            self._loop.run_in_executor(None, old.close)  # it may wait for a slow disk
+
+    def _write_entry(self, entry: Entry, now: float) -> None:
+        if self._log is not None:
+            self._log.write(entry, now)
+
+
+def _has_other_tls(change: Change) -> bool:
+    return change.old.listen.tls != change.new.listen.tls or change.has_other_files("listen.tls")
+
+
+def _logs_elsewhere(change: Change) -> bool:
+    """Tell whether the access log must be opened anew; what it masks depends on the prefix."""
+    old, new = change.old, change.new
+    return old.access_log != new.access_log or old.tokens.prefix != new.tokens.prefix
 
 
 def refuse_slow_parser() -> None:
@@ -160,143 +248,43 @@ def build_cache(settings: configured.Settings) -> TokenCache:
     )
 
 
-def build_rules(settings: configured.Settings, loop: asyncio.AbstractEventLoop) -> judged_by.Rules:
-    """Compute what a configuration means. Raises ``UsageError`` for TLS files that don't load."""
-    credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
-    identity = settings.identity.headers
-    headers = HeaderRules(identity, settings.credentials.headers)
-    lanes = {
-        name: _build_lane(name, upstream, settings.limits.body_timeout, headers, credentials, loop)
-        for name, upstream in settings.upstreams.items()
-    }
-    return judged_by.Rules(
-        routes=RouteTable([_build_route(route) for route in settings.routes]),
-        accounts=build_accounts(settings),
-        credentials=credentials,
-        headers=headers,
-        lanes=MappingProxyType(lanes),
-        challenges=Challenges(settings.credentials.realm),
-        identity=judged_by.IdentityLines(identity),
-        token_prefix=settings.tokens.prefix,
-        expiry_notice_seconds=settings.tokens.expiry_notice,
-        trusted_proxies=tuple(settings.trusted_proxies),
-    )
-
-
-def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
-    """Return the accounts as policy knows them, by name."""
-    return MappingProxyType(
-        {
-            name: Account(
-                name=name,
-                password_hash=account.password_hash,
-                paths=tuple(compile_pattern(path) for path in account.paths),
-                max_token_days=account.max_token_days,
-                disabled=account.disabled,
-            )
-            for name, account in settings.accounts.items()
-        }
-    )
-
-
-def _build_route(route: configured.Route) -> Route:
-    return Route(
-        pattern=compile_pattern(route.path),
-        methods=frozenset(route.methods) or None,
-        upstream=route.upstream,
-        forms=frozenset(route.credentials),
-        accounts=frozenset(route.accounts) or None,
-        public=route.public,
-        name=route.path,
-    )
-
-
-def _build_lane(
-    name: str,
-    upstream: configured.Upstream,
-    body_timeout_seconds: float,
-    headers: HeaderRules,
-    credentials: CredentialRules,
-    loop: asyncio.AbstractEventLoop,
-) -> judged_by.Lane:
-    authority = upstream.url.authority.encode()
-    address = upstream.url.address
-    origin = Origin(
-        name=name,
-        host=address.host or "localhost",
-        port=address.port,
-        unix_path=address.path,
-        tls=_upstream_tls(name, upstream),
-        connect_timeout_seconds=upstream.connect_timeout,
-        max_connections=upstream.max_connections,
-    )
-    return judged_by.Lane(
-        pool=Pool(origin, loop),
-        heads=RequestHeads(
-            headers,
-            credentials.strip_query,
-            authority=None if upstream.preserve_host else authority,
-            keeps_credentials=upstream.forward_credentials,
-        ),
-        authority=authority,
-        patience=Patience(
-            response_seconds=upstream.response_timeout,
-            idle_seconds=upstream.idle_timeout,
-            body_seconds=body_timeout_seconds,
-        ),
-        forwards_credentials=upstream.forward_credentials,
-    )
-
-
-def _upstream_tls(name: str, upstream: configured.Upstream) -> ssl.SSLContext | None:
-    if not upstream.url.is_tls:
-        return None
-    tls = upstream.tls or configured.UpstreamTls()
-    try:
-        return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
-    except OSError as error:
-        raise UsageError(f"upstreams.{name}.tls: {error.strerror or error}") from None
-
-
 def _build_server(settings: configured.Settings, gateway: Gateway) -> ProxyServer:
     limits = settings.limits
-    upstream_timeouts = [
-        timeout
-        for upstream in settings.upstreams.values()
-        for timeout in (upstream.response_timeout, upstream.idle_timeout)
-    ]
     return ProxyServer(
         gateway.serve,
-        limits=RequestLimits(
-            limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes
-        ),
+        limits=build_limits(settings),
         max_connections=limits.connections,
         header_timeout_seconds=limits.header_timeout,
         idle_timeout_seconds=limits.idle_timeout,
-        shortest_timeout_seconds=min(
-            limits.header_timeout, limits.idle_timeout, limits.body_timeout, *upstream_timeouts
-        ),
+        shortest_timeout_seconds=shortest_timeout_seconds(settings),
         too_many=lambda: render(denial_for("overloaded"), gateway.new_id(), closes=True),
     )
 
 
-async def _open_proxy(settings: configured.Settings, server: ProxyServer) -> None:
-    address, tls = settings.listen.address, settings.listen.tls
-    context: ssl.SSLContext | None = None
-    try:
-        if tls is not None:
-            context = listening_context(tls.certificate, tls.private_key, tls.client_ca)
-    except OSError as error:
-        raise UsageError(f"listen.tls: {error.strerror or error}") from None
-    await server.listen(address.host, address.port, address.path, context)
+def _apply_limits(server: ProxyServer, settings: configured.Settings) -> None:
+    limits = settings.limits
+    server.limits = build_limits(settings)
+    server.max_connections = limits.connections
+    server.header_timeout_seconds = limits.header_timeout
+    server.idle_timeout_seconds = limits.idle_timeout
+    server.deadlines.shortest_timeout_seconds = shortest_timeout_seconds(settings)
+
+
+async def _open_proxy(settings: configured.Settings, running: _Running) -> None:
+    address = settings.listen.address
+    await running.server.listen(address.host, address.port, address.path, running.tls)
 
 
 async def _open_operations(
-    settings: configured.Settings, health: Health, stack: AsyncExitStack
+    settings: configured.Settings,
+    health: Health,
+    reloader: Reloader | None,
+    stack: AsyncExitStack,
 ) -> None:
     if settings.operations is None:
         return
-    runner = web.AppRunner(operations_app(health), access_log=None)
+    describe = None if reloader is None else lambda: reloader.state.describe()
+    runner = web.AppRunner(operations_app(health, describe), access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     address = settings.operations.address
@@ -314,14 +302,10 @@ def _site(runner: web.AppRunner, address: Address) -> web.BaseSite:
     return web.TCPSite(runner, address.host, address.port)
 
 
-def _open_log(
-    settings: configured.Settings, loop: asyncio.AbstractEventLoop, stack: AsyncExitStack
-) -> Callable[[Entry, float], None]:
+def _open_log(settings: configured.Settings, loop: asyncio.AbstractEventLoop) -> AccessLog | None:
     if not settings.access_log.enabled:
-        return lambda entry, now: None
-    log = AccessLog(settings.access_log.path, settings.tokens.prefix, loop)
-    stack.callback(log.close)
-    return log.write
+        return None
+    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop)
 
 
 async def _drop_stale(gateway: Gateway) -> None:
@@ -332,18 +316,37 @@ async def _drop_stale(gateway: Gateway) -> None:
             lane.pool.drop_stale()
 
 
+def _follow(source: Path | None, settings: configured.Settings) -> Reloader | None:
+    """Return what follows the file; nothing can follow a pipe, which is read but once."""
+    if source is None:
+        return None
+    if source.is_file():
+        return Reloader(source, settings, os.environ)
+    _log.warning("configuration %s is no ordinary file: it is not read again", source)
+    return None
+
+
 @contextmanager
-def _stopping(stop: asyncio.Event | None) -> Iterator[asyncio.Event]:
+def _stopping(stop: asyncio.Event | None, reloader: Reloader | None) -> Iterator[asyncio.Event]:
     """Yield the event that ends the process: the caller's own, or one that signals set."""
     if stop is not None:
         yield stop
         return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    handlers: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGTERM: stop.set,
+        signal.SIGINT: stop.set,
+        signal.SIGHUP: _have_nothing_to_read if reloader is None else reloader.ask,
+    }
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield stop
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handlers:
             loop.remove_signal_handler(number)
+
+
+def _have_nothing_to_read() -> None:
+    _log.warning("SIGHUP: there is no configuration file to read again")

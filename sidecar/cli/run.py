@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sidecar.cli.options import Commands, add_config, load_settings
+from sidecar.cli.options import Commands, add_config, find_config, load_settings
 
 
 def add_to(commands: Commands) -> None:
@@ -13,7 +13,7 @@ def add_to(commands: Commands) -> None:
         "run",
         help="run the proxy and the operations listener",
         description="Run the proxy and the operations listener. SIGTERM finishes what runs, "
-        "then ends it.",
+        "then ends it; the file is read again when it changes, and on SIGHUP.",
     )
     add_config(parser)
     parser.set_defaults(run=_run)
@@ -23,4 +23,4 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     from sidecar.app import run
 
-    return run(settings)
+    return run(settings, find_config(arguments))

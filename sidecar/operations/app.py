@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
@@ -11,14 +11,21 @@ from sidecar.operations.health import Health
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+Description = Callable[[], Mapping[str, object]]
+
 _HEALTH = web.AppKey("health", Health)
+_CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def operations_app(health: Health) -> web.Application:
-    """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457)."""
+def operations_app(health: Health, configuration: Description | None = None) -> web.Application:
+    """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457).
+
+    ``configuration`` says how the configuration in force relates to its file, for ``/readyz``.
+    """
     app = web.Application(middlewares=[_errors_as_problems])
     app[_HEALTH] = health
+    app[_CONFIGURATION] = configuration
     app.router.add_get("/healthz", _say_alive)
     app.router.add_get("/readyz", _say_ready)
     return app
@@ -30,9 +37,13 @@ async def _say_alive(request: web.Request) -> web.Response:
 
 
 async def _say_ready(request: web.Request) -> web.Response:
+    """Answer 200 or 503. A faulty file is told but takes no part: what is in force serves."""
     reasons = await request.app[_HEALTH].reasons()
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    body = {"ready": not reasons, "reasons": reasons}
+    body: dict[str, object] = {"ready": not reasons, "reasons": reasons}
+    configuration = request.app[_CONFIGURATION]
+    if configuration is not None:
+        body["configuration"] = configuration()
     return web.json_response(body, status=status, headers=_NO_STORE)
 
 

@@ -24,13 +24,20 @@ class Watched(Protocol):
 
 
 class Deadlines:
-    """Watches connections; sweeps often enough for the shortest time-out, at most once in 50 ms."""
+    """Watches connections; sweeps often enough for the shortest time-out, at most once in 50 ms.
+
+    Another ``shortest_timeout_seconds`` holds from the next sweep on.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shortest_timeout_seconds: float) -> None:
         self._loop = loop
-        self._period_seconds = min(1.0, max(0.05, shortest_timeout_seconds / 5))
+        self.shortest_timeout_seconds = shortest_timeout_seconds
         self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def _period_seconds(self) -> float:
+        return min(1.0, max(0.05, self.shortest_timeout_seconds / 5))
 
     def __len__(self) -> int:
         return len(self._watched)

@@ -1,0 +1,181 @@
+"""What a configuration means: settings in, the rules that requests are judged and forwarded by out.
+
+Nothing here opens a connection. TLS files are read, so that a certificate that does not load is
+known before anything changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from sidecar.answers import Challenges
+from sidecar.config import model as configured
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.errors import UsageError
+from sidecar.core.headers import HeaderRules
+from sidecar.core.patterns import compile_pattern
+from sidecar.core.policy import Account
+from sidecar.core.request_heads import RequestHeads
+from sidecar.core.routes import Route, RouteTable
+from sidecar.rules import IdentityLines, Lane, Rules
+from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.relay import Patience
+from sidecar.wire.requests import RequestLimits
+from sidecar.wire.tls import listening_context, upstream_context
+
+_NO_POOLS: Final[Mapping[str, Pool]] = MappingProxyType({})
+
+
+def build_rules(
+    settings: configured.Settings,
+    loop: asyncio.AbstractEventLoop,
+    kept: Mapping[str, Pool] = _NO_POOLS,
+) -> Rules:
+    """Compute what a configuration means. Raises ``UsageError`` for TLS files that don't load.
+
+    ``kept`` are pools that go on, by the name of their upstream; the others begin empty.
+    """
+    credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
+    identity = settings.identity.headers
+    headers = HeaderRules(identity, settings.credentials.headers)
+    lanes = {
+        name: _build_lane(
+            upstream,
+            kept.get(name) or Pool(_build_origin(name, upstream), loop),
+            settings.limits.body_timeout,
+            headers,
+            credentials,
+        )
+        for name, upstream in settings.upstreams.items()
+    }
+    return Rules(
+        routes=RouteTable([_build_route(route) for route in settings.routes]),
+        accounts=build_accounts(settings),
+        credentials=credentials,
+        headers=headers,
+        lanes=MappingProxyType(lanes),
+        challenges=Challenges(settings.credentials.realm),
+        identity=IdentityLines(identity),
+        token_prefix=settings.tokens.prefix,
+        expiry_notice_seconds=settings.tokens.expiry_notice,
+        trusted_proxies=tuple(settings.trusted_proxies),
+    )
+
+
+def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
+    """Return the accounts as policy knows them, by name."""
+    return MappingProxyType(
+        {
+            name: Account(
+                name=name,
+                password_hash=account.password_hash,
+                paths=tuple(compile_pattern(path) for path in account.paths),
+                max_token_days=account.max_token_days,
+                disabled=account.disabled,
+            )
+            for name, account in settings.accounts.items()
+        }
+    )
+
+
+def build_listening_tls(settings: configured.Settings) -> ssl.SSLContext | None:
+    """Return the context of the proxy's address. Raises ``UsageError`` if files don't load."""
+    tls = settings.listen.tls
+    if tls is None:
+        return None
+    try:
+        return listening_context(tls.certificate, tls.private_key, tls.client_ca)
+    except OSError as error:
+        raise UsageError(f"listen.tls: {error.strerror or error}") from None
+
+
+def build_limits(settings: configured.Settings) -> RequestLimits:
+    """Return what a request may use."""
+    limits = settings.limits
+    return RequestLimits(limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes)
+
+
+def shortest_timeout_seconds(settings: configured.Settings) -> float:
+    """Return the shortest of the times that a connection may wait for something."""
+    limits = settings.limits
+    of_upstreams = [
+        timeout
+        for upstream in settings.upstreams.values()
+        for timeout in (upstream.response_timeout, upstream.idle_timeout)
+    ]
+    return min(limits.header_timeout, limits.idle_timeout, limits.body_timeout, *of_upstreams)
+
+
+def reaches_alike(one: configured.Upstream, other: configured.Upstream) -> bool:
+    """Tell whether connections made for one upstream serve the other as well."""
+    return (
+        one.url == other.url
+        and one.tls == other.tls
+        and one.connect_timeout == other.connect_timeout
+        and one.max_connections == other.max_connections
+    )
+
+
+def _build_route(route: configured.Route) -> Route:
+    return Route(
+        pattern=compile_pattern(route.path),
+        methods=frozenset(route.methods) or None,
+        upstream=route.upstream,
+        forms=frozenset(route.credentials),
+        accounts=frozenset(route.accounts) or None,
+        public=route.public,
+        name=route.path,
+    )
+
+
+def _build_lane(
+    upstream: configured.Upstream,
+    pool: Pool,
+    body_timeout_seconds: float,
+    headers: HeaderRules,
+    credentials: CredentialRules,
+) -> Lane:
+    authority = upstream.url.authority.encode()
+    return Lane(
+        pool=pool,
+        heads=RequestHeads(
+            headers,
+            credentials.strip_query,
+            authority=None if upstream.preserve_host else authority,
+            keeps_credentials=upstream.forward_credentials,
+        ),
+        authority=authority,
+        patience=Patience(
+            response_seconds=upstream.response_timeout,
+            idle_seconds=upstream.idle_timeout,
+            body_seconds=body_timeout_seconds,
+        ),
+        forwards_credentials=upstream.forward_credentials,
+    )
+
+
+def _build_origin(name: str, upstream: configured.Upstream) -> Origin:
+    address = upstream.url.address
+    return Origin(
+        name=name,
+        host=address.host or "localhost",
+        port=address.port,
+        unix_path=address.path,
+        tls=_upstream_tls(name, upstream),
+        connect_timeout_seconds=upstream.connect_timeout,
+        max_connections=upstream.max_connections,
+    )
+
+
+def _upstream_tls(name: str, upstream: configured.Upstream) -> ssl.SSLContext | None:
+    if not upstream.url.is_tls:
+        return None
+    tls = upstream.tls or configured.UpstreamTls()
+    try:
+        return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
+    except OSError as error:
+        raise UsageError(f"upstreams.{name}.tls: {error.strerror or error}") from None
