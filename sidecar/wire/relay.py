@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONTINUE_PATIENCE_SECONDS: Final = 1.0
+_READ_AHEAD_BYTES: Final = 64 * 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -96,8 +97,7 @@ class Relay:
         body = self._framed_answer()
         self.client.write(head + body if body else head)
         self.client.deadline = self.client.now() + self._patience.idle_seconds
-        if not self.client.is_writable:
-            self.upstream.pace(False)
+        self.upstream.pace(self.client.is_writable)
 
     def begin_tunnel(self, head: bytes) -> None:
         """Send the 101; from here on bytes are bytes, in both directions."""
@@ -167,6 +167,8 @@ class Relay:
             if data:
                 self.client.write(data)
             self.client.deadline = self.client.now() + self._patience.idle_seconds
+        elif self.upstream.reader.waiting_bytes > _READ_AHEAD_BYTES:
+            self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
 
     def on_interim(self, head: ResponseHead) -> None:
         if self.client.speaks_1_0 or self._is_relaying:

@@ -144,6 +144,11 @@ class ResponseReader:
         self.is_complete = True
         self.is_clean = False
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many body bytes have arrived and were not taken."""
+        return sum(map(len, self.pieces))
+
     def take(self) -> bytes:
         """Return, once, the body bytes that have arrived and were not taken."""
         pieces = self.pieces
