@@ -1,12 +1,15 @@
-"""Tokens in this process's memory: for trying things out and for tests; gone when it ends."""
+"""Tokens and failures in this process's memory: for trying things out and for tests; gone when it
+ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import LastUse, TokenRecord
+from sidecar.store.port import MOST_BANS, WELCOME_SECONDS
 from sidecar.store.record import encode
 
 
@@ -94,3 +97,68 @@ class MemoryStore:
         self._uses.pop(digest, None)
         if record is not None and self._names.get((record.account, record.name)) == digest:
             del self._names[record.account, record.name]
+
+
+class MemoryFailureCounters:
+    """``FailureCounters`` without a Redis. ``clock`` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: dict[str, tuple[int, float]] = {}  # and until when
+        self._bans: dict[str, float] = {}
+        self._welcome: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<MemoryFailureCounters, {len(self._counts)} counts, {len(self._bans)} bans>"
+
+    async def add(self, failures: Mapping[str, int], window_seconds: float) -> dict[str, int]:
+        """See ``FailureCounters``."""
+        now = self._clock()
+        for subject, more in failures.items():
+            count, until = self._counts.get(subject, (0, 0.0))
+            if until <= now:
+                count, until = 0, now + window_seconds
+            self._counts[subject] = (count + more, until)
+        return {subject: self._counts[subject][0] for subject in failures}
+
+    async def ban(self, bans: Mapping[str, float]) -> set[str]:
+        """See ``FailureCounters``."""
+        new = bans.keys() - (await self.bans()).keys()
+        self._bans.update({subject: bans[subject] for subject in new})
+        for subject in bans:
+            self._counts.pop(subject, None)
+        self._bans = _latest(self._bans)
+        return new
+
+    async def bans(self) -> dict[str, float]:
+        """See ``FailureCounters``."""
+        now = self._clock()
+        self._bans = {subject: until for subject, until in self._bans.items() if until > now}
+        return dict(self._bans)
+
+    async def clear(self, subjects: Sequence[str] | None = None) -> set[str]:
+        """See ``FailureCounters``."""
+        banned = await self.bans()
+        cleared = banned.keys() | self._counts.keys() if subjects is None else set(subjects)
+        for subject in cleared:
+            self._bans.pop(subject, None)
+            self._counts.pop(subject, None)
+        return banned.keys() & cleared
+
+    async def welcome(self, pairs: Mapping[str, float]) -> None:
+        """See ``FailureCounters``."""
+        self._welcome = _latest({**self._welcome, **pairs})
+
+    async def welcomed(self) -> dict[str, float]:
+        """See ``FailureCounters``."""
+        since = self._clock() - WELCOME_SECONDS
+        self._welcome = {pair: at for pair, at in self._welcome.items() if at > since}
+        return dict(self._welcome)
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+def _latest(times: dict[str, float]) -> dict[str, float]:
+    """Return the ``MOST_BANS`` entries with the latest times."""
+    return dict(sorted(times.items(), key=lambda item: item[1])[-MOST_BANS:])

@@ -6,10 +6,16 @@ One contract suite (``tests/contract/``) runs on each adapter. Every method but 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from sidecar.core.model import LastUse, TokenRecord
+
+MOST_BANS: Final = 10_000
+"""As many bans are kept, and as many welcomes; beyond it the oldest are forgotten."""
+
+WELCOME_SECONDS: Final = 30 * 86400.0
+"""How long a successful sign-in makes its network welcome for the account."""
 
 
 class Watcher(Protocol):
@@ -82,6 +88,37 @@ class TokenStore(Protocol):
 
     async def ping(self) -> None:
         """Return if the store answers reads and accepts writes; raise otherwise."""
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
+
+
+class FailureCounters(Protocol):
+    """Failures and bans that all processes share; what a subject is, ``core.subjects`` says."""
+
+    async def add(self, failures: Mapping[str, int], window_seconds: float) -> dict[str, int]:
+        """Add to the counts of subjects and return what they are now.
+
+        A count ends a window after its first failure.
+        """
+
+    async def ban(self, bans: Mapping[str, float]) -> set[str]:
+        """Ban subjects until a time each (Unix seconds), and end their counts.
+
+        Returns those that were not banned already; the others' bans stay as they are.
+        """
+
+    async def bans(self) -> dict[str, float]:
+        """Return who is banned and until when (Unix seconds)."""
+
+    async def clear(self, subjects: Sequence[str] | None = None) -> set[str]:
+        """End the bans and counts of these subjects, or all; return those that were banned."""
+
+    async def welcome(self, pairs: Mapping[str, float]) -> None:
+        """Note when (Unix seconds) an account signed in from a network."""
+
+    async def welcomed(self) -> dict[str, float]:
+        """Return the pairs noted in the last ``WELCOME_SECONDS``, and when."""
 
     async def close(self) -> None:
         """Release connections; idempotent."""
