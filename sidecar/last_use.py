@@ -1,0 +1,98 @@
+"""When and from where each token last came: noted without slowing requests, written in batches.
+
+A token is noted once a minute; within it, further requests cost one look-up in a set. Losing what
+was noted is no fault: nothing here is retried for long, and nothing grows beyond its bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Final
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.core.model import LastUse
+
+MOST_TOKENS: Final = 100_000
+_NOTED_ONCE_SECONDS: Final = 60.0
+
+_log = logging.getLogger("sidecar")
+
+
+class LastUses:
+    """Gathers last uses and hands them to ``record_use`` every ``interval_seconds``.
+
+    ``now`` gives Unix seconds. Belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        record_use: Callable[[dict[str, LastUse]], Awaitable[None]],
+        *,
+        now: Callable[[], float] = time,
+        interval_seconds: float = 5.0,
+        most_tokens: int = MOST_TOKENS,
+    ) -> None:
+        self._record_use = record_use
+        self._now = now
+        self._interval_seconds = interval_seconds
+        self._most_tokens = most_tokens
+        self._noted: set[str] = set()
+        self._noted_until = 0.0
+        self._pending: dict[str, LastUse] = {}
+        self._is_failing = False
+
+    def __repr__(self) -> str:
+        return f"<LastUses noted={len(self._noted)} pending={len(self._pending)}>"
+
+    def note(self, digest: str, client: str) -> None:
+        """Note that the token with this digest was let through for a client address."""
+        if digest not in self._noted:
+            self._note_first(digest, client)
+
+    def _note_first(self, digest: str, client: str) -> None:
+        if len(self._noted) >= self._most_tokens:
+            self._noted.clear()
+        self._noted.add(digest)
+        self._pending.pop(digest, None)
+        self._pending[digest] = LastUse(self._now(), client)
+        self._drop_oldest()
+
+    async def run(self) -> None:
+        """Write what is noted, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is pending; what can't be written now is kept, as far as there is room."""
+        now = self._now()
+        if now >= self._noted_until:
+            self._noted.clear()
+            self._noted_until = now + _NOTED_ONCE_SECONDS
+        if not self._pending:
+            return
+        batch, self._pending = self._pending, {}
+        try:
+            await self._record_use(batch)
+            self._is_failing = False
+        except StoreUnavailable as fault:
+            self._tell_failure(fault)
+            self._pending = {**batch, **self._pending}
+            self._drop_oldest()
+
+    async def close(self) -> None:
+        """Write what is left, once."""
+        await self.flush()
+
+    def _drop_oldest(self) -> None:
+        while len(self._pending) > self._most_tokens:
+            del self._pending[next(iter(self._pending))]
+
+    def _tell_failure(self, fault: StoreUnavailable) -> None:
+        """Log the first failure of a row of them."""
+        if not self._is_failing:
+            _log.warning("last uses wait to be written: %s", fault)
+        self._is_failing = True
