@@ -1,0 +1,144 @@
+"""``sidecar throttle``: who is banned after too many failures, and letting them in again."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sidecar.audit import Actor, AuditLog, appending_to
+from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.reach import reached_store
+from sidecar.cli.table import print_table
+from sidecar.cli.times import to_rfc3339
+from sidecar.core.errors import UsageError
+from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+    from sidecar.store.port import FailureCounters
+
+Action = Callable[["Settings", "FailureCounters", argparse.Namespace], Awaitable[int]]
+Banned = dict[str, object]
+
+
+def add_to(commands: Commands) -> None:
+    """Add the group."""
+    group = commands.add_parser("throttle", help="list and clear bans after too many failures")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+    _add(actions, "list", _list, "List who is banned and until when.")
+    about = "End bans, and counts that would lead to one: they are gone within a second."
+    parser = _add(actions, "clear", _clear, about)
+    parser.add_argument("--client", metavar="C", help="of this address, or network as listed")
+    parser.add_argument("--account", metavar="A", help="of this account's password")
+    parser.add_argument("--all", action="store_true", help="all of them")
+
+
+def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser.set_defaults(run=lambda arguments: asyncio.run(_with_counters(action, arguments)))
+    add_config(parser)
+    add_json(parser)
+    return parser
+
+
+async def _with_counters(action: Action, arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments)
+    async with _reached_counters(settings) as counters:
+        return await action(settings, counters, arguments)
+
+
+@asynccontextmanager
+async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
+    """Open the counters beside the store, which an embedded Redis lives as long as."""
+    from sidecar.app import DATA_DIRECTORY
+    from sidecar.store.counters import connect_counters
+
+    url = settings.store.url
+    if url == "embedded":
+        url = f"unix://{quote(str((DATA_DIRECTORY / 'redis.sock').absolute()))}"
+    async with reached_store(settings):
+        counters = connect_counters(url, prefix=settings.store.prefix)
+        try:
+            yield counters
+        finally:
+            await counters.close()
+
+
+async def _list(
+    settings: Settings, counters: FailureCounters, arguments: argparse.Namespace
+) -> int:
+    bans = await counters.bans()
+    names = _names_by_key(settings.accounts)
+    return _print(
+        [_describe(subject, names, until) for subject, until in sorted(bans.items())], arguments
+    )
+
+
+async def _clear(settings: Settings, counters: FailureCounters, asked: argparse.Namespace) -> int:
+    subjects = await _choose(counters, asked)
+    cleared = sorted(await counters.clear(subjects))
+    names = _names_by_key(settings.accounts)
+    path = settings.access_log.path if settings.access_log.enabled else "-"
+    audit = AuditLog(appending_to(path), settings.accounts.__contains__)
+    for subject in cleared:
+        network, key = split_subject(subject)
+        audit.ban_cleared(network or None, names.get(key), Actor.CLI)
+    if not cleared and not asked.json:
+        print("nothing of this was banned", file=sys.stderr)
+    return _print([_describe(subject, names) for subject in cleared], asked)
+
+
+async def _choose(counters: FailureCounters, asked: argparse.Namespace) -> list[str] | None:
+    """Return the subjects that concern the client or the account asked for; ``None``: all."""
+    if asked.all == bool(asked.client or asked.account):
+        raise UsageError("clear takes --client C, --account A or both, or else --all")
+    if asked.all:
+        return None
+    network = _network(asked.client) if asked.client else ""
+    key = key_of(asked.account) if asked.account else ""
+    chosen = {network, subject_of("", asked.account), subject_of(network, asked.account)} - {""}
+    for subject in await counters.bans():
+        its_network, its_key = split_subject(subject)
+        if (network and its_network == network) or (key and its_key == key):
+            chosen.add(subject)
+    return sorted(chosen)
+
+
+def _network(client: str) -> str:
+    network = network_of(client.partition("/")[0])
+    if not network:
+        raise UsageError("--client takes an IP address, or a network as `throttle list` shows it")
+    return network
+
+
+def _names_by_key(accounts: Collection[str]) -> dict[str, str]:
+    return {key_of(name): name for name in accounts}
+
+
+def _describe(subject: str, names: dict[str, str], until: float | None = None) -> Banned:
+    """Return a ban as it is shown; an account that is not declared is shown by its key alone."""
+    network, key = split_subject(subject)
+    banned: Banned = {
+        "client": network or None,
+        "account": names.get(key),
+        "undeclared_account": key if key and key not in names else None,
+    }
+    if until is not None:
+        banned["banned_until"] = to_rfc3339(until)
+        banned["seconds_left"] = max(0, math.ceil(until - time.time()))
+    return banned
+
+
+def _print(rows: Iterable[Banned], asked: argparse.Namespace) -> int:
+    if asked.json:
+        print_json([*rows])
+    else:
+        print_table([*rows])
+    return 0
