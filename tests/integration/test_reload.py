@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import http.client
+import ipaddress
 import json
+import os
 import re
 import shutil
 import signal
@@ -55,6 +57,10 @@ def write_certificate(directory: Path, name: str) -> None:
         .not_valid_before(start)
         .not_valid_after(start + datetime.timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
@@ -297,6 +303,49 @@ def test_what_an_upstream_no_longer_says_ends_with_it_and_what_stays_keeps_its_c
         assert len(other.exchanges) == 1
     finally:
         other.close()
+
+
+def test_other_authorities_for_an_upstream_hold_for_the_next_request(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """The file of the same name holds another certificate: kept connections are not trusted on."""
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+        write_certificate(tmp_path / name, name)
+    own = (tmp_path / "own" / "tls.crt").read_bytes()
+    replace(tmp_path / "ca.pem", own)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own" / "tls.crt", tmp_path / "own" / "tls.key")
+    recorder = Recorder(tls=context)
+    settings = settings_for(redis, recorder)
+    settings["upstreams"]["listener"]["tls"] = {"ca": "ca.pem"}
+    try:
+        with ProxyProcess(tmp_path, settings) as proxy:
+            subject = Subject(proxy, create_token(proxy.config, "acme", "authorities"))
+            assert subject.status() == 200
+            replace(tmp_path / "ca.pem", (tmp_path / "other" / "tls.crt").read_bytes())
+            until(lambda: subject.status() == 502)
+            replace(tmp_path / "ca.pem", own)
+            until(lambda: subject.status() == 200)
+    finally:
+        recorder.close()
+
+
+def test_a_configuration_from_a_pipe_is_not_read_again(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    """As with ``--config <(...)``: what was read once is kept, and a SIGHUP is no end."""
+    proxy = ProxyProcess(tmp_path, settings_for(redis, recorder))
+    text = proxy.config.read_text()
+    proxy.config.unlink()
+    os.mkfifo(proxy.config)
+    writing = threading.Thread(target=proxy.config.write_text, args=(text,))
+    writing.start()
+    with proxy:
+        writing.join()
+        proxy.signal(signal.SIGHUP)
+        until(lambda: "there is no configuration file to read again" in proxy.stderr)
+        assert proxy.is_ready()
 
 
 def test_the_access_log_goes_on_where_the_file_says(subject: Subject, tmp_path: Path) -> None:
