@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +22,10 @@ from typing import Any, Final, ParamSpec
 import uvloop
 
 from sidecar.access_log import Entry
-from sidecar.app import build_rules
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.gateway import Gateway
+from sidecar.interpretation import build_rules
 from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
 from sidecar.wire.pool import Pool
@@ -168,8 +169,8 @@ class Upstream:
         """What came over each connection, in the order in which they were opened."""
         return [peer.received for peer in self.peers]
 
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def start(self, tls: ssl.SSLContext | None = None) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -230,8 +231,8 @@ class Proxy:
     def pool(self) -> Pool:
         return next(iter(self.gateway.rules.lanes.values())).pool
 
-    async def caller(self) -> Peer:
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def caller(self, tls: ssl.SSLContext | None = None) -> Peer:
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
         self.peers.append(peer)
         return peer
 
@@ -251,12 +252,17 @@ def request(method: str = "GET", path: str = "/x", *lines: str, token: str = TOK
 
 @contextlib.asynccontextmanager
 async def running_proxy(
-    *scripts: Script, limits: Mapping[str, Any] | None = None, **upstream_settings: Any
+    *scripts: Script,
+    limits: Mapping[str, Any] | None = None,
+    listen_tls: ssl.SSLContext | None = None,
+    upstream_tls: ssl.SSLContext | None = None,
+    **upstream_settings: Any,
 ) -> AsyncIterator[Proxy]:
     """Run a proxy before an upstream that plays ``scripts``; any account may go anywhere."""
     upstream = Upstream()
     upstream.scripts = [*scripts] or upstream.scripts
-    address = f"http://127.0.0.1:{await upstream.start()}"
+    scheme = "https" if upstream_tls else "http"
+    address = f"{scheme}://127.0.0.1:{await upstream.start(upstream_tls)}"
     settings = Settings.model_validate(
         {
             "upstreams": {"service": {"url": address, **upstream_settings}},
@@ -266,7 +272,7 @@ async def running_proxy(
         },
         context={"directory": Path()},
     )
-    proxy = await _start(settings, upstream)
+    proxy = await _start(settings, upstream, listen_tls)
     try:
         yield proxy
     finally:
@@ -278,7 +284,7 @@ async def running_proxy(
     assert not upstream.faults, upstream.faults
 
 
-async def _start(settings: Settings, upstream: Upstream) -> Proxy:
+async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | None) -> Proxy:
     store = MemoryStore(time.time)
     await store.create(
         TokenRecord(
@@ -306,6 +312,6 @@ async def _start(settings: Settings, upstream: Upstream) -> Proxy:
         shortest_timeout_seconds=0.25,
         too_many=lambda: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     )
-    await server.listen("127.0.0.1", 0, None, None)
+    await server.listen("127.0.0.1", 0, None, tls)
     port = server._servers[0].sockets[0].getsockname()[1]
     return Proxy(port, server, gateway, store, upstream, entries)

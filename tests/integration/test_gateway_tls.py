@@ -1,0 +1,201 @@
+"""The data path over TLS: there is no half-close, and an end may come together with data."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sidecar.wire.tls import listening_context
+from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
+
+MIB = 1024 * 1024
+HANDSHAKE = ("Connection: Upgrade", "Upgrade: websocket")
+SWITCH = b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate for 127.0.0.1 that signs itself."""
+
+    path: Path
+    key: Path
+
+    def of_server(self, client_ca: Path | None = None) -> ssl.SSLContext:
+        return listening_context(self.path, self.key, client_ca)
+
+    def of_client(self, *, shows_itself: bool = False) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.path))
+        if shows_itself:
+            context.load_cert_chain(self.path, self.key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    directory = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sidecar.test")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    result = Certificate(directory / "tls.crt", directory / "tls.key")
+    result.path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    result.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return result
+
+
+@on_uvloop
+async def test_a_caller_over_tls_is_served_and_named_so(certificate: Certificate) -> None:
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        caller = await proxy.caller(certificate.of_client())
+        for _ in range(2):
+            await caller.send(request())
+            assert (await caller.response())[1] == b"ok"
+        assert b"\r\nX-Forwarded-Proto: https\r\n" in proxy.upstream.received[0]
+
+
+@on_uvloop
+async def test_only_callers_with_a_certificate_get_in_where_one_is_asked_for(
+    certificate: Certificate,
+) -> None:
+    async with running_proxy(listen_tls=certificate.of_server(client_ca=certificate.path)) as proxy:
+        known = await proxy.caller(certificate.of_client(shows_itself=True))
+        await known.send(request())
+        assert (await known.response())[1] == b"ok"
+        with pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012  when, is TLS's matter
+            stranger = await proxy.caller(certificate.of_client())
+            await stranger.send(request())
+            if not await stranger.rest():
+                raise ConnectionResetError
+
+
+@on_uvloop
+async def test_a_refused_upload_over_tls_gets_its_denial_whole(certificate: Certificate) -> None:
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        caller = await proxy.caller(certificate.of_client())
+        data = request("POST", "/x", f"Content-Length: {4 * MIB}", token="x" * 20)
+        sending = asyncio.create_task(caller.send(data + b"x" * (4 * MIB)))
+        head, body = await caller.response()
+        assert (head.split(b" ")[1], b"invalid_token" in body) == (b"401", True)
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+@on_uvloop
+async def test_a_caller_over_tls_that_leaves_ends_its_exchange(certificate: Certificate) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.rest()
+
+    async with running_proxy(silent, listen_tls=certificate.of_server()) as proxy:
+        caller = await proxy.caller(certificate.of_client())
+        await caller.send(request())
+        await proxy.settle(lambda: len(proxy.upstream.peers) == 1)
+        caller.reset()
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+        await proxy.settle(lambda: "open=0" in repr(proxy.pool))
+        assert [entry.status for entry in proxy.entries] == [499]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok",
+        OK,
+    ],
+)
+@on_uvloop
+async def test_an_end_that_comes_with_the_answer_is_told_once(
+    certificate: Certificate, answer: bytes
+) -> None:
+    """Data and TLS's own close come in one read, before the gateway has its turn."""
+
+    async def answer_and_close(peer: Peer) -> None:
+        await peer.until(b"\r\n\r\n")
+        peer.writer.write(answer)
+        peer.writer.close()
+
+    tls = {"ca": str(certificate.path)}
+    async with running_proxy(
+        answer_and_close, upstream_tls=certificate.of_server(), tls=tls
+    ) as proxy:
+        caller = await proxy.caller()
+        for _ in range(5):
+            await caller.send(request())
+            assert (await caller.response())[1] == b"ok"
+
+
+@on_uvloop
+async def test_an_upstream_whose_certificate_nobody_knows_is_not_spoken_to(
+    certificate: Certificate,
+) -> None:
+    async with running_proxy(upstream_tls=certificate.of_server()) as proxy:
+        caller = await proxy.caller()
+        await caller.send(request())
+        assert b"upstream_unreachable" in (await caller.response())[1]
+        assert proxy.upstream.peers == []
+
+
+@on_uvloop
+async def test_a_kept_connection_over_tls_serves_again(certificate: Certificate) -> None:
+    tls = {"ca": str(certificate.path)}
+    async with running_proxy(answering(OK), upstream_tls=certificate.of_server(), tls=tls) as proxy:
+        caller = await proxy.caller()
+        for _ in range(3):
+            await caller.send(request())
+            assert (await caller.response())[1] == b"ok"
+        assert len(proxy.upstream.peers) == 1
+
+
+@on_uvloop
+async def test_a_tunnel_through_tls_on_both_sides_ends_with_either(
+    certificate: Certificate,
+) -> None:
+    async def echo(peer: Peer) -> None:
+        await peer.until(b"\r\n\r\n")
+        await peer.send(SWITCH)
+        while data := await peer.read():
+            await peer.send(data)
+            if data == b"bye":
+                return
+
+    tls = {"ca": str(certificate.path)}
+    async with running_proxy(
+        echo, tls=tls, listen_tls=certificate.of_server(), upstream_tls=certificate.of_server()
+    ) as proxy:
+        for last in (b"bye", b"ping"):
+            caller = await proxy.caller(certificate.of_client())
+            await caller.send(request("GET", "/ws", *HANDSHAKE))
+            assert (await caller.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await caller.send(last)
+            assert await caller.exactly(len(last)) == last
+            if last == b"ping":
+                await caller.close()
+            await proxy.settle(lambda: proxy.server.open_connections == 0)
+            await proxy.settle(lambda: "open=0" in repr(proxy.pool))
