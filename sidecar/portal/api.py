@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
+from sidecar.audit import Actor
 from sidecar.core.credentials import CredentialRules, accept
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.headers import HeaderRules
@@ -57,8 +58,7 @@ async def _create(request: web.Request, parts: Parts, account: Account) -> web.R
         )
     except NameTaken:
         return answer(request, _TAKEN)
-    client = client_of(request)
-    parts.audit("token_created", account=account.name, token_id=record.id, client=client)
+    parts.audit.token_created(record, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
 
@@ -69,8 +69,7 @@ async def _show(request: web.Request, parts: Parts, account: Account) -> web.Res
 
 async def _revoke(request: web.Request, parts: Parts, account: Account) -> web.Response:
     record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
-    client = client_of(request)
-    parts.audit("token_revoked", account=account.name, token_id=record.id, client=client)
+    parts.audit.token_revoked(record, client_of(request), Actor.API)
     return web.Response(status=204)
 
 
@@ -87,13 +86,7 @@ async def _rotate(request: web.Request, parts: Parts, account: Account) -> web.R
         record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
     except NameTaken:
         return answer(request, _ROTATED)
-    parts.audit(
-        "token_rotated",
-        account=account.name,
-        token_id=old_id,
-        successor_id=record.id,
-        client=client_of(request),
-    )
+    parts.audit.token_rotated(record, old_id, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
 

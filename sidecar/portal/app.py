@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp_session import session_middleware
 
+from sidecar.audit import AuditLog
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
 from sidecar.portal import changes, pages
@@ -23,7 +24,6 @@ from sidecar.portal.bodies import MAX_BODY_BYTES
 from sidecar.portal.openapi import describe
 from sidecar.portal.parts import (
     PARTS,
-    Audit,
     Gate,
     Handler,
     OpenGate,
@@ -72,7 +72,7 @@ def portal_app(
     sign_in: PasswordCheck,
     *,
     gate: Gate | None = None,
-    audit: Audit = keep_no_audit,
+    audit: AuditLog | None = None,
     secret: SharedSecret | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
@@ -86,7 +86,12 @@ def portal_app(
         client_max_size=MAX_BODY_BYTES,
     )
     app[PARTS] = Parts(
-        terms, sign_in, gate or OpenGate(), audit, secret or secret_of_this_process(), now
+        terms,
+        sign_in,
+        gate or OpenGate(),
+        audit or keep_no_audit(),
+        secret or secret_of_this_process(),
+        now,
     )
     app.on_response_prepare.append(_set_headers)
     _add_pages(app.router)

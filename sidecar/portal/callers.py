@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from sidecar.audit import Actor
 from sidecar.portal.parts import PARTS, Hops
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser
@@ -15,14 +16,19 @@ _NOTHING_SAID: Final = "null"
 
 
 def client_of(request: web.Request) -> str:
-    """Return the caller's address; ``unix`` for who comes through a socket of this machine."""
+    """Return the caller's address; ``unix:`` for who comes through a socket of this machine."""
     peer = request.remote or ""
     hops = _hops(request)
     if not hops.is_trusted(peer):
-        return peer or "unix"
+        return peer or "unix:"
     forwarded = request.headers.getall("X-Forwarded-For", [])
     lines = tuple(line.encode("utf-8", "surrogateescape") for line in forwarded)
     return hops.caller_of(peer, lines) if lines else peer
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Return the door that a request came to."""
+    return Actor.API if request.path.startswith("/api/") else Actor.PORTAL
 
 
 def is_secure(request: web.Request) -> bool:

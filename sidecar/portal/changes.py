@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sidecar.audit import Actor
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import Denial, Kind, TokenRecord
 from sidecar.core.policy import Account
@@ -59,8 +60,7 @@ async def create(
     except (NameTaken, UsageError) as error:
         refused = _refused(409, [_field_of(error)])
         return await keys_page(request, visit, account, values=fields, **refused)
-    client = client_of(request)
-    parts.audit("token_created", account=account.name, token_id=record.id, client=client)
+    parts.audit.token_created(record, client_of(request), Actor.PORTAL)
     return _show_secret(request, visit, record, secret)
 
 
@@ -94,13 +94,7 @@ async def rotate(
     except UsageError as error:
         refused = _refused(422, [_field_of(error)])
         return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
-    parts.audit(
-        "token_rotated",
-        account=account.name,
-        token_id=old_id,
-        successor_id=record.id,
-        client=client_of(request),
-    )
+    parts.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
     return _show_secret(request, visit, record, secret, overlap=OVERLAPS.get(overlap, overlap))
 
 
@@ -118,8 +112,7 @@ async def revoke(
         record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
     except UnknownToken:
         return failure(request, _GONE, 404)
-    client = client_of(request)
-    parts.audit("token_revoked", account=account.name, token_id=record.id, client=client)
+    parts.audit.token_revoked(record, client_of(request), Actor.PORTAL)
     visit.leave_notice("revoked", record.name)
     raise web.HTTPSeeOther("/")
 

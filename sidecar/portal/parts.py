@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from sidecar.audit import AuditLog
 from sidecar.core.policy import Account
 from sidecar.lifecycle import Lifecycle
 
@@ -28,22 +29,16 @@ class PasswordCheck(Protocol):
 
 
 class Gate(Protocol):
-    """Slows down who guesses passwords. Either method may raise ``StoreUnavailable``."""
+    """Slows down who guesses passwords (``sidecar.throttle.Throttle``)."""
 
-    async def is_banned(self, account: str, client: str) -> int | None:
+    def check(self, client: str, account: str) -> int | None:
         """Return for how many seconds no password is looked at; ``None``: go ahead."""
 
-    async def on_failure(self, account: str, client: str) -> None:
-        """Count a wrong password (or an unknown account)."""
+    def note_failure(self, client: str, account: str) -> None:
+        """Count a wrong password, or one for an account that does not exist."""
 
-
-class Audit(Protocol):
-    """Writes one line about what was done, by whom; it is never given a secret."""
-
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """Note an event: ``token_created``, ``token_rotated``, ``token_revoked``,
-        ``sign_in_failed``.
-        """
+    def note_sign_in(self, client: str, account: str) -> None:
+        """Note that a password was right."""
 
 
 class Hops(Protocol):
@@ -59,11 +54,14 @@ class Hops(Protocol):
 class OpenGate:
     """Bans nobody."""
 
-    async def is_banned(self, account: str, client: str) -> int | None:
+    def check(self, client: str, account: str) -> int | None:
         """See ``Gate``."""
         return None
 
-    async def on_failure(self, account: str, client: str) -> None:
+    def note_failure(self, client: str, account: str) -> None:
+        """See ``Gate``."""
+
+    def note_sign_in(self, client: str, account: str) -> None:
         """See ``Gate``."""
 
 
@@ -79,8 +77,9 @@ class NoHops:
         return peer
 
 
-def keep_no_audit(event: str, /, **fields: object) -> None:
-    """Write nothing (see ``Audit``)."""
+def keep_no_audit() -> AuditLog:
+    """Return an audit log that writes nothing."""
+    return AuditLog(lambda lines, count: None, lambda name: False)
 
 
 def secret_of_this_process() -> SharedSecret:
@@ -115,7 +114,7 @@ class Parts:
     terms: Callable[[], Terms]
     sign_in: PasswordCheck
     gate: Gate
-    audit: Audit
+    audit: AuditLog
     secret: SharedSecret
     now: Callable[[], float]
 

@@ -6,6 +6,7 @@ Each field has one reader, whose messages say what to do; the page shows the sam
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -13,14 +14,27 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.units import DURATION_PATTERN, parse_duration
+from sidecar.config.units import parse_duration
 from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.core.patterns import compile_pattern
-from sidecar.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_OVERLAP_SECONDS, MAX_PATHS_BYTES
+from sidecar.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_PATHS_BYTES
 
 DEFAULT_OVERLAP: Final = "1h"
+_OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?[0-9]|30)d)$"
+"""Durations as everywhere, of 30 days (``MAX_OVERLAP_SECONDS``) at most."""
 _MOST_PATHS: Final = 64
 _LONGEST_ERROR_CHARS: Final = 300
+_GRAPHIC: Final = r"[\p{L}\p{M}\p{N}\p{P}\p{S}]"
+_NAME_PATTERN: Final = f"^ *{_GRAPHIC}(?: |{_GRAPHIC})*$"
+"""``str.isprintable``, and something besides spaces, in the words of ECMA-262."""
+_PATH_PATTERN: Final = (
+    r"^(?=/)(/(?!(\.|%2[Ee]){1,2}(/|$))"
+    r"(\{[A-Za-z_][A-Za-z0-9_-]*\}|([!$&'()+,.0-9:;<=>@A-Z\[\]^_`a-z|~-]|%[0-9A-Fa-f]{2}|\*(?!\*))*))*"
+    r"(/\*\*)?$"
+)
+"""What ``compile_pattern`` takes, for those who read the description; a test holds them together.
+"""
+_is_overlap = re.compile(_OVERLAP_PATTERN, re.ASCII).fullmatch
 _PLAINER: Final = {"missing": "This is needed.", "extra_forbidden": "There is no such field."}
 
 
@@ -57,6 +71,8 @@ def _read_days(value: object, info: ValidationInfo) -> int:
     limits = _limits(info)
     most = limits.max_days or MAX_DAYS
     least = 1 if limits.max_days else 0
+    if type(value) is float and value.is_integer():  # 30.0 is an integer in JSON Schema
+        value = int(value)
     if type(value) is not int or not least <= value <= most:
         unlimited = "" if least else "; 0 means that it never expires"
         raise _wrong(f"Enter a whole number of days from {least} to {most}{unlimited}.")
@@ -87,11 +103,7 @@ def _read_paths(value: object) -> list[str]:
 
 
 def _read_overlap(value: object) -> str:
-    try:
-        seconds = parse_duration(value) if isinstance(value, str) else -1.0
-    except ValueError:
-        seconds = -1.0
-    if not isinstance(value, str) or not 0 <= seconds <= MAX_OVERLAP_SECONDS:
+    if not isinstance(value, str) or not _is_overlap(value):
         raise _wrong(f"Give an overlap such as {DEFAULT_OVERLAP}, from 0s to 30d.")
     return value
 
@@ -135,7 +147,7 @@ class NewToken(_Asked):
                 "type": "string",
                 "minLength": 1,
                 "maxLength": MAX_NAME_CHARS,
-                "pattern": r"^[^\x00-\x1F\x7F]*[!-~][^\x00-\x1F\x7F]*$",
+                "pattern": _NAME_PATTERN,
                 "examples": ["shop"],
             }
         ),
@@ -158,7 +170,11 @@ class NewToken(_Asked):
         WithJsonSchema(
             {
                 "type": "array",
-                "items": {"type": "string", "examples": ["/v1/dynamic/listener/{id}"]},
+                "items": {
+                    "type": "string",
+                    "pattern": _PATH_PATTERN,
+                    "examples": ["/v1/dynamic/listener/{id}"],
+                },
                 "maxItems": _MOST_PATHS,
             }
         ),
@@ -172,7 +188,7 @@ class Rotation(_Asked):
     overlap: Annotated[
         str,
         BeforeValidator(_read_overlap),
-        WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["1h"]}),
+        WithJsonSchema({"type": "string", "pattern": _OVERLAP_PATTERN, "examples": ["1h"]}),
         Field(description="How long the old token still works: 0s to 30d."),
     ] = DEFAULT_OVERLAP
 
