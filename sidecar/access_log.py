@@ -23,6 +23,8 @@ from sidecar.core.model import ALL_FORMS
 BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
+_TEXTS: Final = 4096
+_TEXT_CHARS: Final = 256
 _CLOSE_SECONDS: Final = 2.0
 
 
@@ -70,6 +72,42 @@ class Entry:
         self.upstream_seconds = 0.0
 
 
+class LineFormatter:
+    """Makes a line of an entry. What looks like a token with ``token_prefix`` in a path is masked."""
+
+    def __init__(self, token_prefix: str) -> None:
+        self._prefix = token_prefix
+        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
+        self._texts = _Texts()
+        self._second = 0
+        self._second_text = ""
+
+    def line(self, entry: Entry, now: float) -> str:
+        """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
+        path, text = entry.path, self._texts
+        if self._prefix and self._prefix in path:
+            path = self._token.sub(f"{self._prefix}[masked]", path)
+        return (
+            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
+            f',"client":{text[entry.client]},"method":{text[entry.method]},"path":{text[path]}'
+            f',"route":{text[entry.route]},"status":{entry.status},"code":{text[entry.code]}'
+            f',"account":{text[entry.account]},"token_id":{text[entry.token_id]}'
+            f',"form":{text[entry.form]},"bytes_in":{entry.bytes_in}'
+            f',"bytes_out":{entry.bytes_out},"duration_ms":{(now - entry.started) * 1000:.2f}'
+            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}'
+            f',"upstream":{text[entry.upstream]}}}\n'
+        )
+
+    def _timestamp(self) -> str:
+        """Return the time as RFC 3339 writes it, UTC, with milliseconds."""
+        now = time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+
 class AccessLog:
     """Formats entries and hands them to the writer."""
 
@@ -77,12 +115,9 @@ class AccessLog:
         """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done."""
         self._loop = loop
         self._writer = LineWriter(path)
+        self._format = LineFormatter(token_prefix).line
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._prefix = token_prefix
-        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
-        self._second = 0
-        self._second_text = ""
 
     @property
     def dropped(self) -> int:
@@ -91,25 +126,17 @@ class AccessLog:
 
     def write(self, entry: Entry, now: float) -> None:
         """Note a finished request; ``now`` is the event loop's time."""
-        path = entry.path
-        if self._prefix in path:
-            path = self._token.sub(f"{self._prefix}[masked]", path)
-        line = (
-            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
-            f',"client":{_text(entry.client)},"method":{_text(entry.method)},"path":{_text(path)}'
-            f',"route":{_text(entry.route)},"status":{entry.status},"code":{_text(entry.code)}'
-            f',"account":{_text(entry.account)},"token_id":{_text(entry.token_id)}'
-            f',"form":{_text(entry.form)},"bytes_in":{entry.bytes_in}'
-            f',"bytes_out":{entry.bytes_out},"duration_ms":{(now - entry.started) * 1000:.2f}'
-            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}'
-            f',"upstream":{_text(entry.upstream)}}}\n'
-        )
         lines = self._lines
-        lines.append(line)
+        lines.append(self._format(entry, now))
         if len(lines) >= _BATCH_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
+
+    def write_line(self, line: str) -> None:
+        """Write a line of another kind (an audit event) among the requests'."""
+        self._lines.append(line)
+        self.flush()
 
     def flush(self) -> None:
         """Hand what was gathered to the writer."""
@@ -124,15 +151,6 @@ class AccessLog:
         """Write what is left; waits for at most two seconds."""
         self.flush()
         self._writer.close()
-
-    def _timestamp(self) -> str:
-        """Return the time as RFC 3339 writes it, UTC, with milliseconds."""
-        now = time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
 
 
 class LineWriter:
@@ -201,10 +219,13 @@ def _open(path: str) -> int:
         raise UsageError(f"the access log {path} can't be opened: {error.strerror}") from None
 
 
-def _text(value: str) -> str:
-    """Return a JSON string, or ``null`` for nothing."""
-    if not value:
-        return "null"
-    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
-        return f'"{value}"'
-    return json.dumps(value)
+class _Texts(dict[str, str]):
+    """JSON strings by what they say, ``null`` for nothing; a bounded number is remembered."""
+
+    def __missing__(self, value: str) -> str:
+        text = json.dumps(value) if value else "null"
+        if len(value) <= _TEXT_CHARS:
+            if len(self) >= _TEXTS:
+                self.clear()
+            self[value] = text
+        return text

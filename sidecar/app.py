@@ -263,7 +263,7 @@ def _build_server(settings: configured.Settings, gateway: Gateway) -> ProxyServe
 
 def _apply_limits(server: ProxyServer, settings: configured.Settings) -> None:
     limits = settings.limits
-    server.limits = build_limits(settings)
+    server.use_limits(build_limits(settings))
     server.max_connections = limits.connections
     server.header_timeout_seconds = limits.header_timeout
     server.idle_timeout_seconds = limits.idle_timeout

@@ -29,9 +29,10 @@ from sidecar.core.policy import judge as judge_policy
 from sidecar.core.request_heads import Hop
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
-from sidecar.core.targets import Target, is_valid_host, parse_target
+from sidecar.core.targets import Target, parse_target
 from sidecar.core.tokens import Shape, classify, digest
 from sidecar.fault_log import FaultLog
+from sidecar.reading import Reading
 from sidecar.rules import Lane, Rules
 from sidecar.sign_in import SignIn
 from sidecar.store.port import TokenLookup
@@ -45,8 +46,6 @@ _log = logging.getLogger("sidecar")
 
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
 INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
-BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
-BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
 _UNAUTHORIZED: Final = 401
@@ -58,7 +57,7 @@ class Passage(NamedTuple):
 
     route: Route
     target: Target
-    scan: Scan
+    reading: Reading
     query: str | None
     """What remains of the query once credentials are taken out."""
     principal: Principal | None
@@ -114,12 +113,17 @@ class Gateway:
         """Answer one request; ``True`` if the connection may serve another."""
         rules = self.rules
         try:
+            reading = request.fields.known
+            if reading is None or reading.rules is not rules:
+                reading = request.fields.known = Reading(rules, request.fields.headers)
             verdict = await self.judge(
-                rules, request.method, request.target, request.headers, entry, hop.is_trusted
+                reading, request.method, request.target, entry, is_trusted=hop.is_trusted
             )
             if isinstance(verdict, Denial):
                 return self._deny(client, request, entry, verdict)
-            return await self._forward(client, request, hop, entry, verdict, rules)
+            if request.head is not None:
+                client.reader.remember(request)
+            return await self._forward(client, request, hop, entry, verdict)
         except RequestRefused as refusal:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
         except Fault as fault:
@@ -136,19 +140,19 @@ class Gateway:
 
     async def judge(
         self,
-        rules: Rules,
+        reading: Reading,
         method: str,
         raw_target: str,
-        headers: tuple[tuple[bytes, bytes], ...],
         entry: Entry,
+        *,
         is_trusted: bool,
     ) -> Passage | Denial:
         """Say whether a request may pass: target, route, credential, policy, in this order.
 
         Fills in ``entry`` as it learns. Raises a ``Fault`` when that can't be known.
         """
+        rules, scan = reading.rules, reading.scan
         entry.method = method
-        scan = rules.headers.scan(headers)
         entry.request_id = self._id_for(scan)
         if is_trusted and scan.forwarded_for:
             entry.client = rules.caller_of(entry.client, scan.forwarded_for)
@@ -156,24 +160,26 @@ class Gateway:
         if isinstance(target, Denial):
             return target
         entry.path = target.path
-        if scan.host and not is_valid_host(scan.host[0].decode("latin-1")):
-            return BAD_HOST
-        if scan.expect and not _is_continue(scan.expect):
-            return BAD_EXPECT
+        if reading.denial is not None:
+            return reading.denial
         path = normalise_path(target.path)
         route = rules.routes.match(method, path)
         if isinstance(route, Denial):
             return route
         entry.route = route.name
         entry.forms = route.forms
-        extracted = rules.credentials.extract(scan, target.query)
+        found, query = reading.credential, None
+        if target.query is not None:
+            found, query = rules.credentials.extract(scan, target.query)
         if route.public:
-            return Passage(route, target, scan, extracted.query, None)
-        credential = accept(extracted.credential, route.forms)
+            return Passage(route, target, reading, query, None)
+        credential = accept(found, route.forms)
         if isinstance(credential, Denial):
             return credential
         entry.form = credential.form
-        principal = self._recall(credential) or await self._resolve(rules, credential)
+        principal: Principal | Denial | None = self._recall(reading, credential)
+        if principal is None:
+            principal = await self._resolve(rules, credential)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account
@@ -182,13 +188,13 @@ class Gateway:
             entry.token_id = record.id
         account = rules.accounts.get(principal.account)
         denial = judge_policy(route, account, record, path)
-        return denial or Passage(route, target, scan, extracted.query, principal)
+        return denial or Passage(route, target, reading, query, principal)
 
-    def _recall(self, credential: Credential) -> Principal | None:
+    def _recall(self, reading: Reading, credential: Credential) -> Principal | None:
         """Say who is calling if that is known without asking; ``None``: ``_resolve`` must tell."""
         if isinstance(credential, PasswordCredential):
             return None
-        record = self._tokens.recall(digest(credential.secret))
+        record = self._tokens.recall(reading.digest_of(credential))
         return None if record is None else Principal(record.account, credential.form, record)
 
     async def _resolve(self, rules: Rules, credential: Credential) -> Principal | Denial:
@@ -217,10 +223,9 @@ class Gateway:
         hop: Hop,
         entry: Entry,
         passage: Passage,
-        rules: Rules,
     ) -> bool:
-        lane = rules.lanes[passage.route.upstream]
-        head = self._request_head(request, hop, entry, passage, rules, lane)
+        lane = passage.reading.rules.lanes[passage.route.upstream]
+        head = self._request_head(request, hop, entry, passage, lane)
         relay = await self._exchange(client, request, lane, head, entry, passage)
         upstream = relay.upstream
         try:
@@ -252,7 +257,7 @@ class Gateway:
         body that drew no byte of an answer from a connection that had served before.
         """
         pool = lane.pool
-        expects_continue = bool(passage.scan.expect) and not client.speaks_1_0
+        expects_continue = bool(passage.reading.scan.expect) and not client.speaks_1_0
         upstream = pool.take_idle()
         if upstream is None:
             entry.upstream = pool.origin.address
@@ -333,30 +338,34 @@ class Gateway:
         return False
 
     def _request_head(
-        self,
-        request: Request,
-        hop: Hop,
-        entry: Entry,
-        passage: Passage,
-        rules: Rules,
-        lane: Lane,
+        self, request: Request, hop: Hop, entry: Entry, passage: Passage, lane: Lane
     ) -> bytes:
-        target, scan, principal = passage.target, passage.scan, passage.principal
+        target, reading, principal = passage.target, passage.reading, passage.principal
+        scan, heads = reading.scan, lane.heads
         query = target.query if lane.forwards_credentials else passage.query
         sent = target.path if query is None else f"{target.path}?{query}"
-        if target.authority is not None:
-            host = target.authority.encode()
-        else:
+        request_id = entry.request_id.encode()
+        if target.authority is None and not scan.request_id:
             host = scan.host[0] if scan.host else lane.authority
-        return lane.heads.build(
+            kept = reading.kept_lines(heads, hop.is_trusted)
+        else:
+            host = _asked_host(target, scan, lane)
+            kept = heads.keep(
+                reading.headers,
+                scan,
+                is_trusted=hop.is_trusted,
+                host=host,
+                request_id=request_id,
+            )
+        return heads.build(
             request.method.encode(),
             sent.encode(),
-            request.headers,
+            kept,
             scan,
             hop=hop,
             host=host,
-            request_id=entry.request_id.encode(),
-            identity=b"" if principal is None else rules.identity.lines(principal),
+            request_id=request_id,
+            identity=b"" if principal is None else reading.rules.identity.lines(principal),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
@@ -429,8 +438,11 @@ class Gateway:
         return f"{self._id_prefix}{next(self._ids):016x}"
 
 
-def _is_continue(expect: tuple[bytes, ...]) -> bool:
-    return all(value.lower() == b"100-continue" for value in expect)
+def _asked_host(target: Target, scan: Scan, lane: Lane) -> bytes:
+    """Return the authority that the client asked for (RFC 9112 section 3.2.2)."""
+    if target.authority is not None:
+        return target.authority.encode()
+    return scan.host[0] if scan.host else lane.authority
 
 
 def _where() -> str:

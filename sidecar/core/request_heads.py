@@ -79,11 +79,42 @@ class RequestHeads:
         self._redact_query = redact_query
         self._fates = [_decide_fates(is_trusted, keeps_credentials) for is_trusted in (False, True)]
 
+    def keep(
+        self,
+        headers: Headers,
+        scan: Scan,
+        *,
+        is_trusted: bool,
+        host: bytes = b"",
+        request_id: bytes = b"",
+    ) -> bytes:
+        """Return the lines of a request's headers that go upstream, in their order.
+
+        ``host`` replaces the value of ``Host`` (the authority of an absolute form); empty, it
+        stays. A client's ``X-Request-Id`` stays if it is ``request_id``. Framing is declared as it
+        came: a ``Content-Length`` in its place, any ``Transfer-Encoding`` as ``chunked``.
+        """
+        classes, fates = self._classes, self._fates[is_trusted]
+        if scan.options.named:
+            headers = [h for h in headers if canonical(h[0]) not in scan.options.named]
+        lines = []
+        for header in headers:
+            kind = classes[header[0]]
+            fate = fates[kind]
+            if fate == _KEPT:
+                lines.append(_join(header))
+            elif kind == _HOST:
+                lines.append(header[0] + b": " + (self._authority or host or header[1]))
+            elif fate == _REWRITTEN:
+                lines += self._rewrite(kind, header, scan, request_id)
+        lines.append(b"")
+        return b"\r\n".join(lines)
+
     def build(
         self,
         method: bytes,
         target: bytes,
-        headers: Headers,
+        kept: bytes,
         scan: Scan,
         *,
         hop: Hop,
@@ -95,38 +126,21 @@ class RequestHeads:
     ) -> bytes:
         """Return the whole head, the empty line included.
 
-        ``host`` is the authority that the client asked for: of the target's absolute form, else of
-        ``Host``. ``request_id`` is the client's where that is sane. ``identity`` comes from
-        ``identity_lines``. Framing is declared as it came: a ``Content-Length`` in its place, any
-        ``Transfer-Encoding`` as ``chunked``.
+        ``kept`` are the lines that ``keep`` returned. ``host`` is the authority that the client
+        asked for: of the target's absolute form, else of ``Host``. ``request_id`` is the client's
+        where that is sane. ``identity`` comes from ``identity_lines``.
         """
-        classes, fates = self._classes, self._fates[hop.is_trusted]
-        if scan.options.named:
-            headers = [h for h in headers if canonical(h[0]) not in scan.options.named]
-        lines = [b"%b %b HTTP/1.1" % (method, target)]
-        if not scan.host:
-            lines.append(b"Host: " + (self._authority or host))
-        for header in headers:
-            kind = classes[header[0]]
-            fate = fates[kind]
-            if fate == _KEPT:
-                lines.append(_join(header))
-            elif kind == _HOST:
-                lines.append(header[0] + b": " + (self._authority or host))
-            elif fate == _REWRITTEN:
-                lines += self._rewrite(kind, header, scan, request_id)
-        if scan.request_id != (request_id,):
-            lines.append(b"X-Request-Id: " + request_id)
-        lines.append(
-            b"%b%b%b%b\r\n"
-            % (
-                hop.lines(scan, host),
-                _VIA_10 if is_http_10 else _VIA_11,
-                WEBSOCKET if is_websocket else b"",
-                identity,
-            )
+        return b"%b %b HTTP/1.1\r\n%b%b%b%b%b%b%b\r\n" % (
+            method,
+            target,
+            b"" if scan.host else b"Host: %b\r\n" % (self._authority or host),
+            kept,
+            b"" if scan.request_id == (request_id,) else b"X-Request-Id: %b\r\n" % request_id,
+            hop.lines(scan, host),
+            _VIA_10 if is_http_10 else _VIA_11,
+            WEBSOCKET if is_websocket else b"",
+            identity,
         )
-        return b"\r\n".join(lines)
 
     def _rewrite(
         self, kind: int, header: tuple[bytes, bytes], scan: Scan, request_id: bytes

@@ -13,7 +13,7 @@ from typing import Final, Protocol, cast
 
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
-from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
 
 _log = logging.getLogger("sidecar")
 
@@ -26,6 +26,7 @@ class Host(Protocol):
     """What a client connection needs of the server it belongs to."""
 
     limits: RequestLimits
+    memory: FieldMemory
     header_timeout_seconds: float
     idle_timeout_seconds: float
     is_draining: bool
@@ -78,7 +79,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._host = host
         self.now = monotonic  # the loop's clock, but exact: uvloop's own stands still within a turn
-        self.reader = RequestReader(loop, host.limits)
+        self.reader = RequestReader(loop, host.limits, host.memory)
         self.transport: asyncio.Transport | None = None
         self.relay: Relay | None = None
         self.refusal: RequestRefused | None = None
@@ -239,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
             self._wake()
         elif self.reader.current is not None and not self.reader.current.is_complete:
             self._note_refusal(RequestRefused("bad_request", "The request body ended early."))
-        return True
+        return not self.is_tls  # TLS knows no half-open connection
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.has_ended = True

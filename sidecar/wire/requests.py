@@ -15,9 +15,10 @@ parser at all.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp.http import (
     HttpRequestParser,
@@ -30,6 +31,10 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import StreamReader
 
 _END: Final = b"\r\n\r\n"
+_SECTION_BYTES: Final = 2048
+_parse_line = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1"
+).fullmatch
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
 _FRAMING_BYTES: Final = 16 * 1024  # chunk extensions and trailers, beside
@@ -58,15 +63,62 @@ class RequestLimits:
     body_bytes: int = 0
 
 
+class Fields:
+    """A header section. Requests that repeat one, byte for byte, share it (``FieldMemory``).
+
+    ``headers`` are (name, value) as sent, in order; values without surrounding white space.
+    ``length`` is the declared Content-Length, ``None`` for a chunked body, 0 for none. ``known`` is
+    the gateway's, to keep what follows from the headers.
+    """
+
+    __slots__ = ("headers", "keeps_alive", "known", "length")
+
+    def __init__(
+        self, headers: tuple[tuple[bytes, bytes], ...], length: int | None, keeps_alive: bool
+    ) -> None:
+        self.headers = headers
+        self.length = length
+        self.keeps_alive = keeps_alive
+        self.known: Any = None
+
+
+class FieldMemory:
+    """Header sections seen before, by their bytes: one that passed the parser need not pass again.
+
+    What a section means does not depend on the request line, for the methods and the version that
+    are remembered; sections with a Transfer-Encoding or an upgrade are not. Bounded in number and
+    size, and filled by requests that were let pass alone, so that junk displaces nothing.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
+        self._sections: dict[bytes, Fields] = {}
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+    def recall(self, section: bytes) -> Fields | None:
+        """Return the section with these bytes, if it was kept."""
+        return self._sections.get(section)
+
+    def keep(self, section: bytes, fields: Fields) -> None:
+        """Keep a section; the one kept first goes if there is no room."""
+        if len(section) > _SECTION_BYTES:
+            return
+        if len(self._sections) >= self._most:
+            del self._sections[next(iter(self._sections))]
+        self._sections[section] = fields
+
+
 class Request:
     """One request: its head, and what has arrived of its body.
 
-    ``headers`` are (name, value) as sent, in order; values without surrounding white space.
-    ``length`` is the declared Content-Length, ``None`` for a chunked body, 0 for none.
+    ``length`` is that of ``fields``.
     """
 
     __slots__ = (
-        "headers",
+        "fields",
+        "head",
         "is_complete",
         "keeps_alive",
         "length",
@@ -83,25 +135,30 @@ class Request:
         method: str,
         target: str,
         version: HttpVersion,
-        headers: tuple[tuple[bytes, bytes], ...],
-        length: int | None,
-        keeps_alive: bool,
-        wants_upgrade: bool,
+        fields: Fields,
+        wants_upgrade: bool = False,
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
-        self.headers = headers
-        self.length = length
-        self.keeps_alive = keeps_alive
+        self.fields = fields
+        self.length = fields.length
+        self.keeps_alive = fields.keeps_alive
         self.wants_upgrade = wants_upgrade
-        self.is_complete = length == 0
+        self.head: bytes | None = None
+        """The head as it came, if its section may be kept (``RequestReader.remember``)."""
+        self.is_complete = fields.length == 0
         self.pieces: list[bytes] = []
         self.received_bytes = 0
 
     def __repr__(self) -> str:
         state = "complete" if self.is_complete else f"{self.received_bytes} of {self.length}"
         return f"<Request {self.method} {state}>"
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header fields as sent."""
+        return self.fields.headers
 
     @property
     def waiting_bytes(self) -> int:
@@ -147,12 +204,19 @@ class RequestReader:
         "_held",
         "_limits",
         "_loop",
+        "_memory",
         "_parser",
         "_tail",
         "current",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: RequestLimits) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: RequestLimits,
+        memory: FieldMemory | None = None,
+    ) -> None:
+        """``memory`` is shared by the connections of one server; without it nothing is kept."""
         self._loop = loop
         self._limits = limits
         self._parser: HttpRequestParser | None = None
@@ -160,6 +224,7 @@ class RequestReader:
         self._tail = b""
         self._head_bytes = 0
         self._framing_bytes = 0
+        self._memory = memory
         self._chunks: StreamReader | None = None
         self.current: Request | None = None
 
@@ -205,6 +270,10 @@ class RequestReader:
         data, start = self._held, 0
         if not data:
             return None
+        if self._memory is not None and not self._head_bytes:
+            request = self._recall(self._memory, data)
+            if request is not None:
+                return request
         self._held = b""
         while start < len(data):
             end = self._message_end(data, start)
@@ -216,6 +285,34 @@ class RequestReader:
                 return request
             start = end
         return None
+
+    def remember(self, request: Request) -> None:
+        """Keep the header section of a request that was let pass, for those that repeat it."""
+        head, memory = request.head, self._memory
+        if head is None or memory is None:
+            return
+        end = head.find(b"\r\n")
+        line = _parse_line(head, 0, end)
+        if line is not None and line[2].decode() == request.target:
+            memory.keep(head[end:-4], request.fields)
+        request.head = None
+
+    def _recall(self, memory: FieldMemory, data: bytes) -> Request | None:
+        """Make a request of a line and a header section seen before, the parser left aside."""
+        end = data.find(_END)
+        line_end = data.find(b"\r\n")
+        fields = memory.recall(data[line_end:end]) if line_end < end else None
+        if fields is None:
+            return None
+        line = _parse_line(data, 0, line_end)
+        if line is None or len(line[2]) > self._limits.url_bytes:
+            return None
+        request = Request(line[1].decode(), line[2].decode(), HttpVersion11, fields)
+        self.current = request
+        self._held = b""
+        if end + 4 < len(data):
+            self.receive(data[end + 4 :])
+        return request
 
     def _message_end(self, data: bytes, start: int) -> int:
         """Return the offset just behind the first CR LF CR LF from ``start`` on, also one that
@@ -247,12 +344,15 @@ class RequestReader:
             return None
         message, payload = messages[0]
         request = self._admit(message)
-        self._head_bytes = 0
         if request.length is None:
             self._chunks = payload
             self._framing_bytes = 0
         elif request.length or message.upgrade:
             self._parser = None
+        is_plain = request.length is not None and not message.upgrade
+        if is_plain and self._head_bytes == len(piece) and request.version == HttpVersion11:
+            request.head = piece
+        self._head_bytes = 0
         return request
 
     def _new_parser(self) -> HttpRequestParser:
@@ -330,9 +430,7 @@ class RequestReader:
             message.method,
             message.path,
             version,
-            message.raw_headers,
-            length,
-            not message.should_close,
+            Fields(message.raw_headers, length, not message.should_close),
             wants_upgrade,
         )
 

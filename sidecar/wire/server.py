@@ -19,7 +19,7 @@ from typing import Final
 from sidecar.core.errors import UsageError
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import Deadlines
-from sidecar.wire.requests import RequestLimits
+from sidecar.wire.requests import FieldMemory, RequestLimits
 
 _BACKLOG: Final = 4096
 _HANDSHAKE_SECONDS: Final = 10.0
@@ -52,7 +52,7 @@ class ProxyServer:
         self._connections: set[ClientConnection] = set()
         self._served = 0
         self._all_ended: asyncio.Event = asyncio.Event()
-        self.limits = limits
+        self.use_limits(limits)
         self.max_connections = max_connections
         self.header_timeout_seconds = header_timeout_seconds
         self.idle_timeout_seconds = idle_timeout_seconds
@@ -66,6 +66,11 @@ class ProxyServer:
     def open_connections(self) -> int:
         """How many callers are connected."""
         return len(self._connections)
+
+    def use_limits(self, limits: RequestLimits) -> None:
+        """Judge new connections' requests by these; what was remembered passed by others."""
+        self.limits = limits
+        self.memory = FieldMemory()
 
     async def listen(
         self, host: str, port: int, unix_path: str | None, tls: ssl.SSLContext | None

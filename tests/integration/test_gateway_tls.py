@@ -199,3 +199,16 @@ async def test_a_tunnel_through_tls_on_both_sides_ends_with_either(
                 await caller.close()
             await proxy.settle(lambda: proxy.server.open_connections == 0)
             await proxy.settle(lambda: "open=0" in repr(proxy.pool))
+
+
+@on_uvloop
+async def test_a_caller_that_closes_is_no_reason_for_a_warning(
+    certificate: Certificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        caller = await proxy.caller(certificate.of_client())
+        await caller.send(request())
+        await caller.response()
+        await caller.close()
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+    assert caplog.messages == []

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.access_log import BACKLOG_BYTES, AccessLog, Entry, LineWriter
+from sidecar.access_log import BACKLOG_BYTES, AccessLog, Entry, LineFormatter, LineWriter
 from sidecar.core.errors import UsageError
 
 PATIENCE_SECONDS = 20.0
@@ -101,19 +101,9 @@ async def test_whatever_is_in_a_field_it_stays_one_line_of_json(
 
 @given(st.text(max_size=30))
 def test_any_path_comes_back_out_of_the_line(path: str) -> None:
-    assert json.loads(_formatted(path))["path"] == (path or None)
-
-
-def _formatted(path: str) -> str:
-    """Format one entry without a file."""
-    log = AccessLog.__new__(AccessLog)
-    lines: list[str] = []
-    log.__dict__.update(
-        {"_lines": lines, "_timer": object(), "_prefix": "sct_", "_second": 0, "_second_text": ""}
-    )
-    log.write(make_entry(path=path), 10.0)
-    assert lines[0].count("\n") == 1
-    return lines[0]
+    line = LineFormatter("sct_").line(make_entry(path=path), 10.0)
+    assert line.count("\n") == 1
+    assert json.loads(line)["path"] == (path or None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sidecar.core.headers import WEBSOCKET
 from sidecar.core.response_heads import build_response_head
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.relay import Patience, Relay
-from sidecar.wire.requests import RequestLimits, RequestRefused
+from sidecar.wire.requests import FieldMemory, RequestLimits, RequestRefused
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
 
@@ -32,6 +32,7 @@ class Host:
     """A server that lets the test play the gateway."""
 
     limits = RequestLimits()
+    memory = FieldMemory()
     header_timeout_seconds = 7.0
     idle_timeout_seconds = 70.0
     is_draining = False

@@ -38,11 +38,19 @@ def build(
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, _, value in (line.partition(": ") for line in lines)
     ]
+    scan = RULES.scan(headers)
+    kept_lines = heads.keep(
+        headers,
+        scan,
+        is_trusted=hop.is_trusted,
+        host=host.encode(),
+        request_id=request_id.encode(),
+    )
     head = heads.build(
         b"GET",
         b"/a?b=%2F",
-        headers,
-        RULES.scan(headers),
+        kept_lines,
+        scan,
         hop=hop,
         host=host.encode(),
         request_id=request_id.encode(),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
 
 LIMITS = RequestLimits(headers=16, header_bytes=1024, url_bytes=512, body_bytes=100_000)
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
@@ -36,9 +36,14 @@ LOOP = asyncio.new_event_loop()  # nothing ever runs on it
 LOOP.close()
 
 
-def read_all(pieces: list[bytes], limits: RequestLimits = LIMITS) -> list[Seen | str]:
-    """Feed ``pieces`` as a connection would and return the requests, and the code of a refusal."""
-    reader = RequestReader(LOOP, limits)
+def read_all(
+    pieces: list[bytes], limits: RequestLimits = LIMITS, memory: FieldMemory | None = None
+) -> list[Seen | str]:
+    """Feed ``pieces`` as a connection would and return the requests, and the code of a refusal.
+
+    Every request is let pass, as far as ``memory`` is concerned.
+    """
+    reader = RequestReader(LOOP, limits, memory)
     seen: list[Seen | str] = []
     request: Request | None = None
     body = b""
@@ -59,6 +64,7 @@ def read_all(pieces: list[bytes], limits: RequestLimits = LIMITS) -> list[Seen |
                 note()
             while request is None and (request := reader.next_request()) is not None:
                 seen.append("begun")
+                reader.remember(request)
                 note()
     except RequestRefused as refusal:
         if seen and seen[-1] == "begun":
@@ -189,6 +195,70 @@ def test_requests_are_the_same_however_the_bytes_are_split(name: str, cuts: list
 
 
 @given(
+    st.lists(st.sampled_from(sorted(READ)), min_size=2, max_size=6),
+    st.lists(st.integers(0, 400), max_size=6),
+)
+def test_a_section_seen_before_is_read_as_the_parser_reads_it(
+    names: list[str], cuts: list[int]
+) -> None:
+    memory = FieldMemory()
+    for name in names:
+        data, expected = READ[name]
+        ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
+        pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
+        assert read_all(pieces, memory=memory) == expected
+        assert read_all([data], memory=memory) == expected
+
+
+LINES = [
+    "GET /next",
+    "HEAD /a?b",
+    "POST /",
+    "PATCH /x",
+    "FOO /",
+    "GET *",
+    "CONNECT a:1",
+    "GET /a b",
+]
+
+
+@given(
+    st.sampled_from(LINES),
+    st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]),
+    st.sampled_from(["", "\r\n", " "]),
+)
+def test_a_section_seen_before_makes_no_bad_line_good(line: str, version: str, ahead: str) -> None:
+    memory = FieldMemory()
+    section = "\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n"
+    data = f"{ahead}{line} {version}{section}".encode()
+    fresh = read_all([data])
+    assert read_all([f"GET / HTTP/1.1{section}".encode()], memory=memory)
+    assert len(memory) == 1
+    assert read_all([data], memory=memory) == fresh
+    assert read_all([data], memory=memory) == fresh
+
+
+@pytest.mark.parametrize("ahead", ["\r\n", "\r\n\r\n"])
+def test_a_line_is_never_remembered_as_part_of_a_section(ahead: str) -> None:
+    memory = FieldMemory()
+    data = f"{ahead}GET /next HTTP/1.1\r\nHost: b\r\n\r\n".encode()
+    assert read_all([data], memory=memory) == [AFTER]
+    assert read_all([b"GET /x HTTP/1.1" + data], memory=memory) == read_all(
+        [b"GET /x HTTP/1.1" + data]
+    )
+
+
+def test_the_memory_is_bounded_in_number_and_size() -> None:
+    memory = FieldMemory(most=3)
+    for number in range(10):
+        read_all([b"GET / HTTP/1.1\r\nHost: b%d\r\n\r\n" % number], memory=memory)
+    assert len(memory) == 3
+    read_all([b"GET / HTTP/1.1\r\nHost: b\r\nX: %b\r\n\r\n" % (b"a" * 3000)], memory=memory)
+    assert memory.recall(b"\r\nHost: b9") is not None
+    assert len(memory) == 3
+
+
+@given(
     st.lists(
         st.binary(min_size=1, max_size=40).map(lambda body: body.replace(b"a", MARK)), max_size=5
     ),
@@ -299,6 +369,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 def test_what_is_no_acceptable_request_is_refused_with_its_code(name: str) -> None:
     data, code = REFUSED[name]
     assert read_all([data]) == [code]
+    memory = FieldMemory()
+    assert read_all([data], memory=memory) == read_all([data], memory=memory) == [code]
 
 
 @pytest.mark.parametrize("name", REFUSED)
