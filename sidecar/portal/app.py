@@ -13,7 +13,6 @@ from traceback import extract_tb
 from typing import Final
 
 from aiohttp import web
-from aiohttp_session import session_middleware
 
 from sidecar.audit import AuditLog
 from sidecar.core.errors import Fault
@@ -36,7 +35,7 @@ from sidecar.portal.parts import (
 )
 from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
 from sidecar.portal.rendering import failure, serve_static
-from sidecar.portal.sessions import SessionCookies
+from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 
 _log = logging.getLogger(__name__)
 
@@ -82,9 +81,10 @@ def portal_app(
     shared ``secret``, sessions end with the process and belong to one worker.
     """
     app = web.Application(
-        middlewares=[_answer_failures, session_middleware(SessionCookies())],
+        middlewares=[_answer_failures, keep_session],
         client_max_size=MAX_BODY_BYTES,
     )
+    app[COOKIES] = SessionCookies()
     app[PARTS] = Parts(
         terms,
         sign_in,
@@ -126,13 +126,13 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.update(HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.popall("Server", None)
-    if "request_id" in request:
-        response.headers[REQUEST_ID] = request["request_id"]
+    if REQUEST_ID in request:
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
 
 
 @web.middleware
 async def _answer_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
-    request["request_id"] = secrets.token_hex(8)
+    request[REQUEST_ID] = secrets.token_hex(8)
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -141,11 +141,11 @@ async def _answer_failures(request: web.Request, handler: Handler) -> web.Stream
         return _fail(request, _denial_for(error))
     except Fault as fault:
         code = fault.code if fault.code in PROBLEMS else "internal_error"
-        _log.warning("request %s: %s: %s", request["request_id"], fault.code, fault)
+        _log.warning("request %s: %s: %s", request[REQUEST_ID], fault.code, fault)
         return _fail(request, Denial(code, _DETAILS[code]))
     except Exception as error:
         # The message and the locals may hold a password; the type and the place do not.
-        _log.error("request %s: %s", request["request_id"], _where(error))
+        _log.error("request %s: %s", request[REQUEST_ID], _where(error))
         return _fail(request, Denial("internal_error", _DETAILS["internal_error"]))
 
 

@@ -43,7 +43,8 @@ PROBLEMS: Final[dict[str, Answer]] = {
 }
 
 CHALLENGE: Final = 'Basic realm="API keys", charset="UTF-8"'
-REQUEST_ID: Final = "X-Request-Id"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+"""Under which the log knows a request."""
 MEDIA_TYPE: Final = "application/problem+json"
 
 
@@ -75,7 +76,7 @@ def answer(request: web.Request, denial: Denial, errors: Iterable[FieldError] = 
         status=row.status,
         code=denial.code,
         detail=denial.detail,
-        request_id=request_id(request),
+        request_id=request[REQUEST_ID],
         errors=[WrongField(pointer=f"#/{at}", detail=text) for at, text in errors] or None,
     )
     return web.Response(
@@ -98,9 +99,3 @@ def headers_of(denial: Denial) -> dict[str, str]:
     if row.status == 401:
         headers["WWW-Authenticate"] = CHALLENGE
     return headers
-
-
-def request_id(request: web.Request) -> str:
-    """Return the id under which the log knows this request."""
-    known: str = request["request_id"]
-    return known

@@ -12,7 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sidecar.core.model import Denial
-from sidecar.portal.problems import headers_of, request_id
+from sidecar.portal.problems import REQUEST_ID, headers_of
 from sidecar.portal.sessions import Visit
 
 _MEDIA_TYPES: Final = {
@@ -82,7 +82,7 @@ def failure(request: web.Request, denial: Denial, status: int) -> web.Response:
         headers=headers,
         heading=heading,
         detail=denial.detail,
-        request_id=request_id(request),
+        request_id=request[REQUEST_ID],
     )
 
 

@@ -16,12 +16,12 @@ from hashlib import blake2b
 from typing import Final
 
 from aiohttp import web
-from aiohttp_session import AbstractStorage, Session, get_session
+from aiohttp_session import AbstractStorage, Session
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 
 from sidecar.core.policy import Account
 from sidecar.portal.callers import is_secure
-from sidecar.portal.parts import PARTS
+from sidecar.portal.parts import PARTS, Handler
 
 IDLE_SECONDS: Final = 15 * 60
 LONGEST_SECONDS: Final = 8 * 3600
@@ -63,6 +63,10 @@ class SessionCookies(AbstractStorage):
             self._storages = {False: _storage(key, COOKIE), True: _storage(key, SECURE_COOKIE)}
             self._believed_until = parts.now() + _SECRET_BELIEVED_SECONDS
         return self._storages[is_secure(request)]
+
+
+COOKIES: Final = web.AppKey("cookies", SessionCookies)
+_SESSION: Final = web.RequestKey("session", Session)
 
 
 def _storage(key: bytes, name: str) -> EncryptedCookieStorage:
@@ -161,7 +165,26 @@ class Visit:
 async def open_visit(request: web.Request) -> Visit:
     """Return who is there. May raise ``StoreUnavailable``: the cookie's key is in the store."""
     parts = request.app[PARTS]
-    return Visit(await get_session(request), parts.terms().accounts, parts.now())
+    session = request[_SESSION] = await request.app[COOKIES].load_session(request)
+    return Visit(session, parts.terms().accounts, parts.now())
+
+
+@web.middleware
+async def keep_session(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Set the cookie of a request that has opened a visit, whatever its answer is."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as redirect:
+        await _save(request, redirect)
+        raise
+    await _save(request, response)
+    return response
+
+
+async def _save(request: web.Request, response: web.StreamResponse) -> None:
+    session = request.get(_SESSION)
+    if session is not None:
+        await request.app[COOKIES].save_session(request, response, session)
 
 
 def _fingerprint(account: Account) -> str:
