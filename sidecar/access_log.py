@@ -73,7 +73,7 @@ class Entry:
 
 
 class LineFormatter:
-    """Makes a line of an entry. What looks like a token with ``token_prefix`` in a path is masked."""
+    """Makes a line of an entry; what looks like a token of ours in a path is masked."""
 
     def __init__(self, token_prefix: str) -> None:
         self._prefix = token_prefix
