@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from sidecar.operations.health import Health
+from sidecar.operations.jwks import KeySet, add_key_set
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -18,16 +19,21 @@ _CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def operations_app(health: Health, configuration: Description | None = None) -> web.Application:
+def operations_app(
+    health: Health, configuration: Description | None = None, key_set: KeySet | None = None
+) -> web.Application:
     """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457).
 
     ``configuration`` says how the configuration in force relates to its file, for ``/readyz``.
+    ``key_set`` gives what ``/.well-known/jwks.json`` publishes; without it there is no such path.
     """
     app = web.Application(middlewares=[_errors_as_problems])
     app[_HEALTH] = health
     app[_CONFIGURATION] = configuration
     app.router.add_get("/healthz", _say_alive)
     app.router.add_get("/readyz", _say_ready)
+    if key_set is not None:
+        add_key_set(app, key_set)
     return app
 
 
