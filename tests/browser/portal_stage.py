@@ -190,6 +190,7 @@ async def send(
     path: str,
     page: str,
     headers: Mapping[str, str] | None = None,
+    /,
     **more: str,
 ) -> ClientResponse:
     """Send a form with the marks that stand in ``page``; follow nothing."""
