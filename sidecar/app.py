@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +23,23 @@ from aiohttp import http_parser, web
 
 from sidecar.access_log import AccessLog, Entry
 from sidecar.answers import denial_for, render
+from sidecar.authenticator import Authenticator
 from sidecar.config import model as configured
 from sidecar.config.address import Address
 from sidecar.core.errors import UsageError
 from sidecar.gateway import Gateway
 from sidecar.interpretation import build_accounts as build_accounts
 from sidecar.interpretation import (
+    build_jwt,
     build_limits,
     build_listening_tls,
     reaches_alike,
     shortest_timeout_seconds,
 )
 from sidecar.interpretation import build_rules as build_rules
+from sidecar.jwt_verifier import JwtVerifier
+from sidecar.last_use import LastUses
+from sidecar.live_streams import LiveStreams
 from sidecar.operations.app import operations_app
 from sidecar.operations.health import Health
 from sidecar.reload import Change, Commit, Reloader
@@ -42,7 +47,7 @@ from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
 from sidecar.store.cache import TokenCache
 from sidecar.store.embedded import EmbeddedRedis
-from sidecar.store.port import TokenLookup, TokenStore, Watcher
+from sidecar.store.port import TokenStore, Watcher
 from sidecar.store.redis import connect
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
@@ -90,29 +95,63 @@ async def serve(
     with _stopping(stop, reloader) as stopping:
         async with AsyncExitStack() as stack:
             cache = build_cache(settings)
-            store = await stack.enter_async_context(opened_store(settings, cache))
+            streams = LiveStreams(cache)
+            stack.push_async_callback(streams.close)
+            watchers = _Watchers(cache, streams)
+            store = await stack.enter_async_context(opened_store(settings, watchers))
             cache.connect(store.look_up)
-            await _serve_with(settings, store, cache, stack, reloader, ready, stopping)
+            parts = _Parts(store, cache, SignIn(), LastUses(store.record_use), streams)
+            await _serve_with(settings, parts, stack, reloader, ready, stopping)
+
+
+class _Watchers:
+    """Tells of changes to tokens: first what is believed, then what goes on because of it."""
+
+    def __init__(self, cache: TokenCache, streams: LiveStreams) -> None:
+        self._cache = cache
+        self._streams = streams
+
+    def on_watching(self) -> None:
+        self._cache.on_watching()
+        self._streams.on_tokens_changed(None)  # whatever happened meanwhile was not heard
+
+    def on_changed(self, digests: Sequence[str] | None) -> None:
+        self._cache.on_changed(digests)
+        self._streams.on_tokens_changed(digests)
+
+    def on_blind(self) -> None:
+        self._cache.on_blind()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What lives as long as the process, whatever the configuration says."""
+
+    store: TokenStore
+    cache: TokenCache
+    sign_in: SignIn
+    last_uses: LastUses
+    streams: LiveStreams
 
 
 async def _serve_with(
     settings: configured.Settings,
-    store: TokenStore,
-    cache: TokenCache,
+    parts: _Parts,
     stack: AsyncExitStack,
     reloader: Reloader | None,
     ready: Callable[[Serving], None] | None,
     stopping: asyncio.Event,
 ) -> None:
-    sign_in = SignIn()
-    stack.callback(sign_in.close)
-    running = _Running(settings, cache, sign_in)
-    stack.callback(running.close)
-    health = Health(store.ping, stopping.is_set)
+    stack.callback(parts.sign_in.close)
+    stack.push_async_callback(parts.last_uses.close)
+    running = _Running(settings, parts)
+    stack.push_async_callback(running.close)
+    health = Health(parts.store.ping, stopping.is_set)
     await _open_operations(settings, health, reloader, stack)
     await _open_proxy(settings, running)
-    tasks = [_drop_stale(running.gateway)]
+    tasks = [_drop_stale(running.gateway), parts.last_uses.run()]
     if reloader is not None:
+        reloader.on_applied.append(parts.streams.on_rules_changed)
         tasks.append(reloader.watch(running.prepare))
     for task in map(asyncio.create_task, tasks):
         stack.callback(task.cancel)
@@ -133,20 +172,23 @@ class _Running:
     ``prepare`` makes whatever can fail, in a thread; what it returns swaps it in at one stroke.
     """
 
-    def __init__(self, settings: configured.Settings, tokens: TokenLookup, sign_in: SignIn) -> None:
+    def __init__(self, settings: configured.Settings, parts: _Parts) -> None:
         self._loop = asyncio.get_running_loop()
         self.settings = settings
         rules = build_rules(settings, self._loop)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
+        self._closing: set[asyncio.Task[None]] = set()
         self._log = _open_log(settings, self._loop)
-        self.gateway = Gateway(rules, tokens, sign_in, self._write_entry)
+        callers = Authenticator(parts.cache, parts.sign_in)
+        self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self._write_entry)
+        rules.jwt.issuers.start()
         self.server = _build_server(settings, self.gateway)
 
     def prepare(self, change: Change) -> Commit:
         """Make what ``change`` needs; return what makes it effective. Raises ``UsageError``."""
         new = change.new
-        rules = build_rules(new, self._loop, self._kept_pools(change))
+        rules = build_rules(new, self._loop, self._kept_pools(change), self._jwt_for(change))
         tls = build_listening_tls(new) if _has_other_tls(change) else None
         log = self._log
         if _logs_elsewhere(change):
@@ -163,12 +205,20 @@ class _Running:
 
         return commit
 
-    def close(self) -> None:
-        """Close the access log and the connections to upstreams."""
+    async def close(self) -> None:
+        """Close the access log, the connections to upstreams and the look-out for foreign keys."""
+        await self.gateway.rules.jwt.issuers.close()
         for lane in self.gateway.rules.lanes.values():
             lane.pool.close()
         if self._log is not None:
             self._log.close()
+
+    def _jwt_for(self, change: Change) -> JwtVerifier:
+        """Return the verifier in use, with all it knows, unless keys or issuers are others."""
+        current = self.gateway.rules.jwt
+        if change.old.jwt == change.new.jwt and not change.has_other_files("jwt"):
+            return current
+        return build_jwt(change.new, current)
 
     def _kept_pools(self, change: Change) -> dict[str, Pool]:
         """Return the pools of upstreams that are reached as before, by name."""
@@ -187,7 +237,12 @@ class _Running:
         for lane in self.gateway.rules.lanes.values():
             if lane.pool not in kept:
                 lane.pool.close()
-        self.gateway.rules = rules
+        before, self.gateway.rules = self.gateway.rules, rules
+        if before.jwt is not rules.jwt:
+            closing = self._loop.create_task(before.jwt.issuers.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            rules.jwt.issuers.start()
 
     def _swap_log(self, log: AccessLog | None) -> None:
         old, self._log = self._log, log

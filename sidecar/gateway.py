@@ -15,14 +15,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from itertools import count
+from time import time
 from typing import Final, NamedTuple
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, render
-from sidecar.core.credentials import MALFORMED, accept
+from sidecar.authenticator import Authenticator
+from sidecar.core.credentials import accept
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
-from sidecar.core.model import Credential, Denial, Form, PasswordCredential
+from sidecar.core.model import Denial
 from sidecar.core.patterns import normalise_path
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
@@ -30,12 +32,12 @@ from sidecar.core.request_heads import Hop
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
 from sidecar.core.targets import Target, parse_target
-from sidecar.core.tokens import Shape, classify, digest
+from sidecar.core.times import to_rfc3339
 from sidecar.fault_log import FaultLog
+from sidecar.last_use import LastUses
+from sidecar.live_streams import LiveStreams, Stream
 from sidecar.reading import Reading
 from sidecar.rules import Lane, Rules
-from sidecar.sign_in import SignIn
-from sidecar.store.port import TokenLookup
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
@@ -44,11 +46,10 @@ from sidecar.wire.responses import ResponseHead
 
 _log = logging.getLogger("sidecar")
 
-INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
-INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
 _UNAUTHORIZED: Final = 401
+_CUT: Final = "cut"  # in the log alone: a stream that could no longer pass
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
@@ -70,14 +71,18 @@ class Gateway:
     def __init__(
         self,
         rules: Rules,
-        tokens: TokenLookup,
-        sign_in: SignIn,
+        callers: Authenticator,
+        last_uses: LastUses,
+        streams: LiveStreams,
         write_entry: Callable[[Entry, float], None],
+        now: Callable[[], float] = time,
     ) -> None:
         self.rules = rules
-        self._tokens = tokens
-        self._sign_in = sign_in
+        self._callers = callers
+        self._last_uses = last_uses
+        self.streams = streams
         self._write_entry = write_entry
+        self._now = now
         self._id_prefix = os.urandom(8).hex()
         self._faults = FaultLog(_log)
         self._ids = count(int.from_bytes(os.urandom(3), "big"))
@@ -177,9 +182,9 @@ class Gateway:
         if isinstance(credential, Denial):
             return credential
         entry.form = credential.form
-        principal: Principal | Denial | None = self._recall(reading, credential)
+        principal: Principal | Denial | None = self._callers.recall(reading, credential)
         if principal is None:
-            principal = await self._resolve(rules, credential)
+            principal = await self._callers.identify(reading, credential)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account
@@ -188,31 +193,11 @@ class Gateway:
             entry.token_id = record.id
         account = rules.accounts.get(principal.account)
         denial = judge_policy(route, account, record, path)
-        return denial or Passage(route, target, reading, query, principal)
-
-    def _recall(self, reading: Reading, credential: Credential) -> Principal | None:
-        """Say who is calling if that is known without asking; ``None``: ``_resolve`` must tell."""
-        if isinstance(credential, PasswordCredential):
-            return None
-        record = self._tokens.recall(reading.digest_of(credential))
-        return None if record is None else Principal(record.account, credential.form, record)
-
-    async def _resolve(self, rules: Rules, credential: Credential) -> Principal | Denial:
-        """Find out who is calling."""
-        if isinstance(credential, PasswordCredential):
-            account = credential.account
-            if await self._sign_in.check(rules.accounts, account, credential.password):
-                return Principal(account, Form.BASIC, None)
-            return INVALID_PASSWORD
-        shape = classify(credential.secret, rules.token_prefix)
-        if shape is Shape.UNREADABLE:
-            return MALFORMED
-        if shape is not Shape.ACCESS and shape is not Shape.OTHER:
-            return INVALID_TOKEN
-        record = await self._tokens.look_up(digest(credential.secret))
-        if record is None:
-            return INVALID_TOKEN
-        return Principal(record.account, credential.form, record)
+        if denial is not None:
+            return denial
+        if record is not None and record.digest:
+            self._last_uses.note(record.digest, entry.client)
+        return Passage(route, target, reading, query, principal)
 
     # Forward and relay.
 
@@ -234,7 +219,7 @@ class Gateway:
             entry.status = response.status
             entry.upstream_seconds = client.now() - entry.started
             if upstream.reader.is_upgraded:
-                return await self._tunnel(client, relay, response)
+                return await self._tunnel(client, relay, response, entry, passage)
             return await self._relay(client, request, relay, response, entry, passage)
         finally:
             entry.bytes_out = relay.relayed_bytes
@@ -308,11 +293,12 @@ class Gateway:
             connection=CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,
             is_private=passage.query != passage.target.query,
+            extra=self._notice(passage),
         )
         relay.begin_answer(head, is_chunked)
         try:
             if not relay.upstream.reader.is_complete:
-                await relay.upstream.finished()
+                await self._watched(client, relay, entry, passage)
         except UpstreamBroken as fault:
             entry.code = fault.code
             self._faults.note(fault, entry.request_id)
@@ -323,19 +309,63 @@ class Gateway:
         client.close_lingering()
         return False
 
-    async def _tunnel(self, client: ClientConnection, relay: Relay, response: ResponseHead) -> bool:
+    async def _tunnel(
+        self,
+        client: ClientConnection,
+        relay: Relay,
+        response: ResponseHead,
+        entry: Entry,
+        passage: Passage,
+    ) -> bool:
         """Pass bytes both ways until the upstream has ended, or the caller is gone."""
         head = build_response_head(
             response.status, response.reason, response.headers, connection=WEBSOCKET
         )
         relay.begin_tunnel(head)
         try:
-            await relay.upstream.finished()
+            await self._watched(client, relay, entry, passage)
         except UpstreamBroken:
             client.abort()
         else:
             client.close_lingering()
         return False
+
+    async def _watched(
+        self, client: ClientConnection, relay: Relay, entry: Entry, passage: Passage
+    ) -> None:
+        """Wait for the end of a long answer, which comes early if its caller may no longer pass."""
+        principal = passage.principal
+        if principal is None:
+            await relay.upstream.finished()
+            return
+
+        def cut() -> None:
+            entry.code = _CUT
+            client.abort()
+
+        account = passage.reading.rules.accounts.get(principal.account)
+        stream = Stream(
+            principal,
+            relay.request.method,
+            normalise_path(passage.target.path),
+            None if account is None else account.password_hash,
+            cut,
+        )
+        self.streams.enter(stream)
+        try:
+            await relay.upstream.finished()
+        finally:
+            self.streams.leave(stream)
+
+    def _notice(self, passage: Passage) -> bytes:
+        """Return the line that tells a caller of a token that ends soon."""
+        principal = passage.principal
+        if principal is None or principal.record is None or principal.record.expires_at is None:
+            return b""
+        ends = principal.record.expires_at
+        if ends - self._now() > passage.reading.rules.expiry_notice_seconds:
+            return b""
+        return b"X-Token-Expires: %b\r\n" % to_rfc3339(ends).encode()
 
     def _request_head(
         self, request: Request, hop: Hop, entry: Entry, passage: Passage, lane: Lane
@@ -365,10 +395,17 @@ class Gateway:
             hop=hop,
             host=host,
             request_id=request_id,
-            identity=b"" if principal is None else reading.rules.identity.lines(principal),
+            identity=b"" if principal is None else self._identity(passage, principal),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
+
+    def _identity(self, passage: Passage, principal: Principal) -> bytes:
+        rules = passage.reading.rules
+        lines = rules.identity.lines(principal)
+        if rules.assertion is not None:
+            lines += rules.assertion.line(principal, passage.route.upstream, self._now())
+        return lines
 
     # Answer.
 

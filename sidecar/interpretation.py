@@ -13,15 +13,21 @@ from types import MappingProxyType
 from typing import Final
 
 from sidecar.answers import Challenges
+from sidecar.assertion import AssertionSigner
 from sidecar.config import model as configured
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules
+from sidecar.core.key_documents import load_key
+from sidecar.core.keys import Key
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
 from sidecar.core.request_heads import RequestHeads
 from sidecar.core.routes import Route, RouteTable
-from sidecar.rules import IdentityLines, Lane, Rules
+from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
+from sidecar.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
+from sidecar.jwt_verifier import JwtVerifier
+from sidecar.rules import AssertionLines, IdentityLines, Lane, Rules
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.relay import Patience
 from sidecar.wire.requests import RequestLimits
@@ -34,14 +40,18 @@ def build_rules(
     settings: configured.Settings,
     loop: asyncio.AbstractEventLoop,
     kept: Mapping[str, Pool] = _NO_POOLS,
+    jwt: JwtVerifier | None = None,
 ) -> Rules:
-    """Compute what a configuration means. Raises ``UsageError`` for TLS files that don't load.
+    """Compute what a configuration means. Raises ``UsageError`` for files that don't load.
 
-    ``kept`` are pools that go on, by the name of their upstream; the others begin empty.
+    ``kept`` are pools that go on, by the name of their upstream; the others begin empty. ``jwt`` is
+    the verifier that goes on; without it one is made.
     """
     credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
     identity = settings.identity.headers
-    headers = HeaderRules(identity, settings.credentials.headers)
+    assertion = settings.identity.assertion
+    injected = [*identity] if assertion is None else [*identity, assertion.header]
+    headers = HeaderRules(injected, settings.credentials.headers)
     lanes = {
         name: _build_lane(
             upstream,
@@ -60,10 +70,72 @@ def build_rules(
         lanes=MappingProxyType(lanes),
         challenges=Challenges(settings.credentials.realm),
         identity=IdentityLines(identity),
+        assertion=_build_assertion(settings),
+        jwt=jwt or build_jwt(settings),
         token_prefix=settings.tokens.prefix,
         expiry_notice_seconds=settings.tokens.expiry_notice,
         trusted_proxies=tuple(settings.trusted_proxies),
     )
+
+
+def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> JwtVerifier:
+    """Return what judges JWTs; not started. Raises ``UsageError`` for keys that can't be used.
+
+    Foreign keys that ``old`` has already are taken over.
+    """
+    jwt = settings.jwt
+    try:
+        sources = {
+            issuer.issuer: _build_source(issuer, {} if old is None else old.issuers.sources)
+            for issuer in jwt.trusted_issuers
+        }
+        tokens = SignedTokens(
+            jwt.issuer,
+            jwt.audience,
+            jwt.leeway,
+            own_keys(settings),
+            [_trust(issuer, sources[issuer.issuer]) for issuer in jwt.trusted_issuers],
+        )
+    except ValueError as error:
+        raise UsageError(f"jwt: {error}") from None
+    return JwtVerifier(Issuers(tokens, sources))
+
+
+def own_keys(settings: configured.Settings) -> tuple[Key, ...]:
+    """Return the sidecar's own keys; the first signs. Raises ``ValueError``."""
+    return tuple(load_key(key.id, key.algorithm, key.private_key) for key in settings.jwt.keys)
+
+
+def _build_source(issuer: configured.TrustedIssuer, old: Mapping[str, IssuerKeys]) -> IssuerKeys:
+    source: FetchedKeys | FileKeys
+    if issuer.jwks_url is not None:
+        source = FetchedKeys(issuer.issuer, issuer.jwks_url, issuer.algorithms)
+    else:
+        assert issuer.jwks_file is not None  # the configuration has one of the two
+        source = FileKeys(issuer.issuer, issuer.jwks_file, issuer.algorithms)
+    before = old.get(issuer.issuer)
+    is_same = isinstance(before, FetchedKeys | FileKeys) and before.origin == source.origin
+    return before if before is not None and is_same else source
+
+
+def _trust(issuer: configured.TrustedIssuer, keys: IssuerKeys) -> TrustedIssuer:
+    return TrustedIssuer(
+        issuer.issuer, issuer.audience, issuer.algorithms, keys, issuer.account_claim
+    )
+
+
+def _build_assertion(settings: configured.Settings) -> AssertionLines | None:
+    assertion = settings.identity.assertion
+    if assertion is None:
+        return None
+    try:
+        keys = own_keys(settings)
+        if not keys:
+            raise ValueError("it needs a key in jwt.keys to sign with")
+        signer = AssertionSigner(settings.jwt.issuer, keys[0], assertion.lifetime)
+    except ValueError as error:
+        raise UsageError(f"identity.assertion: {error}") from None
+    return AssertionLines(assertion.header, signer)
 
 
 def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:

@@ -69,6 +69,11 @@ class Issuers:
         self._sources = dict(sources)
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def sources(self) -> Mapping[str, IssuerKeys]:
+        """The foreign keys by their issuer; an unchanged one serves another configuration too."""
+        return self._sources
+
     def start(self) -> None:
         """Begin to fetch and refresh keys in the background; returns at once."""
         self._tasks = [asyncio.create_task(s.keep_fresh()) for s in self._sources.values()]

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.answers import Challenges
+from sidecar.assertion import AssertionSigner, Subject
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Form
 from sidecar.core.policy import Account, Principal
 from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
 from sidecar.core.routes import RouteTable
+from sidecar.jwt_verifier import JwtVerifier
 from sidecar.wire.pool import Pool
 from sidecar.wire.relay import Patience
 
@@ -89,6 +91,26 @@ class IdentityLines:
                 yield name, encode_token_name(record.name)
 
 
+class AssertionLines:
+    """The header line with the signed assertion of who is calling (``sidecar.assertion``)."""
+
+    def __init__(self, header: str, signer: AssertionSigner) -> None:
+        self._header = header.encode()
+        self._signer = signer
+
+    def line(self, principal: Principal, upstream: str, now: float) -> bytes:
+        """Return the line for a caller and an upstream at ``now`` (Unix seconds)."""
+        record = principal.record
+        subject = Subject(
+            principal.account,
+            principal.form.value,
+            None if record is None else record.id,
+            None if record is None else record.name,
+        )
+        token = self._signer.assertion(subject, upstream, now)
+        return b"%b: %b\r\n" % (self._header, token.encode())
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """One configuration, ready to judge by."""
@@ -100,6 +122,8 @@ class Rules:
     lanes: Mapping[str, Lane]
     challenges: Challenges
     identity: IdentityLines
+    assertion: AssertionLines | None
+    jwt: JwtVerifier
     token_prefix: str
     expiry_notice_seconds: float
     trusted_proxies: tuple[Network, ...]

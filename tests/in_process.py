@@ -22,10 +22,13 @@ from typing import Any, Final, ParamSpec
 import uvloop
 
 from sidecar.access_log import Entry
+from sidecar.authenticator import Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.gateway import Gateway
 from sidecar.interpretation import build_rules
+from sidecar.last_use import LastUses
+from sidecar.live_streams import LiveStreams
 from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
 from sidecar.wire.pool import Pool
@@ -299,7 +302,14 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
     )
     entries: list[Entry] = []
     rules = build_rules(settings, asyncio.get_running_loop())
-    gateway = Gateway(rules, Lookup(store), SignIn(), lambda entry, now: entries.append(entry))
+    tokens = Lookup(store)
+    gateway = Gateway(
+        rules,
+        Authenticator(tokens, SignIn()),
+        LastUses(store.record_use),
+        LiveStreams(tokens),
+        lambda entry, now: entries.append(entry),
+    )
     limits = settings.limits
     server = ProxyServer(
         gateway.serve,

@@ -1,12 +1,10 @@
-"""How times are shown: RFC 3339 in UTC, to the second."""
+"""How the command line shows times that may not be."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from sidecar.core import times
 
 
 def to_rfc3339(at: float | None) -> str | None:
     """Return Unix seconds as ``2026-11-23T18:04:00Z``; ``None`` stays ``None``."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if at is None else times.to_rfc3339(at)

@@ -12,6 +12,9 @@ from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Form, Kind, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.routes import RouteTable
+from sidecar.core.signed_tokens import SignedTokens
+from sidecar.issuers import Issuers
+from sidecar.jwt_verifier import JwtVerifier
 from sidecar.rules import IdentityLines, Rules
 
 
@@ -24,6 +27,8 @@ def make_rules(*networks: str) -> Rules:
         lanes={},
         challenges=Challenges("listener"),
         identity=IdentityLines({}),
+        assertion=None,
+        jwt=JwtVerifier(Issuers(SignedTokens("sidecar", "listener", 0.0, ()), {})),
         token_prefix="sct_",
         expiry_notice_seconds=0.0,
         trusted_proxies=tuple(ipaddress.ip_network(network) for network in networks),

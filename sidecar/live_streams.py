@@ -1,0 +1,163 @@
+"""Which long exchanges are under way, and that they end with what let them begin.
+
+A tunnel, an event stream or a long body goes on after its request was judged. So each is judged
+again when its token is changed or revoked, when it expires, when the store's word was missed for a
+while, and when the configuration changes; one that may no longer pass is cut on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from time import time
+from typing import Any, Final
+
+from sidecar.core.errors import Fault
+from sidecar.core.policy import Principal
+from sidecar.core.policy import judge as judge_policy
+from sidecar.core.routes import Route
+from sidecar.rules import Rules
+from sidecar.store.port import TokenLookup
+
+_log = logging.getLogger("sidecar")
+
+_RETRY_SECONDS: Final = 1.0
+_LONGEST_TIMER_SECONDS: Final = 86400.0
+
+
+class Stream:
+    """One long exchange: who began it, with what request (``path`` normalised), and its end.
+
+    ``password_hash`` is what the account had at its beginning.
+    """
+
+    __slots__ = ("cut", "method", "password_hash", "path", "principal", "timer")
+
+    def __init__(
+        self,
+        principal: Principal,
+        method: str,
+        path: str,
+        password_hash: str | None,
+        cut: Callable[[], None],
+    ) -> None:
+        self.principal = principal
+        self.method = method
+        self.path = path
+        self.password_hash = password_hash
+        self.cut = cut
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of its token; empty for a password, and for a JWT that no store knows."""
+        record = self.principal.record
+        return "" if record is None else record.digest
+
+
+class LiveStreams:
+    """The long exchanges of one process. ``now`` gives Unix seconds."""
+
+    def __init__(self, tokens: TokenLookup, now: Callable[[], float] = time) -> None:
+        self._tokens = tokens
+        self._now = now
+        self._streams: dict[str, set[Stream]] = {}
+        self._rejudging: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._streams.values()))
+
+    def enter(self, stream: Stream) -> None:
+        """Watch an exchange until ``leave``."""
+        self._streams.setdefault(stream.digest, set()).add(stream)
+        record = stream.principal.record
+        if record is not None:
+            self._set_timer(stream, record.expires_at)
+
+    def leave(self, stream: Stream) -> None:
+        """Forget an exchange that has ended."""
+        if stream.timer is not None:
+            stream.timer.cancel()
+        streams = self._streams.get(stream.digest)
+        if streams is not None:
+            streams.discard(stream)
+            if not streams:
+                del self._streams[stream.digest]
+
+    def on_tokens_changed(self, digests: Sequence[str] | None) -> None:
+        """Ask the store again about these tokens, or about all."""
+        if not self._streams:
+            return
+        for digest in [*self._streams] if digests is None else digests:
+            if digest and digest in self._streams:
+                self._start(self._rejudge(digest))
+
+    def on_rules_changed(self, rules: Rules) -> None:
+        """Judge everything by the new rules; what may not begin under them ends."""
+        for streams in [*self._streams.values()]:
+            for stream in [*streams]:
+                if not _may_go_on(stream, rules):
+                    self._cut(stream)
+
+    async def close(self) -> None:
+        """Stop asking; the exchanges themselves are left alone."""
+        for task in self._rejudging:
+            task.cancel()
+        await asyncio.gather(*self._rejudging, return_exceptions=True)
+
+    def _set_timer(self, stream: Stream, expires_at: float | None) -> None:
+        """Look at the stream again when its token expires, or ends sooner than it did."""
+        if stream.timer is not None:
+            stream.timer.cancel()
+            stream.timer = None
+        if expires_at is None:
+            return
+        wait = min(max(0.0, expires_at - self._now()), _LONGEST_TIMER_SECONDS)
+        loop = asyncio.get_running_loop()
+        stream.timer = loop.call_later(wait, self._on_timer, stream, expires_at)
+
+    def _on_timer(self, stream: Stream, expires_at: float) -> None:
+        if expires_at <= self._now():
+            self._cut(stream)
+        else:
+            self._set_timer(stream, expires_at)
+
+    async def _rejudge(self, digest: str) -> None:
+        """Cut the token's exchanges unless the store still has it; wait if that can't be known."""
+        while digest in self._streams:
+            try:
+                record = await self._tokens.look_up(digest)
+            except Fault:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for stream in [*self._streams.get(digest, ())]:
+                if record is None or record.account != stream.principal.account:
+                    self._cut(stream)
+                else:
+                    self._set_timer(stream, record.expires_at)
+            return
+
+    def _cut(self, stream: Stream) -> None:
+        self.leave(stream)
+        _log.info("a stream of account %s ended: it may no longer pass", stream.principal.account)
+        stream.cut()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._rejudging.add(task)
+        task.add_done_callback(self._rejudging.discard)
+
+
+def _may_go_on(stream: Stream, rules: Rules) -> bool:
+    """Tell whether the exchange's own request would pass under ``rules``."""
+    principal = stream.principal
+    account = rules.accounts.get(principal.account)
+    if principal.record is None and (
+        account is None or account.password_hash != stream.password_hash
+    ):
+        return False
+    route = rules.routes.match(stream.method, stream.path)
+    if not isinstance(route, Route):
+        return False
+    return route.public or judge_policy(route, account, principal.record, stream.path) is None
