@@ -46,7 +46,10 @@ def is_cross_site(request: web.Request) -> bool:
     if site is not None:
         return site not in _OWN_SITE
     origin = request.headers.get("Origin", _NOTHING_SAID)
-    return origin != _NOTHING_SAID and _authority(origin) != _own_authority(request, origin)
+    if origin == _NOTHING_SAID:
+        return False
+    theirs = _authority(origin)
+    return theirs is None or theirs != _own_authority(request, origin)
 
 
 def _own_authority(request: web.Request, origin: str) -> str | None:

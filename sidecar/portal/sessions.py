@@ -156,9 +156,9 @@ class Visit:
         account = accounts.get(session.get("account", ""))
         if account is None or account.disabled:
             return None
-        is_recent = self._now < session["seen"] + IDLE_SECONDS
-        is_young = self._now < session["started"] + LONGEST_SECONDS
-        is_same = _is_same(session["password"], _fingerprint(account))
+        is_recent = self._now < session.get("seen", 0) + IDLE_SECONDS
+        is_young = self._now < session.get("started", 0) + LONGEST_SECONDS
+        is_same = _is_same(session.get("password", ""), _fingerprint(account))
         return account if is_recent and is_young and is_same else None
 
 

@@ -175,6 +175,8 @@ FORMS = ["/tokens", "/sign-out", "/tokens/{id}/rotate", "/tokens/{id}/revoke"]
         ({}, {"csrf": "A" * 32}),
         ({"Origin": "https://evil.example"}, {}),
         ({"Origin": "http://127.0.0.1:1"}, {}),
+        ({"Origin": ""}, {}),
+        ({"Origin": "http://[::1"}, {}),
         ({"Sec-Fetch-Site": "cross-site"}, {}),
         ({"Sec-Fetch-Site": "same-site"}, {}),
     ],
