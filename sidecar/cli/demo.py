@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.options import Commands
 from sidecar.cli.reach import reached_lifecycle
+from sidecar.core.model import Kind
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
@@ -33,6 +34,9 @@ routes:
   - path: /v1/dynamic/listener/{{id}}
 accounts:
   {account}: {{password_hash: "{password_hash}"}}
+jwt:
+  keys:
+    - {{id: demo, algorithm: EdDSA, private_key: "${{file:{key_file}}}"}}
 store: {{url: embedded}}
 operations: {{address: {host}:{operations_port}}}
 """
@@ -54,6 +58,11 @@ class Stage:
         return self.directory / "sidecar.yaml"
 
     @property
+    def key(self) -> Path:
+        """The file with the key that its JWTs are signed with."""
+        return self.directory / "demo.pem"
+
+    @property
     def url(self) -> str:
         """A call that the demo's only route names."""
         return f"http://{HOST}:{self.proxy_port}/v1/dynamic/listener/orders"
@@ -63,10 +72,10 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="try it: Redis, a sample listener, the proxy, an account and a token",
+        help="try it: Redis, a sample listener, the proxy, an account, a token and a JWT",
         description="Start a Redis, a sample listener and the proxy on this machine, make an "
-        "account and a token, and print a curl line for each form of credential. Ctrl-C stops "
-        "all of it.",
+        "account, a token and a JWT, and print a curl line for each form of credential. "
+        "Ctrl-C stops all of it.",
     )
     parser.set_defaults(run=_run)
 
@@ -107,7 +116,8 @@ async def _sample_listener() -> AsyncIterator[int]:
 
 
 def _prepare(directory: Path, sample_port: int) -> Stage:
-    """Choose ports and a password, and write the configuration."""
+    """Choose ports, a password and a key, and write the configuration."""
+    from sidecar.core.keys import generate_key
     from sidecar.core.passwords import hash_password
 
     stage = Stage(
@@ -124,7 +134,9 @@ def _prepare(directory: Path, sample_port: int) -> Stage:
         operations_port=stage.operations_port,
         sample_port=sample_port,
         password_hash=hash_password(stage.password),
+        key_file=stage.key.name,
     )
+    stage.key.write_text(generate_key("EdDSA"), encoding="ascii")
     stage.configuration.write_text(text, encoding="utf-8")
     return stage
 
@@ -156,23 +168,26 @@ async def _serve(stage: Stage, stop: asyncio.Event) -> None:
     starting.cancel()
     if started.is_set():
         try:
-            print(_tell(stage, await _create_token(settings)), flush=True)
+            print(_tell(stage, await _create_tokens(settings)), flush=True)
         except BaseException:
             stop.set()
             raise
     await serving
 
 
-async def _create_token(settings: Settings) -> str:
+async def _create_tokens(settings: Settings) -> dict[Kind, str]:
+    """Make an access token and a JWT; return them by their kind."""
     async with reached_lifecycle(settings) as lifecycle:
-        _, token = await lifecycle.create(ACCOUNT, "demo", 1)
-        return token
+        return {
+            kind: (await lifecycle.create(ACCOUNT, f"demo {kind}", 1, kind=kind))[1]
+            for kind in (Kind.ACCESS, Kind.JWT)
+        }
 
 
-def _tell(stage: Stage, token: str) -> str:
+def _tell(stage: Stage, tokens: dict[Kind, str]) -> str:
     """Return what the demo prints: where things are, and the calls to try."""
     taken = "" if stage.proxy_port == PROXY_PORT else f" (port {PROXY_PORT} was taken)"
-    calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, token))
+    calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, tokens))
     return f"""\
 The proxy listens on http://{HOST}:{stage.proxy_port}{taken}, in front of a sample listener.
 The account {ACCOUNT} may call it with a token or with its password. In another terminal:
@@ -185,15 +200,24 @@ Ctrl-C stops all of it.
 """
 
 
-def _calls(stage: Stage, token: str) -> list[tuple[str, str]]:
-    headers = {
-        "Authorization: Bearer": f"Authorization: Bearer {token}",
-        "the access_token header": f"access_token: {token}",
-        "the jwt_token header": f"jwt_token: {token}",
-    }
-    keys = ("access_token", "token", "jwt_token")
+def _calls(stage: Stage, tokens: dict[Kind, str]) -> list[tuple[str, str]]:
+    """Return what each call shows, and the call."""
+    token, jwt = tokens[Kind.ACCESS], tokens[Kind.JWT]
     return [
-        *((form, f"curl -H '{header}' '{stage.url}'") for form, header in headers.items()),
-        *((f"?{key}= in the URL", f"curl '{stage.url}?{key}={token}'") for key in keys),
+        _header_call(stage, "Authorization: Bearer", f"Authorization: Bearer {token}"),
+        _header_call(stage, "the access_token header", f"access_token: {token}"),
+        _header_call(stage, "the jwt_token header", f"jwt_token: {token}"),
+        *(_query_call(stage, key, token) for key in ("access_token", "token", "jwt_token")),
         ("account and password", f"curl -u '{ACCOUNT}:{stage.password}' '{stage.url}'"),
+        _header_call(stage, "a JWT as Authorization: Bearer", f"Authorization: Bearer {jwt}"),
+        _header_call(stage, "a JWT in the jwt_token header", f"jwt_token: {jwt}"),
+        _query_call(stage, "jwt_token", jwt, "a JWT as "),
     ]
+
+
+def _header_call(stage: Stage, shows: str, header: str) -> tuple[str, str]:
+    return shows, f"curl -H '{header}' '{stage.url}'"
+
+
+def _query_call(stage: Stage, key: str, token: str, what: str = "") -> tuple[str, str]:
+    return f"{what}?{key}= in the URL", f"curl '{stage.url}?{key}={token}'"

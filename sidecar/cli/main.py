@@ -15,12 +15,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import sidecar
-from sidecar.cli import account, check, demo, healthcheck, run, schema, throttle, token
+from sidecar.cli import (
+    account,
+    check,
+    demo,
+    explain,
+    healthcheck,
+    key,
+    run,
+    schema,
+    throttle,
+    token,
+)
 from sidecar.core.errors import ConfigurationError, Fault, UsageError
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
-_GROUPS = (run, demo, check, token, account, throttle, schema, healthcheck)
+_GROUPS = (run, demo, check, explain, token, account, key, throttle, schema, healthcheck)
 
 
 class Parser(argparse.ArgumentParser):

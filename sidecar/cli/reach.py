@@ -39,12 +39,18 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
 @asynccontextmanager
 async def reached_lifecycle(settings: Settings) -> AsyncIterator[Lifecycle]:
     """Open the store as ``reached_store`` does, for changes to its tokens."""
-    from sidecar.app import build_accounts
-    from sidecar.lifecycle import Lifecycle
-
-    accounts, prefix = build_accounts(settings), settings.tokens.prefix
     async with reached_store(settings) as store:
-        yield Lifecycle(store, accounts, prefix, time.time, os.urandom)
+        yield lifecycle_on(store, settings)
+
+
+def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
+    """Return the life of tokens in ``store``; JWTs are signed with the first key that there is."""
+    from sidecar.interpretation import build_accounts
+    from sidecar.lifecycle import Lifecycle
+    from sidecar.signing import signer_of
+
+    accounts, prefix, signer = build_accounts(settings), settings.tokens.prefix, signer_of(settings)
+    return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer)
 
 
 def _is_answering(path: Path) -> bool:

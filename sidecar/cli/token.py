@@ -7,20 +7,22 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
-from sidecar.cli.reach import reached_lifecycle
+from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import LastUse, TokenRecord
+from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.core.tokens import Shape
 
 if TYPE_CHECKING:
+    from sidecar.config.model import Settings
     from sidecar.lifecycle import Lifecycle
-
-Action = Callable[["Lifecycle", argparse.Namespace], Awaitable[int]]
+    from sidecar.store.port import TokenStore
 
 OVERLAP_SECONDS = 3600.0
 MAX_INPUT_BYTES = 16384
@@ -28,8 +30,19 @@ MAX_INPUT_BYTES = 16384
 _UNKNOWN = {
     Shape.BAD_CHECKSUM: "this looks like one of our access tokens, but its checksum is wrong",
     Shape.UNREADABLE: "this is no token: a token is 16 to 4096 visible ASCII characters",
-    Shape.JWT: "this is a JWT, and JWTs are not judged yet",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """What an action works on."""
+
+    settings: Settings
+    store: TokenStore
+    lifecycle: Lifecycle
+
+
+Action = Callable[[_Reached, argparse.Namespace], Awaitable[int]]
 
 
 def add_to(commands: Commands) -> None:
@@ -57,7 +70,9 @@ def _add_create(actions: Commands) -> None:
     about = "Make a token; it alone goes to standard output, and it is shown this once."
     parser = _add(actions, "create", _create, about)
     _add_description_of_token(parser)
-    parser.add_argument("--kind", choices=["access"], default="access", help="default: access")
+    parser.add_argument(
+        "--kind", choices=["access", "jwt"], default="access", help="default: access"
+    )
 
 
 def _add_import(actions: Commands) -> None:
@@ -91,11 +106,23 @@ def _add_show(actions: Commands) -> None:
 
 
 def _add_revoke(actions: Commands) -> None:
-    about = "Revoke one token by its id, or all of an account: they are refused from then on."
+    about = (
+        "Revoke one token by its id, all of an account, or a trusted issuer's JWT by its jti: "
+        "they are refused from then on."
+    )
     parser = _add(actions, "revoke", _revoke, about)
     parser.add_argument("id", metavar="ID", nargs="?", help="the token's id")
     parser.add_argument("--account", metavar="A", help="whose; needed with --all")
     parser.add_argument("--all", action="store_true", help="all tokens of the account")
+    parser.add_argument("--issuer", metavar="ISS", help="a trusted issuer, with --jti")
+    parser.add_argument("--jti", metavar="JTI", help="the jti of that issuer's JWT")
+    parser.add_argument(
+        "--days",
+        metavar="D",
+        type=_days,
+        default=foreign_jwt.DENIED_DAYS,
+        help=f"with --jti: for how long; 0: for ever (default: {foreign_jwt.DENIED_DAYS})",
+    )
 
 
 def _add_rotate(actions: Commands) -> None:
@@ -140,27 +167,35 @@ async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     from sidecar.lifecycle import UnknownToken
 
-    async with reached_lifecycle(settings) as lifecycle:
+    async with reached_store(settings) as store:
+        reached = _Reached(settings, store, lifecycle_on(store, settings))
         try:
-            return await action(lifecycle, arguments)
+            return await action(reached, arguments)
         except (NameTaken, UnknownToken) as error:
             return _fail(str(error))
 
 
-async def _create(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    made = await lifecycle.create(asked.account, asked.name, asked.days, paths=asked.paths)
+async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
+    from sidecar.signing import NO_KEY
+
+    kind = Kind(asked.kind)
+    if kind is Kind.JWT and not reached.settings.jwt.keys:
+        raise UsageError(NO_KEY)
+    made = await reached.lifecycle.create(
+        asked.account, asked.name, asked.days, kind=kind, paths=asked.paths
+    )
     return _print_made(*made, asked)
 
 
-async def _import(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    record = await lifecycle.import_token(
+async def _import(reached: _Reached, asked: argparse.Namespace) -> int:
+    record = await reached.lifecycle.import_token(
         asked.account, asked.name, asked.days, _read_token(), asked.paths
     )
     return _print_one(as_object(record), asked)
 
 
-async def _list(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    found = await lifecycle.list(asked.account)
+async def _list(reached: _Reached, asked: argparse.Namespace) -> int:
+    found = await reached.lifecycle.list(asked.account)
     objects = [as_object(token.record, token.last_use) for token in found]
     if asked.json:
         print_json(objects)
@@ -169,29 +204,68 @@ async def _list(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
     return 0
 
 
-async def _show(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    token = await lifecycle.show(asked.id)
+async def _show(reached: _Reached, asked: argparse.Namespace) -> int:
+    token = await reached.lifecycle.show(asked.id)
     return _print_one(as_object(token.record, token.last_use), asked)
 
 
-async def _inspect(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    found = await lifecycle.inspect(_read_token())
+async def _inspect(reached: _Reached, asked: argparse.Namespace) -> int:
+    secret = _read_token()
+    found = await reached.lifecycle.inspect(secret)
+    if found.shape is Shape.JWT:
+        return await _inspect_jwt(secret, reached, asked)
     if found.record is None:
         return _fail(_UNKNOWN.get(found.shape, "the token is unknown, expired or revoked"))
-    token = await lifecycle.show(found.record.id, found.record.account)
+    return await _print_used(found.record, reached, asked)
+
+
+async def _inspect_jwt(secret: str, reached: _Reached, asked: argparse.Namespace) -> int:
+    report = await jwt_report.judge_jwt(secret, reached.settings, reached.store)
+    if report.record is not None:
+        return await _print_used(report.record, reached, asked)
+    if report.foreign is not None:
+        return _print_one(jwt_report.as_object(report.foreign), asked)
+    return _fail(report.problem)
+
+
+async def _print_used(record: TokenRecord, reached: _Reached, asked: argparse.Namespace) -> int:
+    token = await reached.lifecycle.show(record.id, record.account)
     return _print_one(as_object(token.record, token.last_use), asked)
 
 
-async def _revoke(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    if asked.all == (asked.id is not None) or (asked.all and asked.account is None):
-        raise UsageError("revoke takes the ID of one token, or --account A --all")
+async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
+    is_foreign = asked.issuer is not None or asked.jti is not None
+    if asked.all + (asked.id is not None) + is_foreign != 1 or not _is_complete(asked, is_foreign):
+        raise UsageError(
+            "revoke takes the ID of one token, or --account A --all, or --issuer ISS --jti JTI"
+        )
+    if is_foreign:
+        return await _deny(reached, asked)
     if asked.all:
-        return _print_revoked(await lifecycle.revoke_all(asked.account), asked)
-    return _print_revoked([await lifecycle.revoke(asked.id, asked.account)], asked)
+        return _print_revoked(await reached.lifecycle.revoke_all(asked.account), asked)
+    return _print_revoked([await reached.lifecycle.revoke(asked.id, asked.account)], asked)
 
 
-async def _rotate(lifecycle: Lifecycle, asked: argparse.Namespace) -> int:
-    return _print_made(*await lifecycle.rotate(asked.id, asked.overlap), asked)
+def _is_complete(asked: argparse.Namespace, is_foreign: bool) -> bool:
+    if is_foreign:
+        return asked.account is None and asked.issuer is not None and asked.jti is not None
+    return not asked.all or asked.account is not None
+
+
+async def _deny(reached: _Reached, asked: argparse.Namespace) -> int:
+    record = await foreign_jwt.deny(
+        reached.store, reached.settings, asked.issuer, asked.jti, asked.days
+    )
+    if asked.json:
+        print_json([as_object(record)])
+        return 0
+    end = to_rfc3339(record.expires_at)
+    print(f"denied {'until ' + end if end else 'for ever'}; revoking {record.id} lifts it")
+    return 0
+
+
+async def _rotate(reached: _Reached, asked: argparse.Namespace) -> int:
+    return _print_made(*await reached.lifecycle.rotate(asked.id, asked.overlap), asked)
 
 
 def _read_token() -> str:
@@ -243,7 +317,8 @@ def _print_revoked(records: Sequence[TokenRecord], asked: argparse.Namespace) ->
         print_json([as_object(record) for record in records])
         return 0
     for record in records:
-        print(f"revoked {record.id}, {record.name!r} of {record.account}")
+        what = "lifted the denial" if record.account == foreign_jwt.OWNER else "revoked"
+        print(f"{what} {record.id}, {record.name!r} of {record.account}")
     return 0
 
 

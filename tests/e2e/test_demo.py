@@ -33,6 +33,9 @@ FORMS = [
     "?token= in the URL",
     "?jwt_token= in the URL",
     "account and password",
+    "a JWT as Authorization: Bearer",
+    "a JWT in the jwt_token header",
+    "a JWT as ?jwt_token= in the URL",
 ]
 
 

@@ -1,0 +1,177 @@
+"""``sidecar explain``: what would be answered to a request, and why, without sending it on.
+
+The request is read by the proxy's own parser and judged by its own gateway, on the real store, so
+that what is said here is what would happen. No upstream is asked and no last use is noted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import getpass
+import re
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sidecar.cli.explanation import Explainer, Explanation, print_explanation
+from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.reach import reached_store
+from sidecar.core.errors import Fault, UsageError
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+    from sidecar.core.model import TokenRecord
+    from sidecar.gateway import Gateway
+    from sidecar.store.port import TokenStore
+
+_CLIENT = "127.0.0.1"
+_parse_url = re.compile(r"(?:[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*))?([^#]*)(?:#.*)?", re.S).fullmatch
+_is_method = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 9.1
+_has_line_end = re.compile(r"[\r\n\0]").search
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "explain",
+        help="say what a request would be answered, and why",
+        description="Judge a request as the proxy would, without sending it on: which route, "
+        "credential and account, and which answer. Exit status 0: it would pass. 1: it would not. "
+        "No credential is printed.",
+    )
+    parser.add_argument("method", metavar="METHOD", help="such as GET")
+    parser.add_argument("url", metavar="URL", help="as a caller writes it, or its path and query")
+    parser.add_argument(
+        "-H",
+        metavar="'NAME: VALUE'",
+        dest="headers",
+        action="append",
+        default=[],
+        help="a header; may be given more than once",
+    )
+    parser.add_argument(
+        "--user", metavar="A:P", help="account and password, as HTTP Basic; without :P it is asked"
+    )
+    add_config(parser)
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments)
+    head = _write_head(arguments.method, arguments.url, arguments.headers, arguments.user)
+    explanation = asyncio.run(_explain(settings, head))
+    if arguments.json:
+        print_json(asdict(explanation))
+    else:
+        print_explanation(explanation)
+    return 0 if explanation.passes else 1
+
+
+# The request, as a caller would send it.
+
+
+def _write_head(method: str, url: str, headers: list[str], user: str | None) -> bytes:
+    """Return the request's head. Raises ``UsageError`` for what no client could send."""
+    parts = _parse_url(url)
+    if parts is None or _has_line_end(url) or not _is_method(method):
+        raise UsageError("explain takes a method and a URL: sidecar explain GET /v1/items/7")
+    authority, target = parts[1] or "localhost", parts[2]
+    if parts[1] is not None and not target.startswith("/"):
+        target = f"/{target}"  # as clients do
+    if not target.startswith("/") and target != "*":
+        raise UsageError("begin the URL with http:// or https://, or write its path alone")
+    lines = [f"{method} {target} HTTP/1.1"]
+    if not any(header.lower().startswith("host:") for header in headers):
+        lines.append(f"Host: {authority}")
+    lines += [_check_header(header) for header in headers]
+    if user is not None:
+        lines.append(f"Authorization: Basic {_encode_user(user)}")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+
+
+def _check_header(header: str) -> str:
+    if ":" not in header or _has_line_end(header):
+        raise UsageError("a header is written -H 'Name: value'")
+    return header
+
+
+def _encode_user(user: str) -> str:
+    if ":" not in user:
+        user = f"{user}:{_ask_password()}"
+    return base64.b64encode(user.encode("utf-8", "surrogateescape")).decode("ascii")
+
+
+def _ask_password() -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Password: ")
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+# What the proxy makes of it.
+
+
+class _Lookup:
+    """The store as the gateway asks it, without a cache."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self.look_up = store.look_up
+
+    def recall(self, digest: str) -> TokenRecord | None:
+        """Know nothing without asking."""
+        return None
+
+
+async def _explain(settings: Settings, head: bytes) -> Explanation:
+    from sidecar.authenticator import Authenticator
+    from sidecar.gateway import Gateway
+    from sidecar.interpretation import build_rules
+    from sidecar.last_use import LastUses
+    from sidecar.live_streams import LiveStreams
+    from sidecar.sign_in import SignIn
+
+    async with reached_store(settings) as store:
+        rules = build_rules(settings, asyncio.get_running_loop())
+        lookup, sign_in = _Lookup(store), SignIn()
+        gateway = Gateway(
+            rules,
+            Authenticator(lookup, sign_in),
+            LastUses(store.record_use),  # it never runs, so nothing is recorded
+            LiveStreams(lookup),
+            lambda entry, now: None,
+        )
+        try:
+            return await _judge(gateway, settings, head)
+        finally:
+            sign_in.close()
+
+
+async def _judge(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
+    from sidecar.access_log import Entry
+    from sidecar.core.model import Denial
+    from sidecar.interpretation import build_limits
+    from sidecar.reading import Reading
+    from sidecar.wire.requests import RequestReader, RequestRefused
+
+    explainer = Explainer(settings, Entry(0.0, _CLIENT))
+    reader = RequestReader(asyncio.get_running_loop(), build_limits(settings))
+    reader.receive(head)
+    try:
+        request = reader.next_request()
+    except RequestRefused as refusal:
+        return explainer.denied(Denial(refusal.code, refusal.detail))
+    if request is None:
+        raise UsageError("this is no whole request: look at the URL and the headers")
+    reading = Reading(gateway.rules, request.headers)
+    explainer.look_at(reading, request.target)
+    try:
+        verdict = await gateway.judge(
+            reading, request.method, request.target, explainer.entry, is_trusted=False
+        )
+    except Fault as fault:
+        return explainer.failed(fault)
+    if isinstance(verdict, Denial):
+        return explainer.denied(verdict)
+    return explainer.passed(verdict)

@@ -1,0 +1,141 @@
+"""What ``sidecar explain`` says of a verdict, in words and as JSON; never a credential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar.answers import ANSWERS
+from sidecar.core.errors import Fault
+from sidecar.core.model import Denial, TokenCredential
+from sidecar.core.tokens import Shape, classify
+
+if TYPE_CHECKING:
+    from sidecar.access_log import Entry
+    from sidecar.config.model import Settings
+    from sidecar.gateway import Passage
+    from sidecar.reading import Reading
+
+_SHAPES = {
+    Shape.ACCESS: "access token",
+    Shape.BAD_CHECKSUM: "access token with a wrong checksum",
+    Shape.JWT: "JWT",
+    Shape.OTHER: "token of another system",
+    Shape.UNREADABLE: "unreadable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would happen to a request; ``None`` is what was not reached or is not there."""
+
+    passes: bool
+    method: str | None
+    path: str | None
+    route: str | None
+    credential: str | None
+    """The form it came in; on a public route it is not looked at."""
+    token: str | None
+    """What the token is, by its shape."""
+    account: str | None
+    token_id: str | None
+    upstream: str | None
+    status: int | None
+    """Of the denial; ``None``: the upstream answers."""
+    code: str | None
+    why: str
+
+
+class Explainer:
+    """Makes the explanation of one request of what the gateway said and noted in ``entry``."""
+
+    def __init__(self, settings: Settings, entry: Entry) -> None:
+        self.entry = entry
+        self._settings = settings
+        self._shape: Shape | None = None
+
+    def look_at(self, reading: Reading, raw_target: str) -> None:
+        """See what kind of token the request carries, if it carries one."""
+        _, mark, query = raw_target.partition("?")
+        found = reading.rules.credentials.extract(reading.scan, query if mark else None)[0]
+        if isinstance(found, TokenCredential):
+            self._shape = classify(found.secret, self._settings.tokens.prefix)
+
+    def passed(self, passage: Passage) -> Explanation:
+        """Tell of a request that would go to its upstream."""
+        why = "everyone may pass: the route is public"
+        if passage.principal is not None:
+            why = f"{passage.principal.account} may use this route and path"
+        if passage.query != passage.target.query:
+            why += "; the credential is taken out of the query"
+        return self._explanation(why, upstream=passage.route.upstream)
+
+    def failed(self, fault: Fault) -> Explanation:
+        """Tell of a request that can't be judged, in the words of the log: this is for admins."""
+        return self._explanation(f"{fault}", code=fault.code)
+
+    def denied(self, denial: Denial) -> Explanation:
+        """Tell of a request that would be refused."""
+        return self._explanation(f"{denial.detail} {self._hint(denial)}".strip(), code=denial.code)
+
+    def _explanation(
+        self, why: str, *, upstream: str | None = None, code: str | None = None
+    ) -> Explanation:
+        entry = self.entry
+        token = _SHAPES[self._shape] if self._shape is not None and entry.form else None
+        return Explanation(
+            passes=code is None,
+            method=entry.method or None,
+            path=entry.path or None,
+            route=entry.route or None,
+            credential=str(entry.form) or None,
+            token=token,
+            account=entry.account or None,
+            token_id=entry.token_id or None,
+            upstream=upstream,
+            status=None if code is None else ANSWERS[code].status,
+            code=code,
+            why=why,
+        )
+
+    def _hint(self, denial: Denial) -> str:
+        """Say what to look at, where the detail alone does not."""
+        match denial.code:
+            case "no_route":
+                return f"The routes are {', '.join(route.path for route in self._settings.routes)}."
+            case "method_not_allowed":
+                return f"Allowed: {', '.join(denial.allow)}."
+            case "missing_credentials":
+                return self._places()
+            case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
+                return "Its checksum is wrong: it was mistyped, cut or made up."
+        return ""
+
+    def _places(self) -> str:
+        named = self._settings.credentials
+        headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
+        return f"Looked at: Authorization; headers {headers}; parameters {query}."
+
+
+def print_explanation(told: Explanation) -> None:
+    """Print an explanation for people."""
+    lines = {
+        "route": told.route,
+        "credential": ", ".join(filter(None, (told.credential, told.token))),
+        "account": told.account and _with_token(told.account, told.token_id),
+        "upstream": told.upstream,
+        "answer": "the upstream's" if told.passes else f"{told.status} {told.code}",
+        "why": told.why,
+    }
+    print(_plain(f"{told.method} {told.path or ''}") if told.method else "not a request")
+    for name, value in lines.items():
+        print(f"  {name:<11} {_plain(value) if value else '-'}")
+
+
+def _with_token(account: str, token_id: str | None) -> str:
+    return f"{account}, by token {token_id}" if token_id else account
+
+
+def _plain(text: str) -> str:
+    """Return text without what could drive the terminal: it may be a caller's."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,0 +1,104 @@
+"""What ``sidecar token inspect`` says of a JWT: whether it is good, and what it says of itself.
+
+What an unverified JWT says is told as its own words, with the reason why it is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar.cli.times import to_rfc3339
+from sidecar.core import tokens
+from sidecar.core.jws import Refused, read_token
+from sidecar.core.model import Denial, Kind, TokenRecord
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Settings
+    from sidecar.core.signed_tokens import VerifiedToken
+    from sidecar.store.port import TokenStore
+
+_MAX_CHARS = 100
+_LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
+
+
+@dataclass(frozen=True, slots=True)
+class JwtReport:
+    """``record``: the sidecar's own and live. ``foreign``: a trusted issuer's, not denied.
+
+    ``problem`` is there when it is neither, in a sentence that holds no part of the signature.
+    """
+
+    record: TokenRecord | None = None
+    foreign: VerifiedToken | None = None
+    problem: str = ""
+
+
+async def judge_jwt(token: str, settings: Settings, store: TokenStore) -> JwtReport:
+    """Judge a JWT as the proxy does. Raises a ``Fault`` when that can't be known."""
+    from sidecar.interpretation import build_jwt
+
+    verified = await build_jwt(settings).issuers.verify(token, time.time())
+    if isinstance(verified, Denial):
+        return JwtReport(problem=f"{_quote_claims(token)}; it is refused: {verified.detail}")
+    return await _ask_store(verified, store)
+
+
+def as_object(verified: VerifiedToken) -> dict[str, object]:
+    """Return a foreign JWT with the keys of a token; what only the sidecar's own have is ``None``.
+
+    ``id`` is its ``jti``, by which it can be denied.
+    """
+    return {
+        "id": verified.jti,
+        "account": verified.account,
+        "name": None,
+        "kind": str(Kind.JWT),
+        "created_at": None,
+        "expires_at": to_rfc3339(verified.expires_at),
+        "last_used_at": None,
+        "paths": [],
+        "issuer": verified.issuer,
+    }
+
+
+async def _ask_store(verified: VerifiedToken, store: TokenStore) -> JwtReport:
+    from sidecar.jwt_verifier import foreign_denial_key
+
+    told = _tell(verified.issuer, verified.account, verified.expires_at)
+    if verified.is_foreign:
+        key = foreign_denial_key(verified.issuer, verified.jti) if verified.jti else ""
+        if key and await store.look_up(key) is not None:
+            return JwtReport(problem=f"{told}; its signature is good, but its jti is denied")
+        return JwtReport(foreign=verified)
+    record = await store.look_up(tokens.digest(verified.jti or ""))
+    if record is None or record.kind is not Kind.JWT or record.account != verified.account:
+        return JwtReport(problem=f"{told}; its signature is good, but it is revoked")
+    return JwtReport(record=record)
+
+
+def _quote_claims(token: str) -> str:
+    """Return what a JWT says of itself; nothing vouches for it."""
+    try:
+        claims: Mapping[str, object] = read_token(token).claims
+    except Refused:
+        return "this looks like a JWT"
+    end = claims.get("exp")
+    is_time = isinstance(end, int) and not isinstance(end, bool) and 0 <= end <= _LATEST
+    return _tell(claims.get("iss"), claims.get("sub"), end if is_time else None)
+
+
+def _tell(issuer: object, account: object, expires_at: object) -> str:
+    end = to_rfc3339(expires_at) if isinstance(expires_at, int | float) else None
+    until = f"expires {end}" if end else "without an end"
+    return f"this is a JWT of issuer {_shown(issuer)} for account {_shown(account)}, {until}"
+
+
+def _shown(value: object) -> str:
+    """Return a claim in a few plain characters."""
+    if not isinstance(value, str):
+        return "(none)"
+    text = "".join(sign if sign.isprintable() else "?" for sign in value)
+    return repr(text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…")
