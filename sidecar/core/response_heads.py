@@ -6,29 +6,44 @@ declared anew, as the body is framed towards the client.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 from sidecar.core.headers import HOP_BY_HOP, Headers, NameTable, canonical, read_connection
 
-_IS_LENGTH: Final = 1
-_IS_CODING: Final = 2
-_IS_CACHING: Final = 3
-_IS_CONNECTION: Final = 4
-_IS_HOP_BY_HOP: Final = 5
+
+class Meaning(IntEnum):
+    """What a field of a response means to the sidecar; most mean nothing."""
+
+    NOTHING = 0
+    LENGTH = 1
+    CODING = 2
+    CACHING = 3
+    CONNECTION = 4
+    HOP_BY_HOP = 5
+
+
 _OF_RESPONSES: Final = {
-    "content-length": _IS_LENGTH,
-    "transfer-encoding": _IS_CODING,
-    "cache-control": _IS_CACHING,
-    "connection": _IS_CONNECTION,
+    "content-length": Meaning.LENGTH,
+    "transfer-encoding": Meaning.CODING,
+    "cache-control": Meaning.CACHING,
+    "connection": Meaning.CONNECTION,
 }
 
 
 def _classify(raw_name: bytes) -> int:
     name = raw_name.lower().decode("latin-1")
-    return _OF_RESPONSES.get(name, _IS_HOP_BY_HOP if name in HOP_BY_HOP else 0)
+    other = Meaning.HOP_BY_HOP if name in HOP_BY_HOP else Meaning.NOTHING
+    return _OF_RESPONSES.get(name, other)
 
 
-_classes: Final = NameTable(_classify)
+MEANINGS: Final = NameTable(_classify)
+"""The meaning of each field name, as an ``int``."""
+
+_IS_LENGTH: Final = int(Meaning.LENGTH)  # ints: looking an enumeration up costs time
+_IS_CODING: Final = int(Meaning.CODING)
+_IS_CACHING: Final = int(Meaning.CACHING)
+_IS_CONNECTION: Final = int(Meaning.CONNECTION)
 _join = b": ".join
 
 
@@ -55,14 +70,18 @@ def build_response_head(
     lines = [b"HTTP/1.1 %d %b" % (status, reason)]
     is_declared = not is_chunked
     may_have_length = status >= 200 and status != 204  # RFC 9110 section 8.6
-    for header in _without_named(headers):
-        kind = _classes[header[0]]
+    named = _named_by(headers)
+    for header in headers:
+        kind = MEANINGS[header[0]]
+        if named and canonical(header[0]) in named:
+            continue
         if kind == 0:
             lines.append(_join(header))
+        elif kind == _IS_LENGTH:
+            if may_have_length and not is_chunked:
+                lines.append(_join(header))
         elif kind == _IS_CACHING:
             is_private = False
-            lines.append(_join(header))
-        elif kind == _IS_LENGTH and not is_chunked and may_have_length:
             lines.append(_join(header))
         elif kind == _IS_CODING and not is_declared:
             is_declared = True
@@ -75,10 +94,13 @@ def build_response_head(
     return b"\r\n".join(lines)
 
 
-def _without_named(headers: Headers) -> Headers:
-    """Take away the fields that ``Connection`` names."""
-    values = [value for name, value in headers if _classes[name] == _IS_CONNECTION]
-    named = read_connection(tuple(values)).named if values else None
-    if not named:
-        return headers
-    return [header for header in headers if canonical(header[0]) not in named]
+def _named_by(headers: Headers) -> frozenset[str]:
+    """Return the canonical names of the fields that ``Connection`` names, for this hop alone."""
+    values: tuple[bytes, ...] = ()
+    for name, value in headers:
+        if MEANINGS[name] == _IS_CONNECTION:
+            values += (value,)
+    return read_connection(values).named if values else _NONE
+
+
+_NONE: Final[frozenset[str]] = frozenset()

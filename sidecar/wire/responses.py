@@ -13,10 +13,14 @@ from typing import Final
 import httptools
 
 from sidecar.core.errors import UpstreamBroken
+from sidecar.core.response_heads import MEANINGS, Meaning
 
 _HEAD_BYTES: Final = 256 * 1024
 _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
+
+_LENGTH: Final = int(Meaning.LENGTH)
+_CODING: Final = int(Meaning.CODING)
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -248,13 +252,13 @@ class ResponseReader:
     def _frame(self, head: ResponseHead) -> None:
         """Fix the body's framing (RFC 9112 section 6.3); a doubtful one is refused."""
         for name, value in head.headers:
-            folded = name.lower() if len(name) in (14, 17) else b""
-            if folded == b"content-length":
+            meaning = MEANINGS[name]
+            if meaning == _LENGTH:
                 digits = value.rstrip(b" \t")  # httptools leaves white space there
                 if not digits.isdigit() or len(digits) > 18:
                     raise UpstreamBroken("the response's Content-Length is not a length")
                 head.length = int(digits)
-            elif folded == b"transfer-encoding":
+            elif meaning == _CODING:
                 if value.strip().lower() != b"chunked" or head.is_chunked:
                     raise UpstreamBroken("the response's Transfer-Encoding is not acceptable")
                 head.is_chunked = True
