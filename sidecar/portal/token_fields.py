@@ -24,9 +24,10 @@ _OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?
 """Durations as everywhere, of 30 days (``MAX_OVERLAP_SECONDS``) at most."""
 _MOST_PATHS: Final = 64
 _LONGEST_ERROR_CHARS: Final = 300
-_GRAPHIC: Final = r"[\p{L}\p{M}\p{N}\p{P}\p{S}]"
+_GRAPHIC: Final = r"(?:[\p{L}\p{N}\p{P}\p{S}]|(?![\u20F1-\u20FF])\p{M})"
 _NAME_PATTERN: Final = f"^ *{_GRAPHIC}(?: |{_GRAPHIC})*$"
-"""``str.isprintable``, and something besides spaces, in the words of ECMA-262."""
+"""``str.isprintable``, and something besides spaces, in the words of ECMA-262. U+20F1 to U+20FF
+are unassigned: they are named for tools that take marks by whole blocks."""
 _PATH_PATTERN: Final = (
     r"^(?=/)(/(?!(\.|%2[Ee]){1,2}(/|$))"
     r"(\{[A-Za-z_][A-Za-z0-9_-]*\}|([!$&'()+,.0-9:;<=>@A-Z\[\]^_`a-z|~-]|%[0-9A-Fa-f]{2}|\*(?!\*))*))*"
