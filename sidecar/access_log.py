@@ -15,7 +15,7 @@ import queue
 import re
 import threading
 from time import gmtime, strftime, time
-from typing import Final
+from typing import Any, Final
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import ALL_FORMS
@@ -23,8 +23,8 @@ from sidecar.core.model import ALL_FORMS
 BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
-_TEXTS: Final = 4096
-_TEXT_CHARS: Final = 256
+_SAME_PARTS: Final = 4096
+_SAME_CHARS: Final = 1024
 _CLOSE_SECONDS: Final = 2.0
 
 
@@ -76,26 +76,21 @@ class LineFormatter:
     """Makes a line of an entry; what looks like a token of ours in a path is masked."""
 
     def __init__(self, token_prefix: str) -> None:
-        self._prefix = token_prefix
-        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
-        self._texts = _Texts()
+        self._same = _SamePart(token_prefix)
         self._second = 0
         self._second_text = ""
 
     def line(self, entry: Entry, now: float) -> str:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
-        path, text = entry.path, self._texts
-        if self._prefix and self._prefix in path:
-            path = self._token.sub(f"{self._prefix}[masked]", path)
+        same = (
+            entry.client, entry.method, entry.path, entry.route, entry.status, entry.code,
+            entry.account, entry.token_id, entry.form, entry.upstream,
+        )  # fmt: skip
         return (
-            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
-            f',"client":{text[entry.client]},"method":{text[entry.method]},"path":{text[path]}'
-            f',"route":{text[entry.route]},"status":{entry.status},"code":{text[entry.code]}'
-            f',"account":{text[entry.account]},"token_id":{text[entry.token_id]}'
-            f',"form":{text[entry.form]},"bytes_in":{entry.bytes_in}'
-            f',"bytes_out":{entry.bytes_out},"duration_ms":{(now - entry.started) * 1000:.2f}'
-            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}'
-            f',"upstream":{text[entry.upstream]}}}\n'
+            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}",{self._same[same]}'
+            f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
+            f',"duration_ms":{(now - entry.started) * 1000:.2f}'
+            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}}}\n'
         )
 
     def _timestamp(self) -> str:
@@ -219,13 +214,27 @@ def _open(path: str) -> int:
         raise UsageError(f"the access log {path} can't be opened: {error.strerror}") from None
 
 
-class _Texts(dict[str, str]):
-    """JSON strings by what they say, ``null`` for nothing; a bounded number is remembered."""
+_SAME_NAMES: Final = (
+    *("client", "method", "path", "route", "status", "code"),
+    *("account", "token_id", "form", "upstream"),
+)
 
-    def __missing__(self, value: str) -> str:
-        text = json.dumps(value) if value else "null"
-        if len(value) <= _TEXT_CHARS:
-            if len(self) >= _TEXTS:
+
+class _SamePart(dict[tuple[Any, ...], str]):
+    """The part of a line that a caller's requests share; a bounded number is remembered."""
+
+    def __init__(self, token_prefix: str) -> None:
+        self._prefix = token_prefix
+        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
+
+    def __missing__(self, values: tuple[Any, ...]) -> str:
+        members = dict(zip(_SAME_NAMES, values, strict=True))
+        if self._prefix and self._prefix in members["path"]:
+            members["path"] = self._token.sub(f"{self._prefix}[masked]", members["path"])
+        named = {name: value or None for name, value in members.items()}
+        part = json.dumps(named, separators=(",", ":"))[1:-1]
+        if len(part) <= _SAME_CHARS:
+            if len(self) >= _SAME_PARTS:
                 self.clear()
-            self[value] = text
-        return text
+            self[values] = part
+        return part

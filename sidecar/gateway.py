@@ -31,7 +31,7 @@ from sidecar.core.policy import judge as judge_policy
 from sidecar.core.request_heads import Hop
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
-from sidecar.core.targets import Target, parse_target
+from sidecar.core.targets import Target, path_of
 from sidecar.core.times import to_rfc3339
 from sidecar.fault_log import FaultLog
 from sidecar.last_use import LastUses
@@ -161,16 +161,14 @@ class Gateway:
         entry.request_id = self._id_for(scan)
         if is_trusted and scan.forwarded_for:
             entry.client = rules.caller_of(entry.client, scan.forwarded_for)
-        target = parse_target(method, raw_target)
-        if isinstance(target, Denial):
-            return target
-        entry.path = target.path
+        place = rules.routes.find(method, raw_target)
+        if isinstance(place, Denial):
+            entry.path = path_of(method, raw_target)
+            return reading.denial or place
         if reading.denial is not None:
             return reading.denial
-        path = normalise_path(target.path)
-        route = rules.routes.match(method, path)
-        if isinstance(route, Denial):
-            return route
+        target, path, route = place
+        entry.path = target.path
         entry.route = route.name
         entry.forms = route.forms
         found, query = reading.credential, None
@@ -286,11 +284,8 @@ class Gateway:
             and not client.is_draining
             and not (lasts_until_close and client.speaks_1_0)
         )
-        head = build_response_head(
-            response.status,
-            response.reason,
-            response.headers,
-            connection=CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
+        head = response.build(
+            CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,
             is_private=passage.query != passage.target.query,
             extra=self._notice(passage),

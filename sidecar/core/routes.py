@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sidecar.core.model import Denial, Form
-from sidecar.core.patterns import PathPattern
+from sidecar.core.patterns import PathPattern, normalise_path
+from sidecar.core.targets import Target, parse_target
+
+_PLACES: Final = 4096
+_PLACE_CHARS: Final = 512
 
 NO_ROUTE: Final = Denial("no_route", "No route is configured for this path.")
 
@@ -35,14 +39,46 @@ class Route:
     """What logs and metrics call it: the pattern's text, unless configured."""
 
 
-class RouteTable:
-    """The routes in their order."""
+class Place(NamedTuple):
+    """Where a request goes: its target taken apart, the path as matched, and the route."""
 
-    __slots__ = ("_rules", "routes")
+    target: Target
+    path: str
+    route: Route
+
+
+class RouteTable:
+    """The routes in their order, and a bounded memory of the places that requests went to."""
+
+    __slots__ = ("_places", "_rules", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
         self._rules = [(r.pattern.regex.fullmatch, r.methods, r) for r in self.routes]
+        self._places: dict[tuple[str, str], Place] = {}
+
+    def find(self, method: str, raw_target: str) -> Place | Denial:
+        """Take a request target apart and find its route.
+
+        What is remembered holds no query, and so no credential.
+        """
+        key = (method, raw_target)
+        place = self._places.get(key)
+        if place is not None:
+            return place
+        target = parse_target(method, raw_target)
+        if isinstance(target, Denial):
+            return target
+        path = normalise_path(target.path)
+        route = self.match(method, path)
+        if isinstance(route, Denial):
+            return route
+        place = Place(target, path, route)
+        if target.query is None and len(raw_target) <= _PLACE_CHARS:
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            self._places[key] = place
+        return place
 
     def match(self, method: str, path: str) -> Route | Denial:
         """Return the first route that names ``path`` (normalised) and ``method``, else the denial.

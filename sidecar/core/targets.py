@@ -72,6 +72,12 @@ def parse_target(method: str, raw: str) -> Target | Denial:
     return _parse_carefully(raw)
 
 
+def path_of(method: str, raw: str) -> str:
+    """Return the path of a target for the log; empty if the target is refused."""
+    target = parse_target(method, raw)
+    return "" if isinstance(target, Denial) else target.path
+
+
 def is_valid_host(value: str) -> bool:
     """Tell whether a ``Host`` value is a host name or address with perhaps a port.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.wire.responses import HeadMemory
 from sidecar.wire.upstream import UpstreamConnection
 
 _IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close theirs after 5
@@ -52,6 +53,7 @@ class Pool:
         self._opening = 0
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._is_closed = False
+        self._memory = HeadMemory()
 
     def __repr__(self) -> str:
         state = f"open={len(self._open)} idle={len(self._idle)} waiting={len(self._waiters)}"
@@ -122,7 +124,7 @@ class Pool:
         origin, loop = self.origin, self._loop
 
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(loop, origin.address, self._forget)
+            return UpstreamConnection(loop, origin.address, self._forget, self._memory)
 
         server_name = origin.host if origin.tls else None
         if origin.unix_path:

@@ -13,12 +13,14 @@ from typing import Final
 import httptools
 
 from sidecar.core.errors import UpstreamBroken
-from sidecar.core.response_heads import MEANINGS, Meaning
+from sidecar.core.response_heads import MEANINGS, Meaning, build_response_head
 
 _HEAD_BYTES: Final = 256 * 1024
 _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
 
+_END: Final = b"\r\n\r\n"
+_KEPT_HEAD_BYTES: Final = 1024
 _LENGTH: Final = int(Meaning.LENGTH)
 _CODING: Final = int(Meaning.CODING)
 
@@ -32,7 +34,16 @@ class ResponseHead:
     Without ``has_body`` (RFC 9112 section 6.3: HEAD, 204, 304) no body comes, whatever that says.
     """
 
-    __slots__ = ("has_body", "headers", "is_chunked", "keeps_alive", "length", "reason", "status")
+    __slots__ = (
+        "_built",
+        "has_body",
+        "headers",
+        "is_chunked",
+        "keeps_alive",
+        "length",
+        "reason",
+        "status",
+    )
 
     def __init__(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status = status
@@ -42,9 +53,65 @@ class ResponseHead:
         self.is_chunked = False
         self.keeps_alive = False
         self.has_body = True
+        self._built: dict[tuple[bytes, bool, bool], bytes] | None = None
+
+    def build(
+        self, connection: bytes, *, is_chunked: bool, is_private: bool, extra: bytes = b""
+    ) -> bytes:
+        """Return the head for the client (``core.response_heads``); made once if it is repeated."""
+        key = (connection, is_chunked, is_private)
+        if self._built is not None and not extra:
+            built = self._built.get(key)
+            if built is not None:
+                return built
+        head = build_response_head(
+            self.status,
+            self.reason,
+            self.headers,
+            connection=connection,
+            is_chunked=is_chunked,
+            is_private=is_private,
+            extra=extra,
+        )
+        if self._built is not None and not extra:
+            self._built[key] = head
+        return head
+
+    def expect_repeats(self) -> None:
+        """Keep what is built: answers with the same head will share this one."""
+        self._built = {}
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} length={self.length}>"
+
+
+class HeadMemory:
+    """Response heads seen lately, by their bytes: one that passed the parser need not pass again.
+
+    Under load an upstream repeats a head to the byte until its ``Date`` changes. Only heads with a
+    Content-Length and without a cookie are kept, few and small ones, and the oldest goes first.
+    """
+
+    def __init__(self, most: int = 256) -> None:
+        self._most = most
+        self._heads: dict[bytes, ResponseHead] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def recall(self, data: bytes) -> ResponseHead | None:
+        """Return the head with these bytes, if it was kept."""
+        return self._heads.get(data)
+
+    def keep(self, data: bytes, head: ResponseHead) -> None:
+        """Keep a head whose bytes are ``data``, if it is one to be kept."""
+        is_framed = head.length is not None and head.has_body and not head.is_chunked
+        if not is_framed or len(data) > _KEPT_HEAD_BYTES or b"ookie" in data.lower():
+            return
+        if len(self._heads) >= self._most:
+            del self._heads[next(iter(self._heads))]
+        head.expect_repeats()
+        self._heads[data] = head
 
 
 class ResponseReader:
@@ -60,6 +127,7 @@ class ResponseReader:
         "_head_bytes",
         "_interim_count",
         "_is_head_request",
+        "_memory",
         "_missing",
         "_parser",
         "_reason",
@@ -73,7 +141,9 @@ class ResponseReader:
         "tunnelled",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, memory: HeadMemory | None = None) -> None:
+        """``memory`` is shared by the connections to one upstream."""
+        self._memory = memory
         self._parser: httptools.HttpResponseParser | None = None
         self._fields: RawHeaders = []
         self._reason = b""
@@ -122,6 +192,10 @@ class ResponseReader:
         if self._missing:
             self._receive_counted(data)
             return
+        is_first = self.head is None and not self._head_bytes and not self._interim_count
+        end = data.find(_END) + 4 if is_first and self._memory is not None else 0
+        if end > 4 and self._recall(data, end):
+            return
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)  # type: ignore[union-attr]  # expect() made it
@@ -135,6 +209,24 @@ class ResponseReader:
                 raise UpstreamBroken("the response head is too large")
         elif head.length and not self.is_complete:
             self._count_from_here(head.length)
+        if end > 4 and head is not None and self._memory is not None and not self._interim_count:
+            self._memory.keep(data[:end], head)
+
+    def _recall(self, data: bytes, end: int) -> bool:
+        """Take a head seen before at its word, the parser left aside; ``False`` if it is new."""
+        if self._is_head_request or self._wants_upgrade or self._memory is None:
+            return False
+        head = self._memory.recall(data[:end])
+        if head is None or head.length is None:
+            return False
+        self.head = head
+        self._missing = head.length
+        if not head.length:
+            self.is_complete = True
+            self.is_clean = self.is_clean and end == len(data)
+        elif end < len(data):
+            self._receive_counted(data[end:])
+        return True
 
     def end(self) -> None:
         """The upstream closed its side. Raises ``UpstreamBroken`` unless that ends the body

@@ -10,7 +10,7 @@ import asyncio
 from typing import Protocol, cast
 
 from sidecar.core.errors import UpstreamBroken, UpstreamFault, UpstreamUnreachable
-from sidecar.wire.responses import ResponseHead, ResponseReader
+from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
 
 class Sink(Protocol):
@@ -51,7 +51,13 @@ class UpstreamConnection(asyncio.Protocol):
         "tunnelled",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        on_lost: OnLost,
+        memory: HeadMemory | None = None,
+    ) -> None:
         self._loop = loop
         self._on_lost = on_lost
         self._waiter: asyncio.Future[None] | None = None
@@ -60,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_reading = True
         self.address = address
         self.transport: asyncio.Transport | None = None
-        self.reader = ResponseReader()
+        self.reader = ResponseReader(memory)
         self.sink: Sink | None = None
         self.is_writable = True
         self.is_tunnel = False

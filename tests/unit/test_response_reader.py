@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import UpstreamBroken
-from sidecar.wire.responses import ResponseReader
+from sidecar.wire.responses import HeadMemory, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -32,9 +32,15 @@ class Seen:
     tunnelled: bytes | None = None
 
 
-def read(pieces: list[bytes], method: str = "GET", *, wants_upgrade: bool = False) -> Seen:
+def read(
+    pieces: list[bytes],
+    method: str = "GET",
+    *,
+    wants_upgrade: bool = False,
+    memory: HeadMemory | None = None,
+) -> Seen:
     """Feed ``pieces`` as a connection would. Raises ``UpstreamBroken``."""
-    reader = ResponseReader()
+    reader = ResponseReader(memory)
     reader.expect(method, wants_upgrade)
     for piece in pieces:
         reader.receive(piece)
@@ -303,3 +309,52 @@ def test_header_bytes_come_out_as_they_went_in() -> None:
         (b"X", b""),
         (b"Content-Length", b"0"),
     ]
+
+
+@given(
+    st.lists(st.sampled_from(sorted(READ)), min_size=2, max_size=6),
+    st.lists(st.integers(0, 200), max_size=4),
+)
+def test_a_head_seen_before_is_read_as_the_parser_reads_it(
+    names: list[str], cuts: list[int]
+) -> None:
+    memory = HeadMemory()
+    for name in names:
+        data, expected = READ[name]
+        ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
+        pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
+        assert read(pieces, memory=memory) == read([data], memory=memory) == expected
+
+
+@pytest.mark.parametrize("rest", [b"", b"ab", b"abc", b"abcEXTRA"])
+def test_a_head_seen_before_frames_each_answer_anew(rest: bytes) -> None:
+    memory = HeadMemory()
+    head = OK + b"Content-Length: 3\r\n\r\n"
+    read([head + b"abc"], memory=memory)
+    assert len(memory) == 1
+    assert read([head + rest], memory=memory) == read([head + rest])
+    assert read([head, rest], memory=memory) == read([head, rest])
+
+
+def test_a_head_seen_before_promises_no_body_to_a_head_request() -> None:
+    memory = HeadMemory()
+    head = OK + b"Content-Length: 3\r\n\r\n"
+    read([head + b"abc"], memory=memory)
+    assert read([head], "HEAD", memory=memory) == read([head], "HEAD")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b"Set-Cookie: a=b\r\nContent-Length: 1", b"X: %b\r\nContent-Length: 1" % (b"a" * 2000)],
+)
+def test_no_cookie_and_no_large_head_is_kept(fields: bytes) -> None:
+    memory = HeadMemory()
+    read([OK + fields + b"\r\n\r\na"], memory=memory)
+    assert len(memory) == 0
+
+
+def test_the_memory_of_heads_is_bounded() -> None:
+    memory = HeadMemory(most=3)
+    for number in range(9):
+        read([OK + b"Date: %d\r\nContent-Length: 1\r\n\r\na" % number], memory=memory)
+    assert len(memory) == 3
