@@ -61,7 +61,7 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    head = _write_head(arguments.method, arguments.url, arguments.headers, arguments.user)
+    head = write_head(arguments.method, arguments.url, arguments.headers, arguments.user)
     explanation = asyncio.run(_explain(settings, head))
     if arguments.json:
         print_json(asdict(explanation))
@@ -73,8 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
 # The request, as a caller would send it.
 
 
-def _write_head(method: str, url: str, headers: list[str], user: str | None) -> bytes:
-    """Return the request's head. Raises ``UsageError`` for what no client could send."""
+def write_head(method: str, url: str, headers: list[str], user: str | None) -> bytes:
+    """Return the head of the request. Raises ``UsageError`` for what no client could send."""
     parts = _parse_url(url)
     if parts is None or _has_line_end(url) or not _is_method(method):
         raise UsageError("explain takes a method and a URL: sidecar explain GET /v1/items/7")

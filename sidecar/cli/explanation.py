@@ -72,7 +72,7 @@ class Explainer:
 
     def failed(self, fault: Fault) -> Explanation:
         """Tell of a request that can't be judged, in the words of the log: this is for admins."""
-        return self._explanation(f"{fault}", code=fault.code)
+        return self._explanation(str(fault), code=fault.code)
 
     def denied(self, denial: Denial) -> Explanation:
         """Tell of a request that would be refused."""
@@ -109,6 +109,8 @@ class Explainer:
                 return self._places()
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
                 return "Its checksum is wrong: it was mistyped, cut or made up."
+            case "invalid_token" if self._shape is Shape.JWT:
+                return "`sidecar token inspect` says what it is."
         return ""
 
     def _places(self) -> str:
@@ -127,7 +129,7 @@ def print_explanation(told: Explanation) -> None:
         "answer": "the upstream's" if told.passes else f"{told.status} {told.code}",
         "why": told.why,
     }
-    print(_plain(f"{told.method} {told.path or ''}") if told.method else "not a request")
+    print(_plain(" ".join(filter(None, (told.method, told.path)))) or "not a request")
     for name, value in lines.items():
         print(f"  {name:<11} {_plain(value) if value else '-'}")
 

@@ -1,0 +1,181 @@
+"""The upstreams of ``examples/assertion`` believe an assertion for them and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sidecar.assertion import AssertionSigner, Subject
+from sidecar.core.key_documents import export_key_set, load_key
+from sidecar.core.keys import Key, generate_key
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.signed_tokens import SignedTokens
+from tests.proxy_process import ROOT, free_port
+
+EXAMPLES = ROOT / "examples" / "assertion"
+KEY = load_key("k1", "EdDSA", generate_key("EdDSA"))
+START_SECONDS = 20.0
+
+
+def assertion(
+    issuer: str = "sidecar", audience: str = "listener", age_seconds: float = 0, key: Key = KEY
+) -> str:
+    signer = AssertionSigner(issuer, key, 60)
+    return signer.assertion(Subject("acme", "bearer"), audience, time.time() - age_seconds)
+
+
+def a_callers_own_jwt() -> str:
+    now = time.time()
+    record = TokenRecord("token00001", "acme", "shop", Kind.JWT, "0" * 64, now, now + 60)
+    return SignedTokens("sidecar", "listener", 10, (KEY,)).sign(record)
+
+
+def of_an_unknown_key() -> str:
+    return assertion(key=load_key("k2", "EdDSA", generate_key("EdDSA")))
+
+
+def of_an_impostor_key() -> str:
+    return assertion(key=load_key("k1", "EdDSA", generate_key("EdDSA")))
+
+
+class Published(BaseHTTPRequestHandler):
+    """What the operations listener answers at ``/.well-known/jwks.json``."""
+
+    def do_GET(self) -> None:
+        content = json.dumps(export_key_set([KEY])).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/jwk-set+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def published_keys() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Published) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[int]:
+    process = subprocess.Popen([*command, str(port)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield port
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            call(port)
+        except OSError:
+            assert process.poll() is None, "the example ended"
+            assert time.monotonic() < deadline, "the example does not listen"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def call(port: int, *assertions: str) -> tuple[int, dict[str, str]]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.putrequest("GET", "/v1/orders")
+        for value in assertions:
+            connection.putheader("X-Account-Assertion", value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, json.load(response)
+
+
+@pytest.fixture(scope="session")
+def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example for Node stands beside the library that it needs."""
+    npm = shutil.which("npm")
+    if shutil.which("node") is None or npm is None:
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "jose@6"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=45)
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("jose can't be installed from npm")
+    return Path(shutil.copy(EXAMPLES / "upstream.mjs", folder))
+
+
+@pytest.fixture(scope="module", params=["python", "node"])
+def command(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "python":
+        return [sys.executable, str(EXAMPLES / "upstream.py")]
+    return ["node", str(request.getfixturevalue("node_example"))]
+
+
+@pytest.fixture(scope="module")
+def upstream(command: list[str]) -> Iterator[int]:
+    with ExitStack() as stack:
+        url = stack.enter_context(published_keys())
+        yield stack.enter_context(running([*command, url], free_port()))
+
+
+def test_an_assertion_for_this_upstream_is_believed(upstream: int) -> None:
+    assert call(upstream, assertion()) == (200, {"account": "acme"})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: assertion(audience="another"),
+        lambda: assertion(issuer="somebody"),
+        lambda: assertion(age_seconds=61),
+        a_callers_own_jwt,
+        of_an_unknown_key,
+        of_an_impostor_key,
+        lambda: assertion()[:-4] + "AAAA",
+        lambda: "acme",
+    ],
+    ids=[
+        "another upstream's",
+        "another issuer's",
+        "expired",
+        "a caller's own JWT",
+        "an unknown key",
+        "another key with the same id",
+        "another signature",
+        "no JWT",
+    ],
+)
+def test_whatever_else_is_said_is_not_believed(upstream: int, make: Callable[[], str]) -> None:
+    assert call(upstream, make())[0] == 401
+
+
+@pytest.mark.parametrize("count", [0, 2], ids=["none", "two"])
+def test_one_assertion_is_needed(upstream: int, count: int) -> None:
+    assert call(upstream, *[assertion()] * count)[0] == 401
+
+
+def test_keys_that_cannot_be_fetched_are_no_reason_to_say_no(command: list[str]) -> None:
+    away = f"http://127.0.0.1:{free_port()}/jwks.json"
+    with running([*command, away], free_port()) as port:
+        assert call(port, assertion())[0] == 503
