@@ -73,6 +73,7 @@ def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
         until = min(until, verified.expires_at)
     if not verified.is_foreign:
         return Proof(verified.account, digest(jti or ""), until, None)
+    key = foreign_denial_key(verified.issuer, jti) if jti else ""
     record = TokenRecord(
         id=jti if jti and len(jti) <= 64 and _ID_CHARS.issuperset(jti) else token_digest[:14],
         account=verified.account,
@@ -81,6 +82,6 @@ def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
         digest="",
         created_at=now,
         expires_at=verified.expires_at,
+        denied_at=key,
     )
-    key = foreign_denial_key(verified.issuer, jti) if jti else ""
     return Proof(verified.account, key, until, record)

@@ -3,17 +3,21 @@
 A tunnel, an event stream or a long body goes on after its request was judged. So each is judged
 again when its token is changed or revoked, when it expires, when the store's word was missed for a
 while, and when the configuration changes; one that may no longer pass is cut on both sides.
+
+Every two seconds the store is asked about tokens that are not known to be good: all of them where
+it tells of no changes (a Cluster), and one that was revoked before its answer had begun.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from time import time
-from typing import Any, Final
+from typing import Final
 
 from sidecar.core.errors import Fault
+from sidecar.core.model import TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.routes import Route
@@ -23,6 +27,7 @@ from sidecar.store.port import TokenLookup
 _log = logging.getLogger("sidecar")
 
 _RETRY_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 2.0
 _LONGEST_TIMER_SECONDS: Final = 86400.0
 
 
@@ -51,9 +56,11 @@ class Stream:
 
     @property
     def digest(self) -> str:
-        """The digest of its token; empty for a password, and for a JWT that no store knows."""
+        """Where the store says that it may go on, or for a foreign JWT that it may not; or empty:
+        the store has no say.
+        """
         record = self.principal.record
-        return "" if record is None else record.digest
+        return "" if record is None else record.digest or record.denied_at
 
 
 class LiveStreams:
@@ -63,7 +70,9 @@ class LiveStreams:
         self._tokens = tokens
         self._now = now
         self._streams: dict[str, set[Stream]] = {}
-        self._rejudging: set[asyncio.Task[None]] = set()
+        self._rejudging: dict[asyncio.Task[None], str] = {}
+        self._look: asyncio.TimerHandle | None = None
+        self._rules: Rules | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._streams.values()))
@@ -74,6 +83,10 @@ class LiveStreams:
         record = stream.principal.record
         if record is not None:
             self._set_timer(stream, record.expires_at)
+        if self._rules is not None and not _may_go_on(stream, self._rules):
+            self._cut(stream)
+        elif self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
     def leave(self, stream: Stream) -> None:
         """Forget an exchange that has ended."""
@@ -91,10 +104,11 @@ class LiveStreams:
             return
         for digest in [*self._streams] if digests is None else digests:
             if digest and digest in self._streams:
-                self._start(self._rejudge(digest))
+                self._start(digest)
 
     def on_rules_changed(self, rules: Rules) -> None:
         """Judge everything by the new rules; what may not begin under them ends."""
+        self._rules = rules
         for streams in [*self._streams.values()]:
             for stream in [*streams]:
                 if not _may_go_on(stream, rules):
@@ -102,6 +116,8 @@ class LiveStreams:
 
     async def close(self) -> None:
         """Stop asking; the exchanges themselves are left alone."""
+        if self._look is not None:
+            self._look.cancel()
         for task in self._rejudging:
             task.cancel()
         await asyncio.gather(*self._rejudging, return_exceptions=True)
@@ -123,8 +139,18 @@ class LiveStreams:
         else:
             self._set_timer(stream, expires_at)
 
+    def _look_again(self) -> None:
+        """Ask about every token that is not known to be good, and is not being asked about."""
+        self._look = None
+        busy = {*self._rejudging.values(), ""}
+        for digest in [*self._streams]:
+            if digest not in busy and self._tokens.recall(digest) is None:
+                self._start(digest)
+        if self._streams:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
+
     async def _rejudge(self, digest: str) -> None:
-        """Cut the token's exchanges unless the store still has it; wait if that can't be known."""
+        """Cut the token's exchanges unless it is still good; wait if that can't be known."""
         while digest in self._streams:
             try:
                 record = await self._tokens.look_up(digest)
@@ -132,21 +158,29 @@ class LiveStreams:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             for stream in [*self._streams.get(digest, ())]:
-                if record is None or record.account != stream.principal.account:
-                    self._cut(stream)
-                else:
-                    self._set_timer(stream, record.expires_at)
+                self._follow(stream, record)
             return
+
+    def _follow(self, stream: Stream, found: TokenRecord | None) -> None:
+        """Cut the stream, or let it go on until its token ends, by what the store has found."""
+        begun_with = stream.principal.record
+        if begun_with is not None and begun_with.denied_at:
+            if found is not None:
+                self._cut(stream)
+        elif found is None or found.account != stream.principal.account:
+            self._cut(stream)
+        else:
+            self._set_timer(stream, found.expires_at)
 
     def _cut(self, stream: Stream) -> None:
         self.leave(stream)
         _log.info("a stream of account %s ended: it may no longer pass", stream.principal.account)
         stream.cut()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._rejudging.add(task)
-        task.add_done_callback(self._rejudging.discard)
+    def _start(self, digest: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._rejudge(digest))
+        self._rejudging[task] = digest
+        task.add_done_callback(self._rejudging.pop)
 
 
 def _may_go_on(stream: Stream, rules: Rules) -> bool:
@@ -160,4 +194,7 @@ def _may_go_on(stream: Stream, rules: Rules) -> bool:
     route = rules.routes.match(stream.method, stream.path)
     if not isinstance(route, Route):
         return False
-    return route.public or judge_policy(route, account, principal.record, stream.path) is None
+    if route.public:
+        return True
+    is_accepted = principal.form in route.forms
+    return is_accepted and judge_policy(route, account, principal.record, stream.path) is None

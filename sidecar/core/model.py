@@ -89,6 +89,8 @@ class TokenRecord:
     created_at: float
     expires_at: float | None
     paths: tuple[str, ...] = ()
+    denied_at: str = ""
+    """The digest at which the store would hold the denial of a foreign JWT; no other has one."""
 
     def is_expired(self, now: float) -> bool:
         """Tell whether the record's own expiry has passed at ``now`` (Unix seconds)."""
