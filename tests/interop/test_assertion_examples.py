@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,21 @@ from tests.proxy_process import ROOT, free_port
 EXAMPLES = ROOT / "examples" / "assertion"
 KEY = load_key("k1", "EdDSA", generate_key("EdDSA"))
 START_SECONDS = 20.0
+
+
+NGINX = """
+daemon off; master_process off; pid {place}/pid; error_log {place}/error;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;
+    fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;
+    server {{
+        listen 127.0.0.1:{port};
+        {locations}
+    }}
+}}
+"""
 
 
 def assertion(
@@ -77,8 +93,9 @@ def published_keys() -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[int]:
-    process = subprocess.Popen([*command, str(port)], stderr=subprocess.DEVNULL)
+def running(command: list[str], port: int, *, add_port: bool = True) -> Iterator[int]:
+    named = [str(port)] if add_port else []
+    process = subprocess.Popen([*command, *named], stderr=subprocess.DEVNULL)
     try:
         wait_for(port, process)
         yield port
@@ -107,7 +124,9 @@ def call(port: int, *assertions: str) -> tuple[int, dict[str, str]]:
             connection.putheader("X-Account-Assertion", value)
         connection.endheaders()
         response = connection.getresponse()
-        return response.status, json.load(response)
+        content = response.read()
+        is_json = response.getheader("Content-Type", "").startswith("application/")
+        return response.status, json.loads(content) if is_json else {}
 
 
 @pytest.fixture(scope="session")
@@ -179,3 +198,23 @@ def test_keys_that_cannot_be_fetched_are_no_reason_to_say_no(command: list[str])
     away = f"http://127.0.0.1:{free_port()}/jwks.json"
     with running([*command, away], free_port()) as port:
         assert call(port, assertion())[0] == 503
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_asks_an_example_before_a_service_that_cannot_check(
+    upstream: int, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "assertion.md").read_text("utf-8")
+    (block,) = re.findall(r"^```nginx\n(.*?)^```", page, re.M | re.S)
+    with published_keys() as service:
+        locations = block.replace("http://127.0.0.1:9000", service)
+        locations = locations.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{upstream}")
+        port = free_port()
+        configuration = tmp_path / "nginx.conf"
+        configuration.write_text(NGINX.format(place=tmp_path, port=port, locations=locations))
+        with running(
+            ["nginx", "-p", str(tmp_path), "-c", str(configuration)], port, add_port=False
+        ):
+            assert call(port, assertion())[0] == 200
+            assert call(port, a_callers_own_jwt())[0] == 401
+            assert call(port)[0] == 401
