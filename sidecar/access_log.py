@@ -128,10 +128,9 @@ class AccessLog:
         elif self._timer is None:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
 
-    def write_line(self, line: str) -> None:
-        """Write a line of another kind (an audit event) among the requests'."""
-        self._lines.append(line)
-        self.flush()
+    def write_lines(self, data: bytes, count: int) -> None:
+        """Take ``count`` whole lines that are made elsewhere (``sidecar.audit``)."""
+        self._writer.write(data, count)
 
     def flush(self) -> None:
         """Hand what was gathered to the writer."""

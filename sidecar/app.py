@@ -12,17 +12,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from time import time
+from typing import Any, Final
 
 import uvloop
 from aiohttp import http_parser, web
 
 from sidecar.access_log import AccessLog, Entry
 from sidecar.answers import denial_for, render
+from sidecar.audit import AuditLog, write_to_stderr
 from sidecar.authenticator import Authenticator
 from sidecar.config import model as configured
 from sidecar.config.address import Address
@@ -39,16 +41,22 @@ from sidecar.interpretation import (
 from sidecar.interpretation import build_rules as build_rules
 from sidecar.jwt_verifier import JwtVerifier
 from sidecar.last_use import LastUses
+from sidecar.lifecycle import Lifecycle
 from sidecar.live_streams import LiveStreams
 from sidecar.operations.app import operations_app
 from sidecar.operations.health import Health
+from sidecar.portal.parts import Terms
 from sidecar.reload import Change, Commit, Reloader
 from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
+from sidecar.signing import signer_of
 from sidecar.store.cache import TokenCache
+from sidecar.store.counters import connect_counters
 from sidecar.store.embedded import EmbeddedRedis
-from sidecar.store.port import TokenStore, Watcher
+from sidecar.store.port import TokenStore
+from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect
+from sidecar.throttle import Limits, Throttle
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
 from sidecar.wire.server import ProxyServer
@@ -98,9 +106,11 @@ async def serve(
             streams = LiveStreams(cache)
             stack.push_async_callback(streams.close)
             watchers = _Watchers(cache, streams)
-            store = await stack.enter_async_context(opened_store(settings, watchers))
+            url = await stack.enter_async_context(reached_redis(settings))
+            store = connect(url, prefix=settings.store.prefix, watcher=watchers)
+            stack.push_async_callback(store.close)
             cache.connect(store.look_up)
-            parts = _Parts(store, cache, SignIn(), LastUses(store.record_use), streams)
+            parts = _Parts(url, store, cache, SignIn(), LastUses(store.record_use), streams)
             await _serve_with(settings, parts, stack, reloader, ready, stopping)
 
 
@@ -127,6 +137,7 @@ class _Watchers:
 class _Parts:
     """What lives as long as the process, whatever the configuration says."""
 
+    store_url: str = field(repr=False)
     store: TokenStore
     cache: TokenCache
     sign_in: SignIn
@@ -148,8 +159,10 @@ async def _serve_with(
     stack.push_async_callback(running.close)
     health = Health(parts.store.ping, stopping.is_set)
     await _open_operations(settings, health, reloader, stack)
-    await _open_proxy(settings, running)
     tasks = [_drop_stale(running.gateway), parts.last_uses.run()]
+    if settings.portal is not None:
+        tasks.append(await _open_portal(settings, settings.portal.address, parts, running, stack))
+    await _open_proxy(settings, running)
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
         tasks.append(reloader.watch(running.prepare))
@@ -183,6 +196,11 @@ class _Running:
         callers = Authenticator(parts.cache, parts.sign_in)
         self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self._write_entry)
         rules.jwt.issuers.start()
+        self._parts = parts
+        self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
+        counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
+        self.throttle = Throttle(counters, _throttle_limits(settings), self.audit.ban_set)
+        self.terms = self._build_terms()
         self.server = _build_server(settings, self.gateway)
 
     def prepare(self, change: Change) -> Commit:
@@ -200,6 +218,8 @@ class _Running:
             if tls is not None and self.tls is not None:
                 self.tls.current = tls
             _apply_limits(self.server, new)
+            self.throttle.limits = _throttle_limits(new)
+            self.terms = self._build_terms()
             self._swap_log(log)
             return rules
 
@@ -207,11 +227,36 @@ class _Running:
 
     async def close(self) -> None:
         """Close the access log, the connections to upstreams and the look-out for foreign keys."""
+        await self.throttle.close()
+        self.audit.close()
         await self.gateway.rules.jwt.issuers.close()
         for lane in self.gateway.rules.lanes.values():
             lane.pool.close()
         if self._log is not None:
             self._log.close()
+
+    def _build_terms(self) -> Terms:
+        """Return what the portal goes by under the configuration in force."""
+        rules = self.gateway.rules
+        lifecycle = Lifecycle(
+            self._parts.store,
+            rules.accounts,
+            rules.token_prefix,
+            time,
+            os.urandom,
+            signer_of(self.settings),
+        )
+        return Terms(
+            rules.accounts,
+            lifecycle,
+            bool(self.settings.jwt.keys),
+            rules.expiry_notice_seconds,
+            hops=rules,
+        )
+
+    def _write_audit(self, lines: bytes, count: int) -> None:
+        write = write_to_stderr if self._log is None else self._log.write_lines
+        write(lines, count)
 
     def _jwt_for(self, change: Change) -> JwtVerifier:
         """Return the verifier in use, with all it knows, unless keys or issuers are others."""
@@ -255,6 +300,11 @@ class _Running:
             self._log.write(entry, now)
 
 
+def _throttle_limits(settings: configured.Settings) -> Limits:
+    throttle = settings.throttle
+    return Limits(throttle.failures, throttle.window, throttle.ban)
+
+
 def _has_other_tls(change: Change) -> bool:
     return change.old.listen.tls != change.new.listen.tls or change.has_other_files("listen.tls")
 
@@ -275,22 +325,28 @@ def refuse_slow_parser() -> None:
 
 
 @asynccontextmanager
-async def opened_store(
-    settings: configured.Settings, watcher: Watcher | None = None
-) -> AsyncIterator[TokenStore]:
-    """Open the store that the configuration names; an embedded Redis lives as long as this does.
+async def reached_redis(settings: configured.Settings) -> AsyncIterator[str]:
+    """Yield the URL of the store; an embedded Redis lives as long as this does."""
+    if settings.store.url != "embedded":
+        yield settings.store.url
+        return
+    embedded = EmbeddedRedis(DATA_DIRECTORY)
+    url = await embedded.start()
+    try:
+        yield url
+    finally:
+        await embedded.stop()
 
-    A ``watcher`` is told of every change to a token.
-    """
-    async with AsyncExitStack() as stack:
-        url = settings.store.url
-        if url == "embedded":
-            embedded = EmbeddedRedis(DATA_DIRECTORY)
-            url = await embedded.start()
-            stack.push_async_callback(embedded.stop)
-        store = connect(url, prefix=settings.store.prefix, watcher=watcher)
-        stack.push_async_callback(store.close)
-        yield store
+
+@asynccontextmanager
+async def opened_store(settings: configured.Settings) -> AsyncIterator[TokenStore]:
+    """Open the store that the configuration names, for a command's short life."""
+    async with reached_redis(settings) as url:
+        store = connect(url, prefix=settings.store.prefix)
+        try:
+            yield store
+        finally:
+            await store.close()
 
 
 def build_cache(settings: configured.Settings) -> TokenCache:
@@ -349,6 +405,36 @@ async def _open_operations(
         raise UsageError(
             f"operations.address: can't listen on {address}: {error.strerror}"
         ) from None
+
+
+async def _open_portal(
+    settings: configured.Settings,
+    address: Address,
+    parts: _Parts,
+    running: _Running,
+    stack: AsyncExitStack,
+) -> Coroutine[Any, Any, None]:
+    """Open the page and the token API; return what shares the counts of failed sign-ins."""
+    from sidecar.portal.app import portal_app  # with its templates: only where it is served
+    from sidecar.portal.runner import PortalRunner
+
+    secret = connect_secret(parts.store_url, prefix=settings.store.prefix)
+    stack.push_async_callback(secret.close)
+    app = portal_app(
+        lambda: running.terms,
+        parts.sign_in,
+        gate=running.throttle,
+        audit=running.audit,
+        secret=secret.read,
+    )
+    runner = PortalRunner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await _site(runner, address).start()
+    except OSError as error:
+        raise UsageError(f"portal.address: can't listen on {address}: {error.strerror}") from None
+    return running.throttle.run()
 
 
 def _site(runner: web.AppRunner, address: Address) -> web.BaseSite:

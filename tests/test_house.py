@@ -59,6 +59,8 @@ MAY_IMPORT = {
     "last_use": {"core"},
     "throttle": {"core", "store.port"},
     "audit": {"core"},
+    "portal": {"portal", "core", "lifecycle", "answers", "audit", "config.units"},
+    "signing": {"config", "core", "interpretation", "lifecycle"},
     "jwt_verifier": {"core", "issuers"},
     "reading": {"core", "rules"},
     "fault_log": {"core"},
@@ -75,7 +77,10 @@ MAY_IMPORT = {
     "bounded_get": {"core"},
     "lifecycle": {"core", "store.port"},
 }
-ADAPTERS = ("store.redis", "store.embedded", "store.memory", "wire.server", "operations.app")
+ADAPTERS = (
+    *("store.redis", "store.embedded", "store.memory", "store.portal_secret", "store.counters"),
+    *("wire.server", "operations.app", "portal.app"),
+)
 KEPT_OUT_OF_CORE = {"asyncio", "aiohttp", "redis", "yaml", "socket", "uvloop", "httptools"}
 
 MOST_LINES = 660

@@ -125,7 +125,13 @@ class ClientConnection(asyncio.Protocol):
                 return None
             if not self._is_reading:
                 self.pace_reading()
-            await self._head_bytes(has_begun)
+            self._set_head_deadline(has_begun)
+            self._is_waiting_for_head = True
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._is_waiting_for_head = False
             if self._timed_out:
                 if reader.has_begun:
                     raise RequestRefused("request_timeout", "The request head came too slowly.")
@@ -313,9 +319,8 @@ class ClientConnection(asyncio.Protocol):
         if self.relay is not None:
             self.relay.on_client_refused(refusal)
 
-    async def _head_bytes(self, has_begun: bool) -> None:
-        """Wait for more of a head: for the header time-out in all once it has begun, else the idle
-        one.
+    def _set_head_deadline(self, has_begun: bool) -> None:
+        """Give a head the header time-out in all once it has begun, before that the idle one.
 
         A new connection's first head is timed from the connection's start.
         """
@@ -325,12 +330,6 @@ class ClientConnection(asyncio.Protocol):
             )
             self.deadline = self.now() + wait
             self._is_head_timed = has_begun
-        self._is_waiting_for_head = True
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._is_waiting_for_head = False
 
     async def _flushed(self) -> None:
         self.deadline = self.now() + self._host.idle_timeout_seconds
