@@ -51,7 +51,7 @@ from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
 from sidecar.signing import signer_of
 from sidecar.store.cache import TokenCache
-from sidecar.store.counters import connect_counters
+from sidecar.store.counters import connect_counters as connect_counters
 from sidecar.store.embedded import EmbeddedRedis
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret

@@ -57,8 +57,7 @@ async def _with_counters(action: Action, arguments: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
     """Open the counters beside the store, which an embedded Redis lives as long as."""
-    from sidecar.app import DATA_DIRECTORY
-    from sidecar.store.counters import connect_counters
+    from sidecar.app import DATA_DIRECTORY, connect_counters
 
     url = settings.store.url
     if url == "embedded":
