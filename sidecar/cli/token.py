@@ -6,17 +6,20 @@ import argparse
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.audit import Actor, AuditLog
 from sidecar.cli import foreign_jwt, jwt_report
+from sidecar.cli.auditing import audit_of
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
+from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.tokens import Shape
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class _Reached:
     settings: Settings
     store: TokenStore
     lifecycle: Lifecycle
+    audit: AuditLog
 
 
 Action = Callable[[_Reached, argparse.Namespace], Awaitable[int]]
@@ -168,7 +172,7 @@ async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     from sidecar.lifecycle import UnknownToken
 
     async with reached_store(settings) as store:
-        reached = _Reached(settings, store, lifecycle_on(store, settings))
+        reached = _Reached(settings, store, lifecycle_on(store, settings), audit_of(settings))
         try:
             return await action(reached, arguments)
         except (NameTaken, UnknownToken) as error:
@@ -181,17 +185,19 @@ async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
     kind = Kind(asked.kind)
     if kind is Kind.JWT and not reached.settings.jwt.keys:
         raise UsageError(NO_KEY)
-    made = await reached.lifecycle.create(
+    record, token = await reached.lifecycle.create(
         asked.account, asked.name, asked.days, kind=kind, paths=asked.paths
     )
-    return _print_made(*made, asked)
+    reached.audit.token_created(record, None, Actor.CLI)
+    return print_made(record, token, asked)
 
 
 async def _import(reached: _Reached, asked: argparse.Namespace) -> int:
     record = await reached.lifecycle.import_token(
         asked.account, asked.name, asked.days, _read_token(), asked.paths
     )
-    return _print_one(as_object(record), asked)
+    reached.audit.token_imported(record, None, Actor.CLI)
+    return print_one(as_object(record), asked)
 
 
 async def _list(reached: _Reached, asked: argparse.Namespace) -> int:
@@ -206,7 +212,7 @@ async def _list(reached: _Reached, asked: argparse.Namespace) -> int:
 
 async def _show(reached: _Reached, asked: argparse.Namespace) -> int:
     token = await reached.lifecycle.show(asked.id)
-    return _print_one(as_object(token.record, token.last_use), asked)
+    return print_one(as_object(token.record, token.last_use), asked)
 
 
 async def _inspect(reached: _Reached, asked: argparse.Namespace) -> int:
@@ -224,13 +230,13 @@ async def _inspect_jwt(secret: str, reached: _Reached, asked: argparse.Namespace
     if report.record is not None:
         return await _print_used(report.record, reached, asked)
     if report.foreign is not None:
-        return _print_one(jwt_report.as_object(report.foreign), asked)
+        return print_one(jwt_report.as_object(report.foreign), asked)
     return _fail(report.problem)
 
 
 async def _print_used(record: TokenRecord, reached: _Reached, asked: argparse.Namespace) -> int:
     token = await reached.lifecycle.show(record.id, record.account)
-    return _print_one(as_object(token.record, token.last_use), asked)
+    return print_one(as_object(token.record, token.last_use), asked)
 
 
 async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
@@ -242,8 +248,12 @@ async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
     if is_foreign:
         return await _deny(reached, asked)
     if asked.all:
-        return _print_revoked(await reached.lifecycle.revoke_all(asked.account), asked)
-    return _print_revoked([await reached.lifecycle.revoke(asked.id, asked.account)], asked)
+        revoked = await reached.lifecycle.revoke_all(asked.account)
+    else:
+        revoked = [await reached.lifecycle.revoke(asked.id, asked.account)]
+    for record in revoked:
+        reached.audit.token_revoked(record, None, Actor.CLI)
+    return print_revoked(revoked, asked)
 
 
 def _is_complete(asked: argparse.Namespace, is_foreign: bool) -> bool:
@@ -256,6 +266,7 @@ async def _deny(reached: _Reached, asked: argparse.Namespace) -> int:
     record = await foreign_jwt.deny(
         reached.store, reached.settings, asked.issuer, asked.jti, asked.days
     )
+    reached.audit.token_created(record, None, Actor.CLI)
     if asked.json:
         print_json([as_object(record)])
         return 0
@@ -265,7 +276,9 @@ async def _deny(reached: _Reached, asked: argparse.Namespace) -> int:
 
 
 async def _rotate(reached: _Reached, asked: argparse.Namespace) -> int:
-    return _print_made(*await reached.lifecycle.rotate(asked.id, asked.overlap), asked)
+    successor, token = await reached.lifecycle.rotate(asked.id, asked.overlap)
+    reached.audit.token_rotated(successor, asked.id, None, Actor.CLI)
+    return print_made(successor, token, asked)
 
 
 def _read_token() -> str:
@@ -276,50 +289,6 @@ def _read_token() -> str:
     if not text:
         raise UsageError("no token came on standard input; pipe it in, so that no shell keeps it")
     return text
-
-
-def as_object(record: TokenRecord, use: LastUse | None = None) -> dict[str, object]:
-    """Return a token as every ``--json`` shows it."""
-    return {
-        "id": record.id,
-        "account": record.account,
-        "name": record.name,
-        "kind": str(record.kind),
-        "created_at": to_rfc3339(record.created_at),
-        "expires_at": to_rfc3339(record.expires_at),
-        "last_used_at": to_rfc3339(use.at if use else None),
-        "paths": list(record.paths),
-    }
-
-
-def _print_made(record: TokenRecord, token: str, asked: argparse.Namespace) -> int:
-    if asked.json:
-        print_json({**as_object(record), "token": token})
-        return 0
-    print(token)
-    end = to_rfc3339(record.expires_at)
-    life = f"expires {end}" if end else "never expires"
-    told = f"Token {record.id}, {record.name!r} of {record.account}, {life}. It is shown this once."
-    print(told, file=sys.stderr)
-    return 0
-
-
-def _print_one(token: dict[str, object], asked: argparse.Namespace) -> int:
-    if asked.json:
-        print_json(token)
-    else:
-        print_table([token])
-    return 0
-
-
-def _print_revoked(records: Sequence[TokenRecord], asked: argparse.Namespace) -> int:
-    if asked.json:
-        print_json([as_object(record) for record in records])
-        return 0
-    for record in records:
-        what = "lifted the denial" if record.account == foreign_jwt.OWNER else "revoked"
-        print(f"{what} {record.id}, {record.name!r} of {record.account}")
-    return 0
 
 
 def _fail(reason: str) -> int:

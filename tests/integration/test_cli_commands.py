@@ -52,11 +52,13 @@ class Admin:
 
     def run(self, *arguments: str, stdin: str | None = None) -> Run:
         """Run a command in this process, which spares a hundred starts of Python."""
-        out, err, asked = io.StringIO(), io.StringIO(), [*arguments, "--config", str(self.config)]
+        asked = [*arguments, "--config", str(self.config)]
+        out, err = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode())))
             status = main(asked)
-        return Run(asked, status, out.getvalue(), err.getvalue())
+        err.seek(0)
+        return Run(asked, status, out.getvalue(), err.read())
 
     def json(self, *arguments: str, stdin: str | None = None) -> Any:
         done = self.run(*arguments, "--json", stdin=stdin)

@@ -60,11 +60,13 @@ class Admin:
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def run(self, *arguments: str, stdin: str = "") -> Run:
-        out, err, asked = io.StringIO(), io.StringIO(), [*arguments, "--config", str(self.config)]
+        asked = [*arguments, "--config", str(self.config)]
+        out, err = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             status = main(asked)
-        return Run(asked, status, out.getvalue(), err.getvalue())
+        err.seek(0)
+        return Run(asked, status, out.getvalue(), err.read())
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
         done = self.run(*arguments, "--json", stdin=stdin)
@@ -272,3 +274,34 @@ def test_no_denial_is_made_while_an_account_has_its_name(admin: Admin) -> None:
     done = admin.run("token", "revoke", "--issuer", ISSUER, "--jti", "x")
     assert done.returncode == 2
     assert "@denied is declared" in done.stderr
+
+
+def test_every_change_is_in_the_audit_log_and_no_token_is(admin: Admin, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.touch()
+    admin.settings["access_log"] = {"path": str(log)}
+    admin.write()
+    made = admin.create()
+    new = admin.json("token", "rotate", made["id"])
+    imported = ("token", "import", "--account", "bolt", "--name", "old", "--days", "1")
+    old = admin.json(*imported, stdin="of-the-old-system/1234567890")
+    admin.json("token", "revoke", old["id"])
+    (denial,) = admin.json("token", "revoke", "--issuer", ISSUER, "--jti", "login-1")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["event"], line["token_id"]) for line in lines] == [
+        ("token_created", made["id"]),
+        ("token_rotated", new["id"]),
+        ("token_imported", old["id"]),
+        ("token_revoked", old["id"]),
+        ("token_created", denial["id"]),
+    ]
+    assert {line["actor"] for line in lines} == {"cli"}
+    assert made["token"] not in log.read_text()
+    assert "1234567890" not in log.read_text()
+
+
+def test_without_a_log_file_the_audit_line_is_on_standard_error(admin: Admin) -> None:
+    asked = ("--account", "acme", "--name", "shop", "--days", "1", "--kind", "jwt")
+    done = admin.run("token", "create", *asked)
+    assert json.loads(done.stderr.splitlines()[0])["event"] == "token_created"
+    assert done.stdout.strip() not in done.stderr

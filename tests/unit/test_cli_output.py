@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
-from sidecar.cli.token import as_object
+from sidecar.cli.token_output import as_object
 from sidecar.core.model import Kind, LastUse, TokenRecord
 
 
