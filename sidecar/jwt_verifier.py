@@ -55,6 +55,7 @@ class JwtVerifier:
         if isinstance(verified, Denial):
             return verified
         proof = _prove(verified, token_digest, now)
+        self._proofs.pop(token_digest, None)
         if len(self._proofs) >= _KEPT:
             del self._proofs[next(iter(self._proofs))]
         self._proofs[token_digest] = proof
