@@ -1,0 +1,98 @@
+"""A header section is read once, and what follows from it is worked out once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.model import Settings
+from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
+from sidecar.core.tokens import digest
+from sidecar.interpretation import build_rules
+from sidecar.reading import BAD_EXPECT, BAD_HOST, Reading
+from sidecar.rules import Rules
+
+TOKEN = "legacy-token-of-the-old-system"
+Header = tuple[bytes, bytes]
+HOST: Header = (b"Host", b"shop.example")
+BEARER: Header = (b"Authorization", b"Bearer " + TOKEN.encode())
+
+
+@pytest.fixture
+async def rules() -> Rules:
+    upstreams = {
+        "plain": {"url": "http://127.0.0.1:1"},
+        "forwarding": {"url": "http://127.0.0.1:1", "forward_credentials": True},
+    }
+    routes = [{"path": f"/{name}", "upstream": name} for name in upstreams]
+    settings = Settings.model_validate(
+        {"upstreams": upstreams, "routes": routes}, context={"directory": Path()}
+    )
+    return build_rules(settings, asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize(
+    ("headers", "denial"),
+    [
+        ([HOST], None),
+        ([], None),
+        ([(b"Host", b"a/b")], BAD_HOST),
+        ([(b"Host", b"user@a")], BAD_HOST),
+        ([(b"Host", b"")], BAD_HOST),
+        ([HOST, (b"Expect", b"100-continue")], None),
+        ([HOST, (b"Expect", b"100-Continue")], None),
+        ([HOST, (b"Expect", b"200-ok")], BAD_EXPECT),
+        ([HOST, (b"Expect", b"100-continue"), (b"Expect", b"x")], BAD_EXPECT),
+    ],
+)
+def test_what_no_request_may_say_is_known_from_its_headers(
+    headers: Sequence[Header], denial: Denial | None, rules: Rules
+) -> None:
+    assert Reading(rules, headers).denial is denial
+
+
+@pytest.mark.parametrize(
+    ("header", "credential"),
+    [
+        (BEARER, TokenCredential(Form.BEARER, TOKEN)),
+        ((b"access_token", TOKEN.encode()), TokenCredential(Form.HEADER, TOKEN)),
+        ((b"Authorization", b"Basic YTpi"), PasswordCredential("a", "b")),
+        ((b"X-Other", b"x"), None),
+    ],
+)
+def test_the_credential_of_the_headers_is_extracted(
+    header: Header, credential: object, rules: Rules
+) -> None:
+    assert Reading(rules, [HOST, header]).credential == credential
+
+
+def test_the_digest_is_the_credentials_own(rules: Rules) -> None:
+    """Never that of the headers' token for one that the query brought."""
+    reading = Reading(rules, [HOST, BEARER])
+    own, other = reading.credential, TokenCredential(Form.QUERY, "another-token-in-the-query")
+    assert isinstance(own, TokenCredential)
+    for _ in range(2):
+        assert reading.digest_of(own) == digest(TOKEN)
+        assert reading.digest_of(other) == digest("another-token-in-the-query")
+    assert reading.digest_of(TokenCredential(Form.QUERY, TOKEN)) == digest(TOKEN)
+
+
+def test_kept_lines_are_made_once_for_each_upstream_and_each_kind_of_peer(rules: Rules) -> None:
+    reading = Reading(rules, [HOST, BEARER, (b"X-Forwarded-For", b"192.0.2.1"), (b"X-A", b"1")])
+    plain, forwarding = rules.lanes["plain"].heads, rules.lanes["forwarding"].heads
+    lines = reading.kept_lines(plain, False)
+    assert reading.kept_lines(plain, False) is lines
+    assert b"X-A: 1\r\n" in lines
+    assert TOKEN.encode() not in lines
+    assert TOKEN.encode() in reading.kept_lines(forwarding, False)
+    assert b"192.0.2.1" not in lines
+    assert reading.kept_lines(plain, True) is not lines
+    assert reading.kept_lines(plain, False) is lines
+
+
+def test_nothing_of_a_credential_shows_in_a_repr(rules: Rules) -> None:
+    reading = Reading(rules, [HOST, BEARER])
+    assert TOKEN not in repr(reading) + repr(reading.scan) + repr(reading.credential)
