@@ -1,0 +1,265 @@
+"""What is counted of requests, and what is read when somebody looks.
+
+A request costs one look-up and a handful of additions (``Metrics.observe``): everything that shares
+route, method, status, code and form is one cell, and labels are made of cells only when somebody
+looks. Everything else is read from where it is kept at that moment (``follow``).
+
+Cardinality is bounded: routes, codes and upstreams are as many as the configuration and the code
+name, methods are folded, and beyond ``MOST_CELLS`` combinations everything is ``other``.
+"""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Final, Protocol
+
+from sidecar.access_log import Entry
+from sidecar.core.errors import StoreUnavailable
+from sidecar.core.model import TokenRecord
+from sidecar.metric_families import REQUEST_BOUNDS, STORE_BOUNDS, Snapshot, Value, merge
+
+LookUp = Callable[[str], Awaitable[TokenRecord | None]]
+
+MOST_CELLS: Final = 4096
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
+NONE: Final = "none"
+
+
+class CacheCounts(Protocol):
+    """What is asked of a ``store.cache.TokenCache``."""
+
+    hits: int
+    misses: int
+    invalidations: int
+
+    @property
+    def entries(self) -> int:
+        """How many tokens are kept, unknown ones included."""
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the store tells of changes."""
+
+
+class PoolCounts(Protocol):
+    """What is asked of a ``wire.pool.Pool``."""
+
+    @property
+    def open_count(self) -> int:
+        """How many connections there are."""
+
+    @property
+    def idle_count(self) -> int:
+        """How many of them are not lent."""
+
+    @property
+    def waiting_count(self) -> int:
+        """How many requests wait for one."""
+
+
+class ConfigurationState(Protocol):
+    """What is asked of a ``reload.State``."""
+
+    @property
+    def generation(self) -> int:
+        """Counted from 1."""
+
+    @property
+    def loaded_at(self) -> float:
+        """Unix seconds."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the file is in force."""
+
+    @property
+    def needs_restart(self) -> Sequence[str]:
+        """Keys that wait for one."""
+
+    @property
+    def refused(self) -> int:
+        """How often a file was refused."""
+
+
+class _Histogram:
+    """Counts of values by bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def value(self) -> list[float]:
+        return [*self.counts, self.sum]
+
+
+class _Cell:
+    """All requests that share their labels."""
+
+    __slots__ = ("bytes_in", "bytes_out", "counts", "seconds", "upstream")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(REQUEST_BOUNDS) + 1)
+        self.seconds = 0.0
+        self.upstream = _Histogram(REQUEST_BOUNDS)
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+
+_Key = tuple[str, str, int, str, str] | tuple[str, str, int]
+"""Route, method, status; and, of what was refused or failed, code and form."""
+_OVERFLOW: Final[_Key] = (OTHER, OTHER, 0, OTHER, OTHER)
+
+
+class Metrics:
+    """The counts of one process. ``version`` is the program's."""
+
+    def __init__(self, version: str) -> None:
+        self._cells: dict[_Key, _Cell] = {}
+        self._store = _Histogram(STORE_BOUNDS)
+        self._store_failures = 0
+        self._bans: dict[tuple[str, ...], Value] = {}
+        self._sources: list[Callable[[], Snapshot]] = []
+        self._build = (version, platform.python_version())
+
+    def __repr__(self) -> str:
+        return f"<Metrics cells={len(self._cells)} sources={len(self._sources)}>"
+
+    # What is counted as it happens.
+
+    def observe(self, entry: Entry, now: float) -> None:
+        """Count a finished request; ``now`` is on the clock of ``entry.started``."""
+        code = entry.code
+        key: _Key = (
+            (entry.route, entry.method, entry.status, code, entry.form)
+            if code
+            else (entry.route, entry.method, entry.status)
+        )
+        cell = self._cells.get(key) or self._new_cell(key)
+        seconds = now - entry.started
+        cell.seconds += seconds
+        cell.counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        cell.bytes_in += entry.bytes_in
+        cell.bytes_out += entry.bytes_out
+        if entry.upstream_seconds:
+            cell.upstream.add(entry.upstream_seconds)
+
+    def timing(self, look_up: LookUp) -> LookUp:
+        """Return a store's ``look_up`` that notes how long each takes and which ones fail."""
+
+        async def timed(digest: str) -> TokenRecord | None:
+            started = perf_counter()
+            try:
+                return await look_up(digest)
+            except StoreUnavailable:
+                self._store_failures += 1
+                raise
+            finally:
+                self._store.add(perf_counter() - started)
+
+        return timed
+
+    def on_ban(self, network: str | None, account: str | None, seconds: float) -> None:
+        """Count a ban (``throttle.OnBan``); who is banned is for the log alone."""
+        subject = "account" if network is None else "network" if account is None else "pair"
+        count = self._bans.get((subject,), 0)
+        assert not isinstance(count, list)
+        self._bans[subject,] = count + 1
+
+    # What is read when somebody looks.
+
+    def add_source(self, source: Callable[[], Snapshot]) -> None:
+        """Take samples from ``source`` with each snapshot."""
+        self._sources.append(source)
+
+    def follow(self, name: str, read: Callable[[], float]) -> None:
+        """Take a metric without labels from ``read``."""
+        self.add_source(lambda: {name: {(): float(read())}})
+
+    def follow_cache(self, cache: CacheCounts) -> None:
+        """Tell of the cache of tokens."""
+        self.follow("sidecar_cache_hits_total", lambda: cache.hits)
+        self.follow("sidecar_cache_misses_total", lambda: cache.misses)
+        self.follow("sidecar_cache_invalidations_total", lambda: cache.invalidations)
+        self.follow("sidecar_cache_entries", lambda: cache.entries)
+        self.follow("sidecar_store_watching", lambda: cache.is_watching)
+
+    def follow_pools(self, pools: Callable[[], Mapping[str, PoolCounts]]) -> None:
+        """Tell of the connections to each upstream, by its name."""
+
+        def read() -> Snapshot:
+            samples: dict[tuple[str, ...], Value] = {}
+            for name, pool in pools().items():
+                samples[name, "open"] = float(pool.open_count)
+                samples[name, "idle"] = float(pool.idle_count)
+                samples[name, "waiting"] = float(pool.waiting_count)
+            return {"sidecar_upstream_connections": samples}
+
+        self.add_source(read)
+
+    def follow_configuration(self, state: Callable[[], ConfigurationState]) -> None:
+        """Tell how the configuration in force relates to its file."""
+        prefix = "sidecar_configuration"
+        self.follow(f"{prefix}_generation", lambda: state().generation)
+        self.follow(f"{prefix}_valid", lambda: state().is_valid)
+        self.follow(f"{prefix}_loaded_timestamp_seconds", lambda: state().loaded_at)
+        self.follow(f"{prefix}_awaits_restart", lambda: len(state().needs_restart))
+        self.follow(f"{prefix}_refused_total", lambda: state().refused)
+
+    def snapshot(self) -> Snapshot:
+        """Return everything as it is now."""
+        return merge(
+            [
+                _read_cells(self._cells),
+                {
+                    "sidecar_store_lookup_seconds": {(): self._store.value()},
+                    "sidecar_store_failures_total": {(): float(self._store_failures)},
+                    "sidecar_bans_total": dict(self._bans),
+                    "sidecar_build_info": {self._build: 1.0},
+                },
+                *(source() for source in self._sources),
+            ]
+        )
+
+    async def collect(self) -> Snapshot:
+        """Return everything as it is now, to whoever may have to wait for others as well."""
+        return self.snapshot()
+
+    def _new_cell(self, key: _Key) -> _Cell:
+        if key[1] and key[1] not in METHODS:
+            key = (key[0], OTHER, *key[2:])
+        if key not in self._cells and len(self._cells) >= MOST_CELLS:
+            key = _OVERFLOW
+        return self._cells.setdefault(key, _Cell())
+
+
+def _read_cells(cells: Mapping[_Key, _Cell]) -> Snapshot:
+    """Make samples of cells: a cell adds to one sample of each metric."""
+    return merge(_samples_of(key, cell) for key, cell in cells.items())
+
+
+def _samples_of(key: _Key, cell: _Cell) -> Snapshot:
+    code, form = (key[3], key[4]) if len(key) > 3 else (NONE, NONE)
+    route, method = key[0] or NONE, key[1] or NONE
+    requests = float(sum(cell.counts))
+    samples: Snapshot = {
+        "sidecar_requests_total": {(route, method, str(key[2] or OTHER), code): requests},
+        "sidecar_request_duration_seconds": {(route,): [*cell.counts, cell.seconds]},
+        "sidecar_received_bytes_total": {(route,): float(cell.bytes_in)},
+        "sidecar_sent_bytes_total": {(route,): float(cell.bytes_out)},
+    }
+    if any(cell.upstream.counts):
+        samples["sidecar_upstream_duration_seconds"] = {(route,): cell.upstream.value()}
+    if code != NONE:
+        samples["sidecar_denials_total"] = {(code, str(form) or NONE): requests}
+    return samples
