@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "acme"
 HOST = "127.0.0.1"
-PROXY_PORT, OPERATIONS_PORT = 2020, 2022
+PROXY_PORT, PORTAL_PORT, OPERATIONS_PORT = 2020, 2021, 2022
 
 _CONFIGURATION = """\
 # What `sidecar demo` runs with. It goes away when the demo ends.
@@ -38,6 +38,7 @@ jwt:
   keys:
     - {{id: demo, algorithm: EdDSA, private_key: "${{file:{key_file}}}"}}
 store: {{url: embedded}}
+portal: {{address: {host}:{portal_port}}}
 operations: {{address: {host}:{operations_port}}}
 """
 
@@ -48,6 +49,7 @@ class Stage:
 
     directory: Path
     proxy_port: int
+    portal_port: int
     operations_port: int
     sample_port: int
     password: str = field(repr=False)
@@ -72,9 +74,9 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="try it: Redis, a sample listener, the proxy, an account, a token and a JWT",
-        description="Start a Redis, a sample listener and the proxy on this machine, make an "
-        "account, a token and a JWT, and print a curl line for each form of credential. "
+        help="try it: Redis, a sample listener, the proxy and its page, an account and tokens",
+        description="Start a Redis, a sample listener and the proxy with its page on this machine, "
+        "make an account, a token and a JWT, and print a curl line for each form of credential. "
         "Ctrl-C stops all of it.",
     )
     parser.set_defaults(run=_run)
@@ -123,6 +125,7 @@ def _prepare(directory: Path, sample_port: int) -> Stage:
     stage = Stage(
         directory=directory,
         proxy_port=_choose_port(PROXY_PORT),
+        portal_port=_choose_port(PORTAL_PORT),
         operations_port=_choose_port(OPERATIONS_PORT),
         sample_port=sample_port,
         password=secrets.token_urlsafe(12),
@@ -131,6 +134,7 @@ def _prepare(directory: Path, sample_port: int) -> Stage:
         host=HOST,
         account=ACCOUNT,
         proxy_port=stage.proxy_port,
+        portal_port=stage.portal_port,
         operations_port=stage.operations_port,
         sample_port=sample_port,
         password_hash=hash_password(stage.password),
@@ -194,6 +198,7 @@ The account {ACCOUNT} may call it with a token or with its password. In another 
 {calls}
 
 Each answers 200 and says which account called; without the credential it is 401.
+API keys page: http://{HOST}:{stage.portal_port}/ (account {ACCOUNT}, password {stage.password})
 Configuration: {stage.configuration}
 Readiness:     http://{HOST}:{stage.operations_port}/readyz
 Ctrl-C stops all of it.

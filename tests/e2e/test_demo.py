@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -126,6 +127,20 @@ def test_every_printed_call_is_answered_and_a_signal_leaves_nothing(
         assert process.stdout.read().splitlines()[-1] == "Stopped, and nothing is left behind."
     assert processes_in(place) == []
     assert list(place.iterdir()) == []
+
+
+def test_the_page_is_where_the_demo_says_and_its_password_signs_in(place: Path) -> None:
+    with running_demo(place) as (_, lines):
+        (line,) = (line for line in lines if line.startswith("API keys page: "))
+        found = re.search(r"(http://\S+) \(account (\S+), password (\S+)\)", line)
+        assert found is not None
+        address, account, password = found.groups()
+        with urllib.request.urlopen(address) as response:
+            assert "Sign in" in response.read().decode()
+        words = ["curl", "-u", f"{account}:{password}", f"{address}api/tokens"]
+        status, answer = run_curl(words)
+        assert status == 200
+        assert len(answer) == 2, "the token and the JWT"
 
 
 def test_two_demos_run_beside_each_other_on_ports_of_their_own(place: Path) -> None:
