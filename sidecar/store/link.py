@@ -24,6 +24,7 @@ Reply = Any
 """What hiredis makes of a RESP3 reply; an error reply is a ``hiredis.ReplyError`` value."""
 
 _ROLE_CHECK_SECONDS = 1.0
+_PROMPT_SECONDS = 0.25
 _INVALIDATE = b"invalidate"
 _HELLO = (b"HELLO", b"3")
 _TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
@@ -74,7 +75,9 @@ class Tracker(Protocol):
         """Redis tells of changes from now on."""
 
     def on_changed_keys(self, keys: list[bytes] | None) -> None:
-        """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL)."""
+        """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL); none: a sign of life,
+        and what changed until ``_PROMPT_SECONDS`` ago was told.
+        """
 
     def on_lost(self) -> None:
         """The link is closed; changes are told no longer."""
@@ -90,7 +93,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._awaited: deque[asyncio.Future[Reply] | None] = deque()  # None: the server's role
         self._loop = asyncio.get_running_loop()
-        self._role_checked_at = self._loop.time()
+        self._role_checked_at = self._asked_at = self._loop.time()
         self.is_closed = False
 
     def __repr__(self) -> str:
@@ -109,7 +112,7 @@ class Link(asyncio.Protocol):
         """Give each complete reply to the request that has waited longest."""
         try:
             self._reader.feed(data)
-            while (reply := self._reader.gets()) is not _INCOMPLETE:
+            while not self.is_closed and (reply := self._reader.gets()) is not _INCOMPLETE:
                 self._deliver(reply)
         except hiredis.HiredisError as error:
             self._close(error)
@@ -126,8 +129,19 @@ class Link(asyncio.Protocol):
         if future is None:
             if not is_master(reply):
                 self._close(ConnectionAbortedError("the server is no longer a master"))
-        elif not future.done():
+            return
+        self._note_life()
+        if not future.done():
             future.set_result(reply)
+
+    def _note_life(self) -> None:
+        """Tell the tracker that a question was answered, and so every change before it was told.
+
+        An answer that was long on its way, or lay unread while this process slept, proves nothing.
+        """
+        is_prompt = self._loop.time() - self._asked_at < _PROMPT_SECONDS
+        if is_prompt and self._is_tracking and self._tracker is not None:
+            self._tracker.on_changed_keys([])
 
     def request(self, *commands: bytes) -> list[asyncio.Future[Reply]]:
         """Write packed commands in one piece and return the futures of their replies, in order."""
@@ -144,6 +158,8 @@ class Link(asyncio.Protocol):
         """
         command = pack((b"MGET", *keys))
         now = self._loop.time()
+        if not self._awaited:
+            self._asked_at = now
         if now - self._role_checked_at >= _ROLE_CHECK_SECONDS:
             self._role_checked_at = now
             self._awaited.append(None)

@@ -18,8 +18,16 @@ WELCOME_SECONDS: Final = 30 * 86400.0
 """How long a successful sign-in makes its network welcome for the account."""
 
 
+HEARD_SECONDS: Final = 2.0
+"""How long the store's silence may last; beyond it, its word can't be told from a dead line."""
+
+
 class Watcher(Protocol):
-    """Whoever wants to know of every change to a record, whoever makes it, as it happens."""
+    """Whoever wants to know of every change to a record, whoever makes it, as it happens.
+
+    The store is never silent for ``HEARD_SECONDS`` while it can be heard: when there is nothing to
+    tell, it says so.
+    """
 
     def on_watching(self) -> None:
         """From now on every change is told; of what was before, nothing is known."""
@@ -27,6 +35,8 @@ class Watcher(Protocol):
     def on_changed(self, digests: Sequence[str] | None) -> None:
         """The records with these digests were written, deleted or have expired; ``None``: any may
         be.
+
+        No digest: there is nothing to tell, and all there was a quarter of a second ago was told.
         """
 
     def on_blind(self) -> None:

@@ -1,0 +1,266 @@
+"""Whatever the order of answers, words, losses and clocks: no answer is staler than promised.
+
+A model of Redis keeps the history of every token. Its link is a queue in each direction; what is
+in a queue is on its way, and the rules decide when it arrives, is lost with the link, or hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.core.model import TokenRecord
+from sidecar.store.cache import TokenCache
+from sidecar.store.port import HEARD_SECONDS
+from tests.contract.records import make_record
+
+GRACE_SECONDS = 5.0
+MAX_AGE_SECONDS = 20.0
+PROMPT_SECONDS = 0.25
+SILENCE_SECONDS = HEARD_SECONDS + PROMPT_SECONDS
+RECORDS = [make_record(number, days=0) for number in range(2)]
+records = st.sampled_from([RECORDS[0], RECORDS[0], RECORDS[1]])
+
+Question = tuple["asyncio.Future[TokenRecord | None]", str, float]
+Answer = tuple["asyncio.Future[TokenRecord | None]", TokenRecord | None, float]
+
+
+@dataclass
+class Link:
+    """What is on its way to Redis, and back: answers, changed digests, ``None`` for a flush."""
+
+    questions: deque[Question] = field(default_factory=deque)
+    words: deque[Answer | str | None] = field(default_factory=deque)
+
+
+@dataclass
+class Asked:
+    """A look-up that runs: what was asked, and when."""
+
+    task: asyncio.Task[TokenRecord | None]
+    record: TokenRecord
+    at: float
+
+
+class CacheMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.now = 1e6
+        self.cache = TokenCache(
+            most_tokens=2,
+            max_age_seconds=MAX_AGE_SECONDS,
+            outage_grace_seconds=GRACE_SECONDS,
+            now=lambda: self.now,
+        )
+        self.cache.connect(self._look_up)
+        self.link: Link | None = None
+        # When each token began to be, and ceased to be, live: [since, until, since, ...].
+        self.history: dict[str, list[float]] = {record.digest: [] for record in RECORDS}
+        self.running: list[Asked] = []
+        self.connect()
+        for record in RECORDS[:1]:
+            self.create_or_revoke(record)
+            self.exchange(record)
+
+    def teardown(self) -> None:
+        for asked in self.running:
+            asked.task.cancel()
+        self._settle()
+        self.loop.close()
+
+    def _settle(self) -> None:
+        for _ in range(4):
+            self.loop.run_until_complete(asyncio.sleep(0))
+
+    async def _look_up(self, digest: str) -> TokenRecord | None:
+        if self.link is None:
+            raise StoreUnavailable("away")
+        answer: asyncio.Future[TokenRecord | None] = self.loop.create_future()
+        self.link.questions.append((answer, digest, self.now))
+        return await answer
+
+    def _is_live(self, digest: str) -> bool:
+        return len(self.history[digest]) % 2 == 1
+
+    def _was(self, digest: str, *, live: bool, since: float) -> bool:
+        """Tell whether the token was live (or was not) at some moment from ``since`` to now."""
+        changes = self.history[digest]
+        return self._is_live(digest) is live or (bool(changes) and changes[-1] >= since)
+
+    def _change(self, digest: str) -> None:
+        self.history[digest].append(self.now)
+        if self.link is not None:
+            self.link.words.append(digest)
+
+    # What happens in Redis.
+
+    @rule(record=records)
+    def create_or_revoke(self, record: TokenRecord) -> None:
+        self._change(record.digest)
+
+    @rule()
+    def flush(self) -> None:
+        for digest in self.history:
+            if self._is_live(digest):
+                self.history[digest].append(self.now)
+        if self.link is not None:
+            self.link.words.append(None)
+
+    # What happens on the way.
+
+    @rule()
+    def answer_one(self) -> None:
+        """Have Redis answer the next question; the answer is then on its way."""
+        if self.link is None or not self.link.questions:
+            return
+        answer, digest, asked_at = self.link.questions.popleft()
+        record = next(record for record in RECORDS if record.digest == digest)
+        self.link.words.append((answer, record if self._is_live(digest) else None, asked_at))
+
+    @rule()
+    def deliver_one(self) -> None:
+        """Hand the next word on, before anyone who waits for it has run."""
+        if self.link is None or not self.link.words:
+            return
+        word = self.link.words.popleft()
+        if not isinstance(word, tuple):
+            self.cache.on_changed(None if word is None else [word])
+            return
+        answer, record, asked_at = word
+        if self.now - asked_at < PROMPT_SECONDS:
+            self.cache.on_changed([])
+        if not answer.done():
+            answer.set_result(record)
+
+    def connect(self) -> None:
+        self.link = Link()
+        self.cache.on_watching()
+
+    @rule()
+    def lose_or_connect(self) -> None:
+        if self.link is None:
+            self.connect()
+            return
+        link, self.link = self.link, None
+        self.cache.on_blind()
+        answers = [question[0] for question in link.questions]
+        answers += [word[0] for word in link.words if isinstance(word, tuple)]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(StoreUnavailable("lost"))
+
+    def _lose_while_it_changes(self, record: TokenRecord) -> None:
+        self.lose_or_connect()
+        self.create_or_revoke(record)
+        self.lose_or_connect()
+
+    # What happens here.
+
+    @rule(record=records)
+    def ask(self, record: TokenRecord) -> None:
+        task = self.loop.create_task(self.cache.look_up(record.digest))
+        self.running.append(Asked(task, record, self.now))
+
+    @precondition(lambda self: self.running)
+    @rule(which=st.integers(0, 9))
+    def leave(self, which: int) -> None:
+        self.running[which % len(self.running)].task.cancel()
+
+    @rule()
+    def run(self) -> None:
+        """Let everyone run, and judge the answers that have come."""
+        self._settle()
+        for asked in [*self.running]:
+            if asked.task.done():
+                self.running.remove(asked)
+                self._judge(asked)
+
+    @rule(record=records)
+    def exchange(self, record: TokenRecord) -> None:
+        """Ask, and have everything delivered and run, as on a good day."""
+        self.ask(record)
+        self.run()
+        while self.link is not None and (self.link.questions or self.link.words):
+            if self.link.words:
+                self.deliver_one()
+            else:
+                self.answer_one()
+            self.run()
+
+    @rule(
+        record=records,
+        disturb=st.sampled_from(["change", "flush", "lose"]),
+        order=st.permutations(["answer", "disturb", "deliver", "deliver", "run"]),
+    )
+    def race(self, record: TokenRecord, disturb: str, order: list[str]) -> None:
+        """Ask for what is not kept, and have something happen at any moment of the exchange."""
+        self.cache.on_changed([record.digest])
+        self.ask(record)
+        self.run()
+        acts: dict[str, Callable[[], None]] = {
+            "answer": self.answer_one,
+            "deliver": self.deliver_one,
+            "run": self.run,
+            "change": lambda: self.create_or_revoke(record),
+            "flush": self.flush,
+            "lose": lambda: self._lose_while_it_changes(record),
+        }
+        for act in order:
+            acts[disturb if act == "disturb" else act]()
+        self.run()
+
+    @rule(record=records, seconds=st.sampled_from([0.1, 1.0, 3.0]))
+    def lose_unnoticed(self, record: TokenRecord, seconds: float) -> None:
+        """Ask, then let time pass while nothing that is on its way arrives."""
+        self.exchange(record)
+        self.create_or_revoke(record)
+        self.wait(seconds)
+        self.ask(record)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    # What is promised.
+
+    def _judge(self, asked: Asked) -> None:
+        if asked.task.cancelled() or asked.task.exception() is not None:
+            return
+        found = asked.task.result()
+        if found is None:
+            oldest = asked.at - SILENCE_SECONDS
+            assert self._was(asked.record.digest, live=False, since=oldest)
+        else:
+            assert found is asked.record
+            oldest = asked.at - max(SILENCE_SECONDS, GRACE_SECONDS)
+            assert self._was(asked.record.digest, live=True, since=oldest)
+
+    @invariant()
+    def nothing_is_recalled_that_is_stale(self) -> None:
+        for record in RECORDS:
+            if self.cache.recall(record.digest) is None:
+                continue
+            assert self.link is not None, "recalled without a link"
+            if not self._is_live(record.digest):
+                told = record.digest not in self.link.words and None not in self.link.words
+                assert not told, "recalled though its end was told"
+                assert self.now - self.history[record.digest][-1] < SILENCE_SECONDS
+
+    @invariant()
+    def it_is_bounded(self) -> None:
+        assert len(self.cache._kept) <= 2
+        assert len(self.cache._absent) <= 1
+        assert len(self.cache._remembered) <= 2
+        assert sum(map(len, self.cache._flights.values())) <= len(self.running)
+
+
+CacheMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=25)
+TestCache = CacheMachine.TestCase
