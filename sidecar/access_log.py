@@ -77,8 +77,8 @@ class LineFormatter:
 
     def __init__(self, token_prefix: str) -> None:
         self._same = _SamePart(token_prefix)
-        self._second = 0
-        self._second_text = ""
+        self._milliseconds = 0
+        self._time_text = ""
 
     def line(self, entry: Entry, now: float) -> str:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
@@ -95,12 +95,13 @@ class LineFormatter:
 
     def _timestamp(self) -> str:
         """Return the time as RFC 3339 writes it, UTC, with milliseconds."""
-        now = time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+        milliseconds = int(time() * 1000)
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
+            second, rest = divmod(milliseconds, 1000)
+            text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+            self._time_text = f"{text}.{rest:03d}Z"
+        return self._time_text
 
 
 class AccessLog:

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from time import time
 from typing import Final, NamedTuple
@@ -360,7 +361,7 @@ class Gateway:
         ends = principal.record.expires_at
         if ends - self._now() > passage.reading.rules.expiry_notice_seconds:
             return b""
-        return b"X-Token-Expires: %b\r\n" % to_rfc3339(ends).encode()
+        return _expiry_line(ends)
 
     def _request_head(
         self, request: Request, hop: Hop, entry: Entry, passage: Passage, lane: Lane
@@ -468,6 +469,11 @@ class Gateway:
     def new_id(self) -> str:
         """Return a request id that no other request of this or any other process has."""
         return f"{self._id_prefix}{next(self._ids):016x}"
+
+
+@lru_cache(maxsize=4096)
+def _expiry_line(expires_at: float) -> bytes:
+    return b"X-Token-Expires: %b\r\n" % to_rfc3339(expires_at).encode()
 
 
 def _asked_host(target: Target, scan: Scan, lane: Lane) -> bytes:

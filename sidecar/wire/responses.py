@@ -21,6 +21,7 @@ _INTERIM_HEADS: Final = 16
 
 _END: Final = b"\r\n\r\n"
 _KEPT_HEAD_BYTES: Final = 1024
+_BUILT_HEADS: Final = 64
 _LENGTH: Final = int(Meaning.LENGTH)
 _CODING: Final = int(Meaning.CODING)
 
@@ -53,14 +54,14 @@ class ResponseHead:
         self.is_chunked = False
         self.keeps_alive = False
         self.has_body = True
-        self._built: dict[tuple[bytes, bool, bool], bytes] | None = None
+        self._built: dict[tuple[bytes, bool, bool, bytes], bytes] | None = None
 
     def build(
         self, connection: bytes, *, is_chunked: bool, is_private: bool, extra: bytes = b""
     ) -> bytes:
         """Return the head for the client (``core.response_heads``); made once if it is repeated."""
-        key = (connection, is_chunked, is_private)
-        if self._built is not None and not extra:
+        key = (connection, is_chunked, is_private, extra)
+        if self._built is not None:
             built = self._built.get(key)
             if built is not None:
                 return built
@@ -73,7 +74,9 @@ class ResponseHead:
             is_private=is_private,
             extra=extra,
         )
-        if self._built is not None and not extra:
+        if self._built is not None:
+            if len(self._built) >= _BUILT_HEADS:
+                self._built.clear()
             self._built[key] = head
         return head
 
