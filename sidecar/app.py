@@ -158,7 +158,7 @@ async def _serve_with(
     running = _Running(settings, parts)
     stack.push_async_callback(running.close)
     health = Health(parts.store.ping, stopping.is_set)
-    await _open_operations(settings, health, reloader, stack)
+    await _open_operations(settings, health, reloader, running, stack)
     tasks = [_drop_stale(running.gateway), parts.last_uses.run()]
     if settings.portal is not None:
         tasks.append(await _open_portal(settings, settings.portal.address, parts, running, stack))
@@ -390,12 +390,14 @@ async def _open_operations(
     settings: configured.Settings,
     health: Health,
     reloader: Reloader | None,
+    running: _Running,
     stack: AsyncExitStack,
 ) -> None:
     if settings.operations is None:
         return
     describe = None if reloader is None else lambda: reloader.state.describe()
-    runner = web.AppRunner(operations_app(health, describe), access_log=None)
+    app = operations_app(health, describe, lambda: running.gateway.rules.jwt.key_set)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     address = settings.operations.address

@@ -18,7 +18,7 @@ from sidecar.config import model as configured
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules
-from sidecar.core.key_documents import load_key
+from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
@@ -89,16 +89,17 @@ def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> 
             issuer.issuer: _build_source(issuer, {} if old is None else old.issuers.sources)
             for issuer in jwt.trusted_issuers
         }
+        keys = own_keys(settings)
         tokens = SignedTokens(
             jwt.issuer,
             jwt.audience,
             jwt.leeway,
-            own_keys(settings),
+            keys,
             [_trust(issuer, sources[issuer.issuer]) for issuer in jwt.trusted_issuers],
         )
     except ValueError as error:
         raise UsageError(f"jwt: {error}") from None
-    return JwtVerifier(Issuers(tokens, sources))
+    return JwtVerifier(Issuers(tokens, sources), export_key_set(keys))
 
 
 def own_keys(settings: configured.Settings) -> tuple[Key, ...]:

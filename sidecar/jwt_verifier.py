@@ -6,7 +6,9 @@ for the store (its ``jti``) and for policy to say, each time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from sidecar.core.model import Denial, Kind, TokenRecord
@@ -15,6 +17,7 @@ from sidecar.core.tokens import digest
 from sidecar.issuers import Issuers
 
 _KEPT: Final = 10_000
+_NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({"keys": ()})
 _BELIEVED_SECONDS: Final = 60.0  # a key that its issuer has withdrawn verifies no longer than that
 _ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
 
@@ -37,7 +40,9 @@ class Proof:
 class JwtVerifier:
     """Judges JWTs by one set of keys and issuers; another set needs another verifier."""
 
-    def __init__(self, issuers: Issuers) -> None:
+    def __init__(self, issuers: Issuers, key_set: Mapping[str, object] = _NO_KEYS) -> None:
+        """``key_set`` is the JWK Set that publishes our own keys."""
+        self.key_set = key_set
         self.issuers = issuers
         self._proofs: dict[str, Proof] = {}
 
