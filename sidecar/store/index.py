@@ -3,7 +3,7 @@
 ``{prefix}account:<account>`` has two fields for each token::
 
     <id>     -> the 32 bytes of its digest, then when it was indexed (Unix seconds, 4 bytes)
-    =<name>  -> <id>: the reservation of the name
+    =<name>  -> <id>: the reservation of the name, by the first 12 bytes of its SHA-256
 
 The index authorizes nothing: a token lives while its record does, and an entry whose record is
 gone is *dead*. A dead entry is removed by whoever comes across it, but not in its first
@@ -18,6 +18,7 @@ import re
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from sidecar.core.model import TokenRecord
@@ -174,7 +175,8 @@ def _release(key: bytes, name_field: bytes, token_id: str) -> Command:
 
 
 def _name_field(name: str) -> bytes:
-    return b"=" + name.encode()
+    """Return where a name is reserved: a digest, as names of any length then cost the same."""
+    return b"=" + sha256(name.encode()).digest()[:12]
 
 
 def _unpack(value: Any) -> Entry | None:

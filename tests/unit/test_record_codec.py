@@ -25,10 +25,18 @@ GOOD = TokenRecord(
     paths=("/v1/a*",),
 )
 
+ARRAY = b'[1,"k3j9x2qplm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
+START = b"2a" + (1_800_000_000).to_bytes(4, "big") + (1_800_086_400).to_bytes(4, "big")
+LINE = START + b"k3j9x2qplm0abc\tacme\tShop 1\t/v1/a*\n"
+
 ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True)
 accounts = st.from_regex(r"[A-Za-z0-9._@-]{1,64}", fullmatch=True)
 visible = st.characters(exclude_categories=["C", "Z"])
-times = st.floats(min_value=0, max_value=1e11) | st.integers(0, 10**11).map(float)
+times = (
+    st.integers(0, 2**32 + 1).map(float)
+    | st.integers(0, 10**11).map(float)
+    | st.floats(min_value=0, max_value=1e11)
+)
 records = st.builds(
     TokenRecord,
     id=ids,
@@ -52,16 +60,77 @@ def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
     assert decode(DIGEST, encode(record)) == record
 
 
-def test_a_record_is_small() -> None:
-    assert encode(GOOD) == (
-        b'[1,"k3j9x2qplm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
-    )
+def test_a_record_is_a_line_and_small() -> None:
+    assert encode(GOOD) == LINE
+    assert len(encode(replace(GOOD, name="n" * 20, account="a" * 13, paths=()))) == 60
 
 
-@given(st.integers(min_value=0, max_value=100))
-def test_a_truncated_record_is_none(kept: int) -> None:
-    whole = encode(GOOD)
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"created_at": 1_800_000_000.5},
+        {"expires_at": 1_800_000_000.25},
+        {"expires_at": 5e9},
+        {"created_at": 5e9},
+        {"expires_at": 0.0},
+    ],
+    ids=str,
+)
+def test_a_time_that_a_line_cannot_hold_makes_it_an_array(times: dict[str, float]) -> None:
+    record = replace(GOOD, **times)  # type: ignore[arg-type]
+    assert encode(record).startswith(b"[1,")
+    assert decode(DIGEST, encode(record)) == record
+
+
+def test_a_record_of_the_first_version_is_read() -> None:
+    assert decode(DIGEST, ARRAY) == GOOD
+
+
+@given(st.sampled_from([LINE, ARRAY]), st.integers(min_value=0, max_value=100))
+def test_a_truncated_record_is_none(whole: bytes, kept: int) -> None:
     assert kept >= len(whole) or decode(DIGEST, whole[:kept]) is None
+
+
+@given(st.binary(max_size=200))
+def test_what_reads_as_a_line_is_a_good_one(rest: bytes) -> None:
+    found = decode(DIGEST, START + rest + b"\n")
+    assert found is None or decode(DIGEST, encode(found)) == found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE.replace(b"2a", b"2A"),
+        LINE.replace(b"2a", b"3a"),
+        LINE.replace(b"2a", b"2x"),
+        LINE.replace(b"k3j9x2qplm0abc", b"short"),
+        LINE.replace(b"acme", b"a\r\nX-Account: b"),
+        LINE.replace(b"acme", b""),
+        LINE.replace(b"acme", "é".encode()),
+        LINE.replace(b"acme", b"a\0"),
+        LINE.replace(b"acme", b"a" * 65),
+        LINE.replace(b"Shop 1", b""),
+        LINE.replace(b"Shop 1", b"a\nb"),
+        LINE.replace(b"Shop 1", b"\xff"),
+        LINE.replace(b"Shop 1", b"\xed\xa0\x80"),
+        LINE.replace(b"Shop 1", "\u202e".encode()),
+        LINE.replace(b"Shop 1", b"n" * 101),
+        LINE.replace(b"\t/v1/a*", b"\t"),
+        LINE.replace(b"\t/v1/a*", b"\t/a\t\t/b"),
+        LINE.replace(b"/v1/a*", b"/a\x7f"),
+        LINE[:10] + b"\n",
+        START + b"k3j9x2qplm0abc\tacme\n",
+        LINE[:-1],
+        LINE + b"\n",
+        LINE + LINE,
+        b"2a\n",
+        b"2",
+    ],
+    ids=repr,
+)
+def test_one_odd_part_of_a_line_makes_it_no_record(line: bytes) -> None:
+    assert decode(DIGEST, LINE) == GOOD
+    assert decode(DIGEST, line) is None
 
 
 @given(st.binary(max_size=200))
@@ -73,7 +142,7 @@ def test_bytes_of_any_kind_never_raise(value: bytes) -> None:
 def test_a_field_of_another_kind_makes_it_no_record_or_another_good_one(
     place: int, value: object
 ) -> None:
-    fields = json.loads(encode(GOOD))
+    fields = json.loads(ARRAY)
     fields[place] = value
     found = decode(DIGEST, json.dumps(fields).encode())
     assert found is None or decode(DIGEST, encode(found)) == found
@@ -103,7 +172,7 @@ ODD_FIELDS = [
 
 @pytest.mark.parametrize(("place", "odd"), ODD_FIELDS, ids=lambda value: str(value)[:30])
 def test_one_odd_field_makes_it_no_record(place: int, odd: str) -> None:
-    fields = [json.dumps(field) for field in json.loads(encode(GOOD))]
+    fields = [json.dumps(field) for field in json.loads(ARRAY)]
     assert decode(DIGEST, f"[{','.join(fields)}]".encode()) == GOOD
     fields[place] = odd
     assert decode(DIGEST, f"[{','.join(fields)}]".encode()) is None
@@ -120,10 +189,10 @@ def test_one_odd_field_makes_it_no_record(place: int, odd: str) -> None:
         b'"text"',
         b"\x80\x04\x95pickle",
         b"\xff\xfe[\x001\x00]\x00",
-        encode(GOOD)[:-1] + b",0]",
-        encode(GOOD) + b"x",
-        encode(GOOD).decode().encode("utf-16"),
-        b"\xef\xbb\xbf" + encode(GOOD),
+        ARRAY[:-1] + b",0]",
+        ARRAY + b"x",
+        ARRAY.decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + ARRAY,
         b"[" * 4000,
         b"[" + b"1," * 500_000 + b"1]",
     ],
