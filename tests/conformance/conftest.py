@@ -13,6 +13,7 @@ import pytest
 
 from tests.conformance.case import Case
 from tests.conformance.configuration import Mistake
+from tests.conformance.jwt_cases import JwtCase
 from tests.conformance.stage import Stage
 from tests.redis_servers import binary_of, running_redis
 
@@ -21,10 +22,12 @@ GROUPS = {
     "I": "identity",
     "P": "target",
     "C": "credentials",
+    "J": "JWT",
     "U": "upstream",
     "K": "configuration",
     "L": "leaks",
 }
+_HERE = Path(__file__).parent
 _ITEM = re.compile(r"[A-Z]\d+: .*")
 _scores: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
 
@@ -50,8 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         told = _ITEM.match(getattr(getattr(item, "function", None), "__doc__", None) or "")
         if isinstance(case, Case | Mistake):
             item.user_properties += [("case", case.name), ("weight", case.weight)]
+        elif isinstance(case, JwtCase) and item.path.is_relative_to(_HERE):
+            item.user_properties += [("case", case.id), ("weight", 5)]
         elif told:
-            item.user_properties += [("case", told[0]), ("weight", 3)]
+            weight = 5 if told[0].startswith("J") else 3
+            item.user_properties += [("case", told[0]), ("weight", weight)]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
