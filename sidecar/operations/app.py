@@ -7,25 +7,52 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from sidecar.metric_families import Snapshot
+from sidecar.operations.decision import Decisions
+from sidecar.operations.exposition import write_exposition
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 Description = Callable[[], Mapping[str, object]]
+Collect = Callable[[], Awaitable[Snapshot]]
 
 _HEALTH = web.AppKey("health", Health)
 _CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
+_COLLECT: web.AppKey[Collect] = web.AppKey("collect")
 _NO_STORE = {"Cache-Control": "no-store"}
+_LINE_BYTES = 64 * 1024
+_HEADERS = 512
+_DETAIL = (
+    "The operations listener has /healthz, /readyz, /metrics and /.well-known/jwks.json, "
+    "for GET and HEAD, and /auth."
+)
+
+
+def operations_runner(app: web.Application) -> web.AppRunner:
+    """Return what serves the application: a decision's headers may be as large as a request's."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        max_line_size=_LINE_BYTES,
+        max_field_size=_LINE_BYTES,
+        max_headers=_HEADERS,
+    )
 
 
 def operations_app(
-    health: Health, configuration: Description | None = None, key_set: KeySet | None = None
+    health: Health,
+    configuration: Description | None = None,
+    key_set: KeySet | None = None,
+    collect: Collect | None = None,
+    decisions: Decisions | None = None,
 ) -> web.Application:
     """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457).
 
     ``configuration`` says how the configuration in force relates to its file, for ``/readyz``.
-    ``key_set`` gives what ``/.well-known/jwks.json`` publishes; without it there is no such path.
+    ``key_set`` gives what ``/.well-known/jwks.json`` publishes, ``collect`` what ``/metrics`` does,
+    ``decisions`` answers ``/auth``; without them there is no such path.
     """
     app = web.Application(middlewares=[_errors_as_problems])
     app[_HEALTH] = health
@@ -34,6 +61,11 @@ def operations_app(
     app.router.add_get("/readyz", _say_ready)
     if key_set is not None:
         add_key_set(app, key_set)
+    if collect is not None:
+        app[_COLLECT] = collect
+        app.router.add_get("/metrics", _expose)
+    if decisions is not None:
+        decisions.add_to(app)
     return app
 
 
@@ -53,6 +85,15 @@ async def _say_ready(request: web.Request) -> web.Response:
     return web.json_response(body, status=status, headers=_NO_STORE)
 
 
+async def _expose(request: web.Request) -> web.Response:
+    """Answer in the format that ``Accept`` asks for; ask the store whether it is up, as a probe."""
+    snapshot = await request.app[_COLLECT]()
+    is_up = await request.app[_HEALTH].store_ready()
+    snapshot["sidecar_store_up"] = {(): float(is_up)}
+    body, content_type = write_exposition(snapshot, request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={**_NO_STORE, "Content-Type": content_type})
+
+
 @web.middleware
 async def _errors_as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
@@ -69,7 +110,7 @@ def _problem(error: web.HTTPException) -> web.Response:
         "title": status.phrase,
         "status": error.status,
         "code": status.name.lower(),
-        "detail": "The operations listener has /healthz and /readyz, for GET and HEAD.",
+        "detail": _DETAIL,
     }
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return web.json_response(

@@ -8,8 +8,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
+from sidecar.access_log import Entry
 from sidecar.core.errors import StoreUnavailable
+from sidecar.metric_families import FAMILIES
+from sidecar.metrics import Metrics
 from sidecar.operations.app import operations_app
+from sidecar.operations.exposition import read_process
 from sidecar.operations.health import Health
 
 Client = TestClient[Request, Application]
@@ -124,3 +128,66 @@ async def test_errors_are_problem_json(
 async def test_head_is_answered_like_get_without_a_body(probe: Probe) -> None:
     async with client_of(probe) as client, client.head("/readyz") as response:
         assert (response.status, await response.read()) == (200, b"")
+
+
+def metered(probe: Probe, metrics: Metrics) -> Client:
+    return TestClient(TestServer(operations_app(probe.health(), collect=metrics.collect)))
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+    ],
+)
+async def test_metrics_come_in_the_format_that_is_asked_for(
+    probe: Probe, accept: str, content_type: str
+) -> None:
+    async with (
+        metered(probe, Metrics("1.0")) as client,
+        client.get("/metrics", headers={"Accept": accept}) as response,
+    ):
+        assert (response.status, response.headers["Content-Type"]) == (200, content_type)
+        text = await response.text()
+    assert text.endswith("# EOF\n") == ("openmetrics" in content_type)
+    assert 'sidecar_build_info{python="' in text
+
+
+async def test_metrics_say_whether_the_store_answers(probe: Probe) -> None:
+    async with metered(probe, Metrics("1.0")) as client:
+        async with client.get("/metrics") as response:
+            assert "sidecar_store_up 1.0\n" in await response.text()
+        probe.fault, probe.now = "connection refused", probe.now + 1
+        async with client.get("/metrics") as response:
+            assert "sidecar_store_up 0.0\n" in await response.text()
+
+
+async def test_metrics_tell_of_the_process(probe: Probe) -> None:
+    metrics = Metrics("1.0")
+    metrics.add_source(read_process)
+    async with metered(probe, metrics) as client, client.get("/metrics") as response:
+        lines = (await response.text()).splitlines()
+    names = {line.split()[0] for line in lines if line.startswith("process_")}
+    assert names == {family.name for family in FAMILIES if family.name.startswith("process_")}
+
+
+async def test_a_request_that_was_counted_is_on_the_page(probe: Probe) -> None:
+    metrics, entry = Metrics("1.0"), Entry(1.0, "192.0.2.1")
+    entry.route, entry.method, entry.status, entry.code = "/x", "GET", 401, "invalid_token"
+    metrics.observe(entry, 1.001)
+    async with metered(probe, metrics) as client, client.get("/metrics") as response:
+        text = await response.text()
+    labels = 'code="invalid_token",method="GET",route="/x",status="401"'
+    assert f"sidecar_requests_total{{{labels}}} 1.0\n" in text
+    assert 'sidecar_denials_total{code="invalid_token",form="none"} 1.0\n' in text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/auth", "/auth/x"])
+async def test_what_is_not_given_is_not_there(probe: Probe, path: str) -> None:
+    async with client_of(probe) as client, client.get(path) as response:
+        assert response.status == 404

@@ -1,0 +1,175 @@
+"""``/auth``: may this request pass? Asked by a proxy in front, answered as our own proxy would.
+
+The verdict is ``Gateway.judge``'s. 200 carries the identity for the service and, in
+``X-Auth-Uri``, the target without credentials. A refusal is 401 or 403, as nginx's
+``auth_request`` takes nothing else; what our own proxy would have answered stands in
+``X-Auth-Status`` and ``X-Auth-Code``. Who can pass any status on asks for ``/auth?statuses=all``,
+or puts the target behind ``/auth`` as Envoy does. 503 is "I don't know" and never a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from time import time
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sidecar.access_log import Entry
+from sidecar.answers import ANSWERS, denial_for, problem
+from sidecar.core.errors import Fault
+from sidecar.core.headers import Headers
+from sidecar.core.model import Denial
+from sidecar.core.times import to_rfc3339
+from sidecar.fault_log import FaultLog
+from sidecar.gateway import Gateway, Passage
+from sidecar.operations.original import PATH, find_misleading, find_original
+from sidecar.reading import Reading
+from sidecar.rules import Rules
+
+_log = logging.getLogger("sidecar")
+
+_ALL_STATUSES: Final = f"{PATH}?statuses=all"
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_FIRST_OF_FAULTS: Final = 500
+
+
+class Decisions:
+    """Answers ``/auth`` for one gateway; each answer is an entry for ``write_entry``.
+
+    ``now`` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        write_entry: Callable[[Entry, float], None],
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._gateway = gateway
+        self._write_entry = write_entry
+        self._now = now
+        self._faults = FaultLog(_log)
+
+    def add_to(self, app: web.Application) -> None:
+        """Answer ``/auth`` and everything below it, whatever the method."""
+        for path in (PATH, PATH + "/{target:.*}"):
+            app.router.add_route("*", path, self.decide, expect_handler=_send_no_continue)
+
+    async def decide(self, request: web.Request) -> web.Response:
+        """Answer one question."""
+        loop = asyncio.get_running_loop()
+        entry = Entry(loop.time(), request.remote or "")
+        entry.request_id = self._gateway.new_id()
+        rules = self._gateway.rules
+        try:
+            verdict = await self._judge(request, rules, entry)
+            if isinstance(verdict, Denial):
+                return _refuse(verdict, rules, entry, takes_all=_takes_all(request.raw_path))
+            entry.status = 200
+            return web.Response(headers=self._pass(verdict, entry))
+        finally:
+            self._write_entry(entry, loop.time())
+
+    async def _judge(self, request: web.Request, rules: Rules, entry: Entry) -> Passage | Denial:
+        """Say whether the request that is asked about may pass; a fault is a denial here, too."""
+        headers: Headers = request.raw_headers
+        original = find_original(request.method, request.raw_path, headers)
+        if isinstance(original, Denial):
+            return original
+        entry.method = original.method
+        misleading = find_misleading(rules.headers, headers)
+        if misleading is not None:
+            return misleading
+        try:
+            return await self._gateway.judge(
+                Reading(rules, headers),
+                original.method,
+                original.target,
+                entry,
+                is_trusted=rules.is_trusted(entry.client),
+            )
+        except Fault as fault:
+            self._faults.note(fault, entry.request_id)
+            return denial_for(fault.code)
+        except Exception as error:  # its message could quote a credential
+            _log.error("decision %s failed: %s", entry.request_id, type(error).__name__)
+            return denial_for("internal_error")
+
+    def _pass(self, passage: Passage, entry: Entry) -> CIMultiDict[str]:
+        """Return what the proxy in front puts into the request, and the answer, it passes on."""
+        fields = CIMultiDict(_read_lines(self._identity(passage)))
+        fields["X-Auth-Uri"] = _target_for(passage)
+        fields["X-Request-Id"] = entry.request_id
+        fields["Cache-Control"] = "no-store"
+        record = None if passage.principal is None else passage.principal.record
+        if record is not None and record.expires_at is not None:
+            left = record.expires_at - self._now()
+            if left <= passage.reading.rules.expiry_notice_seconds:
+                fields["X-Token-Expires"] = to_rfc3339(record.expires_at)
+        return fields
+
+    def _identity(self, passage: Passage) -> bytes:
+        rules, principal = passage.reading.rules, passage.principal
+        if principal is None:
+            return b""
+        lines = rules.identity.lines(principal)
+        if rules.assertion is not None:
+            lines += rules.assertion.line(principal, passage.route.upstream, self._now())
+        return lines
+
+
+def _refuse(denial: Denial, rules: Rules, entry: Entry, *, takes_all: bool) -> web.Response:
+    answer = ANSWERS[denial.code]
+    entry.code = denial.code
+    entry.status = answer.status
+    if not takes_all and answer.status != _UNAUTHORIZED and answer.status < _FIRST_OF_FAULTS:
+        entry.status = _FORBIDDEN
+    fields = {
+        "X-Auth-Status": str(answer.status),
+        "X-Auth-Code": denial.code,
+        "X-Request-Id": entry.request_id,
+        "Cache-Control": "no-store",
+        "Server": "sidecar",  # callers may see it, and need not know of what it is made
+    }
+    if answer.status == _UNAUTHORIZED:
+        # In one field: nginx before 1.23 hands on only the first of several.
+        lines = rules.challenges.fields(denial, entry.forms)
+        fields["WWW-Authenticate"] = ", ".join(value for _, value in _read_lines(lines))
+    retry_after = denial.retry_after_seconds or answer.retry_after_seconds
+    if retry_after is not None:
+        fields["Retry-After"] = str(retry_after)
+    if denial.allow:
+        fields["Allow"] = ", ".join(denial.allow)
+    return web.Response(
+        body=problem(denial, entry.request_id),
+        status=entry.status,
+        headers=fields,
+        content_type="application/problem+json",
+    )
+
+
+def _takes_all(raw_target: str) -> bool:
+    return raw_target == _ALL_STATUSES or raw_target.startswith(f"{PATH}/")
+
+
+def _target_for(passage: Passage) -> str:
+    """Return the target that the service is to see."""
+    target = passage.target
+    lane = passage.reading.rules.lanes[passage.route.upstream]
+    query = target.query if lane.forwards_credentials else passage.query
+    return target.path if query is None else f"{target.path}?{query}"
+
+
+def _read_lines(lines: bytes) -> Iterator[tuple[str, str]]:
+    for line in lines.decode("latin-1").splitlines():
+        name, _, value = line.partition(": ")
+        yield name, value
+
+
+async def _send_no_continue(request: web.Request) -> None:
+    """Leave ``Expect`` to the judge: it is the caller's word to the service, not to us."""

@@ -1,0 +1,65 @@
+"""How a snapshot of metrics is written for Prometheus: text 0.0.4, or OpenMetrics if asked for.
+
+The format is ``prometheus_client``'s; the counts are not, as its locks and labels cost more for one
+request than all of them may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from sidecar.metric_families import FAMILIES, Family, Kind, Snapshot, Value
+
+_PROCESS = ProcessCollector(registry=None)
+
+
+def write_exposition(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+    """Return the page and its ``Content-Type`` for a request with this ``Accept``.
+
+    Every metric there is stands on it, also one without a value yet.
+    """
+    encode, content_type = choose_encoder(accept)
+    return encode(_Snapshot(snapshot)), content_type
+
+
+def read_process() -> Snapshot:
+    """Return what the operating system says of this process; nothing where it says nothing."""
+    metrics = _PROCESS.collect()
+    return {sample.name: {(): sample.value} for metric in metrics for sample in metric.samples}
+
+
+class _Snapshot(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        for family in FAMILIES:
+            yield _write_family(family, self._snapshot.get(family.name, {}))
+
+
+def _write_family(family: Family, samples: dict[tuple[str, ...], Value]) -> Metric:
+    if family.kind is Kind.HISTOGRAM:
+        return _write_histogram(family, samples)
+    kind = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
+    metric = kind(family.name, family.says, labels=family.labels)
+    for labels, value in samples.items():
+        assert not isinstance(value, list)
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _write_histogram(family: Family, samples: dict[tuple[str, ...], Value]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.says, labels=family.labels)
+    edges = [*map(floatToGoString, family.bounds), "+Inf"]
+    for labels, value in samples.items():
+        assert isinstance(value, list)
+        *counts, total = value
+        metric.add_metric(labels, [*zip(edges, accumulate(counts), strict=True)], total)
+    return metric

@@ -1,0 +1,104 @@
+"""Which request is asked about is told once, or the question is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import Denial
+from sidecar.operations.original import (
+    BAD_METHOD,
+    IN_DOUBT,
+    UNTOLD,
+    Original,
+    find_misleading,
+    find_original,
+)
+
+ORIGINAL_METHOD = (b"X-Original-Method", b"POST")
+ORIGINAL_URI = (b"X-Original-URI", b"/a?b=c")
+FORWARDED_METHOD = (b"X-Forwarded-Method", b"POST")
+FORWARDED_URI = (b"x-forwarded-uri", b"/a?b=c")
+WANTED = Original("POST", "/a?b=c")
+RULES = HeaderRules(["X-Account"], ["access_token", "jwt_token"])
+
+QUESTIONS = {
+    "nginx's pair": ("GET", "/auth", [ORIGINAL_METHOD, ORIGINAL_URI], WANTED),
+    "Caddy's pair": ("GET", "/auth", [FORWARDED_METHOD, FORWARDED_URI], WANTED),
+    "Envoy's line": ("POST", "/auth/a?b=c", [], WANTED),
+    "Envoy's line, encoded": ("GET", "/auth/%61//b/../c?", [], Original("GET", "/%61//b/../c?")),
+    "two pairs that agree": (
+        "GET",
+        "/auth",
+        [FORWARDED_METHOD, ORIGINAL_URI, ORIGINAL_METHOD, FORWARDED_URI],
+        WANTED,
+    ),
+    "nothing": ("GET", "/auth", [], UNTOLD),
+    "nothing behind the query": ("GET", "/auth?/a", [], UNTOLD),
+    "a method alone": ("GET", "/auth", [ORIGINAL_METHOD], UNTOLD),
+    "a URI alone": ("GET", "/auth", [ORIGINAL_URI], UNTOLD),
+    "halves of two pairs": ("GET", "/auth", [ORIGINAL_METHOD, FORWARDED_URI], UNTOLD),
+    "a half beside a pair": (
+        "GET",
+        "/auth",
+        [ORIGINAL_METHOD, FORWARDED_METHOD, FORWARDED_URI],
+        UNTOLD,
+    ),
+    "a URI twice": ("GET", "/auth", [ORIGINAL_METHOD, ORIGINAL_URI, ORIGINAL_URI], UNTOLD),
+    "methods twice and no URI": ("GET", "/auth", [ORIGINAL_METHOD, ORIGINAL_METHOD], UNTOLD),
+    "two pairs of two minds": (
+        "GET",
+        "/auth",
+        [ORIGINAL_METHOD, ORIGINAL_URI, FORWARDED_METHOD, (b"X-Forwarded-Uri", b"/status")],
+        IN_DOUBT,
+    ),
+    "a pair that contradicts the line": (
+        "GET",
+        "/auth/private",
+        [(b"X-Original-Method", b"GET"), (b"X-Original-URI", b"/status")],
+        IN_DOUBT,
+    ),
+    "an alias": (
+        "GET",
+        "/auth",
+        [(b"X_Original_Method", b"GET"), (b"X_Original_URI", b"/status")],
+        UNTOLD,
+    ),
+    "no method": ("GET", "/auth", [(b"X-Original-Method", b"GE T"), ORIGINAL_URI], BAD_METHOD),
+    "an empty method": ("GET", "/auth", [(b"X-Original-Method", b""), ORIGINAL_URI], BAD_METHOD),
+}
+
+
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_the_request_is_found_or_the_question_refused(case: str) -> None:
+    method, target, headers, wanted = QUESTIONS[case]
+    assert find_original(method, target, headers) == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"X-Account", b"x-account", b"X_Account", b"X.Account", b"X~Account"),
+        *(b"access-token", b"Access.Token", b"jwt-token", b"X_Forwarded_For", b"X_Original_URI"),
+        *(b"Remote-User", b"Proxy", b"X-Rewrite-URL", b"Script_Name"),
+    ],
+)
+def test_a_field_that_could_mislead_the_service_is_refused(name: bytes) -> None:
+    denial = find_misleading(RULES, [(b"Host", b"shop.example"), (name, b"admin")])
+    assert isinstance(denial, Denial)
+    assert denial.code == "bad_request"
+    assert "admin" not in denial.detail
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"Host", b"Authorization", b"access_token", b"Connection", b"Keep-Alive", b"Upgrade"),
+        *(b"X-Original-Method", b"X-Original-URI", b"X-Forwarded-Method", b"X-Forwarded-Uri"),
+        *(b"X-Original-URL", b"X-Forwarded-For", b"X-Forwarded-Host", b"X-Real-IP", b"X-Other"),
+    ],
+)
+def test_what_callers_and_proxies_in_front_commonly_send_is_no_reason_to_refuse(
+    name: bytes,
+) -> None:
+    assert find_misleading(RULES, [(name, b"value")]) is None
