@@ -9,7 +9,6 @@ from aiohttp import web
 
 from sidecar.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
-from sidecar.operations.exposition import write_exposition
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
 
@@ -21,6 +20,7 @@ Collect = Callable[[], Awaitable[Snapshot]]
 _HEALTH = web.AppKey("health", Health)
 _CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
 _COLLECT: web.AppKey[Collect] = web.AppKey("collect")
+_WRITE: web.AppKey[Callable[[Snapshot, str], tuple[bytes, str]]] = web.AppKey("write")
 _NO_STORE = {"Cache-Control": "no-store"}
 _LINE_BYTES = 64 * 1024
 _HEADERS = 512
@@ -62,7 +62,10 @@ def operations_app(
     if key_set is not None:
         add_key_set(app, key_set)
     if collect is not None:
-        app[_COLLECT] = collect
+        # prometheus_client takes a tenth of a second to load: only where it is used.
+        from sidecar.operations.exposition import write_exposition
+
+        app[_COLLECT], app[_WRITE] = collect, write_exposition
         app.router.add_get("/metrics", _expose)
     if decisions is not None:
         decisions.add_to(app)
@@ -90,7 +93,8 @@ async def _expose(request: web.Request) -> web.Response:
     snapshot = await request.app[_COLLECT]()
     is_up = await request.app[_HEALTH].store_ready()
     snapshot["sidecar_store_up"] = {(): float(is_up)}
-    body, content_type = write_exposition(snapshot, request.headers.get("Accept", ""))
+    accept = request.headers.get("Accept", "")
+    body, content_type = request.app[_WRITE](snapshot, accept)
     return web.Response(body=body, headers={**_NO_STORE, "Content-Type": content_type})
 
 
