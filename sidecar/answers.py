@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from time import time
 from typing import Final
@@ -78,10 +78,10 @@ class Challenges:
 
     def __init__(self, realm: str) -> None:
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
+        self.fields = lru_cache(maxsize=256)(self._build)
+        """``fields(denial, forms)``: the header lines, one for each scheme that the forms allow."""
 
-    def fields(self, denial: Denial, forms: Iterable[Form]) -> bytes:
-        """Return the header lines, one for each scheme that the forms allow."""
-        forms = set(forms)
+    def _build(self, denial: Denial, forms: frozenset[Form]) -> bytes:
         lines = []
         if forms - {Form.BASIC}:
             challenge = f'Bearer realm="{self._realm}"'
@@ -97,15 +97,23 @@ class Challenges:
 
 def problem(denial: Denial, request_id: str) -> bytes:
     """Return the problem document of a denial (RFC 9457)."""
+    return _begin_problem(denial) + request_id.encode() + _END_OF_PROBLEM
+
+
+_END_OF_PROBLEM: Final = b'"}\n'
+
+
+@lru_cache(maxsize=1024)
+def _begin_problem(denial: Denial) -> bytes:
+    """Return the document up to the request id, which is the same for all who get this denial."""
     answer = ANSWERS[denial.code]
     members = {
         "title": answer.title,
         "status": answer.status,
         "code": denial.code,
         "detail": denial.detail,
-        "request_id": request_id,
     }
-    return json.dumps(members, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(members, ensure_ascii=False)[:-1].encode() + b', "request_id": "'
 
 
 def render(
@@ -119,47 +127,61 @@ def render(
 ) -> bytes:
     """Return the whole HTTP/1.1 response to a denial.
 
-    ``challenge`` are the ``WWW-Authenticate`` lines, used with a 401 alone. ``keeps_alive_1_0``:
-    an HTTP/1.0 client's connection stays open, which must be said.
+    ``challenge`` are the ``WWW-Authenticate`` lines, used with a 401 alone. ``keeps_alive_1_0``: an
+    HTTP/1.0 client's connection stays open, which must be said. ``request_id`` is one that
+    ``core.headers.is_sane_request_id`` holds for sane.
     """
-    answer = ANSWERS[denial.code]
+    begun, ended = _render_head(denial, challenge, closes, keeps_alive_1_0)
     body = problem(denial, request_id)
-    lines = [
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-        f"Date: {http_date()}",
-        "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        f"X-Request-Id: {request_id}",
-    ]
+    return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
+        begun,
+        len(body),
+        http_date(),
+        request_id.encode(),
+        ended,
+        b"" if is_head_request else body,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _render_head(
+    denial: Denial, challenge: bytes, closes: bool, keeps_alive_1_0: bool
+) -> tuple[bytes, bytes]:
+    """Return a head's bytes up to the value of Content-Length, and those behind what varies."""
+    answer = ANSWERS[denial.code]
+    begun = (
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+        "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "
+    )
+    lines = []
     retry_after = denial.retry_after_seconds or answer.retry_after_seconds
     if retry_after is not None:
-        lines.append(f"Retry-After: {retry_after}")
+        lines.append(f"Retry-After: {retry_after}\r\n")
     if denial.code == "method_not_allowed":
-        lines.append(f"Allow: {', '.join(denial.allow)}")
+        lines.append(f"Allow: {', '.join(denial.allow)}\r\n")
     if closes:
-        lines.append("Connection: close")
+        lines.append("Connection: close\r\n")
     elif keeps_alive_1_0:
-        lines.append("Connection: keep-alive")
-    head = "\r\n".join(lines).encode("latin-1") + b"\r\n"
+        lines.append("Connection: keep-alive\r\n")
+    ended = "".join(lines).encode("latin-1")
     if answer.status == _CHALLENGED:
-        head += challenge
-    return head + b"\r\n" + (b"" if is_head_request else body)
+        ended += challenge
+    return begun.encode("latin-1"), ended + b"\r\n"
 
 
 class _DateClock:
     """The ``Date`` field's text, made once a second."""
 
     second = 0
-    text = ""
+    text = b""
 
 
-def http_date() -> str:
+def http_date() -> bytes:
     """Return the current time as HTTP writes it (RFC 9110 section 5.6.7)."""
     now = int(time())
     if now != _DateClock.second:
         _DateClock.second = now
-        _DateClock.text = formatdate(now, usegmt=True)
+        _DateClock.text = formatdate(now, usegmt=True).encode("ascii")
     return _DateClock.text
 
 

@@ -107,7 +107,7 @@ def test_every_fault_has_an_answer_that_keeps_its_message_to_the_log(
 def test_each_scheme_that_a_route_accepts_has_its_challenge(
     forms: set[Form], lines: list[str]
 ) -> None:
-    fields = Challenges("listener").fields(Denial("missing_credentials", "None."), forms)
+    fields = Challenges("listener").fields(Denial("missing_credentials", "None."), frozenset(forms))
     assert fields.decode() == "".join(f"WWW-Authenticate: {line}\r\n" for line in lines)
 
 
@@ -133,12 +133,12 @@ def test_only_a_bad_token_is_called_one(code: str, has_error: bool) -> None:
     [('a "b"', '"a \\"b\\""'), ("a\\b", '"a\\\\b"'), ("plain", '"plain"')],
 )
 def test_a_realm_is_quoted_as_http_has_it(realm: str, quoted: str) -> None:
-    fields = Challenges(realm).fields(Denial("missing_credentials", "."), {Form.BASIC})
+    fields = Challenges(realm).fields(Denial("missing_credentials", "."), frozenset({Form.BASIC}))
     assert f"realm={quoted}, charset".encode() in fields
 
 
 def test_a_description_holds_only_what_it_may() -> None:
     denial = Denial("invalid_token", 'a"b\\c\r\nX-Evil: é')
-    fields = Challenges("r").fields(denial, {Form.BEARER})
+    fields = Challenges("r").fields(denial, frozenset({Form.BEARER}))
     assert b'error_description="abcX-Evil: "\r\n' in fields
     assert fields.count(b"\r\n") == 1
