@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.tokens import digest
+from sidecar.store.record import encode
 from tests.conformance.jwt_cases import PUBLIC_ALGORITHMS, Bench, Party, dump, make_party
 from tests.conformance.raw_client import Answer, RawClient
 from tests.proxy_process import ProxyProcess
@@ -68,13 +69,11 @@ def own_keys(party: Party) -> list[dict[str, str]]:
     ]
 
 
-def put_record(
-    redis: RedisServer, secret: bytes, account: str, kind: str, paths: tuple[str, ...] = ()
-) -> None:
-    """Write an unlimited record for a token, or for the ``jti`` of a JWT (kind ``j``)."""
-    digest = sha256(secret).hexdigest()
-    record = [1, digest[:14], account, digest[:20], kind, 1, None, [*paths]]
-    redis.command("SET", f"sidecar:token:{digest}", json.dumps(record))
+def put_record(redis: RedisServer, secret: bytes, account: str, kind: Kind) -> None:
+    """Write an unlimited record for a token, or for the ``jti`` of a JWT."""
+    key = digest(secret.decode())
+    record = TokenRecord(key[:14], account, key[:20], kind, key, 1.0, None)
+    redis.command("SET", f"sidecar:token:{key}", encode(record))
 
 
 @dataclass(slots=True)
@@ -101,8 +100,8 @@ class JwtStage:
         }
         self.jwks.document = key_set(by_file)
         (directory / "jwks.json").write_bytes(self.jwks.document)
-        put_record(redis, JTI.encode(), "acme", "j")
-        put_record(redis, OPAQUE, "globex", "i")
+        put_record(redis, JTI.encode(), "acme", Kind.JWT)
+        put_record(redis, OPAQUE, "globex", Kind.IMPORTED)
         self.proxy = ProxyProcess(directory, self._settings())
         self.proxy.start()
         self._clients: dict[str, RawClient] = {}

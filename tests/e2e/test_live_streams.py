@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from sidecar.config.load import load
 from sidecar.core.keys import generate_key
 from sidecar.core.model import Kind
 from sidecar.core.passwords import hash_password
+from sidecar.store.record import decode, encode
 from tests.conformance.jwt_cases import Bench, dump, make_party
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, key_of, plain_settings, redis_binary
@@ -227,9 +227,11 @@ def test_all_end_when_redis_is_flushed(hold: Hold, own_redis: RedisServer) -> No
 
 def test_all_end_when_the_token_expires(hold: Hold, own_redis: RedisServer) -> None:
     held = hold()
-    record = json.loads(own_redis.command("GET", key_of(held.token)))
-    record[6] = ends = int(time.time()) + 2
-    own_redis.command("SET", key_of(held.token), json.dumps(record))  # no TTL: the record decides
+    key = key_of(held.token)
+    record = decode(key.rpartition(":")[2], own_redis.command("GET", key))
+    assert record is not None
+    ends = time.time() // 1 + 2
+    own_redis.command("SET", key, encode(replace(record, expires_at=ends)))  # no TTL
     assert held.are_going_on
     time.sleep(max(0.0, ends - time.time()))
     held.end()
