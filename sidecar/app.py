@@ -22,6 +22,7 @@ from typing import Any, Final
 import uvloop
 from aiohttp import http_parser, web
 
+from sidecar import __version__
 from sidecar.access_log import AccessLog, Entry
 from sidecar.answers import denial_for, render
 from sidecar.audit import AuditLog, write_to_stderr
@@ -43,7 +44,9 @@ from sidecar.jwt_verifier import JwtVerifier
 from sidecar.last_use import LastUses
 from sidecar.lifecycle import Lifecycle
 from sidecar.live_streams import LiveStreams
-from sidecar.operations.app import operations_app
+from sidecar.metrics import Metrics
+from sidecar.operations.app import operations_app, operations_runner
+from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.portal.parts import Terms
 from sidecar.reload import Change, Commit, Reloader
@@ -158,6 +161,7 @@ async def _serve_with(
     running = _Running(settings, parts)
     stack.push_async_callback(running.close)
     health = Health(parts.store.ping, stopping.is_set)
+    running.follow_parts(reloader)
     await _open_operations(settings, health, reloader, running, stack)
     tasks = [_drop_stale(running.gateway), parts.last_uses.run()]
     if settings.portal is not None:
@@ -191,15 +195,17 @@ class _Running:
         rules = build_rules(settings, self._loop)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
+        self._dropped_lines = 0  # by access logs that were replaced
         self._closing: set[asyncio.Task[None]] = set()
         self._log = _open_log(settings, self._loop)
         callers = Authenticator(parts.cache, parts.sign_in)
-        self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self._write_entry)
+        self.metrics = Metrics(__version__)
+        self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self.write_entry)
         rules.jwt.issuers.start()
         self._parts = parts
         self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
         counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
-        self.throttle = Throttle(counters, _throttle_limits(settings), self.audit.ban_set)
+        self.throttle = Throttle(counters, _throttle_limits(settings), self._note_ban)
         self.terms = self._build_terms()
         self.server = _build_server(settings, self.gateway)
 
@@ -235,6 +241,25 @@ class _Running:
         if self._log is not None:
             self._log.close()
 
+    def follow_parts(self, reloader: Reloader | None) -> None:
+        """Let the metrics show what the parts know of themselves."""
+        from sidecar.operations.exposition import read_process  # takes a while to load
+
+        metrics = self.metrics
+        metrics.add_source(read_process)
+        metrics.follow("sidecar_connections", lambda: self.server.open_connections)
+        self._parts.cache.connect(metrics.timing(self._parts.store.look_up))
+        metrics.follow_cache(self._parts.cache)
+        metrics.follow_pools(
+            lambda: {name: lane.pool for name, lane in self.gateway.rules.lanes.items()}
+        )
+        metrics.follow(
+            "sidecar_access_log_dropped_total",
+            lambda: self._dropped_lines + (0 if self._log is None else self._log.dropped),
+        )
+        if reloader is not None:
+            metrics.follow_configuration(lambda: reloader.state)
+
     def _build_terms(self) -> Terms:
         """Return what the portal goes by under the configuration in force."""
         rules = self.gateway.rules
@@ -253,6 +278,10 @@ class _Running:
             rules.expiry_notice_seconds,
             hops=rules,
         )
+
+    def _note_ban(self, network: str | None, account: str | None, seconds: float) -> None:
+        self.audit.ban_set(network, account, seconds)
+        self.metrics.on_ban(network, account, seconds)
 
     def _write_audit(self, lines: bytes, count: int) -> None:
         write = write_to_stderr if self._log is None else self._log.write_lines
@@ -292,10 +321,14 @@ class _Running:
     def _swap_log(self, log: AccessLog | None) -> None:
         old, self._log = self._log, log
         if old is not None and old is not log:
+            self._dropped_lines += old.dropped
+        if old is not None and old is not log:
             old.flush()
             self._loop.run_in_executor(None, old.close)  # it may wait for a slow disk
 
-    def _write_entry(self, entry: Entry, now: float) -> None:
+    def write_entry(self, entry: Entry, now: float) -> None:
+        """Note a finished request or decision, in the metrics and in the log."""
+        self.metrics.observe(entry, now)
         if self._log is not None:
             self._log.write(entry, now)
 
@@ -396,8 +429,14 @@ async def _open_operations(
     if settings.operations is None:
         return
     describe = None if reloader is None else lambda: reloader.state.describe()
-    app = operations_app(health, describe, lambda: running.gateway.rules.jwt.key_set)
-    runner = web.AppRunner(app, access_log=None)
+    app = operations_app(
+        health,
+        describe,
+        lambda: running.gateway.rules.jwt.key_set,
+        running.metrics.collect,
+        Decisions(running.gateway, running.write_entry),
+    )
+    runner = operations_runner(app)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     address = settings.operations.address

@@ -49,7 +49,10 @@ MAY_IMPORT = {
     "config": {"config", "core"},
     "store": {"store", "core"},
     "wire": {"wire", "core"},
-    "operations": {"operations", "core"},
+    "operations": {
+        *("operations", "core", "answers", "gateway", "reading", "rules", "access_log"),
+        *("fault_log", "metric_families"),
+    },
     "gateway": {
         *("core", "store.port", "wire", "answers", "rules", "reading"),
         *("authenticator", "live_streams", "last_use", "access_log", "fault_log"),

@@ -79,6 +79,11 @@ class TokenCache:
         return f"<TokenCache {state} kept={len(self._kept)} absent={len(self._absent)}>"
 
     @property
+    def entries(self) -> int:
+        """How many tokens are kept, those known to be absent included."""
+        return len(self._kept) + len(self._absent)
+
+    @property
     def is_watching(self) -> bool:
         """Tell whether the store tells of changes, so that records may be believed."""
         return self._is_watching

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from redis.asyncio import RedisCluster
+
 from sidecar.store.faults import budget
 from sidecar.store.topology import Client, readable
 
@@ -23,6 +25,11 @@ class Commands:
         self._client = client
         self._budget_seconds = budget_seconds
         self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    @property
+    def is_one_server(self) -> bool:
+        """Tell whether one command may name any keys together; a Cluster's may not."""
+        return not isinstance(self._client, RedisCluster)
 
     async def run(self, *commands: Command) -> list[Any]:
         """Send commands together, return their replies; an error reply is ``StoreUnavailable``."""

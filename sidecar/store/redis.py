@@ -42,6 +42,17 @@ USE_KEPT_SECONDS = 400 * 86400
 _MOST_CLIENT_CHARS = 45  # an IPv6 address with an IPv4 tail
 _PROBE_MILLISECONDS = 1000
 
+# KEYS: a token's and its last use's, in turn. ARGV: the uses, then the longest time to keep one.
+_RECORD_USES = """
+for i = 1, #KEYS, 2 do
+    local left = redis.call('PTTL', KEYS[i])
+    if left ~= -2 then
+        local kept = left > 0 and left or ARGV[#ARGV]
+        redis.call('SET', KEYS[i + 1], ARGV[(i + 1) / 2], 'PX', kept)
+    end
+end
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -224,6 +235,9 @@ class RedisStore:
         digests = [*uses]
         for start in range(0, len(digests), MOST_IN_PIPELINE):
             batch = digests[start : start + MOST_IN_PIPELINE]
+            if self._commands.is_one_server:
+                await self._record_together(batch, uses)
+                continue
             ttls = await self._commands.run(*(("PTTL", self._token_key(d)) for d in batch))
             sets = [
                 self._set_use(digest, uses[digest], ttl)
@@ -232,6 +246,16 @@ class RedisStore:
             ]
             if sets:
                 await self._commands.run(*sets)
+
+    async def _record_together(self, batch: Sequence[str], uses: dict[str, LastUse]) -> None:
+        """Note uses in one command: a tenth of the work, where all keys are in one place."""
+        keys: list[bytes] = []
+        values: list[str | bytes | int] = []
+        for digest in batch:
+            keys += (self._token_key(digest), self._used_key(digest))
+            values.append(_encode_use(uses[digest]))
+        values.append(USE_KEPT_SECONDS * 1000)
+        await self._commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """See ``TokenStore``."""
@@ -274,9 +298,8 @@ class RedisStore:
         return (*command, "PX", max(1, milliseconds))
 
     def _set_use(self, digest: str, use: LastUse, ttl: int) -> Command:
-        value = f"{int(use.at)} {use.client[:_MOST_CLIENT_CHARS]}"
         kept = ttl if ttl > 0 else USE_KEPT_SECONDS * 1000
-        return ("SET", self._used_key(digest), value, "PX", kept)
+        return ("SET", self._used_key(digest), _encode_use(use), "PX", kept)
 
     def _token_key(self, digest: str) -> bytes:
         return self._token_prefix + digest.encode()
@@ -284,6 +307,10 @@ class RedisStore:
     def _used_key(self, digest: str) -> bytes:
         """Return where a last use is: half the digest spares memory and is unique enough."""
         return b"%bused:%b" % (self._prefix, digest[:32].encode())
+
+
+def _encode_use(use: LastUse) -> str:
+    return f"{int(use.at)} {use.client[:_MOST_CLIENT_CHARS]}"
 
 
 def _decode_use(value: bytes) -> LastUse | None:

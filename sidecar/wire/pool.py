@@ -59,6 +59,21 @@ class Pool:
         state = f"open={len(self._open)} idle={len(self._idle)} waiting={len(self._waiters)}"
         return f"<Pool {self.origin.name} {state}>"
 
+    @property
+    def open_count(self) -> int:
+        """How many connections are open or being opened."""
+        return len(self._open) + self._opening
+
+    @property
+    def idle_count(self) -> int:
+        """How many of them wait for an exchange."""
+        return len(self._idle)
+
+    @property
+    def waiting_count(self) -> int:
+        """How many exchanges wait for a connection."""
+        return len(self._waiters)
+
     def take_idle(self) -> UpstreamConnection | None:
         """Lend a kept connection, if there is a usable one."""
         idle = self._idle
