@@ -19,8 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.tokens import generate
+from sidecar.store.record import decode
 from tests.conformance.raw_client import Answer, RawClient
 from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
 from tests.redis_servers import RedisServer
@@ -219,7 +221,7 @@ class Stage:
             tokens = pool.map(lambda asked: create_token(config, asked[1], *asked[::2]), made)
             secrets = {asked[0]: token.encode() for asked, token in zip(made, tokens, strict=True)}
         self._revoke(config, secrets["revoked"])
-        model: list[Any] = json.loads(self.redis.command("GET", self.key(secrets["token"])))
+        model = as_array(self._record_of(secrets["token"]))
         for name, changed in altered_records().items():
             secrets[name] = generate("sct_", os.urandom).encode()
             record = [changed.get(place, value) for place, value in enumerate(model)]
@@ -238,9 +240,13 @@ class Stage:
         }
 
     def _revoke(self, config: Path, token: bytes) -> None:
-        record = json.loads(self.redis.command("GET", self.key(token)))
-        done = run_sidecar("token", "revoke", record[ID], config=config)
+        done = run_sidecar("token", "revoke", self._record_of(token).id, config=config)
         assert done.returncode == 0, done.stderr
+
+    def _record_of(self, token: bytes) -> TokenRecord:
+        record = decode("", self.redis.command("GET", self.key(token)))
+        assert record is not None
+        return record
 
     def key(self, token: bytes) -> str:
         return f"sidecar:token:{hashlib.sha256(token).hexdigest()}"
@@ -257,6 +263,12 @@ class Stage:
 
     def close(self) -> None:
         self._close()
+
+
+def as_array(record: TokenRecord) -> list[Any]:
+    """Return the record in its long form, in which any field can be given any value."""
+    times = record.created_at, record.expires_at
+    return [1, record.id, record.account, record.name, "a", *times, list(record.paths)]
 
 
 def altered_records() -> dict[str, dict[int, Any]]:

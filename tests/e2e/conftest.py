@@ -7,12 +7,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from sidecar.core.passwords import hash_password
+from sidecar.store.record import decode, encode
 from tests.conformance.raw_client import Answer, RawClient
 from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
 from tests.redis_servers import RedisServer, binary_of, running_redis
@@ -104,9 +105,10 @@ def tokens(proxy: ProxyProcess, redis: RedisServer) -> Tokens:
     listed = json.loads(run_sidecar("token", "list", "--json", config=config).stdout)
     ids = {token["name"]: token["id"] for token in listed}
     assert run_sidecar("token", "revoke", ids["revoked"], config=config).returncode == 0
-    record = json.loads(redis.command("GET", key_of(tokens.expired)))
-    record[6] = int(time.time()) - 1  # its own expiry, whatever the key's says
-    redis.command("SET", key_of(tokens.expired), json.dumps(record), "KEEPTTL")
+    record = decode("", redis.command("GET", key_of(tokens.expired)))
+    assert record is not None
+    ended = replace(record, expires_at=time.time() // 1 - 1)  # whatever the key's TTL says
+    redis.command("SET", key_of(tokens.expired), encode(ended), "KEEPTTL")
     return tokens
 
 
