@@ -214,12 +214,6 @@ def _open(path: str) -> int:
         raise UsageError(f"the access log {path} can't be opened: {error.strerror}") from None
 
 
-_SAME_NAMES: Final = (
-    *("client", "method", "path", "route", "status", "code"),
-    *("account", "token_id", "form", "upstream"),
-)
-
-
 class _SamePart(dict[tuple[Any, ...], str]):
     """The part of a line that a caller's requests share; a bounded number is remembered."""
 
@@ -228,13 +222,26 @@ class _SamePart(dict[tuple[Any, ...], str]):
         self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
 
     def __missing__(self, values: tuple[Any, ...]) -> str:
-        members = dict(zip(_SAME_NAMES, values, strict=True))
-        if self._prefix and self._prefix in members["path"]:
-            members["path"] = self._token.sub(f"{self._prefix}[masked]", members["path"])
-        named = {name: value or None for name, value in members.items()}
-        part = json.dumps(named, separators=(",", ":"))[1:-1]
+        client, method, path, route, status, code, account, token_id, form, upstream = values
+        if self._prefix and self._prefix in path:
+            path = self._token.sub(f"{self._prefix}[masked]", path)
+        part = (
+            f'"client":{_text(client)},"method":{_text(method)},"path":{_text(path)}'
+            f',"route":{_text(route)},"status":{status},"code":{_text(code)}'
+            f',"account":{_text(account)},"token_id":{_text(token_id)},"form":{_text(form)}'
+            f',"upstream":{_text(upstream)}'
+        )
         if len(part) <= _SAME_CHARS:
             if len(self) >= _SAME_PARTS:
                 self.clear()
             self[values] = part
         return part
+
+
+def _text(value: str) -> str:
+    """Return a JSON string, or ``null`` for nothing."""
+    if not value:
+        return "null"
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return json.dumps(value)

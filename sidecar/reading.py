@@ -57,6 +57,6 @@ class Reading:
 def _judge(scan: Scan) -> Denial | None:
     if scan.host and not is_valid_host(scan.host[0].decode("latin-1")):
         return BAD_HOST
-    if any(value.lower() != b"100-continue" for value in scan.expect):
+    if scan.expect and any(value.lower() != b"100-continue" for value in scan.expect):
         return BAD_EXPECT
     return None

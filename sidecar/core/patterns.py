@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _COUNTS_AS_ITSELF: Final = (
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()+,;=:@"
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()+,;=:@[]"
 )
 _DECODED: Final = {f"{ord(character):02X}": character for character in _COUNTS_AS_ITSELF}
 _ENCODED: Final = re.compile(r"%([0-9A-Fa-f]{2})")

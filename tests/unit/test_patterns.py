@@ -145,7 +145,7 @@ def test_a_pattern_that_means_nothing_is_refused_with_the_reason(text: str, why:
     assert why in str(refusal.value)
 
 
-ITSELF = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()+,;=:@"
+ITSELF = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()+,;=:@[]"
 
 
 def test_a_character_that_delimits_nothing_counts_as_itself_however_it_is_spelt() -> None:
