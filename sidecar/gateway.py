@@ -25,7 +25,7 @@ from sidecar.authenticator import Authenticator
 from sidecar.core.credentials import accept
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
-from sidecar.core.model import Denial
+from sidecar.core.model import Credential, Denial
 from sidecar.core.patterns import normalise_path
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
@@ -64,6 +64,8 @@ class Passage(NamedTuple):
     """What remains of the query once credentials are taken out."""
     principal: Principal | None
     """``None`` on a public route."""
+    credential: Credential | None = None
+    """What the principal was found out by."""
 
 
 class Gateway:
@@ -127,7 +129,7 @@ class Gateway:
             )
             if isinstance(verdict, Denial):
                 return self._deny(client, request, entry, verdict)
-            if request.head is not None:
+            if request.head is not None and verdict.principal is not None:
                 client.reader.remember(request)
             return await self._forward(client, request, hop, entry, verdict)
         except RequestRefused as refusal:
@@ -196,7 +198,7 @@ class Gateway:
             return denial
         if record is not None and record.digest:
             self._last_uses.note(record.digest, entry.client)
-        return Passage(route, target, reading, query, principal)
+        return Passage(route, target, reading, query, principal, credential)
 
     # Forward and relay.
 
@@ -330,8 +332,8 @@ class Gateway:
         self, client: ClientConnection, relay: Relay, entry: Entry, passage: Passage
     ) -> None:
         """Wait for the end of a long answer, which comes early if its caller may no longer pass."""
-        principal = passage.principal
-        if principal is None:
+        principal, credential = passage.principal, passage.credential
+        if principal is None or credential is None:
             await relay.upstream.finished()
             return
 
@@ -339,14 +341,9 @@ class Gateway:
             entry.code = _CUT
             client.abort()
 
-        account = passage.reading.rules.accounts.get(principal.account)
-        stream = Stream(
-            principal,
-            relay.request.method,
-            normalise_path(passage.target.path),
-            None if account is None else account.password_hash,
-            cut,
-        )
+        path = normalise_path(passage.target.path)
+        rules = passage.reading.rules
+        stream = Stream(principal, credential, rules, relay.request.method, path, cut)
         self.streams.enter(stream)
         try:
             await relay.upstream.finished()

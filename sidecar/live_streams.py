@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from time import time
-from typing import Final
+from typing import Any, Final
 
+from sidecar.core import tokens
 from sidecar.core.errors import Fault
-from sidecar.core.model import TokenRecord
+from sidecar.core.model import Credential, Denial, Kind, TokenCredential, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.routes import Route
@@ -32,25 +33,26 @@ _LONGEST_TIMER_SECONDS: Final = 86400.0
 
 
 class Stream:
-    """One long exchange: who began it, with what request (``path`` normalised), and its end.
-
-    ``password_hash`` is what the account had at its beginning.
+    """One long exchange: who began it, by what credential under which rules, with what request
+    (``path`` normalised), and its end.
     """
 
-    __slots__ = ("cut", "method", "password_hash", "path", "principal", "timer")
+    __slots__ = ("credential", "cut", "method", "path", "principal", "rules", "timer")
 
     def __init__(
         self,
         principal: Principal,
+        credential: Credential,
+        rules: Rules,
         method: str,
         path: str,
-        password_hash: str | None,
         cut: Callable[[], None],
     ) -> None:
         self.principal = principal
+        self.credential = credential
+        self.rules = rules
         self.method = method
         self.path = path
-        self.password_hash = password_hash
         self.cut = cut
         self.timer: asyncio.TimerHandle | None = None
 
@@ -83,9 +85,9 @@ class LiveStreams:
         record = stream.principal.record
         if record is not None:
             self._set_timer(stream, record.expires_at)
-        if self._rules is not None and not _may_go_on(stream, self._rules):
-            self._cut(stream)
-        elif self._look is None:
+        if self._rules is not None and self._rules is not stream.rules:
+            self._judge_by(self._rules, stream)
+        if self._look is None:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
     def leave(self, stream: Stream) -> None:
@@ -104,15 +106,14 @@ class LiveStreams:
             return
         for digest in [*self._streams] if digests is None else digests:
             if digest and digest in self._streams:
-                self._start(digest)
+                self._start(self._rejudge(digest), digest)
 
     def on_rules_changed(self, rules: Rules) -> None:
         """Judge everything by the new rules; what may not begin under them ends."""
         self._rules = rules
         for streams in [*self._streams.values()]:
             for stream in [*streams]:
-                if not _may_go_on(stream, rules):
-                    self._cut(stream)
+                self._judge_by(rules, stream)
 
     async def close(self) -> None:
         """Stop asking; the exchanges themselves are left alone."""
@@ -121,6 +122,32 @@ class LiveStreams:
         for task in self._rejudging:
             task.cancel()
         await asyncio.gather(*self._rejudging, return_exceptions=True)
+
+    def _judge_by(self, rules: Rules, stream: Stream) -> None:
+        """Cut the stream unless it may go on under ``rules``; a JWT is verified anew by new keys.
+
+        The token's own end, and its record, are looked after apart.
+        """
+        if not _may_go_on(stream, rules):
+            self._cut(stream)
+            return
+        record, credential = stream.principal.record, stream.credential
+        is_jwt = record is not None and record.kind is Kind.JWT
+        if is_jwt and isinstance(credential, TokenCredential) and rules.jwt is not stream.rules.jwt:
+            self._start(self._verify_again(stream, credential.secret, rules), "")
+        stream.rules = rules
+
+    async def _verify_again(self, stream: Stream, token: str, rules: Rules) -> None:
+        """Cut the stream if these keys refuse its JWT; wait while that can't be known."""
+        while stream in self._streams.get(stream.digest, ()) and stream.rules is rules:
+            try:
+                verdict = await rules.jwt.verify(token, tokens.digest(token), self._now())
+            except Fault:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if isinstance(verdict, Denial) and stream in self._streams.get(stream.digest, ()):
+                self._cut(stream)
+            return
 
     def _set_timer(self, stream: Stream, expires_at: float | None) -> None:
         """Look at the stream again when its token expires, or ends sooner than it did."""
@@ -145,7 +172,7 @@ class LiveStreams:
         busy = {*self._rejudging.values(), ""}
         for digest in [*self._streams]:
             if digest not in busy and self._tokens.recall(digest) is None:
-                self._start(digest)
+                self._start(self._rejudge(digest), digest)
         if self._streams:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
@@ -177,8 +204,8 @@ class LiveStreams:
         _log.info("a stream of account %s ended: it may no longer pass", stream.principal.account)
         stream.cut()
 
-    def _start(self, digest: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._rejudge(digest))
+    def _start(self, work: Coroutine[Any, Any, None], digest: str) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._rejudging[task] = digest
         task.add_done_callback(self._rejudging.pop)
 
@@ -187,8 +214,9 @@ def _may_go_on(stream: Stream, rules: Rules) -> bool:
     """Tell whether the exchange's own request would pass under ``rules``."""
     principal = stream.principal
     account = rules.accounts.get(principal.account)
+    before = stream.rules.accounts.get(principal.account)
     if principal.record is None and (
-        account is None or account.password_hash != stream.password_hash
+        account is None or before is None or account.password_hash != before.password_hash
     ):
         return False
     route = rules.routes.match(stream.method, stream.path)

@@ -425,3 +425,16 @@ def test_the_denial_of_a_foreign_jwt_ends_its_stream(
         assert expiring.seconds_to_end() < 2 + END_SECONDS
         for stream in (denied, going_on, expiring):
             stream.close()
+
+
+def test_a_key_that_is_dropped_ends_what_it_let_begin_and_one_that_is_added_nothing(
+    hold: Hold, own_proxy: ProxyProcess
+) -> None:
+    held, by_token = hold("jwt"), hold()
+    (key,) = own_proxy.settings["jwt"]["keys"]
+    other = {"id": "k2", "private_key": generate_key("EdDSA")}
+    with reloaded(own_proxy, jwt={"keys": [other, key]}):
+        assert held.are_going_on
+    with reloaded(own_proxy, jwt={"keys": [other]}):
+        held.end()
+        assert by_token.are_going_on

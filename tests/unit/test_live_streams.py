@@ -13,10 +13,20 @@ import pytest
 
 from sidecar import live_streams as module
 from sidecar.config.model import Settings
-from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import Form, Kind, TokenRecord
+from sidecar.core.errors import Fault, StoreUnavailable
+from sidecar.core.model import (
+    Denial,
+    Form,
+    Kind,
+    PasswordCredential,
+    TokenCredential,
+    TokenRecord,
+)
 from sidecar.core.policy import Principal
+from sidecar.core.signed_tokens import SignedTokens, VerifiedToken
 from sidecar.interpretation import build_rules
+from sidecar.issuers import Issuers, IssuerUnavailable
+from sidecar.jwt_verifier import JwtVerifier
 from sidecar.live_streams import LiveStreams, Stream
 from sidecar.rules import Rules
 
@@ -75,11 +85,16 @@ class Exchange:
     """A long answer under way."""
 
     def __init__(
-        self, streams: LiveStreams, record: TokenRecord | None = RECORD, form: Form = Form.BEARER
+        self,
+        streams: LiveStreams,
+        record: TokenRecord | None = RECORD,
+        form: Form = Form.BEARER,
+        rules: Rules | None = None,
     ) -> None:
         self.cuts = 0
         principal = Principal("acme", form if record else Form.BASIC, record)
-        self.stream = Stream(principal, "GET", "/a", HASH, self._cut)
+        credential = TokenCredential(form, "a.b.c") if record else PasswordCredential("acme", "x")
+        self.stream = Stream(principal, credential, rules or rules_with(), "GET", "/a", self._cut)
         self._streams = streams
         streams.enter(self.stream)
 
@@ -404,3 +419,75 @@ async def test_leaving_twice_is_leaving_once(streams: LiveStreams) -> None:
     assert len(streams) == 1
     streams.leave(other.stream)
     assert len(streams) == 0
+
+
+JWT_RECORD = replace(RECORD, kind=Kind.JWT)
+
+
+class Judge(Issuers):
+    """Gives the verdict that a test sets; an exception is raised."""
+
+    def __init__(self, verdict: VerifiedToken | Denial | Fault) -> None:
+        super().__init__(SignedTokens("sidecar", "listener", 0.0, ()), {})
+        self.verdict = verdict
+        self.asked = 0
+
+    async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
+        self.asked += 1
+        if isinstance(self.verdict, Fault):
+            raise self.verdict
+        return self.verdict
+
+
+GOOD = VerifiedToken("acme", "k3v9z1xq7m2abc", None, False, "sidecar")
+BAD = Denial("invalid_token", "The token's signing key is unknown.")
+
+
+@pytest.mark.parametrize("record", [JWT_RECORD, FOREIGN, UNDENIABLE], ids=["own", "foreign", "-"])
+@pytest.mark.parametrize("verdict", [GOOD, BAD], ids=["still good", "refused"])
+async def test_other_keys_end_what_a_jwt_began_that_they_refuse(
+    verdict: VerifiedToken | Denial, record: TokenRecord, streams: LiveStreams
+) -> None:
+    exchange, by_token = Exchange(streams, record), Exchange(streams)
+    judge = Judge(verdict)
+    streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(judge)))
+    await settle()
+    assert (exchange.cuts, by_token.cuts) == (int(verdict is BAD), 0)
+    assert judge.asked == 1
+
+
+async def test_the_same_keys_verify_nothing_again(streams: LiveStreams) -> None:
+    rules = replace(rules_with(), jwt=JwtVerifier(judge := Judge(BAD)))
+    exchange = Exchange(streams, JWT_RECORD, rules=rules)
+    streams.on_rules_changed(replace(rules_with(), jwt=rules.jwt))
+    await settle()
+    assert (exchange.cuts, judge.asked) == (0, 0)
+
+
+async def test_an_issuer_that_is_away_ends_nothing_until_it_refuses(streams: LiveStreams) -> None:
+    judge = Judge(IssuerUnavailable("away"))
+    exchange = Exchange(streams, FOREIGN)
+    streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(judge)))
+    await until(lambda: judge.asked >= 3)
+    assert exchange.cuts == 0
+    judge.verdict = BAD
+    await until(lambda: exchange.cuts == 1)
+
+
+async def test_only_the_newest_keys_are_asked(streams: LiveStreams) -> None:
+    away, good = Judge(IssuerUnavailable("away")), Judge(GOOD)
+    exchange = Exchange(streams, FOREIGN)
+    for judge in (away, good):
+        streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(judge)))
+        await until(lambda judge=judge: judge.asked >= 1)  # type: ignore[misc]
+    await until(lambda: not streams._rejudging)
+    assert exchange.cuts == 0
+
+
+async def test_what_old_keys_let_in_is_verified_as_it_begins_under_new_ones(
+    streams: LiveStreams,
+) -> None:
+    streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(Judge(BAD))))
+    exchange = Exchange(streams, JWT_RECORD)
+    await settle()
+    assert exchange.cuts == 1
