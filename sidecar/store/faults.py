@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import hiredis
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
 
 from sidecar.core.errors import StoreUnavailable
 
@@ -36,6 +36,8 @@ def describe(error: BaseException) -> str:
     """Say what is wrong in words that hold no argument of any command."""
     if isinstance(error, StoreUnavailable):
         return str(error)
+    if isinstance(error, OutOfMemoryError):
+        return "Redis is out of memory: it answers, and takes no writes until maxmemory is raised"
     if isinstance(error, hiredis.ReplyError):
         code = _leading_code(str(error))
         return f"Redis answered {code[0] if code else 'an error'}"
