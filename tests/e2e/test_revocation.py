@@ -80,7 +80,7 @@ def test_whatever_ends_a_record_in_redis_ends_the_token_in_every_process(
     token = make_token()
     put(own_redis, token)
     words = [str(word).replace("{key}", token.key) for word in WAYS[way]]
-    assert trial(pair, token, lambda: own_redis.command(*words)) < AT_ONCE_SECONDS
+    assert trial(pair, token, lambda: own_redis.command(*words)).refused_seconds < AT_ONCE_SECONDS
 
 
 def test_thirty_tokens_end_in_every_process_as_soon_as_they_are_deleted(
@@ -89,7 +89,10 @@ def test_thirty_tokens_end_in_every_process_as_soon_as_they_are_deleted(
     for _ in range(TRIALS):
         token = make_token()
         put(own_redis, token)
-        assert trial(pair, token, partial(own_redis.command, "DEL", token.key)) < AT_ONCE_SECONDS
+        assert (
+            trial(pair, token, partial(own_redis.command, "DEL", token.key)).refused_seconds
+            < AT_ONCE_SECONDS
+        )
 
 
 def test_the_command_revokes_in_every_process_before_it_ends(
@@ -104,7 +107,7 @@ def test_the_command_revokes_in_every_process_before_it_ends(
     def revoke() -> None:
         assert run_sidecar("token", "revoke", token_id, config=config).returncode == 0
 
-    assert trial(pair, token, revoke) < AT_ONCE_SECONDS
+    assert trial(pair, token, revoke).refused_seconds < AT_ONCE_SECONDS
 
 
 def test_a_token_passes_in_no_process_past_its_own_end(
@@ -173,7 +176,10 @@ def test_a_revocation_whose_word_is_lost_with_the_connection_takes_effect_at_onc
     for _ in range(5):
         token = make_token()
         put(own_redis, token)
-        assert trial(pair, token, partial(cut_and_delete, own_redis, token)) < AT_ONCE_SECONDS
+        assert (
+            trial(pair, token, partial(cut_and_delete, own_redis, token)).refused_seconds
+            < AT_ONCE_SECONDS
+        )
 
 
 @pytest.fixture
@@ -250,8 +256,7 @@ def test_with_a_grace_it_is_believed_until_that_is_over_and_asked_when_it_is_bac
         line.recover()
         assert wait_until(lambda: first.has_seen(401) and second.has_seen(200))
         stranger.close()
-    passed = [sent_at for sent_at, status in first.seen if status == 200]
-    assert grace_seconds - 2 < max(passed) - ended_at < grace_seconds + SLACK_SECONDS
+    assert grace_seconds - 2 < first.last_passed() - ended_at < grace_seconds + SLACK_SECONDS
     assert second.statuses(since=ended_at) == {200, 503}
 
 

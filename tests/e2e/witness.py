@@ -60,6 +60,24 @@ def request(secret: str) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
+class Seen(NamedTuple):
+    """One answer: when its request was sent, what it was, when it came (Unix seconds)."""
+
+    sent_at: float
+    status: int
+    answered_at: float
+
+
+class Effect(NamedTuple):
+    """How long (seconds) after a token's end it last passed, and was first refused everywhere.
+
+    What passed was *sent* so long after, 0 if nothing was; what was refused was *answered* by then.
+    """
+
+    last_pass_seconds: float
+    refused_seconds: float
+
+
 class Caller:
     """One keep-alive connection to a sidecar; says the status of each answer."""
 
@@ -93,7 +111,7 @@ class Witness:
     """Asks for one token until it is told to stop; ``seen`` holds when each was sent, and what."""
 
     def __init__(self, proxy: ProxyProcess, secret: str, pause_seconds: float = 0.0005) -> None:
-        self.seen: list[tuple[float, int]] = []
+        self.seen: list[Seen] = []
         self._caller = Caller(proxy)
         self._secret = secret
         self._pause_seconds = pause_seconds
@@ -106,21 +124,25 @@ class Witness:
             while not self._stopped.is_set():
                 sent_at = time.time()
                 status, _ = self._caller.ask(self._secret)
-                self.seen.append((sent_at, status))
+                self.seen.append(Seen(sent_at, status, time.time()))
                 time.sleep(self._pause_seconds)
 
     def has_seen(self, *statuses: int, times: int = 3) -> bool:
         """Tell whether the last answers were all of these."""
         last = self.seen[-times:]
-        return len(last) == times and all(status in statuses for _, status in last)
+        return len(last) == times and all(seen.status in statuses for seen in last)
 
     def last_passed(self) -> float:
         """Return when the last request was sent that passed."""
-        return max((sent_at for sent_at, status in self.seen if status == 200), default=0.0)
+        return max((seen.sent_at for seen in self.seen if seen.status == 200), default=0.0)
+
+    def first_refused(self) -> float:
+        """Return when the first refusal had come."""
+        return min(seen.answered_at for seen in self.seen if seen.status == 401)
 
     def statuses(self, since: float = 0.0) -> set[int]:
         """Return all that came of requests sent at or after a moment."""
-        return {status for sent_at, status in self.seen if sent_at >= since}
+        return {seen.status for seen in self.seen if seen.sent_at >= since}
 
     def stop(self) -> None:
         self._stopped.set()
@@ -153,15 +175,18 @@ def witnesses(proxies: list[ProxyProcess], token: Token) -> Iterator[list[Witnes
         yield watching
 
 
-def trial(proxies: list[ProxyProcess], token: Token, end: Callable[[], None]) -> float:
-    """Have the token end under the eyes of all; return how long (seconds) it passed anywhere."""
+def trial(proxies: list[ProxyProcess], token: Token, end: Callable[[], object]) -> Effect:
+    """Have the token end under the eyes of all; return how soon that was effective."""
     with witnesses(proxies, token) as watching:
         end()
         ended_at = time.time()
         assert wait_until(lambda: all(witness.has_seen(401) for witness in watching)), [
             witness.seen[-3:] for witness in watching
         ]
-    return max(0.0, *(witness.last_passed() - ended_at for witness in watching))
+    return Effect(
+        max(0.0, *(witness.last_passed() - ended_at for witness in watching)),
+        max(0.0, *(witness.first_refused() - ended_at for witness in watching)),
+    )
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""What the soak tests stand on: a Redis of their own and an upstream that names the account."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.core.passwords import hash_password
+from tests.e2e.conftest import redis_binary
+from tests.redis_servers import RedisServer, running_redis
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with running_redis(redis_binary(), tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[str]:
+    """Return the URL of a process that answers with the account it was told."""
+    program = Path(__file__).with_name("echo_upstream.py")
+    command = [sys.executable, str(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.kill()
+
+
+def settings_for(
+    redis: RedisServer, upstream: str, directory: Path, accounts: int = 1
+) -> dict[str, Any]:
+    """Return settings with so many accounts, which share a password, and a log in a file."""
+    password_hash = hash_password("correct horse battery")
+    return {
+        "upstreams": {"listener": {"url": upstream}},
+        "routes": [{"path": "/v1/dynamic/listener/{id}"}],
+        "accounts": {
+            name_of(number): {"password_hash": password_hash} for number in range(accounts)
+        },
+        "store": {"url": redis.unix_url},
+        "throttle": {"failures": 1_000_000, "window": "1m", "ban": "1s"},
+        "access_log": {"path": str(directory / "access.log")},
+    }
+
+
+def name_of(number: int) -> str:
+    return f"account-{number}"
