@@ -19,6 +19,7 @@ from benchmarks.redis_server import Command
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.tokens import digest, generate, new_id
 from sidecar.store import record
+from sidecar.store.index import name_field
 
 PREFIX = "sct_"
 KEY_PREFIX = "sidecar:"
@@ -85,7 +86,7 @@ def sidecar_commands(
     index = f"{KEY_PREFIX}account:{account}".encode()
     for token in tokens:
         known = _record(token, account, now, lifetime_seconds)
-        token_id, name = known.id.encode(), f"={known.name}".encode()
+        token_id, name = known.id.encode(), name_field(known.name)
         entry = bytes.fromhex(known.digest) + int(now).to_bytes(4, "big")
         yield (b"HSET", index, name, token_id, token_id, entry)
         lifetime_ms = b"%d" % (lifetime_seconds * 1000)

@@ -54,7 +54,9 @@ exec 3<&0 4>&1 >/dev/null
 {
   read -r _ <&3
   kill -TERM "$redis"
-  sleep "$stop_seconds"
+  trap 'kill "$nap"; exit' TERM
+  sleep "$stop_seconds" & nap=$!
+  wait "$nap"
   kill -KILL "$redis"
 } 4>&- 2>/dev/null & watch=$!
 exec 3<&-

@@ -95,12 +95,15 @@ class AccountIndex:
 
         ``instead_of`` is the id of a holder that may be replaced.
         """
-        keys = (1, self.key(record.account))
-        values = (_name_field(record.name), record.id, self._pack(record), instead_of)
-        (reply,) = await self._commands.run(("EVAL", _RESERVE, *keys, *values))
+        (reply,) = await self._commands.run(self.reservation(record, instead_of))
         if not reply:
             return None
         return Holder(reply[0].decode("ascii", "replace"), _unpack(reply[1]))
+
+    def reservation(self, record: TokenRecord, instead_of: str = "") -> Command:
+        """Return the command that ``reserve`` sends."""
+        values = (name_field(record.name), record.id, self._pack(record), instead_of)
+        return ("EVAL", _RESERVE, 1, self.key(record.account), *values)
 
     async def add(self, record: TokenRecord) -> None:
         """Index a token by its id alone, its name being another's for now."""
@@ -108,12 +111,12 @@ class AccountIndex:
 
     async def holder_of(self, account: str, name: str) -> str | None:
         """Return the id that has a name reserved."""
-        (reply,) = await self._commands.run(("HGET", self.key(account), _name_field(name)))
+        (reply,) = await self._commands.run(("HGET", self.key(account), name_field(name)))
         return None if reply is None else reply.decode("ascii", "replace")
 
     async def release(self, record: TokenRecord) -> None:
         """Remove a token's entry, and the reservation of its name if it is this token's."""
-        name = _name_field(record.name)
+        name = name_field(record.name)
         await self._commands.run(_release(self.key(record.account), name, record.id))
 
     async def find(self, account: str, token_id: str) -> Entry | None:
@@ -170,11 +173,11 @@ class AccountIndex:
         return _ENTRY.pack(bytes.fromhex(record.digest), int(self._now()) & 0xFFFFFFFF)
 
 
-def _release(key: bytes, name_field: bytes, token_id: str) -> Command:
-    return ("EVAL", _RELEASE, 1, key, name_field, token_id)
+def _release(key: bytes, field_name: bytes, token_id: str) -> Command:
+    return ("EVAL", _RELEASE, 1, key, field_name, token_id)
 
 
-def _name_field(name: str) -> bytes:
+def name_field(name: str) -> bytes:
     """Return where a name is reserved: a digest, as names of any length then cost the same."""
     return b"=" + sha256(name.encode()).digest()[:12]
 
