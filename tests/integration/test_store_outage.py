@@ -91,7 +91,7 @@ async def test_a_stopped_redis_is_unavailable_in_time_and_heals_by_itself(
         await asyncio.sleep(1)
         during = load.outcomes.copy()
         server.resume()
-        assert await healed_within(store, 1)
+        assert await healed_within(store, 10)
         await asyncio.sleep(0.1)
     assert load.outcomes["WRONG"] == 0
     assert during["unavailable"] > 64, "after the first failure, the next ones fail at once"
@@ -111,7 +111,7 @@ async def test_a_killed_redis_is_unavailable_at_once_and_heals_when_it_is_back(
         server.start()
         server.command("DEL", f"sidecar:token:{record.digest}")
         server.command("RESTORE", f"sidecar:token:{record.digest}", 0, dumped)
-        assert await healed_within(store, 1)
+        assert await healed_within(store, 10)
     assert load.outcomes["unavailable"] > 0
     assert load.slowest_seconds < PATIENCE_SECONDS
 
@@ -157,7 +157,7 @@ async def test_the_queue_of_look_ups_is_bounded(store: RedisStore, server: Redis
     server.resume()
     assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
     assert any("waiting" in str(outcome) for outcome in outcomes)
-    assert await healed_within(store, 1)
+    assert await healed_within(store, 10)
 
 
 async def test_connections_that_redis_closes_cost_no_look_up(
@@ -185,7 +185,7 @@ async def test_a_master_that_becomes_a_replica_is_not_asked_any_more(
         with pytest.raises(StoreUnavailable):
             await store.ping()
         server.command("REPLICAOF", "NO", "ONE")
-        assert await healed_within(store, 1)
+        assert await healed_within(store, 10)
 
 
 async def test_a_full_redis_is_read_and_not_written_and_tokens_can_still_be_revoked(
