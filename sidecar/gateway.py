@@ -127,10 +127,11 @@ class Gateway:
             verdict = await self.judge(
                 reading, request.method, request.target, entry, is_trusted=hop.is_trusted
             )
+            if request.head is not None:
+                has_passed = isinstance(verdict, Passage) and verdict.principal is not None
+                client.reader.remember(request, has_passed=has_passed)
             if isinstance(verdict, Denial):
                 return self._deny(client, request, entry, verdict)
-            if request.head is not None and verdict.principal is not None:
-                client.reader.remember(request)
             return await self._forward(client, request, hop, entry, verdict)
         except RequestRefused as refusal:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))

@@ -87,27 +87,33 @@ class FieldMemory:
 
     What a section means does not depend on the request line, for the methods and the version that
     are remembered; sections with a Transfer-Encoding or an upgrade are not. Bounded in number and
-    size, and filled by requests that were let pass alone, so that junk displaces nothing.
+    size. Those of requests that were refused have a small place of their own, for callers that
+    repeat a bad token for ever: junk displaces junk alone.
     """
 
     def __init__(self, most: int = 1024) -> None:
-        self._most = most
-        self._sections: dict[bytes, Fields] = {}
+        self._most_passed = most
+        self._most_refused = max(1, most // 8)
+        self._passed: dict[bytes, Fields] = {}
+        self._refused: dict[bytes, Fields] = {}
 
     def __len__(self) -> int:
-        return len(self._sections)
+        return len(self._passed) + len(self._refused)
 
     def recall(self, section: bytes) -> Fields | None:
         """Return the section with these bytes, if it was kept."""
-        return self._sections.get(section)
+        return self._passed.get(section) or self._refused.get(section)
 
-    def keep(self, section: bytes, fields: Fields) -> None:
+    def keep(self, section: bytes, fields: Fields, *, has_passed: bool = True) -> None:
         """Keep a section; the one kept first goes if there is no room."""
         if len(section) > _SECTION_BYTES:
             return
-        if len(self._sections) >= self._most:
-            del self._sections[next(iter(self._sections))]
-        self._sections[section] = fields
+        kept, most = (
+            (self._passed, self._most_passed) if has_passed else (self._refused, self._most_refused)
+        )
+        if len(kept) >= most:
+            del kept[next(iter(kept))]
+        kept[section] = fields
 
 
 class Request:
@@ -286,15 +292,15 @@ class RequestReader:
             start = end
         return None
 
-    def remember(self, request: Request) -> None:
-        """Keep the header section of a request that was let pass, for those that repeat it."""
+    def remember(self, request: Request, *, has_passed: bool = True) -> None:
+        """Keep the header section of a request that was judged, for those that repeat it."""
         head, memory = request.head, self._memory
         if head is None or memory is None:
             return
         end = head.find(b"\r\n")
         line = _parse_line(head, 0, end)
         if line is not None and line[2].decode() == request.target:
-            memory.keep(head[end:-4], request.fields)
+            memory.keep(head[end:-4], request.fields, has_passed=has_passed)
         request.head = None
 
     def _recall(self, memory: FieldMemory, data: bytes) -> Request | None:
