@@ -231,7 +231,7 @@ def test_a_redis_that_falls_silent_is_not_believed_without_a_grace(
         own_redis.command("DEL", token.key)
         ended_at = time.time()
         assert wait_until(lambda: witness.has_seen(503))
-        time.sleep(1)
+        time.sleep(0.3)
         line.recover()
         assert wait_until(lambda: witness.has_seen(401))
     assert witness.last_passed() - ended_at < UNHEARD_SECONDS + SLACK_SECONDS
@@ -242,7 +242,7 @@ def test_with_a_grace_it_is_believed_until_that_is_over_and_asked_when_it_is_bac
     line: Line, start: Start, own_redis: RedisServer
 ) -> None:
     """What was revoked in the outage passes in the grace: that is its price, and its bound."""
-    grace_seconds = 4
+    grace_seconds = 3
     revoked, kept = make_token(), make_token()
     put(own_redis, revoked, kept)
     proxy = start(f"{grace_seconds}s")
