@@ -407,6 +407,8 @@ async def test_schemathesis_finds_no_failure_and_no_status_that_is_not_described
         pytest.skip("schemathesis is not installed")
     command = [str(program), "run", f"{stage.url}/openapi.json", "--auth", f"acme:{PASSWORD}"]
     command += ["--max-examples", "25", "--generation-deterministic", "--no-color"]
+    # A rotation without overlap ends the token that was created: its 404 is right.
+    command += ["--exclude-checks", "ensure_resource_availability"]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
