@@ -250,7 +250,12 @@ def test_an_account_disabled_in_the_file_is_refused_within_two_seconds(subject: 
         assert subject.call(kept) == 200
         subject.write(accounts={"acme": {"disabled": True}})
         until(lambda: subject.call(kept) == 403, IN_FORCE_SECONDS)
-    assert "configuration: accounts.acme.disabled: false -> true" in subject.proxy.stderr
+    said = "configuration: accounts.acme.disabled: false -> true"
+    for _ in range(100):  # the line is written behind the change, and read through a pipe
+        if said in subject.proxy.stderr:
+            break
+        time.sleep(0.05)
+    assert said in subject.proxy.stderr
 
 
 def test_the_swap_of_a_config_map_is_a_change(
