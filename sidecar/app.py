@@ -263,7 +263,10 @@ class _Running:
 
         metrics = self.metrics
         metrics.add_source(read_process)
+        metrics.expect(lambda: self.gateway.rules.routes.routes)
         metrics.follow("sidecar_connections", lambda: self.server.open_connections)
+        metrics.follow("sidecar_bans_in_force", lambda: self.throttle.bans_in_force)
+        metrics.follow("sidecar_live_streams", lambda: len(self._parts.streams))
         self._parts.cache.connect(metrics.timing(self._parts.store.look_up))
         metrics.follow_cache(self._parts.cache)
         metrics.follow_pools(

@@ -267,6 +267,7 @@ class Gateway:
             else:
                 return relay
             may_retry = False
+            pool.retries += 1
             upstream = await pool.connect()
 
     async def _relay(

@@ -87,14 +87,31 @@ FAMILIES: Final = (
     _counter("sidecar_sent_bytes_total", "Bytes of relayed answers' bodies.", "route"),
     _gauge("sidecar_connections", "Callers connected to the proxy."),
     _gauge(
+        "sidecar_live_streams", "Tunnels and long answers under way that need a caller's right."
+    ),
+    _gauge(
         "sidecar_upstream_connections",
         "Connections to upstreams: open, of these idle; and requests that wait for one.",
         *("upstream", "state"),
+    ),
+    _counter(
+        "sidecar_upstream_connections_opened_total", "Connections opened to upstreams.", "upstream"
+    ),
+    _counter(
+        "sidecar_upstream_retries_total",
+        "Requests sent once more, as the upstream had closed a kept connection.",
+        "upstream",
     ),
     _counter("sidecar_cache_hits_total", "Look-ups that the cache of tokens answered."),
     _counter("sidecar_cache_misses_total", "Look-ups that went to the store."),
     _counter("sidecar_cache_invalidations_total", "Changes to tokens that the store told of."),
     _gauge("sidecar_cache_entries", "Tokens in the cache, known and unknown ones."),
+    _gauge(
+        "sidecar_tokens_ending",
+        "Tokens in the cache that end within the time that the label says.",
+        "within",
+        sum=Sum.LARGEST,
+    ),
     _gauge(
         "sidecar_store_watching",
         "1 while the store tells of changes, so that the cache may be believed.",

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import product
+from time import perf_counter, time
 from typing import Final, Protocol
 
 from sidecar.access_log import Entry
+from sidecar.answers import ANSWERS
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import TokenRecord
+from sidecar.core.model import Form, TokenRecord
+from sidecar.core.routes import Route
 from sidecar.metric_families import REQUEST_BOUNDS, STORE_BOUNDS, Snapshot, Value, merge
 
 LookUp = Callable[[str], Awaitable[TokenRecord | None]]
@@ -27,6 +30,10 @@ MOST_CELLS: Final = 4096
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 NONE: Final = "none"
+CUT: Final = "cut"
+SUBJECTS: Final = ("network", "account", "pair")
+WITHIN_SECONDS: Final = {"1d": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
+_ENDS_SECONDS: Final = 15.0  # looking through 100 000 tokens takes 5 ms
 
 
 class CacheCounts(Protocol):
@@ -41,12 +48,19 @@ class CacheCounts(Protocol):
         """How many tokens are kept, unknown ones included."""
 
     @property
+    def ends(self) -> Sequence[float]:
+        """When the tokens end that are kept and do end, in Unix seconds."""
+
+    @property
     def is_watching(self) -> bool:
         """Whether the store tells of changes."""
 
 
 class PoolCounts(Protocol):
     """What is asked of a ``wire.pool.Pool``."""
+
+    opened: int
+    retries: int
 
     @property
     def open_count(self) -> int:
@@ -121,6 +135,27 @@ _Key = tuple[str, str, int, str, str] | tuple[str, str, int]
 _OVERFLOW: Final[_Key] = (OTHER, OTHER, 0, OTHER, OTHER)
 
 
+class _Endings:
+    """How many tokens end soon: looked through now and then, however often somebody asks."""
+
+    def __init__(self, cache: CacheCounts, now: Callable[[], float]) -> None:
+        self._cache = cache
+        self._now = now
+        self._looked_at = float("-inf")
+        self._samples: dict[tuple[str, ...], Value] = {}
+
+    def read(self) -> Snapshot:
+        now = self._now()
+        if not 0 <= now - self._looked_at < _ENDS_SECONDS:
+            ends = [end - now for end in self._cache.ends if end > now]
+            self._samples = {
+                (label,): float(sum(left <= within for left in ends))
+                for label, within in WITHIN_SECONDS.items()
+            }
+            self._looked_at = now
+        return {"sidecar_tokens_ending": self._samples}
+
+
 class Metrics:
     """The counts of one process. ``version`` is the program's."""
 
@@ -186,8 +221,13 @@ class Metrics:
         """Take a metric without labels from ``read``."""
         self.add_source(lambda: {name: {(): float(read())}})
 
-    def follow_cache(self, cache: CacheCounts) -> None:
-        """Tell of the cache of tokens."""
+    def expect(self, routes: Callable[[], Iterable[Route]]) -> None:
+        """Show zeros for what may come: a first error is then an increase, and can be seen."""
+        self.add_source(lambda: _zeros(routes()))
+
+    def follow_cache(self, cache: CacheCounts, now: Callable[[], float] = time) -> None:
+        """Tell of the cache of tokens; ``now`` gives Unix seconds."""
+        self.add_source(_Endings(cache, now).read)
         self.follow("sidecar_cache_hits_total", lambda: cache.hits)
         self.follow("sidecar_cache_misses_total", lambda: cache.misses)
         self.follow("sidecar_cache_invalidations_total", lambda: cache.invalidations)
@@ -198,12 +238,20 @@ class Metrics:
         """Tell of the connections to each upstream, by its name."""
 
         def read() -> Snapshot:
-            samples: dict[tuple[str, ...], Value] = {}
+            now: dict[tuple[str, ...], Value] = {}
+            opened: dict[tuple[str, ...], Value] = {}
+            retries: dict[tuple[str, ...], Value] = {}
             for name, pool in pools().items():
-                samples[name, "open"] = float(pool.open_count)
-                samples[name, "idle"] = float(pool.idle_count)
-                samples[name, "waiting"] = float(pool.waiting_count)
-            return {"sidecar_upstream_connections": samples}
+                now[name, "open"] = float(pool.open_count)
+                now[name, "idle"] = float(pool.idle_count)
+                now[name, "waiting"] = float(pool.waiting_count)
+                opened[name,] = float(pool.opened)
+                retries[name,] = float(pool.retries)
+            return {
+                "sidecar_upstream_connections": now,
+                "sidecar_upstream_connections_opened_total": opened,
+                "sidecar_upstream_retries_total": retries,
+            }
 
         self.add_source(read)
 
@@ -241,6 +289,27 @@ class Metrics:
         if key not in self._cells and len(self._cells) >= MOST_CELLS:
             key = _OVERFLOW
         return self._cells.setdefault(key, _Cell())
+
+
+def _zeros(routes: Iterable[Route]) -> Snapshot:
+    """Return no requests, for each route with the methods that it names, and no denials or bans."""
+    routes = [*routes]
+    names = [(route.name,) for route in routes]
+    nothing: Value = [0.0] * (len(REQUEST_BOUNDS) + 2)
+    forms = [NONE, *Form]
+    return {
+        "sidecar_requests_total": {
+            (route.name, method, "200", NONE): 0.0
+            for route in routes
+            for method in (route.methods or {"GET"}) & METHODS
+        },
+        "sidecar_request_duration_seconds": dict.fromkeys(names, nothing),
+        "sidecar_upstream_duration_seconds": dict.fromkeys(names, nothing),
+        "sidecar_received_bytes_total": dict.fromkeys(names, 0.0),
+        "sidecar_sent_bytes_total": dict.fromkeys(names, 0.0),
+        "sidecar_denials_total": dict.fromkeys(product([*ANSWERS, CUT], map(str, forms)), 0.0),
+        "sidecar_bans_total": {(subject,): 0.0 for subject in SUBJECTS},
+    }
 
 
 def _read_cells(cells: Mapping[_Key, _Cell]) -> Snapshot:

@@ -107,6 +107,14 @@ class Throttle:
         state = "alone" if self._is_alone else "shared"
         return f"<Throttle {state} counted={len(self._counts)} banned={len(self._bans)}>"
 
+    @property
+    def bans_in_force(self) -> int:
+        """How many subjects are banned now."""
+        now = self._now()
+        if not self.limits.failures:
+            return 0
+        return sum(until > now for until in self._bans.values())
+
     # On the path.
 
     def check(self, client: str, account: str | None = None) -> int | None:

@@ -84,6 +84,11 @@ class TokenCache:
         return len(self._kept) + len(self._absent)
 
     @property
+    def ends(self) -> list[float]:
+        """When the tokens end that are kept and do end, in Unix seconds."""
+        return [end for record, _, _ in self._kept.values() if (end := record.expires_at)]
+
+    @property
     def is_watching(self) -> bool:
         """Tell whether the store tells of changes, so that records may be believed."""
         return self._is_watching

@@ -54,6 +54,10 @@ class Pool:
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._is_closed = False
         self._memory = HeadMemory()
+        self.opened = 0
+        """How many connections were opened since the start."""
+        self.retries = 0
+        """How many requests were sent a second time, as a kept connection had gone stale."""
 
     def __repr__(self) -> str:
         state = f"open={len(self._open)} idle={len(self._idle)} waiting={len(self._waiters)}"
@@ -99,6 +103,7 @@ class Pool:
         try:
             async with asyncio.timeout(self.origin.connect_timeout_seconds):
                 connection = await self._open_connection()
+            self.opened += 1
             if connection.transport is not None:
                 self._open.add(connection)
             return connection

@@ -344,6 +344,7 @@ async def test_only_what_is_safe_is_sent_twice(
         head, _ = await fetch(proxy, sent)
         assert head.split(b" ")[1] == status
         assert len(proxy.upstream.peers) == connections
+        assert (proxy.pool.opened, proxy.pool.retries) == (connections, connections - 1)
 
 
 @on_uvloop

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.metric_families import FAMILIES
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import plain_settings, redis_binary
+from tests.promtool import run_promtool
 from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import running_redis
 from tests.upstream_recorder import Recorder
@@ -52,12 +53,21 @@ def read_requests(text: str) -> Counter[tuple[str, str, str]]:
                 labels = sample.labels
                 key = (labels["route"], labels["status"], labels["code"])
                 counted[key] += int(sample.value)
-    return counted
+    return +counted
 
 
-def test_every_metric_is_on_the_page_of_a_running_process(process: ProxyProcess) -> None:
-    told = re.findall(r"^# TYPE (\w+) (\w+)$", read_metrics(process), re.M)
+def test_every_metric_has_a_value_from_the_start_of_a_process(process: ProxyProcess) -> None:
+    text = read_metrics(process)
+    told = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M)
     assert told == [(family.name, family.kind) for family in FAMILIES]
+    empty = [family.name for family in text_string_to_metric_families(text) if not family.samples]
+    assert empty == []
+
+
+def test_promtool_finds_nothing_wrong_with_the_page_of_a_running_process(
+    process: ProxyProcess,
+) -> None:
+    assert run_promtool("check", "metrics", stdin=read_metrics(process).encode()) == (0, "")
 
 
 def test_what_is_counted_is_what_was_asked_and_what_the_log_says(process: ProxyProcess) -> None:

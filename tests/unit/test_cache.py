@@ -241,6 +241,16 @@ async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
     assert bench.cache.recall(DIGEST) is None
 
 
+async def test_when_tokens_end_is_told_of_those_that_are_kept_and_do_end() -> None:
+    bench, digest = Bench(), digest_of("another")
+    bench.records[digest] = replace(RECORD, digest=digest, expires_at=bench.time + 100)
+    await bench.cache.look_up(DIGEST)
+    await bench.cache.look_up(digest)
+    assert bench.cache.ends == [bench.time + 100]
+    bench.cache.on_changed([digest])
+    assert bench.cache.ends == []
+
+
 async def test_a_clock_set_back_lengthens_nothing() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from sidecar.access_log import Entry
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import Form, TokenRecord
+from sidecar.core.model import ALL_FORMS, Form, TokenRecord
+from sidecar.core.patterns import compile_pattern
+from sidecar.core.routes import Route
 from sidecar.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
 from sidecar.metrics import MOST_CELLS, Metrics
 
@@ -26,6 +28,11 @@ def entry(**fields: Any) -> Entry:
     for name, value in {"route": ROUTE, "method": "GET", "status": 200, **fields}.items():
         setattr(made, name, value)
     return made
+
+
+def route(path: str, methods: set[str] | None) -> Route:
+    named = None if methods is None else frozenset(methods)
+    return Route(compile_pattern(path), named, "listener", ALL_FORMS, None, False, path)
 
 
 def observed(*entries: Entry, now: float = 10.003) -> Snapshot:
@@ -132,10 +139,13 @@ class Counts:
     misses: int = 3
     invalidations: int = 1
     entries: int = 4
+    ends: tuple[float, ...] = ()
     is_watching: bool = False
     open_count: int = 5
     idle_count: int = 2
     waiting_count: int = 1
+    opened: int = 9
+    retries: int = 2
     generation: int = 3
     loaded_at: float = 1_800_000_000.5
     is_valid: bool = True
@@ -161,6 +171,39 @@ def test_what_is_kept_elsewhere_is_read_when_somebody_looks() -> None:
         ("listener", "idle"): 2.0,
         ("listener", "waiting"): 1.0,
     }
+    assert snapshot["sidecar_upstream_connections_opened_total"] == {("listener",): 9.0}
+    assert snapshot["sidecar_upstream_retries_total"] == {("listener",): 2.0}
+
+
+def test_tokens_that_end_soon_are_counted_by_how_soon_and_looked_through_now_and_then() -> None:
+    metrics, counts, clock = Metrics("1.0"), Counts(), [1000.0]
+    counts.ends = (999.0, 1001.0, 1000.0 + 86400, 1000.0 + 2 * 86400, 1000.0 + 31 * 86400)
+    metrics.follow_cache(counts, lambda: clock[0])
+    wanted = {("1d",): 2.0, ("7d",): 3.0, ("30d",): 3.0}
+    assert metrics.snapshot()["sidecar_tokens_ending"] == wanted
+    counts.ends = ()
+    clock[0] += 14.0
+    assert metrics.snapshot()["sidecar_tokens_ending"] == wanted
+    clock[0] += 1.0
+    assert metrics.snapshot()["sidecar_tokens_ending"] == dict.fromkeys(wanted, 0.0)
+
+
+def test_what_may_come_is_shown_as_zero_and_adds_nothing_to_what_has_come() -> None:
+    metrics = Metrics("1.0")
+    metrics.expect(lambda: [route(ROUTE, {"GET", "PURGE"}), route("/any", None)])
+    before = metrics.snapshot()
+    assert before[REQUESTS] == {
+        (ROUTE, "GET", "200", "none"): 0.0,
+        ("/any", "GET", "200", "none"): 0.0,
+    }
+    assert before["sidecar_bans_total"] == {("network",): 0.0, ("account",): 0.0, ("pair",): 0.0}
+    assert before[DENIALS]["upstream_timeout", "none"] == 0.0
+    assert set(before["sidecar_upstream_duration_seconds"]) == {(ROUTE,), ("/any",)}
+    metrics.observe(entry(), 10.003)
+    metrics.observe(entry(status=401, code="invalid_token", form=Form.QUERY), 10.003)
+    after = metrics.snapshot()
+    assert after[REQUESTS][ROUTE, "GET", "200", "none"] == 1.0
+    assert {k: v for k, v in after[DENIALS].items() if v} == {("invalid_token", "query"): 1.0}
 
 
 def test_a_snapshot_can_be_sent_to_another_process() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from sidecar.metric_families import FAMILIES, Kind, Snapshot
 from sidecar.operations.exposition import write_exposition
+from tests.promtool import run_promtool
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.+?) \| (\w+) \| (.+?) \|$", re.M)
 RULES = ROOT / "deploy" / "prometheus" / "auth-sidecar.rules.yaml"
+RULE_TESTS = RULES.with_name("auth-sidecar.rules.test.yaml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "auth-sidecar.json"
 NAME = re.compile(r"\b((?:sidecar|process)_[a-z_]+)\b")
 
@@ -35,6 +35,11 @@ EXPOSED = {
     for family in FAMILIES
     for ending in (("_bucket", "_sum", "_count") if family.kind is Kind.HISTOGRAM else ("",))
 }
+
+
+def read_rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def test_every_metric_is_documented_as_it_is_and_no_other() -> None:
@@ -77,7 +82,7 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 
 def test_the_alert_rules_know_only_metrics_that_there_are() -> None:
-    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    rules = read_rules()
     assert {name for rule in rules for name in NAME.findall(rule["expr"])} <= EXPOSED
     for rule in rules:
         assert rule["labels"]["severity"] in ("page", "warn")
@@ -91,27 +96,31 @@ def test_the_dashboard_knows_only_metrics_that_there_are() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-@pytest.fixture
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool (Debian: prometheus) is not installed")
-    return found
+def test_promtool_accepts_the_alert_rules() -> None:
+    status, said = run_promtool("check", "rules", "--lint-fatal", str(RULES))
+    assert status == 0, said
 
 
-def test_promtool_accepts_the_alert_rules(promtool: str) -> None:
-    command = [promtool, "check", "rules", "--lint-fatal", str(RULES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_alert_fires_when_it_should_and_is_silent_when_it_should_not() -> None:
+    status, said = run_promtool("test", "rules", str(RULE_TESTS))
+    assert status == 0, said
+    cases = [
+        case
+        for group in yaml.safe_load(RULE_TESTS.read_text(encoding="utf-8"))["tests"]
+        for case in group["alert_rule_test"]
+    ]
+    fires = {case["alertname"] for case in cases if case["exp_alerts"]}
+    is_silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
+    alerts = {rule["alert"] for rule in read_rules()}
+    assert (fires, is_silent) == (alerts, alerts)
 
 
-def test_promtool_finds_nothing_wrong_with_the_page(promtool: str) -> None:
+def test_promtool_finds_nothing_wrong_with_the_page() -> None:
     text = write_exposition(ONE_OF_EACH, "")[0]
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert run_promtool("check", "metrics", stdin=text) == (0, "")
 
 
-def test_promtool_can_evaluate_every_query_of_the_dashboard(promtool: str, tmp_path: Path) -> None:
+def test_promtool_can_evaluate_every_query_of_the_dashboard(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     filled = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*"}
     rules: list[dict[str, str]] = []
@@ -123,6 +132,5 @@ def test_promtool_can_evaluate_every_query_of_the_dashboard(promtool: str, tmp_p
             rules.append({"record": f"panel_{len(rules)}", "expr": expression})
     path = tmp_path / "panels.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    command = [promtool, "check", "rules", "--lint=none", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = run_promtool("check", "rules", "--lint=none", str(path))
+    assert status == 0, said

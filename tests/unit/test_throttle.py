@@ -105,9 +105,9 @@ def test_a_ban_ends_as_configured_whatever_fails_meanwhile_and_then_all_begins_a
     fail(fleet.one, 3)
     fleet.clock.now += 299.5
     fail(fleet.one, 50)
-    assert fleet.one.check(HERE) == 1
+    assert (fleet.one.check(HERE), fleet.one.bans_in_force) == (1, 1)
     fleet.clock.now += 0.5
-    assert fleet.one.check(HERE) is None
+    assert (fleet.one.check(HERE), fleet.one.bans_in_force) == (None, 0)
     fail(fleet.one, 2)
     assert fleet.one.check(HERE) is None
     fail(fleet.one, 1)
@@ -151,7 +151,7 @@ def test_no_failures_means_no_throttle() -> None:
 def test_switching_the_throttle_off_ends_what_it_had_banned(fleet: Fleet) -> None:
     fail(fleet.one, 3)
     fleet.one.limits = Limits(failures=0, window_seconds=60, ban_seconds=300)
-    assert fleet.one.check(HERE) is None
+    assert (fleet.one.check(HERE), fleet.one.bans_in_force) == (None, 0)
 
 
 # Addresses.
