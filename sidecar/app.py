@@ -54,6 +54,7 @@ from sidecar.reload import Change, Commit, Reloader
 from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
 from sidecar.signing import signer_of
+from sidecar.store.archive import connect_archive as connect_archive
 from sidecar.store.cache import TokenCache
 from sidecar.store.counters import connect_counters as connect_counters
 from sidecar.store.embedded import EmbeddedRedis

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from time import gmtime, strftime, time
@@ -71,6 +71,14 @@ class AuditLog:
     ) -> None:
         """Note that a token took the place of another."""
         self._tell_of_token("token_rotated", successor, client, actor, replaces=old_id)
+
+    def tokens_exported(self, tokens: int, actor: Actor) -> None:
+        """Note that all tokens were written to a file, as digests."""
+        self._tell("tokens_exported", None, actor, None, tokens=tokens)
+
+    def tokens_restored(self, counts: Mapping[str, int], actor: Actor) -> None:
+        """Note that exported tokens were taken back, and how many came to what."""
+        self._tell("tokens_restored", None, actor, None, **counts)
 
     def sign_in_failed(self, account: str, client: str, actor: Actor) -> None:
         """Note a wrong password, or one for an account that does not exist."""

@@ -81,7 +81,14 @@ MAY_IMPORT = {
     "lifecycle": {"core", "store.port"},
 }
 ADAPTERS = (
-    *("store.redis", "store.embedded", "store.memory", "store.portal_secret", "store.counters"),
+    *(
+        "store.archive",
+        "store.redis",
+        "store.embedded",
+        "store.memory",
+        "store.portal_secret",
+        "store.counters",
+    ),
     *("wire.server", "operations.app", "portal.app"),
 )
 KEPT_OUT_OF_CORE = {"asyncio", "aiohttp", "redis", "yaml", "socket", "uvloop", "httptools"}

@@ -24,6 +24,7 @@ from sidecar.cli import (
     key,
     run,
     schema,
+    store,
     throttle,
     token,
 )
@@ -31,7 +32,7 @@ from sidecar.core.errors import ConfigurationError, Fault, UsageError
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
-_GROUPS = (run, demo, check, explain, token, account, key, throttle, schema, healthcheck)
+_GROUPS = (run, demo, check, explain, token, store, account, key, throttle, schema, healthcheck)
 
 
 class Parser(argparse.ArgumentParser):

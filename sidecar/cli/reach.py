@@ -14,9 +14,10 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
     from sidecar.lifecycle import Lifecycle
-    from sidecar.store.port import TokenStore
+    from sidecar.store.port import TokenArchive, TokenStore
 
 _TIMEOUT_SECONDS = 1.0
+_STEP_BUDGET_SECONDS = 2.0  # an admin at a busy machine would rather wait than retry
 
 
 @asynccontextmanager
@@ -26,14 +27,34 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     ``embedded`` is the Redis of a sidecar that runs on the same data directory, else one that is
     started for as long as this lasts.
     """
-    from sidecar.app import DATA_DIRECTORY, opened_store
+    from sidecar.app import opened_store
 
-    path = (DATA_DIRECTORY / "redis.sock").absolute()
-    if settings.store.url == "embedded" and _is_answering(path):
-        running = settings.store.model_copy(update={"url": f"unix://{quote(str(path))}"})
+    if settings.store.url == "embedded" and _is_answering(_embedded_socket()):
+        running = settings.store.model_copy(update={"url": url_of(settings)})
         settings = settings.model_copy(update={"store": running})
     async with opened_store(settings) as store:
         yield store
+
+
+def url_of(settings: Settings) -> str:
+    """Return the store's URL: for ``embedded``, its socket's while ``reached_store`` lasts."""
+    if settings.store.url != "embedded":
+        return settings.store.url
+    return f"unix://{quote(str(_embedded_socket()))}"
+
+
+@asynccontextmanager
+async def reached_archive(settings: Settings) -> AsyncIterator[TokenArchive]:
+    """Open the store as ``reached_store`` does, for all of its tokens at once."""
+    from sidecar.app import connect_archive
+
+    async with reached_store(settings):
+        url, prefix = url_of(settings), settings.store.prefix
+        archive = connect_archive(url, prefix=prefix, budget_seconds=_STEP_BUDGET_SECONDS)
+        try:
+            yield archive
+        finally:
+            await archive.close()
 
 
 @asynccontextmanager
@@ -51,6 +72,12 @@ def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
 
     accounts, prefix, signer = build_accounts(settings), settings.tokens.prefix, signer_of(settings)
     return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer)
+
+
+def _embedded_socket() -> Path:
+    from sidecar.app import DATA_DIRECTORY
+
+    return (DATA_DIRECTORY / "redis.sock").absolute()
 
 
 def _is_answering(path: Path) -> bool:

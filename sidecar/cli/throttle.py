@@ -10,11 +10,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from sidecar.audit import Actor, AuditLog, appending_to
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
-from sidecar.cli.reach import reached_store
+from sidecar.cli.reach import reached_store, url_of
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.core.errors import UsageError
@@ -57,13 +56,10 @@ async def _with_counters(action: Action, arguments: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
     """Open the counters beside the store, which an embedded Redis lives as long as."""
-    from sidecar.app import DATA_DIRECTORY, connect_counters
+    from sidecar.app import connect_counters
 
-    url = settings.store.url
-    if url == "embedded":
-        url = f"unix://{quote(str((DATA_DIRECTORY / 'redis.sock').absolute()))}"
     async with reached_store(settings):
-        counters = connect_counters(url, prefix=settings.store.prefix)
+        counters = connect_counters(url_of(settings), prefix=settings.store.prefix)
         try:
             yield counters
         finally:

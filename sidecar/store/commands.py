@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ Command = tuple[str | bytes | int, ...]
 MOST_IN_PIPELINE = 256
 _MOST_AT_ONCE = 16
 _SCAN_COUNT = 1000
+_GLOB_SPECIALS = re.compile(rb"([*?\[\]\\^])")
 
 
 class Commands:
@@ -52,8 +54,9 @@ class Commands:
                 values += [readable(reply) for reply in await self._exchange(commands)]
         return values
 
-    async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
-        """Yield the keys that match a glob, perhaps twice; each step has a budget of its own."""
+    async def scan(self, start: bytes) -> AsyncIterator[bytes]:
+        """Yield the keys that begin so, one perhaps twice; each step has a budget of its own."""
+        pattern = _GLOB_SPECIALS.sub(rb"\\\1", start) + b"*"
         keys = aiter(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
         while True:
             async with budget(self._budget_seconds):

@@ -13,7 +13,6 @@ for itself and not for anybody's token.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +30,6 @@ local count = redis.call('INCRBY', KEYS[1], ARGV[1])
 if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return count
 """
-_GLOB_SPECIALS: Final = re.compile(rb"([*?\[\]\\^])")
 
 
 def connect_counters(
@@ -96,8 +94,7 @@ class RedisFailureCounters:
         """See ``FailureCounters``."""
         banned = await self.bans()
         if subjects is None:
-            pattern = _GLOB_SPECIALS.sub(rb"\\\1", self._count_start) + b"*"
-            keys = [key async for key in self._commands.scan(pattern)]
+            keys = [key async for key in self._commands.scan(self._count_start)]
             await self._run([("DEL", key) for key in [*keys, self._bans_key]])
             return set(banned)
         await self._run([("ZREM", self._bans_key, subject) for subject in subjects])

@@ -8,15 +8,14 @@
 The index authorizes nothing: a token lives while its record does, and an entry whose record is
 gone is *dead*. A dead entry is removed by whoever comes across it, but not in its first
 ``IN_FLIGHT_SECONDS``: it may be of a token that is being made, whose record is about to be
-written. That is what the four bytes are for. Two tiny scripts, each of one key, make the steps
+written. That is what the four bytes are for. Tiny scripts, each of one key, make the steps
 that must not be torn apart; an id is never used twice, so a field that is found dead stays dead.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -29,7 +28,6 @@ IN_FLIGHT_SECONDS = 2.0
 
 _SCAN_COUNT = 500
 _ENTRY = struct.Struct(">32sI")
-_GLOB_SPECIALS = re.compile(rb"([*?\[\]\\^])")
 
 _RESERVE = """
 local holder = redis.call('HGET', KEYS[1], ARGV[1])
@@ -45,6 +43,14 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
 return 1
+"""
+_ADOPT = """
+local entry = redis.call('HGET', KEYS[1], ARGV[1])
+if entry and string.sub(entry, 1, 32) ~= string.sub(ARGV[2], 1, 32) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] == '' then return ARGV[1] end
+if redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[1]) == 1 then return ARGV[1] end
+return redis.call('HGET', KEYS[1], ARGV[3])
 """
 
 
@@ -109,6 +115,20 @@ class AccountIndex:
         """Index a token by its id alone, its name being another's for now."""
         await self._commands.run(("HSET", self.key(record.account), record.id, self._pack(record)))
 
+    async def adopt(self, records: Sequence[TokenRecord], named: Set[str]) -> list[str | None]:
+        """Index tokens that were made before; those with an id in ``named`` under their names.
+
+        Returns who holds each name: the token itself, or another that had it already. ``None``:
+        the id is another token's, and nothing was changed.
+        """
+        replies = await self._commands.run(*(self._adoption(r, r.id in named) for r in records))
+        return [reply.decode("ascii", "replace") if reply else None for reply in replies]
+
+    def _adoption(self, record: TokenRecord, is_named: bool) -> Command:
+        name = name_field(record.name) if is_named else b""
+        values = (record.id, self._pack(record), name)
+        return ("EVAL", _ADOPT, 1, self.key(record.account), *values)
+
     async def holder_of(self, account: str, name: str) -> str | None:
         """Return the id that has a name reserved."""
         (reply,) = await self._commands.run(("HGET", self.key(account), name_field(name)))
@@ -126,8 +146,7 @@ class AccountIndex:
 
     async def accounts(self) -> list[str]:
         """Return every account that has an index, by scanning the keys."""
-        pattern = _GLOB_SPECIALS.sub(rb"\\\1", self._key_start) + b"*"
-        keys = {key async for key in self._commands.scan(pattern)}
+        keys = {key async for key in self._commands.scan(self._key_start)}
         return sorted(key[len(self._key_start) :].decode("utf-8", "replace") for key in keys)
 
     async def read(self, account: str) -> Listing:

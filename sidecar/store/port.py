@@ -6,7 +6,9 @@ One contract suite (``tests/contract/``) runs on each adapter. Every method but 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Protocol
 
 from sidecar.core.model import LastUse, TokenRecord
@@ -129,6 +131,63 @@ class FailureCounters(Protocol):
 
     async def welcomed(self) -> dict[str, float]:
         """Return the pairs noted in the last ``WELCOME_SECONDS``, and when."""
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """All that is kept of a token."""
+
+    record: TokenRecord
+    use: LastUse | None = None
+    holds_name: bool = True
+    """False for a token that has been rotated, whose name is its successor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of the tokens, and how many keys beside them hold no readable record."""
+
+    tokens: list[Exported]
+    unreadable: int
+
+
+class Outcome(Enum):
+    """What came of one exported token."""
+
+    CREATED = "created"
+    PRESENT = "present"
+    """The same record is there."""
+    DIFFERENT = "different"
+    """Another record is there, and stays."""
+    ID_TAKEN = "id taken"
+    """Its id is another token's of the account; two with one id could not be told apart."""
+    EXPIRED = "expired"
+
+
+MOST_RESTORED: Final = 256
+"""So many tokens may be restored in one step."""
+
+
+class TokenArchive(Protocol):
+    """All tokens at once, for backups."""
+
+    def export(self) -> AsyncIterator[Batch]:
+        """Yield every live token, one perhaps twice, in no order.
+
+        What is made, ended or used meanwhile may or may not be in it. Memory does not grow with the
+        number of tokens, and others are answered between two batches.
+        """
+
+    async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
+        """Write at most ``MOST_RESTORED`` tokens; return what came of each, in order.
+
+        Doing it again changes nothing, and a crash half-way leaves nothing that authorizes and
+        cannot be listed and revoked. A name that is another live token's stays that one's, and the
+        token is listed beside it. Raises ``UsageError`` for a record that can't be stored.
+        """
 
     async def close(self) -> None:
         """Release connections; idempotent."""

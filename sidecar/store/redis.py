@@ -1,13 +1,10 @@
 """Tokens in Redis: the order of writes that makes a crash harmless.
 
-``{prefix}token:<digest>``      the record (``record``), with the token's TTL; it alone authorizes
-``{prefix}account:<account>``   the index (``index``)
-``{prefix}used:<half digest>``  the last use; not under ``token:``, so that noting a use neither
-                                rewrites a record nor tells caches that one has changed
-
-Making a token writes the index first and the record second, ending one deletes the record first and
-the index second. So at any moment every record can be listed and revoked, and what a crash leaves
-behind leads to no record and is mended. No step touches two keys, so a Cluster needs nothing else.
+The record alone authorizes (``layout``, ``record``); the index of an account (``index``) is what
+lists its tokens. Making a token writes the index first and the record second, ending one deletes
+the record first and the index second. So at any moment every record can be listed and revoked, and
+what a crash leaves behind leads to no record and is mended. No step touches two keys, so a Cluster
+needs nothing else.
 
 A name is unique by its reservation in the index. Whoever makes a token looks at its reservation
 once more after writing the record, and whoever has taken over a dead holder's looks once more
@@ -19,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -31,15 +27,12 @@ from sidecar.store.address import parse
 from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
 from sidecar.store.faults import budget
 from sidecar.store.index import AccountIndex, Entry, Holder, Listing
+from sidecar.store.layout import USE_KEPT_SECONDS, Layout, decode_use, encode_use
 from sidecar.store.lookups import Lookups
 from sidecar.store.port import Watcher
 from sidecar.store.record import decode, encode, is_id
 from sidecar.store.topology import Reach
 
-USE_KEPT_SECONDS = 400 * 86400
-"""How long the last use of an unlimited token is remembered: a year and a bit."""
-
-_MOST_CLIENT_CHARS = 45  # an IPv6 address with an IPv4 tail
 _PROBE_MILLISECONDS = 1000
 
 # KEYS: a token's and its last use's, in turn. ARGV: the uses, then the longest time to keep one.
@@ -99,7 +92,7 @@ class RedisStore:
     ) -> None:
         self._reach = reach
         self._prefix = prefix
-        self._token_prefix = prefix + b"token:"
+        self._layout = Layout(prefix)
         self._budget_seconds = budget_seconds
         self._now = now
         self._lookups = Lookups(reach.open_source, budget_seconds, prefix + b"probe")
@@ -111,7 +104,7 @@ class RedisStore:
 
     async def look_up(self, digest: str) -> TokenRecord | None:
         """See ``TokenStore``."""
-        value = await self._lookups.get(self._token_key(digest))
+        value = await self._lookups.get(self._layout.token_key(digest))
         return None if value is None else self._live(digest, value)
 
     async def create(self, record: TokenRecord) -> None:
@@ -147,7 +140,7 @@ class RedisStore:
         return is_being_made or await self._read(holder.entry) is not None
 
     async def _read(self, entry: Entry) -> TokenRecord | None:
-        (value,) = await self._commands.get([self._token_key(entry.digest)])
+        (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
         return None if value is None else self._live(entry.digest, value)
 
     async def _write_new(self, record: TokenRecord, value: bytes) -> None:
@@ -157,7 +150,7 @@ class RedisStore:
             raise UsageError("this token is in the store already")
 
     async def _withdraw(self, record: TokenRecord) -> None:
-        await self._commands.run(("DEL", self._token_key(record.digest)))
+        await self._commands.run(("DEL", self._layout.token_key(record.digest)))
         await self._index.release(record)
 
     async def list(self, account: str | None = None) -> list[TokenRecord]:
@@ -175,7 +168,9 @@ class RedisStore:
 
     async def _read_live(self, account: str, listing: Listing) -> dict[str, TokenRecord]:
         entries = listing.entries
-        values = await self._commands.get([self._token_key(e.digest) for e in entries.values()])
+        values = await self._commands.get(
+            [self._layout.token_key(e.digest) for e in entries.values()]
+        )
         live: dict[str, TokenRecord] = {}
         for (token_id, entry), value in zip(entries.items(), values, strict=True):
             record = None if value is None else self._live(entry.digest, value)
@@ -201,10 +196,10 @@ class RedisStore:
     async def revoke(self, record: TokenRecord) -> bool:
         """See ``TokenStore``. Once the record is gone the rest may fail: it is mended later."""
         async with budget(self._budget_seconds):
-            (deleted,) = await self._commands.run(("DEL", self._token_key(record.digest)))
+            (deleted,) = await self._commands.run(("DEL", self._layout.token_key(record.digest)))
             with suppress(StoreUnavailable):
                 await self._index.release(record)
-                await self._commands.run(("DEL", self._used_key(record.digest)))
+                await self._commands.run(("DEL", self._layout.used_key(record.digest)))
         return bool(deleted)
 
     async def supersede(
@@ -238,9 +233,9 @@ class RedisStore:
             if self._commands.is_one_server:
                 await self._record_together(batch, uses)
                 continue
-            ttls = await self._commands.run(*(("PTTL", self._token_key(d)) for d in batch))
+            ttls = await self._commands.run(*(("PTTL", self._layout.token_key(d)) for d in batch))
             sets = [
-                self._set_use(digest, uses[digest], ttl)
+                self._layout.set_use(digest, uses[digest], ttl)
                 for digest, ttl in zip(batch, ttls, strict=True)
                 if ttl != -2  # no such key
             ]
@@ -252,16 +247,18 @@ class RedisStore:
         keys: list[bytes] = []
         values: list[str | bytes | int] = []
         for digest in batch:
-            keys += (self._token_key(digest), self._used_key(digest))
-            values.append(_encode_use(uses[digest]))
+            keys += (self._layout.token_key(digest), self._layout.used_key(digest))
+            values.append(encode_use(uses[digest]))
         values.append(USE_KEPT_SECONDS * 1000)
         await self._commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """See ``TokenStore``."""
-        values = await self._commands.get([self._used_key(record.digest) for record in records])
+        values = await self._commands.get(
+            [self._layout.used_key(record.digest) for record in records]
+        )
         uses = {
-            record.digest: _decode_use(value)
+            record.digest: decode_use(value)
             for record, value in zip(records, values, strict=True)
             if value is not None
         }
@@ -291,32 +288,7 @@ class RedisStore:
         return None if record.is_expired(self._now()) else record
 
     def _set(self, record: TokenRecord, value: bytes, condition: str) -> Command:
-        command: Command = ("SET", self._token_key(record.digest), value, condition)
-        if record.expires_at is None:
-            return command
-        milliseconds = math.floor((record.expires_at - self._now()) * 1000)
-        return (*command, "PX", max(1, milliseconds))
-
-    def _set_use(self, digest: str, use: LastUse, ttl: int) -> Command:
-        kept = ttl if ttl > 0 else USE_KEPT_SECONDS * 1000
-        return ("SET", self._used_key(digest), _encode_use(use), "PX", kept)
-
-    def _token_key(self, digest: str) -> bytes:
-        return self._token_prefix + digest.encode()
-
-    def _used_key(self, digest: str) -> bytes:
-        """Return where a last use is: half the digest spares memory and is unique enough."""
-        return b"%bused:%b" % (self._prefix, digest[:32].encode())
-
-
-def _encode_use(use: LastUse) -> str:
-    return f"{int(use.at)} {use.client[:_MOST_CLIENT_CHARS]}"
-
-
-def _decode_use(value: bytes) -> LastUse | None:
-    at, _, client = value.decode("ascii", "replace").partition(" ")
-    is_readable = at.isdigit() and len(at) < 12 and client.isprintable()
-    return LastUse(float(at), client[:_MOST_CLIENT_CHARS]) if is_readable else None
+        return self._layout.set_record(record, value, condition, self._now())
 
 
 def _name_taken(record: TokenRecord) -> NameTaken:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.cli.main import main
 from sidecar.core.passwords import hash_password, verify
 from sidecar.store.embedded import find_binary
+from tests.command_line import Run, run_command
 from tests.proxy_process import ROOT, ProxyProcess, free_port, run_sidecar
 from tests.redis_servers import RedisServer, running_redis
 
 TOKEN_KEYS = ["id", "account", "name", "kind", "created_at", "expires_at", "last_used_at", "paths"]
 PASSWORD = "correct horse battery staple"
 IMPORTED = "of-the-old-system/1234567890"
-
-Run = subprocess.CompletedProcess[str]
 
 
 class Admin:
@@ -51,14 +47,7 @@ class Admin:
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def run(self, *arguments: str, stdin: str | None = None) -> Run:
-        """Run a command in this process, which spares a hundred starts of Python."""
-        asked = [*arguments, "--config", str(self.config)]
-        out, err = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode())))
-            status = main(asked)
-        err.seek(0)
-        return Run(asked, status, out.getvalue(), err.read())
+        return run_command(*arguments, "--config", str(self.config), stdin=stdin)
 
     def json(self, *arguments: str, stdin: str | None = None) -> Any:
         done = self.run(*arguments, "--json", stdin=stdin)

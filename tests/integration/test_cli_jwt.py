@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +12,18 @@ import jwt
 import pytest
 import yaml
 
-from sidecar.cli.main import main
 from sidecar.core.jws import write_token
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import ALGORITHMS, generate_key
 from sidecar.core.tokens import digest
 from sidecar.store.embedded import find_binary
+from tests.command_line import Run, run_command
 from tests.proxy_process import free_port
 from tests.redis_servers import RedisServer, running_redis
 
 ISSUER = "https://login.example.com/"
 FOREIGN_KEY = generate_key("ES256")
 MALLORYS_KEY = generate_key("ES256")
-
-Run = subprocess.CompletedProcess[str]
 
 
 class Admin:
@@ -60,13 +55,7 @@ class Admin:
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def run(self, *arguments: str, stdin: str = "") -> Run:
-        asked = [*arguments, "--config", str(self.config)]
-        out, err = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-            status = main(asked)
-        err.seek(0)
-        return Run(asked, status, out.getvalue(), err.read())
+        return run_command(*arguments, "--config", str(self.config), stdin=stdin)
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
         done = self.run(*arguments, "--json", stdin=stdin)

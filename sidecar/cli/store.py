@@ -1,0 +1,205 @@
+"""``sidecar store``: all tokens out into a file, and back in. Digests only, never a token."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from sidecar.audit import Actor
+from sidecar.cli.auditing import audit_of
+from sidecar.cli.foreign_jwt import OWNER
+from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.reach import reached_archive
+from sidecar.core.errors import StoreUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from sidecar.cli.token_file import Findings, TokenFile
+    from sidecar.config.model import Settings
+    from sidecar.store.port import Exported, TokenArchive
+
+MOST_SHOWN = 20
+
+_ABOUT_EXPORT = (
+    "Write every live token to standard output, one JSON object a line: digests, never a token. "
+    "What is made or revoked meanwhile may or may not be in it."
+)
+_ABOUT_IMPORT = (
+    "Take back what `sidecar store export` wrote, from standard input. The whole file is checked "
+    "first. What has expired stays away, and a token that is there stays as it is; so doing it "
+    "again changes nothing. Exit status 1 if a line could not be taken."
+)
+_OUTCOMES = {
+    "different": "a token with this digest is there and differs, as after a rotation; it stays as "
+    "it is. To take this one instead, revoke {id} of {account} first",
+    "id taken": "its id, {id}, is another token's of {account}; make a new token instead",
+}
+
+Action = Callable[["Settings", "TokenArchive", argparse.Namespace], Awaitable[int]]
+
+
+def add_to(commands: Commands) -> None:
+    """Add the group."""
+    group = commands.add_parser("store", help="export and import all tokens")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+    _add(actions, "export", _export, _ABOUT_EXPORT)
+    parser = _add(actions, "import", _import, _ABOUT_IMPORT)
+    add_json(parser)
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="import the good lines of a file that has bad ones, or was cut off",
+    )
+
+
+def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser.set_defaults(run=lambda arguments: asyncio.run(_with_archive(action, arguments)))
+    add_config(parser)
+    return parser
+
+
+async def _with_archive(action: Action, arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments)
+    async with reached_archive(settings) as archive:
+        return await action(settings, archive, arguments)
+
+
+async def _export(settings: Settings, archive: TokenArchive, _: argparse.Namespace) -> int:
+    from sidecar.store.token_lines import write_first, write_last, write_token
+
+    tokens = unreadable = 0
+    out = sys.stdout.buffer
+    out.write(write_first(time.time()))
+    async for batch in archive.export():
+        out.write(b"".join(map(write_token, batch.tokens)))
+        tokens += len(batch.tokens)
+        unreadable += batch.unreadable
+    out.write(write_last(tokens))
+    out.flush()
+    audit_of(settings).tokens_exported(tokens, Actor.CLI)
+    print(f"exported {_count(tokens, 'token')}", file=sys.stderr)
+    if unreadable:
+        print(
+            f"left out {_count(unreadable, 'key')} that can't be read: they authorize nothing",
+            file=sys.stderr,
+        )
+    return 0
+
+
+@dataclass(slots=True)
+class _Summary:
+    """What came of an import."""
+
+    findings: Findings
+    outcomes: Counter[str] = field(default_factory=Counter)
+    undeclared: set[str] = field(default_factory=set)
+
+    @property
+    def refused(self) -> int:
+        return self.outcomes["different"] + self.outcomes["id taken"]
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "created": self.outcomes["created"],
+            "present": self.outcomes["present"],
+            "expired": self.outcomes["expired"],
+            "refused": self.refused,
+            "invalid": self.findings.invalid,
+        }
+
+
+async def _import(settings: Settings, archive: TokenArchive, asked: argparse.Namespace) -> int:
+    from sidecar.cli.token_file import TokenFile
+
+    if sys.stdin.isatty():
+        raise UsageError("the tokens come on standard input: sidecar store import < FILE")
+    with TokenFile(sys.stdin.buffer) as file:
+        summary = _Summary(file.check())
+        if summary.findings.invalid and not asked.skip_invalid:
+            _print(summary, asked)
+            print(
+                "sidecar: nothing was imported. Take the file from a whole export again, or import "
+                "its good lines with --skip-invalid",
+                file=sys.stderr,
+            )
+            return 1
+        try:
+            await _restore(file, archive, settings, summary)
+        finally:
+            audit_of(settings).tokens_restored(summary.counts(), Actor.CLI)
+    _print(summary, asked)
+    return 1 if summary.refused or summary.findings.invalid else 0
+
+
+async def _restore(
+    file: TokenFile, archive: TokenArchive, settings: Settings, summary: _Summary
+) -> None:
+    from sidecar.store.port import MOST_RESTORED
+
+    for batch in _batches(file.tokens(), MOST_RESTORED):
+        try:
+            outcomes = await archive.restore([token for _, token in batch])
+        except StoreUnavailable as fault:
+            raise StoreUnavailable(
+                f"{fault}; what stands before line {batch[0][0]} is imported: run it again, "
+                "nothing is imported twice"
+            ) from None
+        for (line, token), outcome in zip(batch, outcomes, strict=True):
+            record = token.record
+            summary.outcomes[outcome.value] += 1
+            if outcome.value in _OUTCOMES:
+                told = _OUTCOMES[outcome.value].format(id=record.id, account=record.account)
+                summary.findings.note(line, told)
+            if record.account not in settings.accounts and record.account != OWNER:
+                summary.undeclared.add(record.account)
+
+
+def _batches(
+    tokens: Iterable[tuple[int, Exported]], size: int
+) -> Iterator[list[tuple[int, Exported]]]:
+    source = iter(tokens)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _print(summary: _Summary, asked: argparse.Namespace) -> None:
+    counts = summary.counts()
+    undeclared = sorted(summary.undeclared)
+    problems = summary.findings.problems
+    if asked.json:
+        told = [{"line": line, "problem": problem} for line, problem in problems]
+        print_json({**counts, "undeclared_accounts": undeclared, "problems": told})
+    else:
+        _print_for_people(counts, undeclared, problems)
+
+
+def _print_for_people(
+    counts: dict[str, int], undeclared: list[str], problems: list[tuple[int, str]]
+) -> None:
+    for line, problem in problems[:MOST_SHOWN]:
+        print(f"line {line}: {problem}", file=sys.stderr)
+    more = counts["refused"] + counts["invalid"] - min(len(problems), MOST_SHOWN)
+    if more:
+        print(f"and {_count(more, 'line')} more; --json lists them", file=sys.stderr)
+    print(
+        f"{counts['created']} imported, {counts['present']} there already, "
+        f"{counts['expired']} expired meanwhile, {counts['refused']} refused, "
+        f"{counts['invalid']} invalid"
+    )
+    if undeclared:
+        print(
+            f"note: the configuration declares no account {', '.join(undeclared)}; "
+            "their tokens pass nothing until it does",
+            file=sys.stderr,
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,211 @@
+"""All tokens at once: read out of Redis, and written back so that nothing is lost or lengthened.
+
+Reading walks over the keys (``SCAN``), a few hundred at a time, so Redis answers others meanwhile
+and a million tokens take no more memory than a hundred. What is made, ended or used during the walk
+may or may not be in it.
+
+Writing keeps the order that makes a crash harmless (``sidecar.store.redis``): a token is in the
+index of its account before its record is written. It never changes a record that is there: what has
+been rotated since must not get its old life back.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.core.model import TokenRecord
+from sidecar.store.address import parse
+from sidecar.store.commands import Commands
+from sidecar.store.faults import budget
+from sidecar.store.index import IN_FLIGHT_SECONDS, AccountIndex, name_field
+from sidecar.store.layout import Layout, decode_use
+from sidecar.store.port import MOST_RESTORED, Batch, Exported, Outcome
+from sidecar.store.record import decode, encode
+from sidecar.store.token_lines import is_digest
+from sidecar.store.topology import Reach
+
+_TTL_SLACK_SECONDS: Final = 1.0
+_NO_TTL, _NO_KEY = -1, -2
+_TO_INDEX = (Outcome.CREATED, Outcome.PRESENT)
+
+
+def connect_archive(
+    url: str,
+    *,
+    prefix: str,
+    budget_seconds: float = 0.25,
+    now: Callable[[], float] = time.time,
+) -> RedisArchive:
+    """Return the tokens in the Redis at ``url`` (as ``sidecar.store.redis.connect`` has it).
+
+    ``budget_seconds`` bounds each step. Every method may raise ``StoreUnavailable``.
+    """
+    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
+    return RedisArchive(reach, prefix.encode(), budget_seconds, now)
+
+
+class RedisArchive:
+    """``TokenArchive``: the tokens of one prefix, in a Redis, behind Sentinels or in a Cluster."""
+
+    def __init__(
+        self, reach: Reach, prefix: bytes, budget_seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._reach = reach
+        self._layout = Layout(prefix)
+        self._budget_seconds = budget_seconds
+        self._now = now
+        self._commands = Commands(reach.client, budget_seconds)
+        self._index = AccountIndex(self._commands, prefix, now)
+
+    async def export(self) -> AsyncIterator[Batch]:
+        """See ``TokenArchive``."""
+        start = self._layout.tokens_start
+        digests: list[str] = []
+        async for key in self._commands.scan(start):
+            digests.append(key[len(start) :].decode("latin-1"))
+            if len(digests) == MOST_RESTORED:
+                yield await self._read(digests)
+                digests = []
+        yield await self._read(digests)
+
+    async def _read(self, digests: Sequence[str]) -> Batch:
+        known = [digest for digest in digests if is_digest(digest)]
+        keys = [self._layout.token_key(digest) for digest in known]
+        values = await self._commands.get(keys)
+        ttls = await self._commands.run(*(("PTTL", key) for key in keys)) if keys else []
+        records: list[TokenRecord] = []
+        unreadable = len(digests) - len(known)
+        for digest, value, ttl in zip(known, values, ttls, strict=True):
+            record = None if value is None else decode(digest, value)
+            if record is not None and ttl != _NO_KEY:
+                records.append(self._as_it_will_end(record, ttl))
+            unreadable += record is None and ttl != _NO_KEY
+        live = [record for record in records if not record.is_expired(self._now())]
+        return Batch(await self._complete(live), unreadable)
+
+    def _as_it_will_end(self, record: TokenRecord, ttl: int) -> TokenRecord:
+        """Return the record with its key's end, if that is the earlier: an admin may have set it.
+
+        ``ttl`` is in milliseconds.
+        """
+        end = math.inf if ttl == _NO_TTL else self._now() + ttl / 1000
+        own_end = math.inf if record.expires_at is None else record.expires_at
+        return replace(record, expires_at=end) if end + _TTL_SLACK_SECONDS < own_end else record
+
+    async def _complete(self, records: Sequence[TokenRecord]) -> list[Exported]:
+        """Add the last uses, and whether each token holds its name."""
+        if not records:
+            return []
+        uses = await self._commands.get([self._layout.used_key(r.digest) for r in records])
+        holders = await self._commands.run(
+            *(("HGET", self._index.key(r.account), name_field(r.name)) for r in records)
+        )
+        return [
+            Exported(
+                record,
+                None if use is None else decode_use(use),
+                holds_name=holder is None or holder == record.id.encode(),
+            )
+            for record, use, holder in zip(records, uses, holders, strict=True)
+        ]
+
+    async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
+        """See ``TokenArchive``."""
+        records = [token.record for token in tokens]
+        values = await self._commands.get([self._layout.token_key(r.digest) for r in records])
+        outcomes = [self._judge(r, value) for r, value in zip(records, values, strict=True)]
+        chosen = [number for number, outcome in enumerate(outcomes) if outcome in _TO_INDEX]
+        if not chosen:
+            return outcomes
+        async with budget(IN_FLIGHT_SECONDS / 2):  # whoever mends leaves young entries alone
+            holders = await self._adopt([tokens[number] for number in chosen])
+            for number, holder in zip(chosen, holders, strict=True):
+                if holder is None:
+                    outcomes[number] = Outcome.ID_TAKEN
+            await self._write(records, outcomes)
+        restored = [tokens[number] for number in chosen if outcomes[number] in _TO_INDEX]
+        await self._finish(restored)
+        return outcomes
+
+    def _judge(self, record: TokenRecord, value: bytes | None) -> Outcome:
+        """Return what is to become of a token, by what is at its key now."""
+        if record.is_expired(self._now()):
+            return Outcome.EXPIRED
+        if value is None:
+            return Outcome.CREATED
+        found = decode(record.digest, value)
+        is_same = found is not None and _rounded(found) == _rounded(record)
+        return Outcome.PRESENT if is_same else Outcome.DIFFERENT
+
+    async def _adopt(self, tokens: Sequence[Exported]) -> list[str | None]:
+        named = {token.record.id for token in tokens if token.holds_name}
+        return await self._index.adopt([token.record for token in tokens], named)
+
+    async def _write(self, records: Sequence[TokenRecord], outcomes: list[Outcome]) -> None:
+        """Write the records that are to be created; what came between is judged once more."""
+        numbers = [n for n, outcome in enumerate(outcomes) if outcome is Outcome.CREATED]
+        if not numbers:
+            return
+        now = self._now()
+        replies = await self._commands.run(
+            *(self._layout.set_record(records[n], encode(records[n]), "NX", now) for n in numbers)
+        )
+        for number, was_set in zip(numbers, replies, strict=True):
+            if not was_set:
+                outcomes[number] = await self._judge_again(records[number])
+
+    async def _judge_again(self, record: TokenRecord) -> Outcome:
+        (value,) = await self._commands.get([self._layout.token_key(record.digest)])
+        outcome = self._judge(record, value)
+        if outcome is Outcome.DIFFERENT:
+            await self._index.release(record)
+        return outcome
+
+    async def _finish(self, tokens: Sequence[Exported]) -> None:
+        """Look after the index once more, then after names and last uses."""
+        if not tokens:
+            return
+        holders = await self._adopt(tokens)
+        for token, holder in zip(tokens, holders, strict=True):
+            if holder is not None and holder != token.record.id:
+                await self._take_over_name(token.record, holder)
+        now = self._now()
+        uses = [
+            (*self._layout.set_use(token.record.digest, token.use, _ttl(token.record, now)), "NX")
+            for token in tokens
+            if token.use is not None
+        ]
+        if uses:
+            await self._commands.run(*uses)
+
+    async def _take_over_name(self, record: TokenRecord, holder: str) -> None:
+        """Reserve a token's name instead of a holder that is dead."""
+        entry = await self._index.find(record.account, holder)
+        if entry is not None:
+            (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
+            if value is not None or entry.may_be_in_flight(self._now()):
+                return
+        await self._index.reserve(record, instead_of=holder)
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
+        with suppress(StoreUnavailable):
+            async with budget(self._budget_seconds):
+                await self._reach.close()
+
+
+def _ttl(record: TokenRecord, now: float) -> int:
+    """Return how many milliseconds a token has left; 0 for one without an end."""
+    return 0 if record.expires_at is None else max(1, int((record.expires_at - now) * 1000))
+
+
+def _rounded(record: TokenRecord) -> TokenRecord:
+    """Return the record with times to the millisecond, as written ones have microseconds alone."""
+    expires_at = None if record.expires_at is None else round(record.expires_at, 3)
+    return replace(record, created_at=round(record.created_at, 3), expires_at=expires_at)

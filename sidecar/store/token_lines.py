@@ -1,0 +1,174 @@
+"""How exported tokens are written: one JSON object a line, between a first and a last line.
+
+::
+
+    {"format": "sidecar tokens", "version": 1, "exported_at": "2026-11-26T15:40:52Z"}
+    {"digest": "<64 hex digits>", "id": "…", "account": "acme", "name": "shop", "kind": "access",
+     "created_at": "…Z", "expires_at": null, "paths": [], "last_used_at": null, "last_client": null}
+    {"tokens": 1}
+
+each on one line. The last one proves that nothing is cut off. ``"holds_name": false`` is added to a
+token whose name is another's by now: one that has been rotated and lives on for its overlap. Times
+are RFC 3339 in UTC, with a fraction where the record has one; an expiry is an absolute time, so a
+file may lie as long as it will and lengthens no life. There are digests and never a token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from sidecar.core.errors import UsageError
+from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.strict_json import read_object
+from sidecar.store.layout import decode_use, encode_use
+from sidecar.store.port import Exported
+from sidecar.store.record import encode
+
+FORMAT: Final = "sidecar tokens"
+VERSION: Final = 1
+MAX_LINE_BYTES: Final = 65536
+"""No line that is written here is longer: a record has 4 KiB, and JSON at most six for each."""
+
+is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
+_Value = TypeVar("_Value")
+_MEMBERS = frozenset(
+    (
+        *("digest", "id", "account", "name", "kind", "created_at", "expires_at", "paths"),
+        *("last_used_at", "last_client", "holds_name"),
+    )
+)
+
+
+def write_first(now: float) -> bytes:
+    """Return the line that a file of tokens begins with; ``now`` in Unix seconds."""
+    return _line({"format": FORMAT, "version": VERSION, "exported_at": _write_time(now)})
+
+
+def write_token(token: Exported) -> bytes:
+    """Return a token's line."""
+    record, use = token.record, token.use
+    members: dict[str, object] = {
+        "digest": record.digest,
+        "id": record.id,
+        "account": record.account,
+        "name": record.name,
+        "kind": str(record.kind),
+        "created_at": _write_time(record.created_at),
+        "expires_at": None if record.expires_at is None else _write_time(record.expires_at),
+        "paths": list(record.paths),
+        "last_used_at": None if use is None else _write_time(use.at),
+        "last_client": None if use is None else use.client,
+    }
+    return _line(members if token.holds_name else {**members, "holds_name": False})
+
+
+def write_last(tokens: int) -> bytes:
+    """Return the line that ends a file of so many tokens."""
+    return _line({"tokens": tokens})
+
+
+def check_first(line: bytes) -> None:
+    """Raise ``ValueError``, with what to do, if this is not the first line of an export."""
+    try:
+        members = read_object(line)
+    except ValueError:
+        members = {}
+    if members.get("format") != FORMAT:
+        raise ValueError(
+            "this is no export of tokens: its first line is not the one that "
+            "`sidecar store export` begins with"
+        )
+    if members.get("version") != VERSION:
+        raise ValueError(
+            f"this export has version {json.dumps(members.get('version'))[:20]}, and this sidecar "
+            f"reads version {VERSION}: import it with the release that wrote it, or a later one"
+        )
+
+
+def read(line: bytes) -> Exported | int:
+    """Return a line's token, or of the last line how many there must have been.
+
+    Raises ``ValueError`` that says what is wrong with it, and repeats no part of it.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError("longer than any line of an export")
+    members = read_object(line)
+    if members.keys() == {"tokens"}:
+        return _take(members, "tokens", int)
+    unknown = members.keys() - _MEMBERS
+    if unknown:
+        raise ValueError("a member that no token of this version has")
+    record = _read_record(members)
+    try:
+        encode(record)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return Exported(record, _read_use(members), members.get("holds_name", True) is not False)
+
+
+def _read_record(members: Mapping[str, object]) -> TokenRecord:
+    digest = _take(members, "digest", str)
+    if not is_digest(digest):
+        raise ValueError("digest is not 64 hexadecimal digits in lower case")
+    kind = _take(members, "kind", str)
+    if kind not in list(Kind):
+        raise ValueError(f"kind is none of {', '.join(Kind)}")
+    paths = _take(members, "paths", list)
+    if not all(isinstance(path, str) for path in paths):
+        raise ValueError("paths holds something that is no text")
+    return TokenRecord(
+        id=_take(members, "id", str),
+        account=_take(members, "account", str),
+        name=_take(members, "name", str),
+        kind=Kind(kind),
+        digest=digest,
+        created_at=_read_time(members, "created_at"),
+        expires_at=_read_time_or_none(members, "expires_at"),
+        paths=tuple(paths),
+    )
+
+
+def _read_use(members: Mapping[str, object]) -> LastUse | None:
+    at = _read_time_or_none(members, "last_used_at")
+    if at is None:
+        return None
+    use = LastUse(at, _take(members, "last_client", str))
+    if decode_use(encode_use(use).encode()) != LastUse(float(int(at)), use.client):
+        raise ValueError("last_client is no address")
+    return use
+
+
+def _take(members: Mapping[str, object], name: str, kind: type[_Value]) -> _Value:
+    value = members.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{name} is missing or of another type")
+    return value
+
+
+def _read_time_or_none(members: Mapping[str, object], name: str) -> float | None:
+    if name not in members:
+        raise ValueError(f"{name} is missing")
+    return None if members[name] is None else _read_time(members, name)
+
+
+def _read_time(members: Mapping[str, object], name: str) -> float:
+    text = _take(members, name, str)
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError
+        return at.timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is no time like 2026-11-26T15:40:52Z") from None
+
+
+def _write_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _line(members: Mapping[str, object]) -> bytes:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
