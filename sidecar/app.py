@@ -13,18 +13,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 from aiohttp import http_parser, web
 
 from sidecar import __version__
 from sidecar.access_log import AccessLog, Entry
+from sidecar.admission import Admission
 from sidecar.answers import denial_for, render
 from sidecar.audit import AuditLog, write_to_stderr
 from sidecar.authenticator import Authenticator
@@ -169,9 +170,9 @@ async def _serve_with(
     health = Health(parts.store.ping, stopping.is_set)
     running.follow_parts(reloader)
     await _open_operations(settings, health, reloader, running, stack)
-    tasks = [_drop_stale(running.gateway), parts.last_uses.run()]
+    tasks = [_drop_stale(running.gateway), parts.last_uses.run(), running.throttle.run()]
     if settings.portal is not None:
-        tasks.append(await _open_portal(settings, settings.portal.address, parts, running, stack))
+        await _open_portal(settings, settings.portal.address, parts, running, stack)
     await _open_proxy(settings, running)
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
@@ -215,14 +216,14 @@ class _Running:
         self._dropped_lines = 0  # by access logs that were replaced
         self._closing: set[asyncio.Task[None]] = set()
         self._log = _open_log(settings, self._loop)
-        callers = Authenticator(parts.cache, parts.sign_in)
         self.metrics = Metrics(__version__)
-        self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self.write_entry)
-        rules.jwt.issuers.start()
-        self._parts = parts
         self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
         counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
         self.throttle = Throttle(counters, _throttle_limits(settings), self._note_ban)
+        callers = Authenticator(parts.cache, Admission(parts.sign_in, self.throttle, self.audit))
+        self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self.write_entry)
+        rules.jwt.issuers.start()
+        self._parts = parts
         self.terms = self._build_terms()
         self.server = _build_server(settings, self.gateway)
 
@@ -474,8 +475,8 @@ async def _open_portal(
     parts: _Parts,
     running: _Running,
     stack: AsyncExitStack,
-) -> Coroutine[Any, Any, None]:
-    """Open the page and the token API; return what shares the counts of failed sign-ins."""
+) -> None:
+    """Open the page and the token API."""
     from sidecar.portal.app import portal_app  # with its templates: only where it is served
     from sidecar.portal.runner import PortalRunner
 
@@ -495,7 +496,6 @@ async def _open_portal(
         await _site(runner, address).start()
     except OSError as error:
         raise UsageError(f"portal.address: can't listen on {address}: {error.strerror}") from None
-    return running.throttle.run()
 
 
 def _site(runner: web.AppRunner, address: Address) -> web.BaseSite:

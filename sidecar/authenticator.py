@@ -11,6 +11,8 @@ from collections.abc import Callable
 from time import time
 from typing import Final
 
+from sidecar.admission import Admission
+from sidecar.audit import Actor
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import (
     Credential,
@@ -24,28 +26,26 @@ from sidecar.core.model import (
 from sidecar.core.policy import Principal
 from sidecar.core.tokens import Shape, classify
 from sidecar.reading import Reading
-from sidecar.sign_in import SignIn
 from sidecar.store.port import TokenLookup
 
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
-INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
 
 
 class Authenticator:
     """Finds out who is calling. ``now`` gives Unix seconds."""
 
     def __init__(
-        self, tokens: TokenLookup, sign_in: SignIn, now: Callable[[], float] = time
+        self, tokens: TokenLookup, admission: Admission, now: Callable[[], float] = time
     ) -> None:
         self._tokens = tokens
-        self._sign_in = sign_in
+        self._admission = admission
         self._now = now
 
-    def recall(self, reading: Reading, credential: Credential) -> Principal | None:
+    def recall(self, reading: Reading, credential: Credential, client: str) -> Principal | None:
         """Say who is calling if that is known without asking; ``None``: ``identify`` must tell."""
         if isinstance(credential, PasswordCredential):
             account = reading.rules.accounts.get(credential.account)
-            if account is None or not self._sign_in.is_known(account, credential.password):
+            if account is None or not self._admission.recall(account, credential.password, client):
                 return None
             return Principal(account.name, Form.BASIC, None)
         key = reading.digest_of(credential)
@@ -56,15 +56,28 @@ class Authenticator:
             return None
         return Principal(record.account, credential.form, record)
 
-    async def identify(self, reading: Reading, credential: Credential) -> Principal | Denial:
-        """Find out who is calling. Raises a ``Fault`` when that can't be known."""
-        rules = reading.rules
+    async def identify(
+        self, reading: Reading, credential: Credential, client: str
+    ) -> Principal | Denial:
+        """Find out who is calling. Raises a ``Fault`` when that can't be known.
+
+        What proves bad counts against ``client``, the caller's address, which may be banned.
+        """
         if isinstance(credential, PasswordCredential):
-            name = credential.account
-            if await self._sign_in.check(rules.accounts, name, credential.password):
-                return Principal(name, Form.BASIC, None)
-            return INVALID_PASSWORD
-        shape = classify(credential.secret, rules.token_prefix)
+            name, accounts = credential.account, reading.rules.accounts
+            denial = await self._admission.admit(
+                accounts, name, credential.password, client, Actor.PROXY
+            )
+            return denial or Principal(name, Form.BASIC, None)
+        caller = await self._identify_token(reading, credential)
+        if isinstance(caller, Denial) and caller.code == INVALID_TOKEN.code:
+            return self._admission.refuse_token(caller, client)
+        return caller
+
+    async def _identify_token(
+        self, reading: Reading, credential: TokenCredential
+    ) -> Principal | Denial:
+        shape = classify(credential.secret, reading.rules.token_prefix)
         if shape is Shape.JWT:
             return await self._identify_jwt(reading, credential)
         if shape is Shape.UNREADABLE:

@@ -184,9 +184,10 @@ class Gateway:
         if isinstance(credential, Denial):
             return credential
         entry.form = credential.form
-        principal: Principal | Denial | None = self._callers.recall(reading, credential)
+        callers, caller = self._callers, entry.client
+        principal: Principal | Denial | None = callers.recall(reading, credential, caller)
         if principal is None:
-            principal = await self._callers.identify(reading, credential)
+            principal = await callers.identify(reading, credential, caller)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account

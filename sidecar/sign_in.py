@@ -2,8 +2,8 @@
 
 Argon2id takes some 20 ms of a core on purpose. It runs in a small pool of threads of low priority,
 so that a flood of sign-ins does not slow requests with tokens; the queue before the pool is
-bounded; the same question asked at the same time is answered once; and a right answer is
-remembered for a while.
+bounded, and whoever waits there may be turned away before its turn comes; the same question asked
+at the same time is answered once; and a right answer is remembered for a while.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from time import monotonic
 from typing import Final
@@ -28,6 +30,17 @@ _QUEUE: Final = 128
 _NICENESS: Final = 10
 
 
+@dataclass(slots=True)
+class _Question:
+    """Is this the password of this hash? ``answer`` is ``None`` if nobody may know any more."""
+
+    digest: bytes
+    password: str = field(repr=False)
+    phc: str = field(repr=False)
+    answer: asyncio.Future[bool | None]
+    askers: list[Callable[[], bool]] = field(default_factory=list)
+
+
 class SignIn:
     """Checks passwords against the accounts of the configuration.
 
@@ -40,14 +53,14 @@ class SignIn:
         self._now = now
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, float] = OrderedDict()
-        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._asked: dict[bytes, _Question] = {}
+        self._waiting: deque[_Question] = deque()
         self._decoys: dict[int, tuple[object, str]] = {}
-        self._pool = ThreadPoolExecutor(
-            threads or max(1, (os.cpu_count() or 1) // 2), "sign-in", initializer=_lower_priority
-        )
+        self._idle = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._pool = ThreadPoolExecutor(self._idle, "sign-in", initializer=_lower_priority)
 
     def __repr__(self) -> str:
-        return f"<SignIn known={len(self._known)} running={len(self._running)}>"
+        return f"<SignIn known={len(self._known)} asked={len(self._asked)}>"
 
     def is_known(self, account: Account, password: str) -> bool:
         """Tell, at once, whether this pair was found right lately."""
@@ -57,11 +70,18 @@ class SignIn:
         until = self._known.get(digest)
         return until is not None and until > self._now()
 
-    async def check(self, accounts: Mapping[str, Account], name: str, password: str) -> bool:
+    async def check(
+        self,
+        accounts: Mapping[str, Account],
+        name: str,
+        password: str,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> bool | None:
         """Tell whether the account exists and the password is its own.
 
-        An unknown account costs the same work as a wrong password. Raises ``Overloaded`` when too
-        many checks wait already.
+        An unknown account costs the same work as a wrong password. ``may_go_on`` is asked when the
+        turn comes, and ``None`` is the answer if no asker may any more. Raises ``Overloaded`` when
+        too many wait already.
         """
         account = accounts.get(name)
         if account is not None and self.is_known(account, password):
@@ -69,26 +89,51 @@ class SignIn:
         stored = account.password_hash if account is not None else None
         phc = stored or self._decoy(accounts)
         digest = self._digest(name, password, phc)
-        running = self._running.get(digest)
-        if running is None:
-            running = self._begin(digest, password, phc)
-        is_right = await asyncio.shield(running) and stored is not None
-        if is_right:
+        question = self._asked.get(digest) or self._queue(digest, password, phc)
+        question.askers.append(may_go_on)
+        self._go_on()
+        is_right = await asyncio.shield(question.answer)
+        if is_right and stored is not None:
             self._remember(digest)
-        return is_right
+        return is_right and stored is not None
 
     def close(self) -> None:
         """Stop the threads; what waits is dropped."""
+        while self._waiting:
+            self._waiting.popleft().answer.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, digest: bytes, password: str, phc: str) -> asyncio.Future[bool]:
-        if len(self._running) >= _QUEUE:
+    def _queue(self, digest: bytes, password: str, phc: str) -> _Question:
+        if len(self._asked) >= _QUEUE:
             raise Overloaded("too many sign-ins wait to be checked")
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._pool, verify, password, phc)
-        self._running[digest] = running
-        running.add_done_callback(lambda _: self._running.pop(digest, None))
-        return running
+        answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        question = self._asked[digest] = _Question(digest, password, phc, answer)
+        self._waiting.append(question)
+        return question
+
+    def _go_on(self) -> None:
+        """Give the threads that are idle what waits and may still be answered."""
+        while self._idle and self._waiting:
+            question = self._waiting.popleft()
+            if not any(may_go_on() for may_go_on in question.askers):
+                del self._asked[question.digest]
+                question.answer.set_result(None)
+                continue
+            self._idle -= 1
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._pool, verify, question.password, question.phc)
+            running.add_done_callback(partial(self._finish, question))
+
+    def _finish(self, question: _Question, running: asyncio.Future[bool]) -> None:
+        self._idle += 1
+        del self._asked[question.digest]
+        if running.cancelled():
+            question.answer.cancel()
+        elif (error := running.exception()) is not None:
+            question.answer.set_exception(error)
+        else:
+            question.answer.set_result(running.result())
+        self._go_on()
 
     def _remember(self, digest: bytes) -> None:
         known = self._known

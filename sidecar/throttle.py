@@ -25,7 +25,6 @@ from time import time
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import Denial
 from sidecar.core.subjects import network_of, split_subject, subject_of
 from sidecar.store.port import MOST_BANS, FailureCounters
 
@@ -65,11 +64,6 @@ class _Ban:
     until: float
     account: str | None
     is_told: bool = False
-
-
-def too_many_failures(seconds: int) -> Denial:
-    """Return the refusal that goes with what ``Throttle.check`` has returned."""
-    return Denial("too_many_failures", "Too many attempts failed; try again later.", seconds)
 
 
 class Throttle:

@@ -22,6 +22,7 @@ from typing import Any, Final, ParamSpec
 import uvloop
 
 from sidecar.access_log import Entry
+from sidecar.admission import Admission
 from sidecar.authenticator import Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
@@ -305,7 +306,7 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
     tokens = Lookup(store)
     gateway = Gateway(
         rules,
-        Authenticator(tokens, SignIn()),
+        Authenticator(tokens, Admission(SignIn())),
         LastUses(store.record_use),
         LiveStreams(tokens),
         lambda entry, now: entries.append(entry),

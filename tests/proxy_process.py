@@ -119,7 +119,14 @@ class ProxyProcess:
         return self._output["stderr"].decode("utf-8", "replace")
 
     def access_lines(self) -> list[dict[str, Any]]:
-        """Return the complete lines of the access log so far."""
+        """Return the lines of the access log so far that tell of a request."""
+        return [line for line in self._lines() if "status" in line]
+
+    def audit_lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the access log so far that tell of an event."""
+        return [line for line in self._lines() if "event" in line]
+
+    def _lines(self) -> list[dict[str, Any]]:
         complete = self.stdout.rpartition("\n")[0]
         return [json.loads(line) for line in complete.split("\n") if line]
 

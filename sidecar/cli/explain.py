@@ -125,6 +125,7 @@ class _Lookup:
 
 
 async def _explain(settings: Settings, head: bytes) -> Explanation:
+    from sidecar.admission import Admission
     from sidecar.authenticator import Authenticator
     from sidecar.gateway import Gateway
     from sidecar.interpretation import build_rules
@@ -137,7 +138,7 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
         lookup, sign_in = _Lookup(store), SignIn()
         gateway = Gateway(
             rules,
-            Authenticator(lookup, sign_in),
+            Authenticator(lookup, Admission(sign_in)),
             LastUses(store.record_use),  # it never runs, so nothing is recorded
             LiveStreams(lookup),
             lambda entry, now: None,

@@ -4,6 +4,7 @@ A subject is a text: ``203.0.113.7``, ``2001:db8:0:1::/64``, ``@9f86d081884c7d65
 ``203.0.113.7@9f86d081884c7d65``. An IPv4 address stands for itself, an IPv6 address for its /64,
 which is what one subscriber has. An account stands there by a digest of its name: whatever was
 sent as a name, a password in the wrong field perhaps, is neither kept nor shown, and is short.
+Names that differ in case, dots or Unicode form alone are one: they are tries at the same account.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
+from unicodedata import normalize
 
 _KEY_CHARS: Final = 16
 
@@ -32,7 +34,8 @@ def network_of(client: str) -> str:
 
 def key_of(account: str) -> str:
     """Return what stands for an account's name in a subject."""
-    return sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:_KEY_CHARS]
+    folded = normalize("NFKC", account).casefold().replace(".", "")
+    return sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:_KEY_CHARS]
 
 
 def subject_of(network: str, account: str | None) -> str:

@@ -14,7 +14,8 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.audit import AuditLog
+from sidecar.admission import Admission, Gate, PasswordCheck
+from sidecar.audit import AuditLog, keep_no_audit
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
 from sidecar.portal import changes, pages
@@ -23,14 +24,10 @@ from sidecar.portal.bodies import MAX_BODY_BYTES
 from sidecar.portal.openapi import describe
 from sidecar.portal.parts import (
     PARTS,
-    Gate,
     Handler,
-    OpenGate,
     Parts,
-    PasswordCheck,
     SharedSecret,
     Terms,
-    keep_no_audit,
     secret_of_this_process,
 )
 from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
@@ -85,11 +82,11 @@ def portal_app(
         client_max_size=MAX_BODY_BYTES,
     )
     app[COOKIES] = SessionCookies()
+    audit = audit or keep_no_audit()
     app[PARTS] = Parts(
         terms,
-        sign_in,
-        gate or OpenGate(),
-        audit or keep_no_audit(),
+        Admission(sign_in, gate, audit),
+        audit,
         secret or secret_of_this_process(),
         now,
     )

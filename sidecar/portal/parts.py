@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from sidecar.admission import Admission
 from sidecar.audit import AuditLog
 from sidecar.core.policy import Account
 from sidecar.lifecycle import Lifecycle
@@ -21,26 +22,6 @@ for as long as the store keeps them. May raise ``StoreUnavailable``."""
 SECRET_BYTES = 32
 
 
-class PasswordCheck(Protocol):
-    """``sidecar.sign_in.SignIn``."""
-
-    async def check(self, accounts: Mapping[str, Account], name: str, password: str) -> bool:
-        """Tell whether the account exists and the password is its own."""
-
-
-class Gate(Protocol):
-    """Slows down who guesses passwords (``sidecar.throttle.Throttle``)."""
-
-    def check(self, client: str, account: str) -> int | None:
-        """Return for how many seconds no password is looked at; ``None``: go ahead."""
-
-    def note_failure(self, client: str, account: str) -> None:
-        """Count a wrong password, or one for an account that does not exist."""
-
-    def note_sign_in(self, client: str, account: str) -> None:
-        """Note that a password was right."""
-
-
 class Hops(Protocol):
     """Who stands between the browser and us (``sidecar.rules.Rules`` is one)."""
 
@@ -49,20 +30,6 @@ class Hops(Protocol):
 
     def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
         """Return the address of the caller behind a trusted peer."""
-
-
-class OpenGate:
-    """Bans nobody."""
-
-    def check(self, client: str, account: str) -> int | None:
-        """See ``Gate``."""
-        return None
-
-    def note_failure(self, client: str, account: str) -> None:
-        """See ``Gate``."""
-
-    def note_sign_in(self, client: str, account: str) -> None:
-        """See ``Gate``."""
 
 
 class NoHops:
@@ -75,11 +42,6 @@ class NoHops:
     def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
         """See ``Hops``."""
         return peer
-
-
-def keep_no_audit() -> AuditLog:
-    """Return an audit log that writes nothing."""
-    return AuditLog(lambda lines, count: None, lambda name: False)
 
 
 def secret_of_this_process() -> SharedSecret:
@@ -112,8 +74,7 @@ class Parts:
     """All that the handlers work with."""
 
     terms: Callable[[], Terms]
-    sign_in: PasswordCheck
-    gate: Gate
+    admission: Admission
     audit: AuditLog
     secret: SharedSecret
     now: Callable[[], float]

@@ -64,11 +64,11 @@ class RecordingGate:
         self.failures: list[tuple[str, str]] = []
         self.sign_ins: list[tuple[str, str]] = []
 
-    def check(self, client: str, account: str) -> int | None:
+    def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
-    def note_failure(self, client: str, account: str) -> None:
-        self.failures.append((client, account))
+    def note_failure(self, client: str, account: str | None = None) -> None:
+        self.failures.append((client, account or ""))
 
     def note_sign_in(self, client: str, account: str) -> None:
         self.sign_ins.append((client, account))

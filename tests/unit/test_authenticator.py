@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sidecar import sign_in as passwords
-from sidecar.authenticator import INVALID_PASSWORD, INVALID_TOKEN, Authenticator
+from sidecar.admission import INVALID_PASSWORD, Admission
+from sidecar.authenticator import INVALID_TOKEN, Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.errors import StoreUnavailable
@@ -33,6 +34,7 @@ from sidecar.reading import Reading
 from sidecar.sign_in import SignIn
 from tests.conformance.jwt_cases import GONE, Bench, dump, make_party
 
+CLIENT = "192.0.2.1"
 NOW = 1_800_000_000
 OWN = make_party("sidecar", "listener", is_own=True)
 ISSUER = "https://login.example.com/"
@@ -71,23 +73,42 @@ class Tokens:
         return self.records.get(key)
 
 
+class Gate:
+    """Bans whom it is told to, and writes down what fails and who signs in."""
+
+    def __init__(self) -> None:
+        self.ban_seconds: int | None = None
+        self.failures: list[tuple[str, str | None]] = []
+        self.sign_ins: list[tuple[str, str]] = []
+
+    def check(self, client: str, account: str | None = None) -> int | None:
+        return self.ban_seconds
+
+    def note_failure(self, client: str, account: str | None = None) -> None:
+        self.failures.append((client, account))
+
+    def note_sign_in(self, client: str, account: str) -> None:
+        self.sign_ins.append((client, account))
+
+
 class World:
     """An authenticator with its store, its clock and the headers that a credential came in."""
 
     def __init__(self, settings: Settings, sign_in: SignIn) -> None:
         self.tokens = Tokens()
         self.now = float(NOW)
-        self.callers = Authenticator(self.tokens, sign_in, lambda: self.now)
+        self.gate = Gate()
+        self.callers = Authenticator(self.tokens, Admission(sign_in, self.gate), lambda: self.now)
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
     def reading(self) -> Reading:
         return Reading(self.rules, [(b"Host", b"a")])
 
     def recall(self, credential: Credential) -> Principal | None:
-        return self.callers.recall(self.reading(), credential)
+        return self.callers.recall(self.reading(), credential, CLIENT)
 
     async def identify(self, credential: Credential) -> Principal | Denial:
-        return await self.callers.identify(self.reading(), credential)
+        return await self.callers.identify(self.reading(), credential, CLIENT)
 
     async def ask(self, secret: str) -> Principal | Denial:
         return await self.identify(TokenCredential(Form.BEARER, secret))
@@ -308,3 +329,42 @@ async def test_no_denial_holds_a_part_of_the_token(world: World) -> None:
         denial = await world.ask(secret)
         assert isinstance(denial, Denial)
         assert not any(part[:8] in denial.detail for part in secret.split("."))
+
+
+@pytest.mark.parametrize(
+    ("secret", "counts"),
+    [
+        (OPAQUE, True),
+        (ACCESS[:-1] + ("A" if ACCESS[-1] != "A" else "B"), True),
+        (own_jwt(), True),
+        (own_jwt()[:-6] + "AAAAAA", True),
+        (foreign_jwt(aud="x"), True),
+        ("not\x7freadable-at-all", False),
+    ],
+    ids=["unknown", "checksum", "without a record", "signature", "claims", "unreadable"],
+)
+async def test_a_bad_token_counts_against_its_client_and_an_unreadable_one_does_not(
+    secret: str, counts: bool, world: World
+) -> None:
+    await world.ask(secret)
+    assert world.gate.failures == ([(CLIENT, None)] if counts else [])
+
+
+async def test_a_banned_client_gets_429_for_what_is_bad_and_passes_with_what_is_good(
+    world: World,
+) -> None:
+    world.gate.ban_seconds = 17
+    banned = await world.ask(OPAQUE)
+    assert isinstance(banned, Denial)
+    assert (banned.code, banned.retry_after_seconds) == ("too_many_failures", 17)
+    assert await world.identify(PasswordCredential("acme", "right")) == banned
+    world.tokens.add(record(OPAQUE, Kind.IMPORTED))
+    assert isinstance(await world.ask(OPAQUE), Principal)
+    assert world.gate.failures == []
+
+
+async def test_what_can_not_be_known_is_no_failure(world: World) -> None:
+    world.tokens.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await world.ask(OPAQUE)
+    assert world.gate.failures == []

@@ -219,3 +219,39 @@ async def test_nothing_of_a_password_is_shown_or_kept(sign_in: SignIn) -> None:
     assert await sign_in.check(ACME, "acme", "secret")
     assert "secret" not in repr(sign_in)
     assert not [key for key in sign_in._known if b"secret" in key]
+
+
+async def test_who_may_not_know_any_more_costs_nothing(sign_in: SignIn, hasher: Hasher) -> None:
+    hasher.may_go_on.clear()
+    running = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(2)]
+    waiting = asyncio.create_task(sign_in.check(ACME, "acme", "secret", lambda: False))
+    await asyncio.sleep(0.05)
+    hasher.may_go_on.set()
+    assert await asyncio.gather(*running, waiting) == [False, False, None]
+    assert len(hasher.calls) == 2
+    assert not sign_in.is_known(ACME["acme"], "secret")
+
+
+async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody(
+    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(password: str, phc: str) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "verify", fail)
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                await sign_in.check(ACME, "acme", "secret")
+    assert await sign_in.check(ACME, "acme", "secret")
+
+
+async def test_closing_drops_what_waits(sign_in: SignIn, hasher: Hasher) -> None:
+    hasher.may_go_on.clear()
+    asking = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(4)]
+    await asyncio.sleep(0.05)
+    sign_in.close()
+    hasher.may_go_on.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert answers[:2] == [False, False]
+    assert [type(answer) for answer in answers[2:]] == [asyncio.CancelledError] * 2

@@ -14,7 +14,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS
-from sidecar.throttle import MOST_COUNTED, Limits, Throttle, too_many_failures
+from sidecar.throttle import MOST_COUNTED, Limits, Throttle
 
 LIMITS = Limits(failures=3, window_seconds=60, ban_seconds=300)
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -400,8 +400,3 @@ async def test_the_task_shares_without_being_asked_and_ends_when_cancelled(fleet
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await one.close()
-
-
-def test_the_refusal_says_when_to_come_back() -> None:
-    denial = too_many_failures(17)
-    assert (denial.code, denial.retry_after_seconds) == ("too_many_failures", 17)
