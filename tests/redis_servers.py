@@ -51,6 +51,7 @@ class RedisServer:
 
     def __init__(self, binary: str, directory: Path, *arguments: str) -> None:
         self.port = free_port()
+        self.bus_port = 0
         self.socket = directory / "r.sock"
         self._binary = binary
         self._arguments = arguments
@@ -70,6 +71,15 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def node_id(self) -> bytes:
+        """Return the name that it has in a Cluster."""
+        return bytes(self.command("CLUSTER", "MYID"))
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def spawn(self, *more: str) -> None:
         """Start the process, with more settings, and do not wait for it."""
         settings = ["--port", str(self.port), "--unixsocket", str(self.socket), "--save", ""]
@@ -79,6 +89,14 @@ class RedisServer:
     def start(self) -> None:
         """Start the process and wait until it answers."""
         self.spawn()
+        self._wait_for_an_answer()
+
+    def run(self, command: list[str]) -> None:
+        """Start another program of the kind in its place (a Sentinel), and wait likewise."""
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._wait_for_an_answer()
+
+    def _wait_for_an_answer(self) -> None:
         for _ in range(500):
             try:
                 self.command("PING")
@@ -107,12 +125,15 @@ class RedisServer:
         return command_on(self.socket, *words)
 
 
-def command_on(socket_path: Path, *words: Any) -> Any:
-    """Run one command as ``redis-cli`` would."""
+def command_on(socket_path: Path, *words: Any, is_asking: bool = False) -> Any:
+    """Run one command as ``redis-cli`` would, after ``ASKING`` if need be."""
     once = Retry(NoBackoff(), 0)
     path = str(socket_path)
-    client: Any = redis.Redis(unix_socket_path=path, protocol=2, socket_timeout=5, retry=once)
+    options = {"protocol": 2, "socket_timeout": 5, "retry": once, "single_connection_client": True}
+    client: Any = redis.Redis(unix_socket_path=path, **options)  # type: ignore[arg-type]
     try:
+        if is_asking:
+            client.execute_command("ASKING")
         return client.execute_command(*words)
     finally:
         client.close()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import hiredis
 
@@ -24,7 +24,7 @@ Reply = Any
 """What hiredis makes of a RESP3 reply; an error reply is a ``hiredis.ReplyError`` value."""
 
 _ROLE_CHECK_SECONDS = 1.0
-_PROMPT_SECONDS = 0.25
+PROMPT_SECONDS = 0.25
 _INVALIDATE = b"invalidate"
 _HELLO = (b"HELLO", b"3")
 _TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
@@ -54,6 +54,13 @@ class Login:
             return _HELLO
         return (*_HELLO, b"AUTH", self.username.encode(), self.password.encode())
 
+    def greeting(self) -> list[bytes]:
+        """Return the packed commands that begin a connection; the first one is ``hello``."""
+        commands = [pack(self.hello())]
+        if self.database:
+            commands.append(pack((b"SELECT", b"%d" % self.database)))
+        return commands
+
 
 def pack(command: Sequence[bytes]) -> bytes:
     """Return a command in RESP, as an array of bulk strings."""
@@ -76,7 +83,7 @@ class Tracker(Protocol):
 
     def on_changed_keys(self, keys: list[bytes] | None) -> None:
         """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL); none: a sign of life,
-        and what changed until ``_PROMPT_SECONDS`` ago was told.
+        and what changed until ``PROMPT_SECONDS`` ago was told.
         """
 
     def on_lost(self) -> None:
@@ -139,7 +146,7 @@ class Link(asyncio.Protocol):
 
         An answer that was long on its way, or lay unread while this process slept, proves nothing.
         """
-        is_prompt = self._loop.time() - self._asked_at < _PROMPT_SECONDS
+        is_prompt = self._loop.time() - self._asked_at < PROMPT_SECONDS
         if is_prompt and self._is_tracking and self._tracker is not None:
             self._tracker.on_changed_keys([])
 
@@ -149,6 +156,18 @@ class Link(asyncio.Protocol):
         self._awaited.extend(futures)
         self._write(b"".join(commands))
         return futures
+
+    def probe(self, key: bytes) -> bytes:
+        """Return the packed question whose answer proves that look-ups will be answered."""
+        return pack((b"MGET", key))
+
+    def is_fault(self, reply: Reply) -> bool:
+        """Tell whether a reply to the first questions says that no look-up will be answered."""
+        return isinstance(reply, hiredis.ReplyError)
+
+    def may_answer(self, hello: Reply) -> bool:
+        """Tell from the reply to ``HELLO`` whether the server may be asked for tokens."""
+        return is_master(hello)
 
     def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Reply]:
         """Ask for the values of keys; the future gives a list as long as ``keys``, or an error.
@@ -212,28 +231,30 @@ def is_master(hello: Reply) -> bool:
     return isinstance(hello, dict) and hello.get(b"role") == b"master"
 
 
+LinkT = TypeVar("LinkT", bound=Link)
+
+
 async def open_link(
-    find_endpoint: Callable[[], Awaitable[Endpoint]],
+    endpoint: Endpoint,
     login: Login,
     tls: SSLContext | None,
     probe_key: bytes,
-    tracker: Tracker | None = None,
-) -> Link:
+    make_link: Callable[[], LinkT],
+) -> LinkT:
     """Connect, sign in, choose the database, and prove with a read that look-ups will be answered.
 
-    A ``tracker`` is told of changes from then on.
+    The link's tracker is told of changes from then on.
 
     Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``; bounds no time by itself.
     A cancelled call leaves no connection behind.
     """
-    link = await _connect(await find_endpoint(), tls, tracker)
+    link = await _connect(endpoint, tls, make_link)
     try:
-        commands = [login.hello(), (b"SELECT", str(login.database).encode()), (b"MGET", probe_key)]
-        replies = await asyncio.gather(*link.request(*map(pack, commands)))
+        replies = await asyncio.gather(*link.request(*login.greeting(), link.probe(probe_key)))
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if link.is_fault(reply):
                 raise reply
-        if not is_master(replies[0]):
+        if not link.may_answer(replies[0]):
             raise StoreUnavailable("the Redis that answers is a replica, not a master")
         await link.track()
     except BaseException:
@@ -242,12 +263,10 @@ async def open_link(
     return link
 
 
-async def _connect(endpoint: Endpoint, tls: SSLContext | None, tracker: Tracker | None) -> Link:
+async def _connect(
+    endpoint: Endpoint, tls: SSLContext | None, make_link: Callable[[], LinkT]
+) -> LinkT:
     loop = asyncio.get_running_loop()
-
-    def new_link() -> Link:
-        return Link(tracker)
-
     if endpoint.path is not None:
-        return (await loop.create_unix_connection(new_link, endpoint.path))[1]
-    return (await loop.create_connection(new_link, endpoint.host, endpoint.port, ssl=tls))[1]
+        return (await loop.create_unix_connection(make_link, endpoint.path))[1]
+    return (await loop.create_connection(make_link, endpoint.host, endpoint.port, ssl=tls))[1]

@@ -33,7 +33,7 @@ HEARTBEAT_SECONDS = 1.0
 MOST_IN_BATCH = 256
 MOST_WAITING = 16_384
 
-_STALL_SECONDS = 0.02  # a timer this late says that this process slept, not that Redis did
+STALL_SECONDS = 0.02  # a timer this late says that this process slept, not that Redis did
 
 
 class Source(Protocol):
@@ -125,6 +125,11 @@ class Lookups:
             loop = asyncio.get_running_loop()
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, key)
 
+    def open(self) -> None:
+        """Make a link now, and not only when first asked, unless one is up or being made."""
+        if self.state == "opening":
+            self._start_opening()
+
     async def close(self) -> None:
         """Fail what waits and close the connection. Idempotent; a later ``get`` opens a new one."""
         opening, self._opening = self._opening, None
@@ -196,9 +201,9 @@ class Lookups:
         loop = asyncio.get_running_loop()
         due = oldest[0][2] + self._budget_seconds
         late = loop.time() - due
-        if late > _STALL_SECONDS and not self._has_stalled:
+        if late > STALL_SECONDS and not self._has_stalled:
             self._has_stalled = True  # the answer may be in the socket already: read that first
-            due += late + _STALL_SECONDS
+            due += late + STALL_SECONDS
         elif late > -0.001:
             self._go_away(f"Redis did not answer within {self._budget_seconds * 1000:.0f} ms")
             return

@@ -28,7 +28,6 @@ from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
 from sidecar.store.faults import budget
 from sidecar.store.index import AccountIndex, Entry, Holder, Listing
 from sidecar.store.layout import USE_KEPT_SECONDS, Layout, decode_use, encode_use
-from sidecar.store.lookups import Lookups
 from sidecar.store.port import Watcher
 from sidecar.store.record import decode, encode, is_id
 from sidecar.store.topology import Reach
@@ -61,7 +60,7 @@ def connect(
 
     Raises ``UsageError`` for a URL that can't be read. ``budget_seconds`` bounds each call,
     connecting included; ``list`` and a ``find`` without an account, which may be long, have it for
-    each step. A ``watcher`` is told of every change while Redis can be heard (not of a Cluster's).
+    each step. A ``watcher`` is told of every change while Redis can be heard.
     """
     token_prefix = f"{prefix}token:".encode()
     tracker = None if watcher is None else _KeyTracker(token_prefix, watcher)
@@ -95,7 +94,7 @@ class RedisStore:
         self._layout = Layout(prefix)
         self._budget_seconds = budget_seconds
         self._now = now
-        self._lookups = Lookups(reach.open_source, budget_seconds, prefix + b"probe")
+        self._lookups = reach.make_lookups()
         self._commands = Commands(reach.client, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 

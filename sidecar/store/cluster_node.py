@@ -1,0 +1,170 @@
+"""One master of a Cluster: its link, the look-ups on it, and what it says of the Cluster.
+
+A link to a node sends a ``GET`` for each key, as an ``MGET`` may not cross slots; all of a batch
+are in one write. An error reply is the key's own and disturbs no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.store.link import Endpoint, Link, Tracker, is_master, pack
+from sidecar.store.lookups import Lookups
+from sidecar.store.slots import View, read_view
+
+_ANSWERS: Final = ("MOVED ", "ASK ", "CLUSTERDOWN ")
+_ASKING: Final = pack((b"ASKING",))
+_SURVEY: Final = (
+    pack((b"HELLO", b"3")),
+    pack((b"CLUSTER", b"INFO")),
+    pack((b"CLUSTER", b"SLOTS")),
+)
+
+
+class NodeLink(Link):
+    """A link to one master of a Cluster; a replica would send every key elsewhere (``MOVED``)."""
+
+    def probe(self, key: bytes) -> bytes:
+        """See ``Link``."""
+        return pack((b"GET", key))
+
+    def is_fault(self, reply: Any) -> bool:
+        """See ``Link``; what the node says of a slot it does not serve is no fault of its own."""
+        return super().is_fault(reply) and not str(reply).startswith(_ANSWERS)
+
+    def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
+        """Ask for the values of keys; the future gives a list as long, of values and errors."""
+        futures = self.request(*[b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(k), k) for k in keys])
+        answer: asyncio.Future[Any] = self._loop.create_future()
+
+        def land(last: asyncio.Future[Any]) -> None:
+            if answer.done():
+                return
+            error = last.exception()
+            if error is None:
+                answer.set_result([future.result() for future in futures])
+            else:
+                answer.set_exception(error)
+
+        futures[-1].add_done_callback(land)
+        return answer
+
+    async def survey(self, endpoint: Endpoint) -> tuple[bool, View | None]:
+        """Ask whether the node is a master, and for its view of the Cluster."""
+        hello, info, slots = await asyncio.gather(*self.request(*_SURVEY))
+        return is_master(hello), read_view(endpoint, info, slots)
+
+    def _note_life(self) -> None:
+        """Leave it to the survey: only all nodes together can say that all was told."""
+
+
+class VisitorLink(NodeLink):
+    """A link for a question in passing, which a replica may answer as well."""
+
+    def may_answer(self, hello: Any) -> bool:
+        """See ``Link``."""
+        return True
+
+
+Connect = Callable[[Endpoint, Callable[[], NodeLink]], Awaitable[NodeLink]]
+"""What makes a link of a kind to a node, and proves it."""
+
+
+class Node:
+    """A master, and whether it tells of its changes. Is the ``Tracker`` of its link."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connect: Connect,
+        budget_seconds: float,
+        tracker: Tracker | None,
+        on_turn: Callable[[], None],
+    ) -> None:
+        """``tracker`` is told of changed keys, ``on_turn`` when ``is_telling`` has changed."""
+        self.endpoint = endpoint
+        self._is_tracking = False
+        self._is_well = False  # until it was surveyed over this link
+        self.lookups = Lookups(self._open, budget_seconds)
+        self._connect = connect
+        self._tracker = tracker
+        self._on_turn = on_turn
+        self._link: NodeLink | None = None
+        self.prefix = b"" if tracker is None else tracker.prefix
+
+    def __repr__(self) -> str:
+        word = "telling" if self.is_telling else "silent"
+        return f"<Node {self.endpoint.host}:{self.endpoint.port} {word} {self.lookups!r}>"
+
+    @property
+    def is_telling(self) -> bool:
+        """Tell whether every change at this node is told, and it serves its slots."""
+        return self._is_tracking and self._is_well
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether it was up and served its slots when last asked."""
+        return self._is_well and self.link is not None
+
+    @property
+    def link(self) -> NodeLink | None:
+        """Return the link, if one is up."""
+        return None if self._link is None or self._link.is_closed else self._link
+
+    async def get_asking(self, key: bytes) -> Any:
+        """Return the value of a key whose slot is on its way to this node, or an error."""
+        if self.link is None:
+            await self.lookups.get(key)  # opens one
+        if self.link is None:
+            raise StoreUnavailable("a master of the Cluster can't be reached")
+        _, value = await asyncio.gather(*self.link.request(_ASKING, pack((b"GET", key))))
+        return value
+
+    async def survey(self) -> View | None:
+        """Return the node's view of the Cluster; ``None`` if it has none to give."""
+        link = self.link
+        if link is None:
+            return None
+        is_master, view = await link.survey(self.endpoint)
+        if not is_master:
+            link.abort()
+        elif self.link is link:
+            self._turn(self._is_tracking, view is not None and view.is_well)
+        return view
+
+    def give_up(self) -> None:
+        """Close a link that answers no more; look-ups make another."""
+        if self._link is not None:
+            self._link.abort()
+
+    async def close(self) -> None:
+        """Close the link for good."""
+        await self.lookups.close()
+        self.give_up()
+
+    async def _open(self) -> NodeLink:
+        tracker = None if self._tracker is None else self
+        self._link = await self._connect(self.endpoint, partial(NodeLink, tracker))
+        return self._link
+
+    def on_tracking(self) -> None:
+        """See ``Tracker``."""
+        self._turn(True, self._is_well)
+
+    def on_changed_keys(self, keys: list[bytes] | None) -> None:
+        """See ``Tracker``."""
+        if self._tracker is not None:
+            self._tracker.on_changed_keys(keys)
+
+    def on_lost(self) -> None:
+        """See ``Tracker``."""
+        self._turn(False, False)
+
+    def _turn(self, is_tracking: bool, is_well: bool) -> None:
+        if (is_tracking, is_well) != (self._is_tracking, self._is_well):
+            self._is_tracking, self._is_well = is_tracking, is_well
+            self._on_turn()
