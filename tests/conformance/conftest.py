@@ -14,6 +14,7 @@ import pytest
 from tests.conformance.case import Case
 from tests.conformance.configuration import Mistake
 from tests.conformance.jwt_cases import JwtCase
+from tests.conformance.password_plays import Play
 from tests.conformance.stage import Stage
 from tests.redis_servers import binary_of, running_redis
 
@@ -23,6 +24,7 @@ GROUPS = {
     "P": "target",
     "C": "credentials",
     "J": "JWT",
+    "B": "passwords",
     "U": "upstream",
     "K": "configuration",
     "L": "leaks",
@@ -55,8 +57,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties += [("case", case.name), ("weight", case.weight)]
         elif isinstance(case, JwtCase) and item.path.is_relative_to(_HERE):
             item.user_properties += [("case", case.id), ("weight", 5)]
+        elif isinstance(case, Play):
+            item.user_properties += [("case", case.name), ("weight", 5)]
         elif told:
-            weight = 5 if told[0].startswith("J") else 3
+            weight = 5 if told[0][0] in "JB" else 3
             item.user_properties += [("case", told[0]), ("weight", weight)]
 
 

@@ -30,6 +30,7 @@ from tests.upstream_recorder import Recorder
 
 HONEST_TARGET = b"/v1/dynamic/listener/honest"
 PASSWORD = b"correct:horse:battery:staple"
+ACCENTED_PASSWORD = "p\u00e4ssw\u00f6rd: \u20ac \U0001f511"
 IDENTITY_HEADERS = {
     "X-Account": "account",
     "X-Auth-Method": "method",
@@ -65,6 +66,8 @@ def settings(redis_url: str, recorder: Recorder, down_port: int, stuck_port: int
         ],
         "accounts": {
             "acme": {"password_hash": hash_password(PASSWORD.decode())},
+            "accented": {"password_hash": hash_password(ACCENTED_PASSWORD)},
+            "longest": {"password_hash": hash_password("x" * 1024)},
             "globex": {},
             "disabled": {"disabled": True},
             "limited": {"paths": ["/v1/dynamic/listener/b*"]},
