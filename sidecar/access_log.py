@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import ALL_FORMS
+from sidecar.core.trace_context import TRACE_ID
 
 BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _BATCH_SECONDS: Final = 0.05
@@ -42,12 +43,14 @@ class Entry:
         "form",
         "forms",
         "method",
+        "parent_id",
         "path",
         "request_id",
         "route",
         "started",
         "status",
         "token_id",
+        "traceparent",
         "upstream",
         "upstream_seconds",
     )
@@ -56,6 +59,10 @@ class Entry:
         self.started = started
         self.client = client
         self.request_id = ""
+        self.traceparent = ""
+        """What the upstream is told of the trace (``tracing.Trace``)."""
+        self.parent_id: str | None = None
+        """Whose child the sidecar's span is; ``None``: there is none."""
         self.method = ""
         self.path = ""
         self.route = ""
@@ -82,12 +89,15 @@ class LineFormatter:
 
     def line(self, entry: Entry, now: float) -> str:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
+        trace = entry.traceparent
+        trace_id = f'"{trace[TRACE_ID]}"' if trace else "null"
         same = (
             entry.client, entry.method, entry.path, entry.route, entry.status, entry.code,
             entry.account, entry.token_id, entry.form, entry.upstream,
         )  # fmt: skip
         return (
-            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}",{self._same[same]}'
+            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
+            f',"trace_id":{trace_id},{self._same[same]}'
             f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
             f',"duration_ms":{(now - entry.started) * 1000:.2f}'
             f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}}}\n'

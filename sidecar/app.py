@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 from aiohttp import http_parser, web
@@ -46,7 +46,7 @@ from sidecar.jwt_verifier import JwtVerifier
 from sidecar.last_use import LastUses
 from sidecar.lifecycle import Lifecycle
 from sidecar.live_streams import LiveStreams
-from sidecar.metrics import Metrics
+from sidecar.metrics import SPAN_RESULTS, Metrics
 from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
@@ -66,6 +66,9 @@ from sidecar.throttle import Limits, Throttle
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
 from sidecar.wire.server import ProxyServer
+
+if TYPE_CHECKING:
+    from sidecar.span_export import SpanExport
 
 _log = logging.getLogger("sidecar")
 
@@ -216,6 +219,8 @@ class _Running:
         self._dropped_lines = 0  # by access logs that were replaced
         self._closing: set[asyncio.Task[None]] = set()
         self._log = _open_log(settings, self._loop)
+        self._spans = _open_spans(settings)
+        self._closed_spans: list[SpanExport] = []
         self.metrics = Metrics(__version__)
         self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
         counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
@@ -232,7 +237,9 @@ class _Running:
         new = change.new
         rules = build_rules(new, self._loop, self._kept_pools(change), self._jwt_for(change))
         tls = build_listening_tls(new) if _has_other_tls(change) else None
-        log = self._log
+        spans, log = self._spans, self._log
+        if change.old.tracing != new.tracing:
+            spans = _open_spans(new)
         if _logs_elsewhere(change):
             log = _open_log(new, self._loop)  # last, as it would have to be closed again
 
@@ -245,6 +252,7 @@ class _Running:
             self.throttle.limits = _throttle_limits(new)
             self.terms = self._build_terms()
             self._swap_log(log)
+            self._swap_spans(spans)
             return rules
 
         return commit
@@ -258,6 +266,8 @@ class _Running:
             lane.pool.close()
         if self._log is not None:
             self._log.close()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     def follow_parts(self, reloader: Reloader | None) -> None:
         """Let the metrics show what the parts know of themselves."""
@@ -278,6 +288,7 @@ class _Running:
             "sidecar_access_log_dropped_total",
             lambda: self._dropped_lines + (0 if self._log is None else self._log.dropped),
         )
+        metrics.follow_spans(self._count_spans)
         if reloader is not None:
             metrics.follow_configuration(lambda: reloader.state)
 
@@ -347,9 +358,22 @@ class _Running:
             old.flush()
             self._loop.run_in_executor(None, old.close)  # it may wait for a slow disk
 
+    def _swap_spans(self, spans: SpanExport | None) -> None:
+        old, self._spans = self._spans, spans
+        if old is not None and old is not spans:
+            self._closed_spans.append(old)
+            self._loop.run_in_executor(None, old.close)  # it waits for the collector
+
+    def _count_spans(self) -> dict[str, int]:
+        """Return what became of spans since the start, those of a former configuration included."""
+        exports = [*self._closed_spans, *([] if self._spans is None else [self._spans])]
+        return {result: sum(getattr(e, result) for e in exports) for result in SPAN_RESULTS}
+
     def write_entry(self, entry: Entry, now: float) -> None:
-        """Note a finished request or decision, in the metrics and in the log."""
+        """Note a finished request or decision: in the metrics, in the log, and as a span."""
         self.metrics.observe(entry, now)
+        if entry.parent_id is not None and self._spans is not None:
+            self._spans.note(entry, now)
         if self._log is not None:
             self._log.write(entry, now)
 
@@ -508,6 +532,15 @@ def _open_log(settings: configured.Settings, loop: asyncio.AbstractEventLoop) ->
     if not settings.access_log.enabled:
         return None
     return AccessLog(settings.access_log.path, settings.tokens.prefix, loop)
+
+
+def _open_spans(settings: configured.Settings) -> SpanExport | None:
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    from sidecar.span_export import SpanExport  # with OpenTelemetry: only where it is used
+
+    return SpanExport(tracing.endpoint, tracing.headers, tracing.service_name, __version__)
 
 
 async def _drop_stale(gateway: Gateway) -> None:

@@ -163,6 +163,7 @@ class Gateway:
         rules, scan = reading.rules, reading.scan
         entry.method = method
         entry.request_id = self._id_for(scan)
+        entry.traceparent, entry.parent_id = rules.traces.find(scan.traceparent)
         if is_trusted and scan.forwarded_for:
             entry.client = rules.caller_of(entry.client, scan.forwarded_for)
         place = rules.routes.find(method, raw_target)
@@ -370,8 +371,8 @@ class Gateway:
         scan, heads = reading.scan, lane.heads
         query = target.query if lane.forwards_credentials else passage.query
         sent = target.path if query is None else f"{target.path}?{query}"
-        request_id = entry.request_id.encode()
-        if target.authority is None and not scan.request_id:
+        request_id, traceparent = entry.request_id.encode(), entry.traceparent.encode()
+        if target.authority is None and not scan.request_id and not scan.traceparent:
             host = scan.host[0] if scan.host else lane.authority
             kept = reading.kept_lines(heads, hop.is_trusted)
         else:
@@ -382,6 +383,7 @@ class Gateway:
                 is_trusted=hop.is_trusted,
                 host=host,
                 request_id=request_id,
+                traceparent=traceparent,
             )
         return heads.build(
             request.method.encode(),
@@ -391,6 +393,7 @@ class Gateway:
             hop=hop,
             host=host,
             request_id=request_id,
+            traceparent=traceparent,
             identity=b"" if principal is None else self._identity(passage, principal),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,

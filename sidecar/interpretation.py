@@ -28,6 +28,7 @@ from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
 from sidecar.jwt_verifier import JwtVerifier
 from sidecar.rules import AssertionLines, IdentityLines, Lane, Rules
+from sidecar.tracing import Traces
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.relay import Patience
 from sidecar.wire.requests import RequestLimits
@@ -72,10 +73,15 @@ def build_rules(
         identity=IdentityLines(identity),
         assertion=_build_assertion(settings),
         jwt=jwt or build_jwt(settings),
+        traces=_build_traces(settings.tracing),
         token_prefix=settings.tokens.prefix,
         expiry_notice_seconds=settings.tokens.expiry_notice,
         trusted_proxies=tuple(settings.trusted_proxies),
     )
+
+
+def _build_traces(tracing: configured.Tracing) -> Traces:
+    return Traces(begins=tracing.begin, share=tracing.sample, exports=tracing.endpoint is not None)
 
 
 def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> JwtVerifier:

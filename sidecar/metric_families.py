@@ -123,6 +123,7 @@ FAMILIES: Final = (
     _gauge("sidecar_bans_in_force", "Networks and accounts that are banned now.", sum=Sum.LARGEST),
     _counter("sidecar_bans_total", "Bans that this process has set.", "subject"),
     _counter("sidecar_access_log_dropped_total", "Lines dropped because the log fell behind."),
+    _counter("sidecar_spans_total", "Spans for the collector, by what became of them.", "result"),
     _gauge(
         "sidecar_configuration_generation",
         "1 at the start, one more with each change that was applied.",

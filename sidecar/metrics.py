@@ -31,6 +31,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 OTHER: Final = "other"
 NONE: Final = "none"
 CUT: Final = "cut"
+SPAN_RESULTS: Final = ("exported", "failed", "dropped")
 SUBJECTS: Final = ("network", "account", "pair")
 WITHIN_SECONDS: Final = {"1d": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
 _ENDS_SECONDS: Final = 15.0  # looking through 100 000 tokens takes 5 ms
@@ -254,6 +255,15 @@ class Metrics:
             }
 
         self.add_source(read)
+
+    def follow_spans(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Tell what became of the spans that were to be exported, by ``SPAN_RESULTS``."""
+
+        def spans() -> Snapshot:
+            counts = read()
+            return {"sidecar_spans_total": {(r,): float(counts[r]) for r in SPAN_RESULTS}}
+
+        self.add_source(spans)
 
     def follow_configuration(self, state: Callable[[], ConfigurationState]) -> None:
         """Tell how the configuration in force relates to its file."""

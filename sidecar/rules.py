@@ -20,6 +20,7 @@ from sidecar.core.policy import Account, Principal
 from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
 from sidecar.core.routes import RouteTable
 from sidecar.jwt_verifier import JwtVerifier
+from sidecar.tracing import Traces
 from sidecar.wire.pool import Pool
 from sidecar.wire.relay import Patience
 
@@ -124,6 +125,7 @@ class Rules:
     identity: IdentityLines
     assertion: AssertionLines | None
     jwt: JwtVerifier
+    traces: Traces
     token_prefix: str
     expiry_notice_seconds: float
     trusted_proxies: tuple[Network, ...]

@@ -70,9 +70,12 @@ MAY_IMPORT = {
     "fault_log": {"core"},
     "interpretation": {
         *("config", "core", "rules", "wire", "answers", "assertion", "issuers", "jwt_verifier"),
+        "tracing",
     },
     "reload": {"config", "core", "rules"},
-    "rules": {"core", "wire", "answers", "assertion", "jwt_verifier"},
+    "rules": {"core", "wire", "answers", "assertion", "jwt_verifier", "tracing"},
+    "tracing": {"core"},
+    "span_export": {"core", "access_log"},
     "answers": {"core"},
     "access_log": {"core"},
     "sign_in": {"core"},

@@ -7,6 +7,7 @@ a file that has others. What a check can't make sense of is left to the model to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from sidecar.config.address import Address, parse_address, parse_origin
 from sidecar.config.document import Node
@@ -23,6 +24,7 @@ def check_agreement(root: Node) -> Iterator[Problem]:
     yield from _check_assertion(root)
     yield from _check_issuers(root)
     yield from _check_addresses(root)
+    yield from _check_tracing(root)
 
 
 def _entries(root: Node, *steps: str) -> dict[str, Node]:
@@ -152,6 +154,21 @@ def _check_issuers(root: Node) -> Iterator[Problem]:
             how = "has two sources of keys" if sources else "has no source of keys"
             text = f"{path}: this issuer {how}; write either jwks_url or jwks_file"
             yield Problem(*issuer.place, text)
+
+
+def _check_tracing(root: Node) -> Iterator[Problem]:
+    section = root.at("tracing")
+    if section is None or _text_at(section, "endpoint") is None or _has_opentelemetry():
+        return
+    text = "tracing.endpoint: OpenTelemetry is not installed; pip install 'auth-sidecar[otel]'"
+    yield Problem(*section.keys["endpoint"], text)
+
+
+def _has_opentelemetry() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _text_at(root: Node, *steps: str | int) -> str | None:

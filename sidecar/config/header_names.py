@@ -16,7 +16,7 @@ _FRAMING = {
     "host", "content-length", "content-type", "content-encoding", "content-range", "expect",
 }  # fmt: skip
 _CREDENTIALS = {"authorization", "cookie", "set-cookie", "www-authenticate"}
-_PROXY = {"forwarded", "via", "x-real-ip", "x-request-id"}
+_PROXY = {"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate"}
 
 
 def canonical(name: str) -> str:

@@ -290,6 +290,21 @@ class AccessLog(Section):
     """Write it."""
 
 
+class Tracing(Section):
+    """W3C Trace Context, and the export of spans to OpenTelemetry."""
+
+    begin: values.Switch = True
+    """Begin a trace for a request without a valid `traceparent`; off: pass on callers' alone."""
+    sample: values.Share = 1.0
+    """The share of the traces begun here that are marked as sampled, from 0 to 1."""
+    endpoint: values.CollectorUrl | None = None
+    """Where spans go, by OTLP over HTTP: `http://host:4318/v1/traces`; left out: nowhere."""
+    headers: values.SecretFields = Field(default_factory=lambda: MappingProxyType({}), repr=False)
+    """Headers that the collector wants, such as an `Authorization`."""
+    service_name: values.Text = "auth-sidecar"
+    """The `service.name` of the spans."""
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -327,6 +342,8 @@ class Settings(Section):
     """What happens on SIGTERM."""
     access_log: AccessLog = AccessLog()
     """One JSON line for each request."""
+    tracing: Tracing = Field(default_factory=Tracing)
+    """W3C Trace Context, and the export of spans."""
 
     @model_validator(mode="before")
     @classmethod

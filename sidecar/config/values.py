@@ -90,6 +90,13 @@ def _read_switch(value: object) -> object:
     return value
 
 
+def _read_share(value: object) -> object:
+    if isinstance(value, Substituted) and re.fullmatch(r"[01](?:\.[0-9]{1,15})?", value):
+        return float(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole else value  # type: ignore[arg-type]
+
+
 def _positive_duration(value: object) -> float:
     seconds = units.parse_duration(value)
     if seconds == 0:
@@ -280,6 +287,8 @@ Switch = Annotated[bool, BeforeValidator(_read_switch)]
 Count = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_read_whole_number)]
 PositiveCount = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_read_whole_number)]
 
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
+
 PasswordHash = Annotated[str, _checked(_check_password_hash)]
 PathPattern = Annotated[str, _checked(_check_path_pattern)]
 StoreUrl = Annotated[str, _checked(_check_store_url)]
@@ -297,6 +306,16 @@ WebUrl = Annotated[
         is_secret=True,
     ),
 ]
+CollectorUrl = Annotated[
+    str,
+    Spelling(
+        r"https?://[^\s/@?#]+/[^\s?#]*",
+        "is not the URL of a collector",
+        "write http://host:4318/v1/traces; a key for it goes into tracing.headers",
+        is_secret=True,
+    ),
+]
+"""The endpoint itself holds no secret; what was written in its place may."""
 AccountName = Annotated[
     str,
     Spelling(
@@ -339,6 +358,17 @@ NonEmpty = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
 _DUMPED = WrapSerializer(_dump_mapping)
 Named = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED]
 Accounts = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze), _DUMPED]
+SecretFields = Annotated[
+    Mapping[
+        Name,
+        Annotated[
+            str,
+            Spelling(r"[\x20-\x7e]{1,4096}", "is not a text", "use visible ASCII", is_secret=True),
+        ],
+    ],
+    AfterValidator(_freeze),
+    _DUMPED,
+]
 HeaderNames = Annotated[
     Mapping[IdentityHeader, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED
 ]

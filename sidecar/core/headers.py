@@ -60,7 +60,9 @@ class Class(IntEnum):
     CREDENTIAL = 12
     CONNECTION = 13
     UPGRADE = 14
-    STRIPPED = 15
+    TRACEPARENT = 15
+    TRACESTATE = 16
+    STRIPPED = 17
     """Never goes upstream, never read."""
 
 
@@ -79,6 +81,8 @@ _READ: Final = {
     "authorization": Class.AUTHORIZATION,
     "connection": Class.CONNECTION,
     "upgrade": Class.UPGRADE,
+    "traceparent": Class.TRACEPARENT,
+    "tracestate": Class.TRACESTATE,
 }
 HOP_BY_HOP: Final = frozenset(
     {
@@ -96,7 +100,10 @@ SPOOFABLE: Final = frozenset(
 )
 # Naming these in Connection does not take them away: the message would mean something else.
 _ESSENTIAL: Final = frozenset(
-    {"host", "content-length", "transfer-encoding", "expect", "x-request-id"}
+    {
+        *("host", "content-length", "transfer-encoding", "expect", "x-request-id"),
+        *("traceparent", "tracestate"),
+    }
 )
 _OPTIONS: Final = frozenset({"close", "keep-alive", "upgrade"})
 
@@ -130,6 +137,8 @@ class Scan(NamedTuple):
     """Of all credential headers alike: a token is told by its shape, never by its slot."""
     connection: tuple[bytes, ...]
     upgrade: tuple[bytes, ...]
+    traceparent: tuple[bytes, ...]
+    tracestate: tuple[bytes, ...]
     stripped: tuple[bytes, ...]
 
     def __repr__(self) -> str:

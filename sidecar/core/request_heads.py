@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sidecar.core.headers import WEBSOCKET, Class, HeaderRules, Headers, Scan, canonical
+from sidecar.core.trace_context import is_tracestate, is_within
 
 _VIA_11: Final = b"Via: 1.1 sidecar\r\n"
 _VIA_10: Final = b"Via: 1.0 sidecar\r\n"
@@ -20,6 +21,8 @@ _HOST: Final = int(Class.HOST)  # ints: looking an enumeration up costs time
 _TRANSFER_ENCODING: Final = int(Class.TRANSFER_ENCODING)
 _REQUEST_ID: Final = int(Class.REQUEST_ID)
 _REFERER: Final = int(Class.REFERER)
+_TRACEPARENT: Final = int(Class.TRACEPARENT)
+_TRACESTATE: Final = int(Class.TRACESTATE)
 _join = b": ".join
 
 _KEPT: Final = 0
@@ -87,11 +90,13 @@ class RequestHeads:
         is_trusted: bool,
         host: bytes = b"",
         request_id: bytes = b"",
+        traceparent: bytes = b"",
     ) -> bytes:
         """Return the lines of a request's headers that go upstream, in their order.
 
         ``host`` replaces the value of ``Host`` (the authority of an absolute form); empty, it
-        stays. A client's ``X-Request-Id`` stays if it is ``request_id``. Framing is declared as it
+        stays. A client's ``X-Request-Id`` stays if it is ``request_id``, its ``traceparent`` if it
+        is ``traceparent``, and a ``tracestate`` if its trace goes on. Framing is declared as it
         came: a ``Content-Length`` in its place, any ``Transfer-Encoding`` as ``chunked``.
         """
         classes, fates = self._classes, self._fates[is_trusted]
@@ -106,7 +111,7 @@ class RequestHeads:
             elif kind == _HOST:
                 lines.append(header[0] + b": " + (self._authority or host or header[1]))
             elif fate == _REWRITTEN:
-                lines += self._rewrite(kind, header, scan, request_id)
+                lines += self._rewrite(kind, header, scan, request_id, traceparent)
         lines.append(b"")
         return b"\r\n".join(lines)
 
@@ -120,6 +125,7 @@ class RequestHeads:
         hop: Hop,
         host: bytes,
         request_id: bytes,
+        traceparent: bytes = b"",
         identity: bytes,
         is_http_10: bool = False,
         is_websocket: bool = False,
@@ -128,14 +134,18 @@ class RequestHeads:
 
         ``kept`` are the lines that ``keep`` returned. ``host`` is the authority that the client
         asked for: of the target's absolute form, else of ``Host``. ``request_id`` is the client's
-        where that is sane. ``identity`` comes from ``identity_lines``.
+        where that is sane; an empty ``traceparent`` is none. ``identity`` comes from
+        ``identity_lines``.
         """
-        return b"%b %b HTTP/1.1\r\n%b%b%b%b%b%b%b\r\n" % (
+        return b"%b %b HTTP/1.1\r\n%b%b%b%b%b%b%b%b\r\n" % (
             method,
             target,
             b"" if scan.host else b"Host: %b\r\n" % (self._authority or host),
             kept,
             b"" if scan.request_id == (request_id,) else b"X-Request-Id: %b\r\n" % request_id,
+            b""
+            if not traceparent or scan.traceparent == (traceparent,)
+            else b"traceparent: %b\r\n" % traceparent,
             hop.lines(scan, host),
             _VIA_10 if is_http_10 else _VIA_11,
             WEBSOCKET if is_websocket else b"",
@@ -143,7 +153,12 @@ class RequestHeads:
         )
 
     def _rewrite(
-        self, kind: int, header: tuple[bytes, bytes], scan: Scan, request_id: bytes
+        self,
+        kind: int,
+        header: tuple[bytes, bytes],
+        scan: Scan,
+        request_id: bytes,
+        traceparent: bytes,
     ) -> list[bytes]:
         """Return the line that stands in this one's place, or none."""
         name, value = header
@@ -151,6 +166,11 @@ class RequestHeads:
             return [name + b": chunked"]
         if kind == _REFERER:
             return [name + b": " + self._redact(value)]
+        if kind == _TRACEPARENT:
+            return [_join(header)] if scan.traceparent == (traceparent,) else []
+        if kind == _TRACESTATE:
+            goes_on = is_within(traceparent, scan.traceparent) and is_tracestate(scan.tracestate)
+            return [_join(header)] if goes_on else []
         return [_join(header)] if scan.request_id == (request_id,) else []
 
     def _redact(self, referer: bytes) -> bytes:
@@ -168,6 +188,7 @@ def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
     """Say for each class of header what becomes of it."""
     kept = {Class.OTHER, Class.CONTENT_LENGTH, Class.EXPECT}
     rewritten = {Class.HOST, Class.TRANSFER_ENCODING, Class.REQUEST_ID}
+    rewritten |= {Class.TRACEPARENT, Class.TRACESTATE}
     if is_trusted:
         kept.add(Class.FORWARDING)
     if keeps_credentials:

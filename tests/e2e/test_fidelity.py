@@ -18,6 +18,7 @@ ADDED = {
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
+    "traceparent",
     "x-request-id",
 }
 OWN = {"authorization", "access-token", "connection", "keep-alive", "te", *ADDED}

@@ -58,6 +58,9 @@ def code_of(body: bytes) -> str:
 # What goes through.
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 @on_uvloop
 async def test_a_request_goes_on_byte_for_byte_with_one_identity() -> None:
     async with running_proxy() as proxy:
@@ -74,6 +77,7 @@ async def test_a_request_goes_on_byte_for_byte_with_one_identity() -> None:
                 "x-account: admin",
                 "Connection: X-Account, X-First",
                 "X-Request-Id: mine",
+                f"Traceparent: {TRACEPARENT}",
             )
         )
         head, body = await caller.response()
@@ -84,6 +88,7 @@ async def test_a_request_goes_on_byte_for_byte_with_one_identity() -> None:
             b"X-Second: 2",
             b"x-second: 3",
             b"X-Request-Id: mine",
+            f"Traceparent: {TRACEPARENT}".encode(),
             b"X-Forwarded-For: 127.0.0.1",
             b"X-Forwarded-Proto: http",
             b"X-Forwarded-Host: service",

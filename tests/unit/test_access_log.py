@@ -52,6 +52,7 @@ def settle(is_settled: Callable[[], bool]) -> None:
 async def test_a_line_says_what_happened(tmp_path: Path) -> None:
     entry = make_entry(
         request_id="r1",
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         method="GET",
         path="/v1/x",
         route="/v1/{id}",
@@ -68,6 +69,7 @@ async def test_a_line_says_what_happened(tmp_path: Path) -> None:
     when = line.pop("time")
     assert line == {
         "request_id": "r1",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
         "client": "192.0.2.1",
         "method": "GET",
         "path": "/v1/x",

@@ -29,6 +29,7 @@ def build(
     hop: Hop = STRANGER,
     request_id: str = "made",
     host: str = "shop",
+    traceparent: str = "",
     identity: bytes = IDENTITY,
     is_http_10: bool = False,
     is_websocket: bool = False,
@@ -45,6 +46,7 @@ def build(
         is_trusted=hop.is_trusted,
         host=host.encode(),
         request_id=request_id.encode(),
+        traceparent=traceparent.encode(),
     )
     head = heads.build(
         b"GET",
@@ -54,6 +56,7 @@ def build(
         hop=hop,
         host=host.encode(),
         request_id=request_id.encode(),
+        traceparent=traceparent.encode(),
         identity=identity,
         is_http_10=is_http_10,
         is_websocket=is_websocket,
@@ -115,6 +118,34 @@ def test_what_stays_keeps_order_case_duplicates_and_bytes() -> None:
 )
 def test_what_only_the_sidecar_may_say_is_stripped(line: str) -> None:
     assert kept("A: 1", line, line, "B: 2") == ["A: 1", "B: 2"]
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SPAN = "00-0af7651916cd43dd8448eb211c80319c-aaaaaaaaaaaaaaaa-01"
+OTHER = "00-11111111111111111111111111111111-aaaaaaaaaaaaaaaa-01"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told", "wanted"),
+    [
+        ([f"Traceparent: {TRACE}", "TraceState: a=1"], TRACE, None),
+        ([f"traceparent: {TRACE}", "tracestate: a=1"], SPAN, ["tracestate: a=1"]),
+        ([f"traceparent: {TRACE}", "tracestate: A=1"], TRACE, [f"traceparent: {TRACE}"]),
+        ([f"traceparent: {TRACE}", "tracestate: a=1"], OTHER, []),
+        (["traceparent: junk", "tracestate: a=1"], OTHER, []),
+        (["traceparent: ", "tracestate: a=1"], OTHER, []),
+        (["tracestate: a=1"], OTHER, []),
+        (["tracestate: a=1"], "", []),
+        ([f"traceparent: {TRACE}", f"traceparent: {TRACE}"], OTHER, []),
+    ],
+)
+def test_the_trace_is_told_once_and_a_tracestate_goes_on_with_its_own_trace_alone(
+    sent: list[str], told: str, wanted: list[str] | None
+) -> None:
+    lines = build("Host: shop", *sent, "A: 1", traceparent=told)
+    wanted = sent if wanted is None else wanted
+    made = [] if told == TRACE or not told else [f"traceparent: {told}"]
+    assert lines == ["Host: shop", *wanted, "A: 1", OURS[0], *made, *OURS[1:]]
 
 
 @pytest.mark.parametrize(

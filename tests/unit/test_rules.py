@@ -16,6 +16,7 @@ from sidecar.core.signed_tokens import SignedTokens
 from sidecar.issuers import Issuers
 from sidecar.jwt_verifier import JwtVerifier
 from sidecar.rules import IdentityLines, Rules
+from sidecar.tracing import Traces
 
 
 def make_rules(*networks: str) -> Rules:
@@ -29,6 +30,7 @@ def make_rules(*networks: str) -> Rules:
         identity=IdentityLines({}),
         assertion=None,
         jwt=JwtVerifier(Issuers(SignedTokens("sidecar", "listener", 0.0, ()), {})),
+        traces=Traces(),
         token_prefix="sct_",
         expiry_notice_seconds=0.0,
         trusted_proxies=tuple(ipaddress.ip_network(network) for network in networks),

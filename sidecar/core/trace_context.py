@@ -1,0 +1,58 @@
+"""What a caller's ``traceparent`` and ``tracestate`` say (W3C Trace Context, Recommendation).
+
+A ``traceparent`` that breaks the rules is as good as none (section 3.2): another trace begins, and
+the ``tracestate`` that came with the broken one is dropped (section 3.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+TRACE_ID: Final = slice(3, 35)
+PARENT_ID: Final = slice(36, 52)
+FLAGS: Final = slice(53, 55)
+_SAMPLED: Final = 1
+_MOST_CHARS: Final = 512
+_MOST_MEMBERS: Final = 32
+
+_is_version_00 = re.compile(
+    rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+).fullmatch
+# Section 3.2.4: of a version that is not known yet, what is known of 00 counts; ff is none.
+_is_later_version = re.compile(
+    rb"(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
+).fullmatch
+_KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+_is_member = re.compile(_KEY + rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]").fullmatch
+
+
+def find_parent(values: Sequence[bytes]) -> str | None:
+    """Return the one valid ``traceparent`` among a request's, as it came; ``None``: there is none.
+
+    Two of them are none: it can't be told which one is meant.
+    """
+    if len(values) != 1:
+        return None
+    (value,) = values
+    if _is_version_00(value) or (len(value) <= _MOST_CHARS and _is_later_version(value)):
+        return value.decode("ascii")
+    return None
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Tell whether a valid ``traceparent`` says that its trace may have been recorded."""
+    return bool(int(traceparent[FLAGS], 16) & _SAMPLED)
+
+
+def is_within(traceparent: bytes, given: Sequence[bytes]) -> bool:
+    """Tell whether a request's place in a trace is in the trace that its caller has told of."""
+    return len(given) == 1 and traceparent[TRACE_ID] == given[0][TRACE_ID] != b""
+
+
+def is_tracestate(values: Sequence[bytes]) -> bool:
+    """Tell whether ``tracestate`` lines, a list together, can be read (section 3.3.1)."""
+    members = [member.strip(b" \t") for member in b",".join(values).split(b",")]
+    named = [member for member in members if member]
+    return len(named) <= _MOST_MEMBERS and all(map(_is_member, named))
