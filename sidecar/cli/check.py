@@ -19,7 +19,8 @@ def add_to(commands: Commands) -> None:
         "check",
         help="check the configuration, and with --connect what it names",
         description="Check the whole configuration and list every problem (exit status 2). With "
-        "--connect, also try Redis and the upstreams and say what to do (exit status 1).",
+        "--connect, also try Redis and the upstreams, and say what to do about each problem (exit "
+        "status 1), warning or note (0).",
     )
     add_config(parser)
     parser.add_argument("--connect", action="store_true", help="try Redis and the upstreams too")
@@ -49,14 +50,16 @@ def _count(number: int, noun: str) -> str:
 
 async def _connect(settings: Settings) -> int:
     """Try everything at once; say what is well on standard output and what is not on the other."""
-    from sidecar.cli.connections import try_store, try_upstream
+    from sidecar.cli.connections import try_listener, try_store, try_upstream
 
     tries = [try_store(settings)]
     tries += [try_upstream(name, upstream) for name, upstream in settings.upstreams.items()]
+    if settings.listen.tls is not None:
+        tries.append(try_listener(settings.listen.tls))
     reports = await asyncio.gather(*tries)
     for report in reports:
-        if not report.problems:
+        if report.is_well:
             print(f"{report.subject}: ok")
-        for note in (*report.problems, *(f"note: {note}" for note in report.notes)):
-            print(f"{report.subject}: {note}", file=sys.stderr)
-    return 1 if any(report.problems for report in reports) else 0
+        for finding in report.findings:
+            print(f"{report.subject}: {finding.severity.value}: {finding.text}", file=sys.stderr)
+    return 0 if all(report.is_well for report in reports) else 1

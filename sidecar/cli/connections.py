@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.cli.reach import reached_store
+from sidecar.cli.redis_settings import ASKED_SETTINGS, Finding, Master, Severity, judge
 from sidecar.core.errors import StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sidecar.config.model import Settings, Upstream
+    from sidecar.config.model import ListenTls, Settings, Upstream
+    from sidecar.store.address import Address
     from sidecar.store.topology import Client
 
 BUDGET_SECONDS = 2.0
+SOON = timedelta(days=21)
+"""A certificate that ends sooner is told of: an automatic renewal should have happened by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of one try. A problem says what to do; a note is for the admin to weigh."""
+    """What came of one try."""
 
     subject: str
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether nothing stands in the way of serving."""
+        return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
+
+
+def _failed(subject: str, text: str) -> Report:
+    return Report(subject, (Finding(Severity.PROBLEM, text),))
 
 
 async def try_upstream(name: str, upstream: Upstream) -> Report:
@@ -36,15 +53,32 @@ async def try_upstream(name: str, upstream: Upstream) -> Report:
         async with asyncio.timeout(upstream.connect_timeout):
             writer = await _connect(upstream)
     except TimeoutError:
-        return Report(
-            subject, ("no connection in time; is the address right and nothing between?",)
-        )
+        return _failed(subject, "no connection in time; is the address right and nothing between?")
+    except ssl.SSLCertVerificationError as error:
+        why = error.verify_message.rstrip(".")
+        return _failed(subject, f"its certificate is not good ({why}); see upstreams.{name}.tls")
     except ssl.SSLError as error:
-        return Report(subject, (f"TLS failed ({error.reason}); see upstreams.{name}.tls",))
+        return _failed(subject, f"TLS failed ({error.reason}); see upstreams.{name}.tls")
     except OSError as error:
-        return Report(subject, (f"no connection ({error.strerror or error}); is it running?",))
+        return _failed(subject, f"no connection ({error.strerror or error}); is it running?")
+    shown = writer.get_extra_info("ssl_object")
     writer.close()
-    return Report(subject)
+    return Report(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
+
+
+def _judge_tls(name: str, upstream: Upstream, shown: ssl.SSLObject) -> Iterable[Finding]:
+    der = shown.getpeercert(binary_form=True)
+    if upstream.tls is not None and not upstream.tls.verify:
+        text = (
+            f"its certificate is not checked (upstreams.{name}.tls.verify is false), so whoever "
+            "stands between can read and change everything; name its authority in tls.ca instead"
+        )
+        yield Finding(Severity.WARNING, text)
+    elif der is not None:
+        yield from _judge_certificate(der)
+    own = upstream.tls.certificate if upstream.tls is not None else None
+    if own is not None:
+        yield from _judge_file(own)
 
 
 async def _connect(upstream: Upstream) -> asyncio.StreamWriter:
@@ -63,19 +97,50 @@ def _tls_context(upstream: Upstream) -> ssl.SSLContext:
     return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
 
 
+async def try_listener(tls: ListenTls) -> Report:
+    """Look at how long the certificate that callers are shown is still good."""
+    return Report(f"listen.tls ({tls.certificate})", tuple(_judge_file(tls.certificate)))
+
+
+def _judge_file(path: Path) -> Iterable[Finding]:
+    with suppress(OSError, ValueError):  # the configuration has been checked: it was readable
+        der = ssl.PEM_cert_to_DER_cert(_first_certificate(path.read_text()))
+        for finding in _judge_certificate(der):
+            yield Finding(finding.severity, f"{path}: {finding.text}")
+
+
+def _first_certificate(pem: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    return pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(end)] + end
+
+
+def _judge_certificate(der: bytes) -> Iterable[Finding]:
+    from cryptography import x509
+
+    ends = x509.load_der_x509_certificate(der).not_valid_after_utc
+    left = ends - datetime.now(UTC)
+    if left < timedelta():
+        yield Finding(Severity.PROBLEM, f"the certificate ended on {ends:%Y-%m-%d}; renew it")
+    elif left < SOON:
+        text = f"the certificate ends on {ends:%Y-%m-%d}, in {left.days} days; renew it"
+        yield Finding(Severity.WARNING, text)
+
+
 async def try_store(settings: Settings) -> Report:
     """Read and write as the proxy does, then ask Redis for the settings that lose tokens."""
     subject = f"store ({_kind_of(settings.store.url)})"
+    trouble = ""
     try:
         async with reached_store(settings) as store:
             await store.ping()
         if settings.store.url == "embedded":
             return Report(subject)
-        return judge(subject, await _ask_settings(settings.store.url))
     except (StoreUnavailable, UsageError) as error:
-        return Report(
-            subject, (f"{error}; is store.url right, and does Redis run and take writes?",)
-        )
+        trouble = f"{error}; is store.url right, and does Redis run and take writes?"
+    found = [Finding(Severity.PROBLEM, trouble)] if trouble else []
+    with suppress(StoreUnavailable, UsageError):  # then this is why, or nothing can be asked
+        found += await _ask(settings)
+    return Report(subject, tuple(found))
 
 
 def _kind_of(url: str) -> str:
@@ -83,59 +148,111 @@ def _kind_of(url: str) -> str:
     return url.partition(":")[0]
 
 
-async def _ask_settings(url: str) -> list[Mapping[str, Any]]:
-    """Return what each master says of itself; an empty ``save`` where it may not be asked."""
+async def _ask(settings: Settings) -> list[Finding]:
     from sidecar.store.address import parse
     from sidecar.store.faults import budget
     from sidecar.store.topology import Reach
 
-    reach = Reach(parse(url), BUDGET_SECONDS, b"")
+    address = parse(settings.store.url)
+    reach = Reach(address, BUDGET_SECONDS, b"")
     try:
         async with budget(BUDGET_SECONDS):
-            return await _ask_masters(reach.client)
+            masters = await _ask_masters(reach.client, address, settings.store.prefix)
+            return [*judge(masters), *_judge_way(address)]
     finally:
         await reach.close()
 
 
-async def _ask_masters(client: Client) -> list[Mapping[str, Any]]:
+async def _ask_masters(client: Client, address: Address, prefix: str) -> list[Master]:
     from redis.asyncio import RedisCluster
 
     if isinstance(client, RedisCluster):
-        told = await client.info(target_nodes=RedisCluster.PRIMARIES)
-        return [told] if "maxmemory_policy" in told else list(told.values())
-    return [{**await client.info(), "save": await _ask_snapshots(client)}]
+        return await _ask_cluster(client)
+    told = await _answer(client.info())
+    settings = await _answer(client.config_get(*ASKED_SETTINGS))
+    return [
+        Master(
+            "",
+            told,
+            settings,
+            is_behind_sentinel=address.topology.value == "sentinel",
+            ahead_seconds=await _ask_clock(client),
+            refuses_tracking=await _refuses_tracking(client, prefix),
+        )
+    ]
 
 
-async def _ask_snapshots(client: Redis) -> str | None:
-    """Return the ``save`` setting; ``None`` where ``CONFIG`` is forbidden, as hosts like to."""
+async def _ask_cluster(cluster: Any) -> list[Master]:
+    await cluster.initialize()
+    masters = []
+    for node in cluster.get_primaries():
+        told = await _answer(cluster.info(target_nodes=node))
+        settings = await _answer(cluster.config_get(*ASKED_SETTINGS, target_nodes=node))
+        masters.append(Master(node.name, told, settings, is_expected_in_cluster=True))
+    return masters
+
+
+async def _answer(asked: Any) -> Mapping[str, Any] | None:
+    """Return what Redis says; ``None`` where it refuses the command, as managed ones do."""
     from redis.exceptions import ResponseError
 
     try:
-        return (await client.config_get("save")).get("save")
+        told: Mapping[str, Any] = await asked
     except ResponseError:
         return None
+    return told
 
 
-def judge(subject: str, masters: Sequence[Mapping[str, Any]]) -> Report:
-    """Return what in the masters' own words would lose tokens, and what to do about it."""
-    problems: list[str] = []
-    notes: list[str] = []
-    for told in masters:
-        policy = told.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            problems.append(
-                f"Redis drops tokens when memory is short (maxmemory-policy {policy}); "
-                "set maxmemory-policy noeviction"
-            )
-        if told.get("aof_enabled", 0):
-            continue
-        if told.get("save") == "":
-            problems.append(
-                "Redis keeps nothing on disk; set appendonly yes, or tokens end with it"
-            )
-        else:
-            notes.append(
-                "Redis keeps snapshots alone: after a crash the latest tokens are gone and the "
-                "latest revocations undone; appendonly yes avoids both"
-            )
-    return Report(subject, tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
+async def _ask_clock(client: Redis) -> float:
+    """Return how far Redis's clock is ahead of ours, at least; 0 where it may not be asked."""
+    from redis.exceptions import ResponseError
+
+    before = time.time()
+    try:
+        seconds, microseconds = await client.time()
+    except ResponseError:
+        return 0.0
+    theirs, after = seconds + microseconds / 1e6, time.time()
+    return max(0.0, theirs - after) or min(0.0, theirs - before)
+
+
+async def _refuses_tracking(client: Redis, prefix: str) -> bool:
+    """Try what the look-ups' link asks for, on a connection of its own."""
+    from redis.exceptions import ResponseError
+
+    connection: Any = client.client()
+    async with connection as one:
+        try:
+            number = await one.execute_command("CLIENT", "ID")
+            words = ("ON", "REDIRECT", number, "BCAST", "PREFIX", f"{prefix}token:")
+            await one.execute_command("CLIENT", "TRACKING", *words)
+            await one.execute_command("CLIENT", "TRACKING", "OFF")
+        except ResponseError:
+            return True
+    return False
+
+
+def _judge_way(address: Address) -> list[Finding]:
+    """Judge the way to Redis: who else can go it, and who can listen."""
+    remote = [node.host for node in address.nodes if node.path is None and not _is_here(node.host)]
+    if not remote:
+        return []
+    if address.login.password is None:
+        text = (
+            "Redis asks for no password, and is not on this machine: whoever reaches it can write "
+            "tokens that pass; give the sidecar a user of its own (ACL), and shut others out"
+        )
+        return [Finding(Severity.WARNING, text)]
+    if address.is_tls:
+        return []
+    text = "the password and the tokens' digests cross the network in clear; rediss:// is TLS"
+    return [Finding(Severity.NOTE, text)]
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

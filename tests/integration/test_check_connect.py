@@ -1,0 +1,226 @@
+"""``sidecar check --connect`` on real servers: what would go wrong is said before it does."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sidecar.store.embedded import find_binary
+from tests.command_line import Run, run_command
+from tests.redis_servers import RedisServer, binary_of, running_redis
+from tests.redis_topologies import running_cluster
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with running_redis(str(find_binary()), tmp_path, "--appendonly", "yes") as server:
+        yield server
+
+
+def check(directory: Path, store_url: str, upstream: dict[str, Any], **more: Any) -> Run:
+    """Check a configuration with this store and this upstream."""
+    config = directory / "sidecar.yaml"
+    settings = {
+        "upstreams": {"listener": upstream},
+        "routes": [{"path": "/v1/{id}"}],
+        "store": {"url": store_url},
+        **more,
+    }
+    config.write_text(yaml.safe_dump(settings))
+    return run_command("check", "--connect", "--config", str(config))
+
+
+def check_store(directory: Path, redis: RedisServer, url: str = "") -> Run:
+    """Check the store beside an upstream that is there."""
+    return check(directory, url or redis.unix_url, {"url": f"unix:{redis.socket}"})
+
+
+def test_a_redis_that_may_not_be_asked_is_not_called_good(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """Managed Redis forbids CONFIG and perhaps INFO; the rest is found all the same."""
+    redis.command("CONFIG", "SET", "appendonly", "no")
+    redis.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~*", "+@all", "-config")
+    url = f"unix://{redis.socket}?username=sidecar&password=pass"
+    done = check_store(tmp_path, redis, url)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "store (unix): note: whether Redis keeps snapshots could not be asked" in done.stderr
+    redis.command("ACL", "SETUSER", "sidecar", "-info", "-client|tracking")
+    done = check_store(tmp_path, redis, url)
+    assert done.returncode == 0
+    assert "store (unix): warning: Redis refuses CLIENT TRACKING" in done.stderr
+    assert "note: what Redis says of itself could not be asked (INFO is refused)" in done.stderr
+
+
+def test_a_replica_is_told_from_a_master(tmp_path: Path, redis: RedisServer) -> None:
+    (tmp_path / "replica").mkdir()
+    of = ("--replicaof", f"127.0.0.1 {redis.port}", "--appendonly", "yes")
+    with running_redis(str(find_binary()), tmp_path / "replica", *of) as replica:
+        done = check_store(tmp_path, replica)
+    assert done.returncode == 1
+    assert "problem: the Redis that answers is a replica" in done.stderr
+    assert "problem: this Redis is a replica" in done.stderr
+
+
+def test_a_redis_that_is_full_says_that_it_is(tmp_path: Path, redis: RedisServer) -> None:
+    redis.command("CONFIG", "SET", "maxmemory", "1")
+    done = check_store(tmp_path, redis)
+    assert done.returncode == 1
+    assert "problem: Redis is out of memory" in done.stderr
+    assert "of maxmemory; once it is full, it takes no more writes" in done.stderr
+
+
+def test_each_master_of_a_cluster_is_asked(tmp_path: Path) -> None:
+    with running_cluster(binary_of("debian"), tmp_path, "--appendonly", "yes") as cluster:
+        second = cluster.masters[1]
+        second.command("CONFIG", "SET", "maxmemory", 1 << 30)
+        second.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        upstream = {"url": f"unix:{second.socket}"}
+        done = check(tmp_path, cluster.url, upstream)
+        lone = check(tmp_path, second.url, upstream)
+    assert done.returncode == 1
+    assert f"problem: 127.0.0.1:{second.port}: Redis drops any token" in done.stderr
+    assert "warning: the master has no replica" in done.stderr
+    assert "note: one lost slot stops the whole Cluster" in done.stderr
+    assert "this Redis is one node of a Cluster" in lone.stderr
+
+
+def test_a_redis_that_is_away_is_one_problem(tmp_path: Path) -> None:
+    done = check(tmp_path, "redis://user:secret@127.0.0.1:1/0", {"url": "unix:/nowhere"})
+    assert done.returncode == 1
+    assert done.stderr.count("store (redis): ") == 1
+    assert "secret" not in done.stderr
+
+
+def test_a_way_that_others_can_go_or_listen_to_is_told_of(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """The name is this machine's own, which is not loopback to whoever reads it."""
+    address = own_address()
+    redis.command("CONFIG", "SET", "protected-mode", "no")
+    redis.command("CONFIG", "SET", "bind", f"127.0.0.1 {address}")
+    url = f"redis://{address}:{redis.port}/0"
+    assert "warning: Redis asks for no password" in check_store(tmp_path, redis, url).stderr
+    redis.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~*", "+@all")
+    url = f"redis://sidecar:pass@{address}:{redis.port}/0"
+    assert "note: the password and the tokens' digests cross" in (
+        check_store(tmp_path, redis, url).stderr
+    )
+
+
+def own_address() -> str:
+    """Return an address of this machine besides loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+class Authority:
+    """Signs certificates of any age for 127.0.0.1, of itself as well."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def make(self, days_left: float, name: str = "127.0.0.1") -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "upstream.test")])
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.IPAddress(ipaddress.ip_address(name))
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - datetime.timedelta(days=90))
+            .not_valid_after(now + datetime.timedelta(days=days_left))
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        private = serialization.PrivateFormat.PKCS8
+        paths = self._directory / "upstream.crt", self._directory / "upstream.key"
+        paths[0].write_bytes(made.public_bytes(pem))
+        paths[1].write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+        return paths
+
+
+@contextmanager
+def tls_upstream(certificate: Path, key: Path) -> Iterator[str]:
+    """Run what shakes hands and says nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            try:
+                peer = listener.accept()[0]
+                peer.settimeout(5)
+                with context.wrap_socket(peer, server_side=True) as tls:
+                    tls.recv(1)
+            except OSError:
+                return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("days_left", "name", "tls", "status", "text"),
+    [
+        (90, "127.0.0.1", {"ca": "upstream.crt"}, 0, ""),
+        (9.5, "127.0.0.1", {"ca": "upstream.crt"}, 0, "warning: the certificate ends on "),
+        (-1, "127.0.0.1", {"ca": "upstream.crt"}, 1, "not good (certificate has expired)"),
+        (90, "127.0.0.1", {}, 1, "not good (self-signed certificate); see upstreams.listener.tls"),
+        (90, "127.0.0.2", {"ca": "upstream.crt"}, 1, "certificate is not valid for '127.0.0.1'"),
+        (-1, "127.0.0.1", {"verify": False}, 0, "warning: its certificate is not checked"),
+    ],
+    ids=["good", "ends soon", "ended", "unknown", "of another", "not verified"],
+)
+def test_an_upstreams_certificate_is_judged(
+    tmp_path: Path,
+    redis: RedisServer,
+    days_left: float,
+    name: str,
+    tls: dict[str, Any],
+    status: int,
+    text: str,
+) -> None:
+    certificate, key = Authority(tmp_path).make(days_left, name)
+    with tls_upstream(certificate, key) as url:
+        done = check(tmp_path, redis.unix_url, {"url": url, "tls": tls})
+    assert done.returncode == status, done.stderr
+    assert text in done.stderr
+    assert bool(done.stderr) == bool(text)
+    assert ("upstream listener" in done.stdout) == (status == 0)
+
+
+def test_the_certificate_that_callers_see_is_judged_too(tmp_path: Path, redis: RedisServer) -> None:
+    Authority(tmp_path).make(5.5)
+    listen = {
+        "address": "127.0.0.1:0",
+        "tls": {"certificate": "upstream.crt", "private_key": "upstream.key"},
+    }
+    done = check(tmp_path, redis.unix_url, {"url": f"unix:{redis.socket}"}, listen=listen)
+    assert done.returncode == 0
+    assert "in 5 days; renew it" in done.stderr
