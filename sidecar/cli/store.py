@@ -8,9 +8,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from sidecar.audit import Actor
 from sidecar.cli.auditing import audit_of
@@ -31,9 +33,9 @@ _ABOUT_EXPORT = (
     "What is made or revoked meanwhile may or may not be in it."
 )
 _ABOUT_IMPORT = (
-    "Take back what `sidecar store export` wrote, from standard input. The whole file is checked "
-    "first. What has expired stays away, and a token that is there stays as it is; so doing it "
-    "again changes nothing. Exit status 1 if a line could not be taken."
+    "Take back what `sidecar store export` wrote. The whole file is checked first. What has "
+    "expired stays away, and a token that is there stays as it is; so doing it again changes "
+    "nothing. Exit status 1 if a line could not be taken."
 )
 _OUTCOMES = {
     "different": "a token with this digest is there and differs, as after a rotation; it stays as "
@@ -51,6 +53,9 @@ def add_to(commands: Commands) -> None:
     _add(actions, "export", _export, _ABOUT_EXPORT)
     parser = _add(actions, "import", _import, _ABOUT_IMPORT)
     add_json(parser)
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", type=Path, help="default: standard input"
+    )
     parser.add_argument(
         "--skip-invalid",
         action="store_true",
@@ -118,9 +123,7 @@ class _Summary:
 async def _import(settings: Settings, archive: TokenArchive, asked: argparse.Namespace) -> int:
     from sidecar.cli.token_file import TokenFile
 
-    if sys.stdin.isatty():
-        raise UsageError("the tokens come on standard input: sidecar store import < FILE")
-    with TokenFile(sys.stdin.buffer) as file:
+    with _opened(asked.file) as stream, TokenFile(stream) as file:
         summary = _Summary(file.check())
         if summary.findings.invalid and not asked.skip_invalid:
             _print(summary, asked)
@@ -136,6 +139,17 @@ async def _import(settings: Settings, archive: TokenArchive, asked: argparse.Nam
             audit_of(settings).tokens_restored(summary.counts(), Actor.CLI)
     _print(summary, asked)
     return 1 if summary.refused or summary.findings.invalid else 0
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    if path is not None:
+        with path.open("rb") as stream:
+            yield stream
+    elif sys.stdin.isatty():
+        raise UsageError("name the file, or pipe it in: sidecar store import FILE")
+    else:
+        yield sys.stdin.buffer
 
 
 async def _restore(

@@ -101,7 +101,7 @@ class TokenFile:
         except OSError as error:
             raise UsageError(
                 f"what came can't be put aside to check it first ({error.strerror}); "
-                "give it as a file: sidecar store import < FILE"
+                "name the file instead: sidecar store import FILE"
             ) from None
         return aside
 

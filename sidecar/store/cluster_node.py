@@ -17,6 +17,7 @@ from sidecar.store.lookups import Lookups
 from sidecar.store.slots import View, read_view
 
 _ANSWERS: Final = ("MOVED ", "ASK ", "CLUSTERDOWN ")
+_ASKING: Final = pack((b"ASKING",))
 _SURVEY: Final = (
     pack((b"HELLO", b"3")),
     pack((b"CLUSTER", b"INFO")),
@@ -48,7 +49,6 @@ class NodeLink(Link):
                 answer.set_result([future.result() for future in futures])
             else:
                 answer.set_exception(error)
-                answer.exception()  # retrieved: a batch given up has nobody who would
 
         futures[-1].add_done_callback(land)
         return answer
@@ -82,12 +82,10 @@ class Node:
         endpoint: Endpoint,
         connect: Connect,
         budget_seconds: float,
-        probe_key: bytes,
         tracker: Tracker | None,
         on_turn: Callable[[], None],
     ) -> None:
         """``tracker`` is told of changed keys, ``on_turn`` when ``is_telling`` has changed."""
-        self._probe_key = probe_key
         self.endpoint = endpoint
         self._is_tracking = False
         self._is_well = False  # until it was surveyed over this link
@@ -117,13 +115,14 @@ class Node:
         """Return the link, if one is up."""
         return None if self._link is None or self._link.is_closed else self._link
 
-    async def ask(self, *questions: bytes) -> list[Any]:
-        """Put packed commands to the node, past the queue of look-ups; return their replies."""
+    async def get_asking(self, key: bytes) -> Any:
+        """Return the value of a key whose slot is on its way to this node, or an error."""
         if self.link is None:
-            await self.lookups.get(self._probe_key)  # returns when a link is up, or tells why not
+            await self.lookups.get(key)  # opens one
         if self.link is None:
             raise StoreUnavailable("a master of the Cluster can't be reached")
-        return await asyncio.gather(*self.link.request(*questions))
+        _, value = await asyncio.gather(*self.link.request(_ASKING, pack((b"GET", key))))
+        return value
 
     async def survey(self) -> View | None:
         """Return the node's view of the Cluster; ``None`` if it has none to give."""

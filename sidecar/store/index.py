@@ -155,10 +155,10 @@ class AccountIndex:
         cursor = 0
         while True:
             command: Command = ("HSCAN", self.key(account), cursor, "COUNT", _SCAN_COUNT)
-            ((cursor, flat),) = await self._commands.run(command)
-            for name, value in zip(flat[::2], flat[1::2], strict=True):
+            ((cursor, fields),) = await self._commands.run(command)
+            for name, value in fields.items():
                 _sort_in(listing, name, value)
-            if int(cursor) == 0:
+            if cursor == 0:
                 break
         await self._complete(account, listing)
         return listing

@@ -15,7 +15,8 @@ from sidecar.store.embedded import find_binary
 from sidecar.store.port import MOST_RESTORED, Exported, Outcome
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import DAY_SECONDS, Clock, make_record
-from tests.redis_servers import CutProxy, RedisServer, running_redis
+from tests.redis_servers import CutProxy, RedisServer, binary_of, running_redis
+from tests.redis_topologies import running_cluster
 
 PREFIX = "si[de]car*:"  # what it holds means something in a glob
 
@@ -240,3 +241,24 @@ async def test_a_restoration_cut_short_anywhere_leaves_nothing_that_cannot_be_li
         raise AssertionError("it never came to its end")
     await witness.close()
     await proxy.stop()
+
+
+async def test_a_cluster_is_walked_node_by_node_and_written_slot_by_slot(tmp_path: Path) -> None:
+    records = {r.id: r for r in (make_record(n, days=n % 3) for n in range(MOST_RESTORED + 50))}
+    use = LastUse(1_790_000_000.0, "203.0.113.9")
+    with running_cluster(binary_of("debian"), tmp_path) as cluster:
+        store = connect(cluster.url, prefix=PREFIX, budget_seconds=5)
+        archive = connect_archive(cluster.url, prefix=PREFIX, budget_seconds=5)
+        for record in records.values():
+            await store.create(record)
+        await store.record_use({make_record(7).digest: use})
+        backup = [token async for batch in archive.export() for token in batch.tokens]
+        assert {token.record.id: token.record for token in backup} == records
+        cluster.command("FLUSHALL")
+        for start in range(0, len(backup), MOST_RESTORED):
+            batch = backup[start : start + MOST_RESTORED]
+            assert set(await archive.restore(batch)) == {Outcome.CREATED}
+        assert {record.id: record for record in await store.list()} == records
+        assert await store.last_uses([make_record(7)]) == {make_record(7).digest: use}
+        await archive.close()
+        await store.close()

@@ -245,6 +245,16 @@ def test_what_comes_through_a_pipe_is_checked_first_as_well(admin: Admin) -> Non
     assert "nothing was imported" in done.stderr
 
 
+def test_a_file_can_be_named(admin: Admin, tmp_path: Path) -> None:
+    admin.create("shop")
+    file = tmp_path / "tokens.jsonl"
+    file.write_text(admin.export())
+    assert admin.run("store", "import", str(file)).stdout.startswith("0 imported, 1 there already")
+    missing = admin.run("store", "import", str(tmp_path / "missing"))
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "No such file" in missing.stderr
+
+
 class Endless(io.RawIOBase):
     """A pipe: it can't be rewound."""
 
@@ -261,5 +271,5 @@ def test_where_nothing_can_be_put_aside_it_says_how_to_do_without(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    with TokenFile(Endless()) as file, pytest.raises(UsageError, match="import < FILE"):  # type: ignore[arg-type]
+    with TokenFile(Endless()) as file, pytest.raises(UsageError, match="sidecar store import FILE"):  # type: ignore[arg-type]
         file.check()
