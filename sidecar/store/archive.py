@@ -60,7 +60,7 @@ class RedisArchive:
         self._layout = Layout(prefix)
         self._budget_seconds = budget_seconds
         self._now = now
-        self._commands = Commands(reach.client, budget_seconds)
+        self._commands = Commands(reach.channel, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 
     async def export(self) -> AsyncIterator[Batch]:

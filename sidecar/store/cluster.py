@@ -1,4 +1,4 @@
-"""Look-ups in a Cluster: each at its slot's master, and one word from all masters together.
+"""A Cluster: each question at its slot's master, and one word from all masters together.
 
 Every master has a link and look-ups of its own (``cluster_node``), so one that is away takes only
 its own slots along. Twice a second each is *surveyed*: asked for its role, its state and its view
@@ -29,6 +29,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import hiredis
@@ -36,31 +37,37 @@ from redis.crc import key_slot
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.cluster_node import Connect, Node, VisitorLink
+from sidecar.store.commands import AskServer, Command
 from sidecar.store.faults import FAULTS, budget, describe
-from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker
+from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker, pack
 from sidecar.store.lookups import RETRY_SECONDS, STALL_SECONDS
-from sidecar.store.slots import SLOTS, Redirect, View, read_redirect
+from sidecar.store.slots import SLOTS, View, read_redirect
 
 _log = logging.getLogger(__name__)
 
 SURVEY_SECONDS: Final = 0.5
 _REST_SECONDS: Final = 0.02  # between surveys, however many redirections call for one
 _UNSERVED: Final = "no master of the Cluster serves the slot that a token is in"
+_ASKING: Final = pack((b"ASKING",))
 _MOST_HOPS: Final = 5
 _TRY_AGAIN_SECONDS: Final = 0.02
 
 
-class ClusterLookups:
-    """Values by key from a Cluster, many callers at once. Belongs to one event loop."""
+class Cluster:
+    """Look-ups like those of ``Lookups``, and a ``Channel``. Belongs to one event loop."""
+
+    is_one_server = False
 
     def __init__(
         self,
         seeds: Sequence[Endpoint],
         connect: Connect,
         budget_seconds: float,
+        probe_key: bytes,
         tracker: Tracker | None = None,
     ) -> None:
         """``seeds`` are asked first; ``connect`` makes a link to a node."""
+        self._probe_key = probe_key
         self._seeds = seeds
         self._connect = connect
         self._budget_seconds = budget_seconds
@@ -75,7 +82,7 @@ class ClusterLookups:
         self._surveying: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<ClusterLookups {self.state}, {len(self._nodes)} masters>"
+        return f"<Cluster {self.state}, {len(self._nodes)} masters>"
 
     @property
     def state(self) -> str:
@@ -90,7 +97,44 @@ class ClusterLookups:
         slot = key_slot(key)
         node = self._owners[slot] or await self._find_owner(slot)
         value: Any = await node.lookups.get(key)
-        return await self._follow(key, slot, node, value) if _is_error(value) else value
+        if _is_error(value):
+            async with budget(self._budget_seconds):
+                value = await self._follow(slot, node, value, pack((b"GET", key)))
+                if _is_error(value):
+                    if not str(value).startswith("WRONGTYPE"):
+                        raise value
+                    value = None
+        return cast("bytes | None", value)
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Channel``."""
+        questions = [pack([_as_bytes(word) for word in command]) for command in commands]
+        slots = [key_slot(_key_of(command)) for command in commands]
+        nodes = [self._owners[slot] or await self._find_owner(slot) for slot in slots]
+        replies: list[Any] = [None] * len(commands)
+
+        async def put(node: Node) -> None:
+            numbers = [number for number, owner in enumerate(nodes) if owner is node]
+            told = await node.ask(*[questions[number] for number in numbers])
+            for number, reply in zip(numbers, told, strict=True):
+                replies[number] = reply
+
+        await asyncio.gather(*map(put, dict.fromkeys(nodes)))
+        for number, reply in enumerate(replies):
+            if _is_error(reply):
+                place = slots[number], nodes[number]
+                replies[number] = await self._follow(*place, reply, questions[number])
+        return replies
+
+    async def servers(self) -> Sequence[AskServer]:
+        """See ``Channel``."""
+        await self._find_owner(0)
+
+        async def ask(node: Node, command: Command) -> Any:
+            (reply,) = await node.ask(pack([_as_bytes(word) for word in command]))
+            return reply
+
+        return [partial(ask, node) for node in dict.fromkeys(filter(None, self._owners))]
 
     async def close(self) -> None:
         """As ``Lookups.close``."""
@@ -115,39 +159,31 @@ class ClusterLookups:
             raise StoreUnavailable(_UNSERVED if is_known else self._away)
         return node
 
-    async def _follow(self, key: bytes, slot: int, node: Node, value: Any) -> bytes | None:
-        """Return what a key has where the Cluster sends us for it."""
-        async with budget(self._budget_seconds):
-            for _ in range(_MOST_HOPS):
-                told = str(value)
-                redirect = read_redirect(node.endpoint, told)
-                if redirect is not None:
-                    node, value = await self._go(key, slot, redirect)
-                elif told.startswith("TRYAGAIN"):
-                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
-                    value = await node.lookups.get(key)
-                elif told.startswith("WRONGTYPE"):
-                    return None
+    async def _follow(self, slot: int, node: Node, reply: Any, question: bytes) -> Any:
+        """Return what is answered where the Cluster sends us; it may be another error."""
+        for _ in range(_MOST_HOPS):
+            redirect = read_redirect(node.endpoint, str(reply))
+            if redirect is not None:
+                node = self._meet(redirect.endpoint)
+                if redirect.is_for_good:
+                    self._owners[slot] = node
+                    self._hurry.set()
+                    (reply,) = await node.ask(question)
                 else:
-                    raise value
-                if not _is_error(value):
-                    return cast("bytes | None", value)
-        raise StoreUnavailable("the nodes of the Cluster do not agree where a key is")
-
-    async def _go(self, key: bytes, slot: int, redirect: Redirect) -> tuple[Node, Any]:
-        node = self._meet(redirect.endpoint)
-        if not redirect.is_for_good:
-            return node, await node.get_asking(key)
-        self._owners[slot] = node
-        self._hurry.set()
-        return node, await node.lookups.get(key)
+                    _, reply = await node.ask(_ASKING, question)
+            elif str(reply).startswith("TRYAGAIN"):
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+                (reply,) = await node.ask(question)
+            if not _is_error(reply):
+                break
+        return reply
 
     def _meet(self, endpoint: Endpoint) -> Node:
         """Return the node there; one that is new makes the watcher blind until it tells."""
         node = self._nodes.get(endpoint)
         if node is None:
-            budget_seconds = self._budget_seconds
-            node = Node(endpoint, self._connect, budget_seconds, self._tracker, self._turn)
+            means = self._connect, self._budget_seconds, self._probe_key
+            node = Node(endpoint, *means, self._tracker, self._turn)
             self._nodes[endpoint] = node
             node.lookups.open()
             self._turn()
@@ -272,6 +308,15 @@ async def _survey_of(node: Node) -> View | None:
     with suppress(*FAULTS):  # the link is lost, and the node has said so itself
         return await node.survey()
     return None
+
+
+def _key_of(command: Command) -> bytes:
+    """Return the key that a command names, of those that are in use here."""
+    return _as_bytes(command[3] if command[0] == "EVAL" else command[1])
+
+
+def _as_bytes(word: str | bytes | int) -> bytes:
+    return word if isinstance(word, bytes) else str(word).encode()
 
 
 def _is_error(value: Any) -> bool:

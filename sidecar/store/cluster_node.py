@@ -17,7 +17,6 @@ from sidecar.store.lookups import Lookups
 from sidecar.store.slots import View, read_view
 
 _ANSWERS: Final = ("MOVED ", "ASK ", "CLUSTERDOWN ")
-_ASKING: Final = pack((b"ASKING",))
 _SURVEY: Final = (
     pack((b"HELLO", b"3")),
     pack((b"CLUSTER", b"INFO")),
@@ -49,6 +48,7 @@ class NodeLink(Link):
                 answer.set_result([future.result() for future in futures])
             else:
                 answer.set_exception(error)
+                answer.exception()  # retrieved: a batch given up has nobody who would
 
         futures[-1].add_done_callback(land)
         return answer
@@ -82,10 +82,12 @@ class Node:
         endpoint: Endpoint,
         connect: Connect,
         budget_seconds: float,
+        probe_key: bytes,
         tracker: Tracker | None,
         on_turn: Callable[[], None],
     ) -> None:
         """``tracker`` is told of changed keys, ``on_turn`` when ``is_telling`` has changed."""
+        self._probe_key = probe_key
         self.endpoint = endpoint
         self._is_tracking = False
         self._is_well = False  # until it was surveyed over this link
@@ -115,14 +117,13 @@ class Node:
         """Return the link, if one is up."""
         return None if self._link is None or self._link.is_closed else self._link
 
-    async def get_asking(self, key: bytes) -> Any:
-        """Return the value of a key whose slot is on its way to this node, or an error."""
+    async def ask(self, *questions: bytes) -> list[Any]:
+        """Put packed commands to the node, past the queue of look-ups; return their replies."""
         if self.link is None:
-            await self.lookups.get(key)  # opens one
+            await self.lookups.get(self._probe_key)  # returns when a link is up, or tells why not
         if self.link is None:
             raise StoreUnavailable("a master of the Cluster can't be reached")
-        _, value = await asyncio.gather(*self.link.request(_ASKING, pack((b"GET", key))))
-        return value
+        return await asyncio.gather(*self.link.request(*questions))
 
     async def survey(self) -> View | None:
         """Return the node's view of the Cluster; ``None`` if it has none to give."""

@@ -1,18 +1,21 @@
-"""All that is said to Redis besides look-ups: pipelines on pooled connections, within a budget."""
+"""All that is said to Redis besides look-ups: many commands at once, within a budget."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, cast
 
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis
 
 from sidecar.store.faults import budget
-from sidecar.store.topology import Client, readable
 
 Command = tuple[str | bytes | int, ...]
+"""A command as ``redis-cli`` takes it."""
+
+AskServer = Callable[[Command], Awaitable[Any]]
+"""What puts one command to one server and returns its reply."""
 
 MOST_IN_PIPELINE = 256
 _MOST_AT_ONCE = 16
@@ -20,18 +23,60 @@ _SCAN_COUNT = 1000
 _GLOB_SPECIALS = re.compile(rb"([*?\[\]\\^])")
 
 
-class Commands:
-    """A client whose every call ends within the budget, in a reply or ``StoreUnavailable``."""
+class Channel(Protocol):
+    """A way to a Redis, or to all masters of a Cluster; bounds no time by itself."""
 
-    def __init__(self, client: Client, budget_seconds: float) -> None:
+    @property
+    def is_one_server(self) -> bool:
+        """Tell whether one command may name any keys together; a Cluster's may not."""
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands together, each to where its key is; return replies as Redis gives them.
+
+        An error reply is an exception among them.
+        """
+
+    async def servers(self) -> Sequence[AskServer]:
+        """Return what asks each server that has keys."""
+
+
+class PipelineChannel:
+    """One Redis, on the pooled connections of the library's client."""
+
+    is_one_server = True
+
+    def __init__(self, client: Redis) -> None:
         self._client = client
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Channel``."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.response_callbacks = {}  # replies as they come, as from a Cluster
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(await pipeline.execute(raise_on_error=False))
+
+    async def servers(self) -> Sequence[AskServer]:
+        """See ``Channel``."""
+        return [self._ask]
+
+    async def _ask(self, command: Command) -> Any:
+        (reply,) = await self.exchange([command])
+        return reply
+
+
+class Commands:
+    """A channel whose every call ends within the budget, in a reply or ``StoreUnavailable``."""
+
+    def __init__(self, channel: Channel, budget_seconds: float) -> None:
+        self._channel = channel
         self._budget_seconds = budget_seconds
         self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
 
     @property
     def is_one_server(self) -> bool:
-        """Tell whether one command may name any keys together; a Cluster's may not."""
-        return not isinstance(self._client, RedisCluster)
+        """As ``Channel.is_one_server``."""
+        return self._channel.is_one_server
 
     async def run(self, *commands: Command) -> list[Any]:
         """Send commands together, return their replies; an error reply is ``StoreUnavailable``."""
@@ -51,24 +96,37 @@ class Commands:
         for start in range(0, len(keys), MOST_IN_PIPELINE):
             commands = [("GET", key) for key in keys[start : start + MOST_IN_PIPELINE]]
             async with budget(self._budget_seconds):
-                values += [readable(reply) for reply in await self._exchange(commands)]
+                values += [_readable(reply) for reply in await self._exchange(commands)]
         return values
 
     async def scan(self, start: bytes) -> AsyncIterator[bytes]:
-        """Yield the keys that begin so, one perhaps twice; each step has a budget of its own."""
+        """Yield the keys that begin so, perhaps twice; each step has a budget of its own."""
         pattern = _GLOB_SPECIALS.sub(rb"\\\1", start) + b"*"
-        keys = aiter(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
-        while True:
-            async with budget(self._budget_seconds):
-                try:
-                    key = await anext(keys)
-                except StopAsyncIteration:
-                    return
-            yield key
+        async with budget(self._budget_seconds):
+            servers = await self._channel.servers()
+        for ask in servers:
+            cursor = 0
+            while True:
+                step: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+                async with budget(self._budget_seconds):
+                    reply = await ask(step)
+                    if isinstance(reply, Exception):
+                        raise reply
+                cursor = int(reply[0])
+                for key in reply[1]:
+                    yield key
+                if cursor == 0:
+                    break
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         async with self._gate:
-            pipeline = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return list(await pipeline.execute(raise_on_error=False))
+            return await self._channel.exchange(commands)
+
+
+def _readable(value: Any) -> bytes | None:
+    """Return a ``GET``'s value; a key of another type has none. Raises any other error reply."""
+    if isinstance(value, Exception):
+        if str(value).startswith("WRONGTYPE"):
+            return None
+        raise value
+    return cast("bytes | None", value)

@@ -55,7 +55,7 @@ class RedisFailureCounters:
     ) -> None:
         self._reach = reach
         self._budget_seconds = budget_seconds
-        self._commands = Commands(reach.client, budget_seconds)
+        self._commands = Commands(reach.channel, budget_seconds)
         self._now = now
         self._count_start = prefix + b"throttle:count:"
         self._bans_key = prefix + b"throttle:bans"
@@ -127,8 +127,8 @@ class RedisFailureCounters:
     async def _read(self, key: bytes, since: float) -> dict[str, float]:
         """Return the latest members of a set whose time is after ``since``."""
         reach: Command = ("+inf", f"({_milliseconds(since)}", "WITHSCORES", "LIMIT", 0, MOST_BANS)
-        (flat,) = await self._commands.run(("ZREVRANGEBYSCORE", key, *reach))
-        scores = ((name, float(score)) for name, score in zip(flat[::2], flat[1::2], strict=True))
+        (reply,) = await self._commands.run(("ZREVRANGEBYSCORE", key, *reach))
+        scores = ((name, float(score)) for name, score in _pairs(reply))
         return {
             name.decode("ascii", "replace"): score / 1000
             for name, score in scores
@@ -144,6 +144,13 @@ class RedisFailureCounters:
 
     def _count_key(self, subject: str) -> bytes:
         return self._count_start + subject.encode()
+
+
+def _pairs(reply: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:
+    """Return members with their scores: one list in RESP2, pairs in RESP3."""
+    if reply and isinstance(reply[0], list):
+        return [(name, score) for name, score in reply]
+    return [*zip(reply[::2], reply[1::2], strict=True)]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -155,10 +155,10 @@ class AccountIndex:
         cursor = 0
         while True:
             command: Command = ("HSCAN", self.key(account), cursor, "COUNT", _SCAN_COUNT)
-            ((cursor, fields),) = await self._commands.run(command)
-            for name, value in fields.items():
+            ((cursor, flat),) = await self._commands.run(command)
+            for name, value in zip(flat[::2], flat[1::2], strict=True):
                 _sort_in(listing, name, value)
-            if cursor == 0:
+            if int(cursor) == 0:
                 break
         await self._complete(account, listing)
         return listing

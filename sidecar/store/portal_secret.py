@@ -34,7 +34,7 @@ class RedisPortalSecret:
         self._reach = reach
         self._key = key
         self._budget_seconds = budget_seconds
-        self._commands = Commands(reach.client, budget_seconds)
+        self._commands = Commands(reach.channel, budget_seconds)
 
     async def read(self) -> bytes:
         """Return the secret, a new one if there is none; raises ``StoreUnavailable``."""

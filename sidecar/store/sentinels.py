@@ -1,0 +1,123 @@
+"""Which Redis is the master, by the word of the Sentinels, and that no former one is gone on with.
+
+All Sentinels are asked at once, and that one counts which knows of the latest fail-over (its
+*configuration epoch*): a Sentinel that was cut off would send us to a former master. A majority of
+answers is waited for, as one of any majority has taken part in the latest fail-over; the others get
+half a budget.
+
+A former master that was asleep and wakes up goes on as a master for some seconds, until the
+Sentinels tell it otherwise. So they are asked again once a link is up, and twice a second while it
+is: when they name another, all connections to the former one are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
+
+from sidecar.core.errors import StoreUnavailable
+from sidecar.store.faults import FAULTS, describe
+from sidecar.store.link import Endpoint, Link
+
+_log = logging.getLogger(__name__)
+
+WATCH_SECONDS: Final = 0.5
+
+
+class Sentinels(Sentinel):
+    """The library's Sentinels, which its connections ask for the master, asked in our way."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], service: str, budget_seconds: float, **options: Any
+    ) -> None:
+        """``options`` are the library's, ``sentinel_kwargs`` among them."""
+        nodes = [(endpoint.host, endpoint.port) for endpoint in endpoints]
+        super().__init__(nodes, **options)  # type: ignore[no-untyped-call]
+        self._service = service
+        self._budget_seconds = budget_seconds
+        self._watching: asyncio.Task[None] | None = None
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port; ``StoreUnavailable`` if no Sentinel names one."""
+        master = await self.find_master()
+        return master.host, master.port
+
+    async def find_master(self) -> Endpoint:
+        """Return where the master is; ``StoreUnavailable`` if no Sentinel names one."""
+        asked = {asyncio.ensure_future(self._ask(client)) for client in self.sentinels}
+        late, named, reasons = asked, list[tuple[int, Endpoint]](), set[str]()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._budget_seconds / 2):
+                while late and len(named) <= len(asked) // 2:
+                    done, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+                    for answer in (task.result() for task in done):
+                        named.append(answer) if isinstance(answer, tuple) else reasons.add(answer)
+        for task in late:
+            task.cancel()
+        if named:
+            return max(named, key=lambda answer: answer[0])[1]
+        told = "; ".join(sorted(reasons)) or "none answers in time"
+        raise StoreUnavailable(f"no Sentinel names the master: {told}")
+
+    async def _ask(self, client: Redis) -> tuple[int, Endpoint] | str:
+        """Return the configuration epoch and the master, or what is wrong."""
+        pipeline = client.pipeline(transaction=False)
+        pipeline.response_callbacks = {}
+        pipeline.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        pipeline.execute_command("SENTINEL", "MASTER", self._service)
+        try:
+            address, flat = await pipeline.execute()
+            if address is None:
+                return f"they know no master named {self._service}"
+            state = dict(zip(flat[::2], flat[1::2], strict=True))
+            return int(state[b"config-epoch"]), Endpoint(address[0].decode(), int(address[1]))
+        except FAULTS as error:
+            if "No such master" in str(error):
+                return f"they know no master named {self._service}"
+            return describe(error)
+        except (TypeError, ValueError, KeyError):
+            return "what answers is no Sentinel"
+
+    async def stay_at(
+        self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Close a new link, now or later, when the Sentinels name another master; then ``leave``.
+
+        Raises ``StoreUnavailable`` if they do already. While none answers, the link stays.
+        """
+        if self._watching is not None:
+            self._watching.cancel()
+        try:
+            if await self.find_master() != master:
+                raise StoreUnavailable("the Sentinels have just named another master")
+        except BaseException:
+            link.abort()
+            raise
+        watch = self._watch(master, link, leave)
+        self._watching = asyncio.get_running_loop().create_task(watch)
+
+    async def _watch(
+        self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        while not link.is_closed:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(StoreUnavailable):
+                named = await self.find_master()
+                if named != master:
+                    link.abort()
+                    _log.warning("the Sentinels name another master: %s:%d", named.host, named.port)
+        await leave()
+
+    async def close(self) -> None:
+        """Close the connections to the Sentinels. Idempotent."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        for client in self.sentinels:
+            await client.aclose()
