@@ -1,32 +1,26 @@
-"""One JSON line for each request, written by a thread so that a slow disk or pipe never stops
-traffic.
+"""One JSON line for each request.
 
-Lines are gathered and handed over in batches. When the writer falls behind by more than
-``BACKLOG_BYTES``, lines are dropped and counted, not requests. No field can hold a credential: the
-query is never logged, and what looks like one of our tokens in a path is masked.
+Lines are gathered and handed over in batches (``line_writer``), so that no request waits for a
+disk. No field can hold a credential: the query is never logged, and what looks like one of our
+tokens in a path is masked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import queue
 import re
-import threading
 from time import gmtime, strftime, time
 from typing import Any, Final
 
-from sidecar.core.errors import UsageError
 from sidecar.core.model import ALL_FORMS
 from sidecar.core.trace_context import TRACE_ID
+from sidecar.line_writer import LineWriter, WriteTurn
 
-BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
 _SAME_PARTS: Final = 4096
 _SAME_CHARS: Final = 1024
-_CLOSE_SECONDS: Final = 2.0
 
 
 class Entry:
@@ -117,10 +111,19 @@ class LineFormatter:
 class AccessLog:
     """Formats entries and hands them to the writer."""
 
-    def __init__(self, path: str, token_prefix: str, loop: asyncio.AbstractEventLoop) -> None:
-        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done."""
+    def __init__(
+        self,
+        path: str,
+        token_prefix: str,
+        loop: asyncio.AbstractEventLoop,
+        turn: WriteTurn | None = None,
+    ) -> None:
+        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done.
+
+        ``turn`` is shared with other processes that write there.
+        """
         self._loop = loop
-        self._writer = LineWriter(path)
+        self._writer = LineWriter(path, turn)
         self._format = LineFormatter(token_prefix).line
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -152,76 +155,15 @@ class AccessLog:
             lines, self._lines = self._lines, []
             self._writer.write("".join(lines).encode(), len(lines))
 
+    def reopen(self) -> None:
+        """Write what was gathered, then open the path anew: the file may have been moved away."""
+        self.flush()
+        self._writer.reopen()
+
     def close(self) -> None:
         """Write what is left; waits for at most two seconds."""
         self.flush()
         self._writer.close()
-
-
-class LineWriter:
-    """A thread that writes bytes to a file, in order; never blocks who hands them over."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._refused_lines = 0  # counted by who hands over
-        self._lost_lines = 0  # counted by the thread
-        self._is_torn = False
-        self._descriptor = _open(path)
-        self._taken_bytes = 0  # counted by who hands over
-        self._done_bytes = 0  # counted by the thread
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
-
-    @property
-    def dropped(self) -> int:
-        """How many lines were dropped since the start."""
-        return self._refused_lines + self._lost_lines
-
-    def write(self, data: bytes, lines: int) -> None:
-        """Take ``lines`` whole lines, or drop and count them if too much waits already."""
-        if self._taken_bytes - self._done_bytes > BACKLOG_BYTES:
-            self._refused_lines += lines
-            return
-        self._taken_bytes += len(data)
-        self._queue.put(data)
-
-    def close(self) -> None:
-        """Write what waits, for at most two seconds."""
-        self._queue.put(None)
-        self._thread.join(_CLOSE_SECONDS)
-        if not self._thread.is_alive():
-            os.close(self._descriptor)
-
-    def _run(self) -> None:
-        while (data := self._queue.get()) is not None:
-            self._write_all(data)
-            self._done_bytes += len(data)
-
-    def _write_all(self, data: bytes) -> None:
-        """Write, or count what is lost to a full disk or a closed pipe; the next batch tries again.
-
-        A line cut in the middle is ended first, so that it spoils none but itself.
-        """
-        view = memoryview(data)
-        try:
-            if self._is_torn:
-                os.write(self._descriptor, b"\n")
-                self._is_torn = False
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            self._lost_lines += bytes(view).count(b"\n")
-            self._is_torn |= len(view) < len(data) and data[-len(view) - 1 : -len(view)] != b"\n"
-
-
-def _open(path: str) -> int:
-    if path == "-":
-        return os.dup(1)
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise UsageError(f"the access log {path} can't be opened: {error.strerror}") from None
 
 
 class _SamePart(dict[tuple[Any, ...], str]):

@@ -1,8 +1,9 @@
 """The composition root: a configuration in, running parts out. The one file that names every
 adapter.
 
-``run`` is a process, ``serve`` its life: store, gateway, listeners, then a stop signal and the
-drain. ``_Running`` holds what another configuration replaces while it lives.
+``serve`` is the life of one process: store, gateway, listeners, then a stop signal and the drain.
+``_Running`` holds what another configuration replaces while it lives. How many processes there are
+is up to ``processes``.
 """
 
 from __future__ import annotations
@@ -11,27 +12,25 @@ import asyncio
 import gc
 import logging
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Final
 
-import uvloop
 from aiohttp import http_parser, web
 
 from sidecar import __version__
 from sidecar.access_log import AccessLog, Entry
+from sidecar.addresses import addresses_of, bind_for
 from sidecar.admission import Admission
 from sidecar.answers import denial_for, render
-from sidecar.audit import AuditLog, write_to_stderr
+from sidecar.audit import AuditLog
 from sidecar.authenticator import Authenticator
 from sidecar.config import model as configured
-from sidecar.config.address import Address
 from sidecar.core.errors import UsageError
+from sidecar.duties import Duties, Ending
 from sidecar.gateway import Gateway
 from sidecar.interpretation import build_accounts as build_accounts
 from sidecar.interpretation import (
@@ -45,6 +44,7 @@ from sidecar.interpretation import build_rules as build_rules
 from sidecar.jwt_verifier import JwtVerifier
 from sidecar.last_use import LastUses
 from sidecar.lifecycle import Lifecycle
+from sidecar.line_writer import WriteTurn
 from sidecar.live_streams import LiveStreams
 from sidecar.metrics import SPAN_RESULTS, Metrics
 from sidecar.operations.app import operations_app, operations_runner
@@ -55,17 +55,21 @@ from sidecar.reload import Change, Commit, Reloader
 from sidecar.rules import Rules
 from sidecar.sign_in import SignIn
 from sidecar.signing import signer_of
+from sidecar.stderr_lines import write_at_once
 from sidecar.store.archive import connect_archive as connect_archive
 from sidecar.store.cache import TokenCache
 from sidecar.store.counters import connect_counters as connect_counters
-from sidecar.store.embedded import EmbeddedRedis
+from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect
 from sidecar.throttle import Limits, Throttle
+from sidecar.wire.listening import Doors
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
 from sidecar.wire.server import ProxyServer
+from sidecar.workers.member import Member
+from sidecar.workers.place import Place
 
 if TYPE_CHECKING:
     from sidecar.span_export import SpanExport
@@ -88,12 +92,13 @@ class Serving:
     reloader: Reloader | None = None
 
 
-def run(settings: configured.Settings, source: Path | None = None) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, source=source))
-    return 0
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker is given, and a process alone makes for itself."""
+
+    place: Place
+    turn: WriteTurn
+    store_url: str = field(repr=False)
 
 
 async def serve(
@@ -102,29 +107,27 @@ async def serve(
     source: Path | None = None,
     ready: Callable[[Serving], None] | None = None,
     stop: asyncio.Event | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Run everything that one configuration names until ``stop`` is set, then drain.
 
     ``source`` is the file that the settings were read from: its changes are applied as they come.
-    Without ``stop``, SIGTERM and SIGINT end it, and SIGHUP reads the file again. Raises
-    ``UsageError`` when something can't start.
+    A ``worker`` minds its supervisor and signals. Raises ``UsageError`` when something can't start.
     """
     refuse_slow_parser()
-    if settings.workers != 1:
-        _log.warning("workers: %s: this version serves with one process", settings.workers)
-    reloader = _follow(source, settings)
-    with _stopping(stop, reloader) as stopping:
-        async with AsyncExitStack() as stack:
-            cache = build_cache(settings)
-            streams = LiveStreams(cache)
-            stack.push_async_callback(streams.close)
-            watchers = _Watchers(cache, streams)
-            url = await stack.enter_async_context(reached_redis(settings))
-            store = connect(url, prefix=settings.store.prefix, watcher=watchers)
-            stack.push_async_callback(store.close)
-            cache.connect(store.look_up)
-            parts = _Parts(url, store, cache, SignIn(), LastUses(store.record_use), streams)
-            await _serve_with(settings, parts, stack, reloader, ready, stopping)
+    reloader = _follow(source, settings, worker)
+    ending = Ending(stop or asyncio.Event())
+    async with AsyncExitStack() as stack:
+        cache = build_cache(settings)
+        streams = LiveStreams(cache)
+        stack.push_async_callback(streams.close)
+        watchers = _Watchers(cache, streams)
+        url = worker.store_url if worker else await stack.enter_async_context(reached(settings))
+        store = connect(url, prefix=settings.store.prefix, watcher=watchers)
+        stack.push_async_callback(store.close)
+        cache.connect(store.look_up)
+        parts = _Parts(url, store, cache, SignIn(), LastUses(store.record_use), streams)
+        await _serve_with(settings, parts, stack, reloader, ready, ending, worker)
 
 
 class _Watchers:
@@ -164,34 +167,56 @@ async def _serve_with(
     stack: AsyncExitStack,
     reloader: Reloader | None,
     ready: Callable[[Serving], None] | None,
-    stopping: asyncio.Event,
+    ending: Ending,
+    worker: Worker | None,
 ) -> None:
     stack.callback(parts.sign_in.close)
     stack.push_async_callback(parts.last_uses.close)
-    running = _Running(settings, parts)
+    running = _Running(settings, parts, worker.turn if worker else None)
     stack.push_async_callback(running.close)
-    health = Health(parts.store.ping, stopping.is_set)
+    health = Health(parts.store.ping, ending.asked.is_set)
     running.follow_parts(reloader)
-    await _open_operations(settings, health, reloader, running, stack)
+    doors = _doors(settings, worker)
+    stack.callback(doors.close_all)
+    member = None
+    if worker is not None:
+        duties = Duties(running.metrics.snapshot, running.reopen_log, health, reloader, ending)
+        member = Member(duties, doors)
+        await member.open(worker.place)
+        stack.push_async_callback(member.close)
+        stack.enter_context(duties.on_signals())
+    await _open_operations(settings, health, reloader, running, doors, member, stack)
     tasks = [_drop_stale(running.gateway), parts.last_uses.run(), running.throttle.run()]
     if settings.portal is not None:
-        await _open_portal(settings, settings.portal.address, parts, running, stack)
-    await _open_proxy(settings, running)
+        await _open_portal(settings, parts, running, doors, stack)
+    await doors.open("proxy", running.server.new_connection, running.tls)
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
         tasks.append(reloader.watch(running.prepare))
     for task in map(asyncio.create_task, tasks):
         stack.callback(task.cancel)
     _rest_collector()
-    _log.info("listening on %s", settings.listen.address)
+    if member is not None:
+        member.tell("ready")
     if ready is not None:
         ready(Serving(settings, running.gateway, running.server, reloader))
-    await stopping.wait()
+    await ending.asked.wait()
+    await _end(running, doors, ending, member)
+
+
+async def _end(running: _Running, doors: Doors, ending: Ending, member: Member | None) -> None:
+    """Accept nothing more and let finish what runs; who was replaced need not warn anyone."""
     drain = running.settings.drain
-    _log.info("draining: running requests may finish within %gs", drain.timeout)
-    if drain.delay:
+    server = running.server
+    if ending.is_retired:
+        doors.close_all()
+    else:
+        server.announce_end()
         await asyncio.sleep(drain.delay)
-    await running.server.drain(drain.timeout)
+        doors.close("proxy")
+        if member is not None:
+            member.tell("closed")
+    await server.drain(drain.timeout, has_tls=running.tls is not None)
 
 
 def _rest_collector() -> None:
@@ -210,15 +235,18 @@ class _Running:
     ``prepare`` makes whatever can fail, in a thread; what it returns swaps it in at one stroke.
     """
 
-    def __init__(self, settings: configured.Settings, parts: _Parts) -> None:
+    def __init__(
+        self, settings: configured.Settings, parts: _Parts, turn: WriteTurn | None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.settings = settings
+        self._turn = turn
         rules = build_rules(settings, self._loop)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
         self._dropped_lines = 0  # by access logs that were replaced
         self._closing: set[asyncio.Task[None]] = set()
-        self._log = _open_log(settings, self._loop)
+        self._log = open_log(settings, self._loop, turn)
         self._spans = _open_spans(settings)
         self._closed_spans: list[SpanExport] = []
         self.metrics = Metrics(__version__)
@@ -241,7 +269,7 @@ class _Running:
         if change.old.tracing != new.tracing:
             spans = _open_spans(new)
         if _logs_elsewhere(change):
-            log = _open_log(new, self._loop)  # last, as it would have to be closed again
+            log = open_log(new, self._loop, self._turn)  # last, as it would have to be closed again
 
         def commit() -> Rules:
             self.settings = new
@@ -315,9 +343,16 @@ class _Running:
         self.audit.ban_set(network, account, seconds)
         self.metrics.on_ban(network, account, seconds)
 
+    def reopen_log(self) -> None:
+        """Open the file of the log anew: it was moved away."""
+        if self._log is not None:
+            self._log.reopen()
+
     def _write_audit(self, lines: bytes, count: int) -> None:
-        write = write_to_stderr if self._log is None else self._log.write_lines
-        write(lines, count)
+        if self._log is None:
+            write_at_once(lines)
+        else:
+            self._log.write_lines(lines, count)
 
     def _jwt_for(self, change: Change) -> JwtVerifier:
         """Return the verifier in use, with all it knows, unless keys or issuers are others."""
@@ -403,7 +438,7 @@ def refuse_slow_parser() -> None:
 
 
 @asynccontextmanager
-async def reached_redis(settings: configured.Settings) -> AsyncIterator[str]:
+async def reached(settings: configured.Settings) -> AsyncIterator[str]:
     """Yield the URL of the store; an embedded Redis lives as long as this does."""
     if settings.store.url != "embedded":
         yield settings.store.url
@@ -419,7 +454,7 @@ async def reached_redis(settings: configured.Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def opened_store(settings: configured.Settings) -> AsyncIterator[TokenStore]:
     """Open the store that the configuration names, for a command's short life."""
-    async with reached_redis(settings) as url:
+    async with reached(settings) as url:
         store = connect(url, prefix=settings.store.prefix, budget_seconds=_COMMAND_BUDGET_SECONDS)
         try:
             yield store
@@ -459,9 +494,11 @@ def _apply_limits(server: ProxyServer, settings: configured.Settings) -> None:
     server.deadlines.shortest_timeout_seconds = shortest_timeout_seconds(settings)
 
 
-async def _open_proxy(settings: configured.Settings, running: _Running) -> None:
-    address = settings.listen.address
-    await running.server.listen(address.host, address.port, address.path, running.tls)
+def _doors(settings: configured.Settings, worker: Worker | None) -> Doors:
+    if worker is not None:
+        return Doors(worker.place.sockets, worker.place.slot)
+    addresses = addresses_of(settings)
+    return Doors({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
 
 
 async def _open_operations(
@@ -469,6 +506,8 @@ async def _open_operations(
     health: Health,
     reloader: Reloader | None,
     running: _Running,
+    doors: Doors,
+    member: Member | None,
     stack: AsyncExitStack,
 ) -> None:
     if settings.operations is None:
@@ -480,24 +519,16 @@ async def _open_operations(
         lambda: running.gateway.rules.jwt.key_set,
         running.metrics.collect,
         Decisions(running.gateway, running.write_entry),
+        None if member is None else member.ask,
     )
-    runner = operations_runner(app)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    address = settings.operations.address
-    try:
-        await _site(runner, address).start()
-    except OSError as error:
-        raise UsageError(
-            f"operations.address: can't listen on {address}: {error.strerror}"
-        ) from None
+    await _open("operations", operations_runner(app), doors, stack)
 
 
 async def _open_portal(
     settings: configured.Settings,
-    address: Address,
     parts: _Parts,
     running: _Running,
+    doors: Doors,
     stack: AsyncExitStack,
 ) -> None:
     """Open the page and the token API."""
@@ -513,25 +544,26 @@ async def _open_portal(
         audit=running.audit,
         secret=secret.read,
     )
-    runner = PortalRunner(app)
+    await _open("portal", PortalRunner(app), doors, stack)
+
+
+async def _open(use: str, runner: web.AppRunner, doors: Doors, stack: AsyncExitStack) -> None:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    try:
-        await _site(runner, address).start()
-    except OSError as error:
-        raise UsageError(f"portal.address: can't listen on {address}: {error.strerror}") from None
+    assert runner.server is not None
+    await doors.open(use, runner.server)
+    stack.callback(doors.close, use)
 
 
-def _site(runner: web.AppRunner, address: Address) -> web.BaseSite:
-    if address.path is not None:
-        return web.UnixSite(runner, address.path)
-    return web.TCPSite(runner, address.host, address.port)
-
-
-def _open_log(settings: configured.Settings, loop: asyncio.AbstractEventLoop) -> AccessLog | None:
+def open_log(
+    settings: configured.Settings,
+    loop: asyncio.AbstractEventLoop,
+    turn: WriteTurn | None = None,
+) -> AccessLog | None:
+    """Return the access log, if there is to be one. Raises ``UsageError``."""
     if not settings.access_log.enabled:
         return None
-    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop)
+    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop, turn)
 
 
 def _open_spans(settings: configured.Settings) -> SpanExport | None:
@@ -551,37 +583,32 @@ async def _drop_stale(gateway: Gateway) -> None:
             lane.pool.drop_stale()
 
 
-def _follow(source: Path | None, settings: configured.Settings) -> Reloader | None:
+def _follow(
+    source: Path | None, settings: configured.Settings, worker: Worker | None
+) -> Reloader | None:
     """Return what follows the file; nothing can follow a pipe, which is read but once."""
     if source is None:
         return None
-    if source.is_file():
+    if not source.is_file():
+        _log.warning("configuration %s is no ordinary file: it is not read again", source)
+        return None
+    if worker is None:
         return Reloader(source, settings, os.environ)
-    _log.warning("configuration %s is no ordinary file: it is not read again", source)
-    return None
+    place = worker.place
+    return Reloader(
+        source,
+        settings,
+        os.environ,
+        generation=place.generation,
+        refused=place.refused,
+        tells_all=place.slot == 0,
+    )
 
 
-@contextmanager
-def _stopping(stop: asyncio.Event | None, reloader: Reloader | None) -> Iterator[asyncio.Event]:
-    """Yield the event that ends the process: the caller's own, or one that signals set."""
-    if stop is not None:
-        yield stop
-        return
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    handlers: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGTERM: stop.set,
-        signal.SIGINT: stop.set,
-        signal.SIGHUP: _have_nothing_to_read if reloader is None else reloader.ask,
-    }
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield stop
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
+def preload(settings: configured.Settings) -> None:
+    """Import what is imported when it is needed, so that processes forked from this share it."""
+    import sidecar.operations.exposition
 
-
-def _have_nothing_to_read() -> None:
-    _log.warning("SIGHUP: there is no configuration file to read again")
+    if settings.portal is not None:
+        import sidecar.portal.app
+        import sidecar.portal.runner  # noqa: F401

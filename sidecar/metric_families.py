@@ -52,8 +52,8 @@ class Family:
     bounds: tuple[float, ...] = ()
 
 
-def _counter(name: str, says: str, *labels: str) -> Family:
-    return Family(name, Kind.COUNTER, labels, says)
+def _counter(name: str, says: str, *labels: str, sum: Sum = Sum.ADDED) -> Family:
+    return Family(name, Kind.COUNTER, labels, says, sum)
 
 
 def _gauge(name: str, says: str, *labels: str, sum: Sum = Sum.ADDED) -> Family:
@@ -144,7 +144,13 @@ FAMILIES: Final = (
         "Keys that the file has otherwise and that wait for a restart.",
         sum=Sum.LARGEST,
     ),
-    _counter("sidecar_configuration_refused_total", "Faulty files that were not applied."),
+    _counter(
+        "sidecar_configuration_refused_total",
+        "Faulty files that were not applied.",
+        sum=Sum.LARGEST,
+    ),
+    _gauge("sidecar_workers", "Workers that are ready."),
+    _counter("sidecar_worker_restarts_total", "Workers that ended unasked, and were replaced."),
     _gauge("sidecar_build_info", "Always 1.", *("version", "python"), sum=Sum.LARGEST),
     _counter("process_cpu_seconds_total", "User and system time."),
     _gauge("process_resident_memory_bytes", "Resident memory."),

@@ -112,20 +112,26 @@ class Reloader:
         environ: Mapping[str, str],
         *,
         look_seconds: float = _LOOK_SECONDS,
+        generation: int = 1,
+        refused: int = 0,
+        tells_all: bool = True,
     ) -> None:
         """Note how the files are now; call it before anything is made of ``settings``.
 
         ``settings`` were read from ``source`` a moment ago. Should the file have changed since, the
-        first look finds it.
+        first look finds it. ``generation`` and ``refused`` are where the counts begin. Of several
+        processes that follow the same file, one ``tells_all`` in the log.
         """
         self.settings = settings
         self.on_applied: list[Callable[[Rules], None]] = []
-        self.state = State(generation=1, loaded_at=time.time())
+        self.state = State(generation=generation, loaded_at=time.time(), refused=refused)
+        self._tells_all = tells_all
         self._source = source
         self._environ = environ
         self._look_seconds = look_seconds
         self._started_with = settings
         self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._stamps: dict[Path, Stamp] = {}
         if not self._is_read_from_source():
             self._stamps[source] = ()  # which no file ever has
@@ -139,6 +145,13 @@ class Reloader:
         """Read the file now, changed or not."""
         self._asked.set()
 
+    async def read_now(self) -> None:
+        """Read the file, changed or not; return once it is applied or refused."""
+        read = asyncio.get_running_loop().create_future()
+        self._waiting.append(read)
+        self.ask()
+        await read
+
     async def watch(self, prepare: Callable[[Change], Commit]) -> None:
         """Apply what changes, until cancelled.
 
@@ -150,8 +163,12 @@ class Reloader:
                 await asyncio.wait_for(self._asked.wait(), self._look_seconds)
             is_asked = self._asked.is_set()
             self._asked.clear()
+            waiting, self._waiting = self._waiting, []
             if is_asked or await self._has_changed_and_rests():
                 await self._reload(prepare, is_asked)
+            for read in waiting:
+                if not read.done():
+                    read.set_result(None)
 
     def _is_read_from_source(self) -> bool:
         try:
@@ -232,6 +249,8 @@ class Reloader:
             problems=(),
             needs_restart=found.needs_restart,
         )
+        if not self._tells_all:
+            return
         _log.info("configuration %s reloaded, generation %d", self._source, generation)
         for line in found.told[:_MOST_LINES]:
             _log.info("configuration: %s", line)
@@ -241,7 +260,9 @@ class Reloader:
             _log.warning("configuration: %s is not what the file says: it needs a restart", key)
 
     def _stay(self, is_asked: bool) -> None:
-        if not self.state.is_valid:
+        if not self._tells_all:
+            pass
+        elif not self.state.is_valid:
             _log.info("configuration %s is valid again, and as it was before", self._source)
         elif is_asked:
             _log.info("configuration %s read again: nothing changed", self._source)
@@ -249,7 +270,7 @@ class Reloader:
 
     def _refuse(self, problems: list[str]) -> None:
         self.state = replace(self.state, problems=tuple(problems), refused=self.state.refused + 1)
-        for problem in problems[:_MOST_LINES]:
+        for problem in problems[:_MOST_LINES] if self._tells_all else ():
             _log.error("configuration: %s", problem)
         _log.error(
             "configuration %s not reloaded: generation %d stays in force",

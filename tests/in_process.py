@@ -32,6 +32,7 @@ from sidecar.last_use import LastUses
 from sidecar.live_streams import LiveStreams
 from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
+from sidecar.wire.listening import Doors, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
 from sidecar.wire.server import ProxyServer
@@ -224,12 +225,18 @@ class Proxy:
     """A running proxy and what a test looks at."""
 
     port: int
+    doors: Doors
     server: ProxyServer
     gateway: Gateway
     store: MemoryStore
     upstream: Upstream
     entries: list[Entry] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Come to an end as the process does: accept nothing more, let finish what runs."""
+        self.doors.close_all()
+        await self.server.drain(timeout_seconds)
 
     @property
     def pool(self) -> Pool:
@@ -282,7 +289,7 @@ async def running_proxy(
     finally:
         for peer in proxy.peers:
             peer.reset()
-        await proxy.server.drain(1.0)
+        await proxy.drain(1.0)
         proxy.pool.close()
         await upstream.stop()
     assert not upstream.faults, upstream.faults
@@ -323,6 +330,6 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
         shortest_timeout_seconds=0.25,
         too_many=lambda: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     )
-    await server.listen("127.0.0.1", 0, None, tls)
-    port = server._servers[0].sockets[0].getsockname()[1]
-    return Proxy(port, server, gateway, store, upstream, entries)
+    doors = Doors({"proxy": bind("127.0.0.1", 0, None)}, 0)
+    await doors.open("proxy", server.new_connection, tls)
+    return Proxy(doors.ports["proxy"], doors, server, gateway, store, upstream, entries)

@@ -23,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")
-START_SECONDS = 15.0
+START_SECONDS = 30.0
 _named_ports: set[int] = set()
 
 
@@ -68,7 +68,7 @@ def create_token(config: Path, account: str, name: str, days: int = 1, *more: st
 
 
 class ProxyProcess:
-    """One process; a context manager that starts it ready and stops it with SIGTERM, status 0."""
+    """One sidecar; a context manager that starts it ready and stops it with SIGTERM, status 0."""
 
     def __init__(
         self,
@@ -112,8 +112,27 @@ class ProxyProcess:
 
     @property
     def pid(self) -> int:
+        """The supervisor."""
         assert self._process is not None
         return self._process.pid
+
+    def workers(self) -> list[int]:
+        """Return the processes that serve, the oldest first."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(pid) for pid in children if self._is_worker(Path("/proc", pid))]
+
+    def _is_worker(self, process: Path) -> bool:
+        try:
+            is_sidecar = bytes(self.config) in (process / "cmdline").read_bytes()
+            return is_sidecar and b"SIDECAR_REHEARSAL" not in (process / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            return False
+
+    @property
+    def worker(self) -> int:
+        """The process that serves, where there is but one."""
+        (only,) = self.workers()
+        return only
 
     @property
     def stdout(self) -> str:
@@ -200,8 +219,8 @@ class ProxyProcess:
         return sock
 
     def rss_bytes(self) -> int:
-        """Return the resident memory of the process now."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+        """Return the resident memory of the one worker now."""
+        for line in Path(f"/proc/{self.worker}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("the process has no resident memory")
@@ -209,6 +228,10 @@ class ProxyProcess:
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def signal_workers(self, number: int) -> None:
+        for pid in self.workers():
+            os.kill(pid, number)
 
     @property
     def is_running(self) -> bool:

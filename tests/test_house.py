@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "wire": {"wire", "core"},
     "operations": {
         *("operations", "core", "answers", "gateway", "reading", "rules", "access_log"),
-        *("fault_log", "metric_families"),
+        *("fault_log", "metric_families", "workers.overview"),
     },
     "gateway": {
         *("core", "store.port", "wire", "answers", "rules", "reading"),
@@ -77,12 +77,18 @@ MAY_IMPORT = {
     "tracing": {"core"},
     "span_export": {"core", "access_log"},
     "answers": {"core"},
-    "access_log": {"core"},
+    "access_log": {"core", "line_writer"},
     "sign_in": {"core"},
     "assertion": {"core"},
     "issuers": {"core", "bounded_get"},
     "bounded_get": {"core"},
     "lifecycle": {"core", "store.port"},
+    "addresses": {"config", "core", "wire.listening"},
+    "duties": {"metric_families", "operations.health", "reload", "workers"},
+    "line_writer": {"core"},
+    "stderr_lines": set(),
+    "workers": {"workers", "core", "metric_families", "wire.listening"},
+    "supervisor": {"workers", "core", "metric_families", "wire.listening"},
 }
 ADAPTERS = (
     *(

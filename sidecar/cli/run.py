@@ -21,6 +21,6 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    from sidecar.app import run
+    from sidecar.processes import run
 
     return run(settings, find_config(arguments))

@@ -11,14 +11,17 @@ from sidecar.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
+from sidecar.workers.overview import Overview
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 Description = Callable[[], Mapping[str, object]]
 Collect = Callable[[], Awaitable[Snapshot]]
+Everyone = Callable[[], Awaitable[Overview]]
 
 _HEALTH = web.AppKey("health", Health)
 _CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
+_EVERYONE: web.AppKey[Everyone | None] = web.AppKey("everyone")
 _COLLECT: web.AppKey[Collect] = web.AppKey("collect")
 _WRITE: web.AppKey[Callable[[Snapshot, str], tuple[bytes, str]]] = web.AppKey("write")
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -28,6 +31,7 @@ _DETAIL = (
     "The operations listener has /healthz, /readyz, /metrics and /.well-known/jwks.json, "
     "for GET and HEAD, and /auth."
 )
+_SILENT = "The supervisor of the workers does not answer; try again."
 
 
 def operations_runner(app: web.Application) -> web.AppRunner:
@@ -47,16 +51,19 @@ def operations_app(
     key_set: KeySet | None = None,
     collect: Collect | None = None,
     decisions: Decisions | None = None,
+    everyone: Everyone | None = None,
 ) -> web.Application:
     """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457).
 
     ``configuration`` says how the configuration in force relates to its file, for ``/readyz``.
     ``key_set`` gives what ``/.well-known/jwks.json`` publishes, ``collect`` what ``/metrics`` does,
-    ``decisions`` answers ``/auth``; without them there is no such path.
+    ``decisions`` answers ``/auth``; without them there is no such path. With ``everyone``, which
+    tells how all workers are, ``/readyz`` and ``/metrics`` speak for all.
     """
     app = web.Application(middlewares=[_errors_as_problems])
     app[_HEALTH] = health
     app[_CONFIGURATION] = configuration
+    app[_EVERYONE] = everyone
     app.router.add_get("/healthz", _say_alive)
     app.router.add_get("/readyz", _say_ready)
     if key_set is not None:
@@ -79,23 +86,46 @@ async def _say_alive(request: web.Request) -> web.Response:
 
 async def _say_ready(request: web.Request) -> web.Response:
     """Answer 200 or 503. A faulty file is told but takes no part: what is in force serves."""
-    reasons = await request.app[_HEALTH].reasons()
-    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    body: dict[str, object] = {"ready": not reasons, "reasons": reasons}
-    configuration = request.app[_CONFIGURATION]
-    if configuration is not None:
-        body["configuration"] = configuration()
+    body = await _describe(request.app)
+    status = HTTPStatus.OK if body["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
     return web.json_response(body, status=status, headers=_NO_STORE)
+
+
+async def _describe(app: web.Application) -> dict[str, object]:
+    everyone = app[_EVERYONE]
+    if everyone is not None:
+        overview = await everyone()
+        reasons, configuration = overview.reasons, overview.configuration
+        body: dict[str, object] = {"ready": not reasons, "reasons": list(reasons)}
+        body["workers"] = {"ready": overview.ready, "of": overview.wanted}
+    else:
+        reasons = await app[_HEALTH].reasons()
+        body = {"ready": not reasons, "reasons": reasons}
+        describe = app[_CONFIGURATION]
+        configuration = None if describe is None else describe()
+    if configuration is not None:
+        body["configuration"] = configuration
+    return body
 
 
 async def _expose(request: web.Request) -> web.Response:
     """Answer in the format that ``Accept`` asks for; ask the store whether it is up, as a probe."""
-    snapshot = await request.app[_COLLECT]()
-    is_up = await request.app[_HEALTH].store_ready()
-    snapshot["sidecar_store_up"] = {(): float(is_up)}
+    snapshot = await _collect(request.app)
     accept = request.headers.get("Accept", "")
     body, content_type = request.app[_WRITE](snapshot, accept)
     return web.Response(body=body, headers={**_NO_STORE, "Content-Type": content_type})
+
+
+async def _collect(app: web.Application) -> Snapshot:
+    everyone = app[_EVERYONE]
+    if everyone is None:
+        snapshot = await app[_COLLECT]()
+        is_up = await app[_HEALTH].store_ready()
+        return {**snapshot, "sidecar_store_up": {(): float(is_up)}}
+    overview = await everyone()
+    if not overview.snapshot:  # a page without counts would be taken for a restart
+        raise web.HTTPServiceUnavailable
+    return overview.snapshot
 
 
 @web.middleware
@@ -114,7 +144,7 @@ def _problem(error: web.HTTPException) -> web.Response:
         "title": status.phrase,
         "status": error.status,
         "code": status.name.lower(),
-        "detail": _DETAIL,
+        "detail": _DETAIL if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SILENT,
     }
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return web.json_response(

@@ -23,9 +23,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sidecar.core.errors import UsageError
@@ -74,7 +76,7 @@ class EmbeddedRedis:
         self._directory = directory.absolute()
         self._socket_directory: Path | None = None
         self._lock: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | _Inherited | None = None
 
     def __repr__(self) -> str:
         state = "stopped" if self._process is None else "running"
@@ -97,7 +99,44 @@ class EmbeddedRedis:
         except BaseException:
             await self.stop()
             raise
-        return f"unix://{quote(str(socket))}"
+        return self.url
+
+    def describe(self) -> dict[str, Any]:
+        """Return what another program in this very process needs, to ``adopt`` what runs."""
+        process, lock = self._process, self._lock
+        assert process is not None
+        assert process.stdin is not None
+        place = None if self._socket_directory is None else str(self._socket_directory)
+        return {
+            "pid": process.pid,
+            "pipe": process.stdin.fileno(),
+            "lock": lock,
+            "directory": str(self._directory),
+            "place": place,
+        }
+
+    @classmethod
+    def adopt(cls, told: Mapping[str, Any]) -> EmbeddedRedis:
+        """Go on with the Redis that the program before this one, in this process, has started."""
+        adopted = cls(Path(told["directory"]))
+        adopted._socket_directory = None if told["place"] is None else Path(told["place"])
+        adopted._lock = told["lock"]
+        adopted._process = _Inherited(told["pid"], told["pipe"])
+        return adopted
+
+    @property
+    def url(self) -> str:
+        """The ``unix://`` URL of the Redis that runs."""
+        return f"unix://{quote(str((self._socket_directory or self._directory) / _SOCKET))}"
+
+    def let_go(self) -> None:
+        """Leave the Redis to the process that this one was forked from."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def stop(self) -> None:
         """Let Redis save and end; kill it if that takes over ``STOP_SECONDS``. Idempotent."""
@@ -166,6 +205,32 @@ class EmbeddedRedis:
                 log = self._directory / "redis.log"
                 raise UsageError(f"the embedded Redis does not start; {log} says why")
             await asyncio.sleep(_POLL_SECONDS)
+
+
+class _Inherited:
+    """A child of this process that an earlier program has started, as ``Popen`` shows one."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid = pid
+        self.stdin = os.fdopen(pipe, "wb", buffering=0)
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its status if it has ended."""
+        return self._look(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end; return its status."""
+        return self._look(0)
+
+    def _look(self, how: int) -> int | None:
+        if self._status is None:
+            try:
+                pid, status = os.waitpid(self.pid, how)
+            except ChildProcessError:
+                pid, status = self.pid, 0
+            self._status = status if pid else None
+        return self._status
 
 
 def find_socket(directory: Path) -> Path:
@@ -262,7 +327,7 @@ async def _is_ready(socket: Path) -> bool:
     return answer == b"+PONG\r\n"
 
 
-async def _end(process: subprocess.Popen[bytes]) -> None:
+async def _end(process: subprocess.Popen[bytes] | _Inherited) -> None:
     """Close the watchdog's pipe, on which it has Redis save and end; kill both if they don't."""
     if process.stdin is not None:
         process.stdin.close()

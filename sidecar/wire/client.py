@@ -18,6 +18,7 @@ from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestRe
 _log = logging.getLogger("sidecar")
 
 _HELD_BYTES: Final = 64 * 1024  # read ahead of a verdict, or of a pipelined request's turn
+LAST_CHANCE_SECONDS: Final = 1.0  # for a request that was sent before the caller knows of the end
 _LINGER_SECONDS: Final = 2.0  # between two pieces read away
 _LINGER_SECONDS_IN_ALL: Final = 10.0
 
@@ -30,6 +31,7 @@ class Host(Protocol):
     header_timeout_seconds: float
     idle_timeout_seconds: float
     is_draining: bool
+    is_closing: bool
 
     def on_opened(self, connection: ClientConnection) -> bool:
         """Register the connection; ``False`` if there are too many."""
@@ -121,7 +123,7 @@ class ClientConnection(asyncio.Protocol):
         reader = self.reader
         while (request := reader.next_request()) is None:
             has_begun = reader.has_begun
-            if self.has_ended or (self._host.is_draining and not has_begun):
+            if self.has_ended:
                 return None
             if not self._is_reading:
                 self.pace_reading()
@@ -186,9 +188,9 @@ class ClientConnection(asyncio.Protocol):
             self.transport.abort()
 
     def drain(self) -> None:
-        """Close if nothing is under way; otherwise the current answer is the last."""
+        """Close soon if nothing is under way: a request that is on its way is still answered."""
         if self._is_waiting_for_head and not self.reader.has_begun:
-            self._wake()
+            self.deadline = min(self.deadline, self.now() + LAST_CHANCE_SECONDS)
 
     def on_deadline(self) -> None:
         """Called by ``Deadlines``: what was waited for did not come."""
@@ -324,10 +326,11 @@ class ClientConnection(asyncio.Protocol):
 
         A new connection's first head is timed from the connection's start.
         """
-        if self._served and not self._is_head_timed:
-            wait = (
-                self._host.header_timeout_seconds if has_begun else self._host.idle_timeout_seconds
-            )
+        host = self._host
+        if (self._served or host.is_closing) and not self._is_head_timed:
+            wait = host.header_timeout_seconds if has_begun else host.idle_timeout_seconds
+            if host.is_closing and not has_begun:
+                wait = min(wait, LAST_CHANCE_SECONDS)
             self.deadline = self.now() + wait
             self._is_head_timed = has_begun
 

@@ -1,28 +1,20 @@
-"""The listening side: which sockets are open, which connections live, and how all of it comes to
-an end.
+"""The listening side: which connections live, and how they come to an end.
 
-Draining: accepting stops, idle connections close, every running exchange may finish and says
-``Connection: close``; what is left when the time is up is cut.
+Draining: nothing is accepted any more, every running exchange may finish and says ``Connection:
+close``, and so does whatever still arrives on a connection that was kept alive; those that bring
+nothing for a second are closed. What is left when the time is up is cut.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
-from sidecar.core.errors import UsageError
-from sidecar.wire.client import ClientConnection
+from sidecar.wire.client import LAST_CHANCE_SECONDS, ClientConnection
 from sidecar.wire.deadlines import Deadlines
 from sidecar.wire.requests import FieldMemory, RequestLimits
 
-_BACKLOG: Final = 4096
-_HANDSHAKE_SECONDS: Final = 10.0
 _CUT_SECONDS: Final = 1.0  # a cut connection ends in the loop's next turns
 
 
@@ -48,7 +40,6 @@ class ProxyServer:
         self._loop = asyncio.get_running_loop()
         self._handle = handle
         self._too_many = too_many
-        self._servers: list[asyncio.Server] = []
         self._connections: set[ClientConnection] = set()
         self._served = 0
         self._all_ended: asyncio.Event = asyncio.Event()
@@ -57,6 +48,7 @@ class ProxyServer:
         self.header_timeout_seconds = header_timeout_seconds
         self.idle_timeout_seconds = idle_timeout_seconds
         self.is_draining = False
+        self.is_closing = False
         self.deadlines = Deadlines(self._loop, shortest_timeout_seconds)
 
     def __repr__(self) -> str:
@@ -72,43 +64,23 @@ class ProxyServer:
         self.limits = limits
         self.memory = FieldMemory()
 
-    async def listen(
-        self, host: str, port: int, unix_path: str | None, tls: ssl.SSLContext | None
-    ) -> None:
-        """Open the listening socket. Raises ``UsageError`` if that can't be done."""
-        handshake = _HANDSHAKE_SECONDS if tls else None
-        try:
-            if unix_path is not None:
-                server: asyncio.Server = await self._loop.create_unix_server(
-                    self._new_connection,
-                    sock=_unix_socket(unix_path),
-                    backlog=_BACKLOG,
-                    ssl=tls,
-                    ssl_handshake_timeout=handshake,
-                )
-            else:
-                server = await self._loop.create_server(
-                    self._new_connection,
-                    host,
-                    port,
-                    backlog=_BACKLOG,
-                    ssl=tls,
-                    ssl_handshake_timeout=handshake,
-                )
-        except OSError as error:
-            where = unix_path or f"{host}:{port}"
-            number = error.errno or 0
-            reason = os.strerror(number) if number > 0 else str(error)
-            raise UsageError(f"can't listen on {where}: {reason}") from None
-        self._servers.append(server)
-
-    async def drain(self, timeout_seconds: float) -> None:
-        """Stop accepting; wait for what runs, at most so long; cut the rest and let it be noted."""
+    def announce_end(self) -> None:
+        """Let every answer from now on be its connection's last; nothing is closed yet."""
         self.is_draining = True
-        for server in self._servers:
-            server.close()
+
+    async def drain(self, timeout_seconds: float, *, has_tls: bool = False) -> None:
+        """Wait for what runs, at most so long; cut the rest and let it be noted.
+
+        Nothing may be accepted any more. With ``has_tls`` callers get a moment to end a handshake,
+        of which nothing is known here until it is through.
+        """
+        self.is_draining = self.is_closing = True
+        shortest = self.deadlines.shortest_timeout_seconds
+        self.deadlines.shortest_timeout_seconds = min(shortest, LAST_CHANCE_SECONDS)
         for connection in list(self._connections):
             connection.drain()
+        if has_tls:
+            await asyncio.sleep(min(LAST_CHANCE_SECONDS, timeout_seconds))
         if not await self._has_ended_within(timeout_seconds):
             for connection in list(self._connections):
                 connection.abort()
@@ -123,7 +95,7 @@ class ProxyServer:
         return True
 
     def _note_end(self) -> None:
-        if self.is_draining and not self._connections and not self._served:
+        if self.is_closing and not self._connections and not self._served:
             self._all_ended.set()
 
     # What a client connection asks of its host.
@@ -150,30 +122,6 @@ class ProxyServer:
         self.deadlines.forget(connection)
         self._note_end()
 
-    def _new_connection(self) -> ClientConnection:
+    def new_connection(self) -> ClientConnection:
+        """Return the protocol of a connection that is being accepted."""
         return ClientConnection(self._loop, self)
-
-
-def _unix_socket(path: str) -> socket.socket:
-    """Bind a unix socket; one left behind by a process that has gone is replaced."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
-            listener.close()
-            raise
-        Path(path).unlink()
-        listener.bind(path)
-    return listener
-
-
-def _is_abandoned(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return Path(path).is_socket()
-        except OSError:
-            return False
-    return False

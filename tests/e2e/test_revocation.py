@@ -282,7 +282,7 @@ def test_a_process_that_slept_through_a_revocation_does_not_let_its_token_pass(
         assert caller.ask(token.secret)[0] == 200
     answers: set[int] = set()
     asking = threading.Thread(target=lambda: answers.add(caller.ask(token.secret)[0]))
-    proxy.signal(signal.SIGSTOP)
+    proxy.signal_workers(signal.SIGSTOP)
     try:
         asking.start()
         if is_line_dead:
@@ -290,7 +290,7 @@ def test_a_process_that_slept_through_a_revocation_does_not_let_its_token_pass(
         own_redis.command("DEL", token.key)
         time.sleep(UNHEARD_SECONDS)
     finally:
-        proxy.signal(signal.SIGCONT)
+        proxy.signal_workers(signal.SIGCONT)
     asking.join(10)
     caller.close()
     assert len(answers) == 1

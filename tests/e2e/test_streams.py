@@ -21,12 +21,12 @@ SIZES = [64 * MIB, pytest.param(1024 * MIB, marks=[pytest.mark.soak, pytest.mark
 
 def reset_peak(proxy: ProxyProcess) -> int:
     """Start measuring peak memory anew; return what the process holds now."""
-    Path(f"/proc/{proxy.pid}/clear_refs").write_text("5")
+    Path(f"/proc/{proxy.worker}/clear_refs").write_text("5")
     return proxy.rss_bytes()
 
 
 def peak_bytes(proxy: ProxyProcess) -> int:
-    status = Path(f"/proc/{proxy.pid}/status").read_text()
+    status = Path(f"/proc/{proxy.worker}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
 
 

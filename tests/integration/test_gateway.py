@@ -809,7 +809,7 @@ async def test_a_drain_closes_what_is_idle_and_lets_what_runs_finish() -> None:
         idle, busy = await proxy.caller(), await proxy.caller()
         await busy.send(request())
         await proxy.settle(lambda: len(proxy.upstream.peers) == 1)
-        draining = asyncio.create_task(proxy.server.drain(20.0))
+        draining = asyncio.create_task(proxy.drain(20.0))
         assert await idle.rest() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -830,7 +830,7 @@ async def test_a_drain_cuts_what_is_left_when_its_time_is_up_and_notes_it() -> N
         caller = await proxy.caller()
         await caller.send(request())
         await proxy.settle(lambda: len(proxy.upstream.peers) == 1)
-        await proxy.server.drain(0.05)
+        await proxy.drain(0.05)
         assert proxy.server.open_connections == 0
         assert [entry.status for entry in proxy.entries] == [499]
         assert await caller.rest() == b""

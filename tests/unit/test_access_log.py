@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.access_log import BACKLOG_BYTES, AccessLog, Entry, LineFormatter, LineWriter
+from sidecar.access_log import AccessLog, Entry, LineFormatter
 from sidecar.core.errors import UsageError
+from sidecar.line_writer import BACKLOG_BYTES, LineWriter
 
 PATIENCE_SECONDS = 20.0
 
@@ -196,7 +197,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_counted(
 def test_closing_waits_for_a_blocked_pipe_but_not_for_ever(
     pipe: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.access_log._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("sidecar.line_writer._CLOSE_SECONDS", 0.05)
     path, reader = pipe
     writer = LineWriter(path)
     writer.write(b"x" * 1_000_000 + b"\n", 1)

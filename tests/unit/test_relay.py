@@ -36,6 +36,7 @@ class Host:
     header_timeout_seconds = 7.0
     idle_timeout_seconds = 70.0
     is_draining = False
+    is_closing = False
 
     def on_opened(self, connection: ClientConnection) -> bool:
         return True

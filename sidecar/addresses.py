@@ -1,0 +1,31 @@
+"""Which addresses a configuration listens on, and for what use."""
+
+from __future__ import annotations
+
+import os
+
+from sidecar.config.address import Address
+from sidecar.config.model import Settings
+from sidecar.core.errors import UsageError
+from sidecar.wire.listening import Slots, bind
+
+
+def addresses_of(settings: Settings) -> dict[str, Address]:
+    """Return what is listened on, by use."""
+    found = {"proxy": settings.listen.address}
+    if settings.operations is not None:
+        found["operations"] = settings.operations.address
+    if settings.portal is not None:
+        found["portal"] = settings.portal.address
+    return found
+
+
+def bind_for(use: str, address: Address, count: int) -> Slots:
+    """Return listening sockets for ``count`` processes. Raises ``UsageError``."""
+    try:
+        return bind(address.host, address.port, address.path, count)
+    except OSError as error:
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else str(error)
+        key = "listen.address" if use == "proxy" else f"{use}.address"
+        raise UsageError(f"{key}: can't listen on {address}: {reason}") from None

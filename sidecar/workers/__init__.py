@@ -1,0 +1,1 @@
+"""What the supervisor and its workers need of each other: sockets, words, sums, a successor."""

@@ -1,0 +1,88 @@
+"""The worker's end of the channel: hears what the supervisor wants, and asks it how all are."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Final, cast
+
+from sidecar.workers.channel import Frames, Message, encode
+from sidecar.workers.overview import Overview
+
+ANSWER_SECONDS: Final = 5.0
+"""How long the supervisor may take to ask all; each worker has less than that (supervisor.py)."""
+
+_SILENT: Final = Overview({}, ["the supervisor does not answer"], None, 0, 0)
+
+
+class Link(asyncio.Protocol):
+    """One worker's line to its supervisor. ``hear`` gets every message that is no answer.
+
+    ``lost`` is set when the supervisor has gone: a worker does not outlive it.
+    """
+
+    def __init__(self, hear: Callable[[Message], None]) -> None:
+        self.lost = asyncio.Event()
+        self._hear = hear
+        self._frames = Frames()
+        self._transport: asyncio.WriteTransport | None = None
+        self._numbers = count()
+        self._asked: dict[int, asyncio.Future[Overview]] = {}
+
+    @classmethod
+    async def open(cls, sock: socket.socket, hear: Callable[[Message], None]) -> Link:
+        """Take over this end of the socketpair."""
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_unix_connection(lambda: cls(hear), sock=sock)
+        return link
+
+    def tell(self, *message: object) -> None:
+        """Send a message; it is lost if the supervisor has gone."""
+        if self._transport is not None:
+            self._transport.write(encode(message))
+
+    async def ask(self) -> Overview:
+        """Return how all workers are now."""
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self.tell("ask", number)
+        try:
+            return await asyncio.wait_for(answer, ANSWER_SECONDS)
+        except TimeoutError:
+            return _SILENT
+        finally:
+            del self._asked[number]
+
+    async def close(self) -> None:
+        """Send what waits to be sent, and hang up."""
+        if self._transport is not None:
+            self._transport.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), ANSWER_SECONDS)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the line."""
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Give answers to who asked, and everything else to ``hear``."""
+        for message in self._frames.receive(data):
+            if message[0] == "told":
+                self._answer(*message[1:])
+            else:
+                self._hear(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let it be known."""
+        self._transport = None
+        self.lost.set()
+
+    def _answer(self, number: int, *overview: object) -> None:
+        waiting = self._asked.get(number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(Overview._make(overview))

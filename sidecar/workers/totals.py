@@ -1,0 +1,69 @@
+"""What all workers together have counted: a counter never goes back, whoever dies.
+
+Of a worker that has gone, its counters stay as they were last known; its gauges go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Final
+
+from sidecar.metric_families import FAMILIES, Kind, Snapshot, Value, merge
+
+_COUNTED: Final = frozenset(family.name for family in FAMILIES if family.kind is not Kind.GAUGE)
+_BUCKETS: Final = {
+    family.name: len(family.bounds) + 2 if family.kind is Kind.HISTOGRAM else 0
+    for family in FAMILIES
+}
+
+
+class Totals:
+    """The sum over processes, living and gone. ``gone`` is what an earlier sum had of the gone."""
+
+    def __init__(self, gone: Snapshot | None = None) -> None:
+        self.gone = _understood(gone or {})
+        self._known: dict[Hashable, Snapshot] = {}
+
+    def learn(self, worker: Hashable, snapshot: Snapshot) -> None:
+        """Take what a worker says of itself; what it leaves out is as it was."""
+        self._known[worker] = {**self._known.get(worker, {}), **_understood(snapshot)}
+
+    def forget(self, worker: Hashable) -> None:
+        """Note that a worker has gone."""
+        last = self._known.pop(worker, {})
+        self.gone = merge([self.gone, counters_of(last)])
+
+    def largest(self, name: str) -> float:
+        """Return the largest value of a metric without labels that any worker has told of."""
+        values = [known.get(name, {}).get((), 0.0) for known in (self.gone, *self._known.values())]
+        return max(value for value in values if not isinstance(value, list))
+
+    def sum(self, more: Iterable[Snapshot] = ()) -> Snapshot:
+        """Return what all say together, and ``more``."""
+        return merge([self.gone, *self._known.values(), *more])
+
+    def known(self, worker: Hashable) -> Snapshot:
+        """Return what a worker last said of itself."""
+        return self._known.get(worker, {})
+
+    def gone_with(self, more: Snapshot) -> Snapshot:
+        """Return what the gone have counted, and ``more``, for a sum that begins elsewhere."""
+        return merge([self.gone, counters_of(more)])
+
+
+def counters_of(snapshot: Snapshot) -> Snapshot:
+    """Return what only ever grows."""
+    return {name: samples for name, samples in snapshot.items() if name in _COUNTED}
+
+
+def _understood(snapshot: Snapshot) -> Snapshot:
+    """Leave out what another version counts and this one does not, or in other buckets."""
+    return {
+        name: {labels: value for labels, value in samples.items() if _fits(name, value)}
+        for name, samples in snapshot.items()
+        if name in _BUCKETS
+    }
+
+
+def _fits(name: str, value: Value) -> bool:
+    return (len(value) if isinstance(value, list) else 0) == _BUCKETS[name]
