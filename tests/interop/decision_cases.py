@@ -1,0 +1,236 @@
+"""What callers send, as data: the sidecar's proxy and every front must make the same of a case.
+
+A case's text holds ``{name}`` where a token or a pair of account and password goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+LISTENER = "/v1/dynamic/listener/a1"
+STATUS = "/status"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One call, and the status that the sidecar's own proxy gives it (200: it passes)."""
+
+    name: str
+    status: int
+    target: str = LISTENER
+    lines: tuple[str, ...] = ()
+    method: str = "GET"
+    body: bytes = b""
+    may_refuse: bool = False
+    """The proxy takes out what a front may have to refuse the call for (400 or 403)."""
+    any_refusal: bool = False
+    """No proper request: a front may answer it by itself, or not at all."""
+
+
+def _in_slot(slot: str, credential: str) -> tuple[str, tuple[str, ...]]:
+    """Return target and lines of a call with a credential."""
+    if slot.startswith("?"):
+        return LISTENER + slot + credential, ()
+    return LISTENER, (slot + credential,)
+
+
+SLOTS = {
+    "bearer": "Authorization: Bearer ",
+    "access_token header": "access_token: ",
+    "jwt_token header": "jwt_token: ",
+    "access_token query": "?access_token=",
+    "token query": "?token=",
+    "jwt_token query": "?jwt_token=",
+}
+STATES = {"valid": 200, "expired": 401, "revoked": 401, "unknown": 401, "malformed": 401}
+GOOD = "access_token: {access_valid}"
+
+
+def _tokens() -> list[Case]:
+    return [
+        Case(f"{kind} {state}, {slot}", status, *_in_slot(prefix, f"{{{kind}_{state}}}"))
+        for (slot, prefix), kind, (state, status) in product(
+            SLOTS.items(), ("access", "jwt"), STATES.items()
+        )
+    ]
+
+
+def _passwords() -> list[Case]:
+    states = {"valid": 200, "wrong": 401, "unknown": 401, "empty": 401, "malformed": 401}
+    return [
+        Case(f"basic {state}", status, lines=(f"Authorization: Basic {{basic_{state}}}",))
+        for state, status in states.items()
+    ]
+
+
+NO_CREDENTIAL = [
+    Case("nothing", 401),
+    Case("nothing, by HEAD", 401, method="HEAD"),
+    Case("an unknown scheme", 401, lines=("Authorization: Digest x",)),
+    Case("an empty header", 401, lines=("access_token: ",)),
+    Case("an empty parameter", 401, f"{LISTENER}?token="),
+    Case("a public route", 200, STATUS),
+    Case("a public route with a bad token", 200, STATUS, ("access_token: {access_unknown}",)),
+    Case("a public route with a token in the query", 200, STATUS + "?token={access_valid}&a=1"),
+]
+TWO_CREDENTIALS = [
+    Case("two tokens", 400, LISTENER + "?token={access_unknown}", (GOOD,)),
+    Case("the same token twice", 200, LISTENER + "?token={access_valid}&x", (GOOD,)),
+    Case("two parameters", 400, LISTENER + "?token={access_valid}&access_token={jwt_valid}"),
+]
+TWICE = [
+    Case(
+        "Authorization twice",
+        400,
+        lines=("Authorization: Bearer {access_valid}", "Authorization: Bearer {access_unknown}"),
+        any_refusal=True,
+    ),
+]
+
+
+def _spoofed() -> list[Case]:
+    spelt = [
+        *("X-Account: admin", "x-account: admin", "X_Account: admin", "x_account: admin"),
+        *("X.Account: admin", "X!Account: admin", "X~Account: admin", "X|Account: admin"),
+        *("X-Account: admin\r\nX-Account: root", "X-Account: admin\r\nx_account: root"),
+        *("Connection: X-Account", "Connection: x-account, x_account\r\nX-Account: admin"),
+        *("Connection: keep-alive, X-ACCOUNT", "X-Account:", "X-Account: acme"),
+        *("Remote-User: admin", "X-Remote-User: admin", "X-Auth-Uri: /status"),
+        *("X_Auth_Uri: /status", "X-Auth-Status: 200", "X-Auth-Code: x"),
+    ]
+    return [
+        Case(f"{line!r}, {target}", 200, target, (*credential, line), may_refuse=line[1] in ".!~|")
+        for line in spelt
+        for target, credential in ((LISTENER, (GOOD,)), (STATUS, ()))
+    ]
+
+
+FORGED_LINES = [
+    *("X-Original-URI: /status", "X-Original-Method: GET\r\nX-Original-URI: /status"),
+    *("X_Original_URI: /status", "X-Original-Method: OPTIONS", "X-Original-URL: /status"),
+    *("X-Forwarded-Uri: /status", "X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /status"),
+    *("X_Forwarded_Uri: /status", "X-Forwarded-Method: OPTIONS", "X-Rewrite-URL: /status"),
+    *("X-Auth-Uri: /status", "Connection: X-Original-URI, X-Forwarded-Uri, X-Original-Method"),
+    *("Connection: X-Auth-Uri", "Connection: close, X-Forwarded-Method", "X-Forwarded-Host: x"),
+    *("X-Forwarded-Proto: https", "X-Forwarded-Prefix: /status", "X-Envoy-Original-Path: /status"),
+    *("X-Original-URI: /status\r\nX-Original-URI: /status", "X-HTTP-Method-Override: OPTIONS"),
+]
+
+
+def _forged() -> list[Case]:
+    """Return calls whose words on the original request must count for nothing, with or without a
+    good token.
+    """
+    with_none = [Case(f"{line!r}, no token", 401, lines=(line,)) for line in FORGED_LINES]
+    with_one = [Case(f"{line!r}, a token", 200, lines=(GOOD, line)) for line in FORGED_LINES]
+    return [*with_none, *with_one]
+
+
+HIDDEN = [
+    Case("Connection names Authorization", 401, lines=("Connection: close, Authorization",)),
+    Case("an alias of a credential", 401, lines=("access-token: {access_valid}",)),
+    Case(
+        "an alias beside a credential",
+        200,
+        lines=(GOOD, "Access.Token: {jwt_valid}"),
+        may_refuse=True,
+    ),
+    Case("Proxy-Authorization", 200, lines=(GOOD, "Proxy-Authorization: Bearer {jwt_valid}")),
+    Case("Referer", 200, lines=(GOOD, "Referer: https://shop.example/?token={access_valid}")),
+]
+
+
+def _queries() -> list[Case]:
+    queries = [
+        *("a=1&token={access_valid}&b=2", "token={access_valid}", "token={access_valid}&"),
+        *("b=%2F&a=+&a=+&token={access_valid}&&x", "%74oken={access_valid}&q=%7e~"),
+        *("access_token={access_valid}&token={access_valid}&z", "a=%2B&token={jwt_valid}"),
+        *(
+            "filter[name]=x&token={access_valid}&p=a/b?c",
+            "&&token={access_valid}",
+            "=&token={access_valid}",
+        ),
+    ]
+    return [Case(f"?{query}", 200, f"{LISTENER}?{query}") for query in queries]
+
+
+PATHS = [
+    Case("no route", 404, "/nowhere", (GOOD,)),
+    Case("no route, no token", 404, "/nowhere"),
+    Case("a method that the route has not", 405, "/get-only", (GOOD,), method="POST"),
+    Case("HEAD where GET is named alone", 405, "/get-only", (GOOD,), method="HEAD"),
+    Case("another's route", 403, "/others", (GOOD,)),
+    Case("a doubled slash in front", 404, "//status"),
+    Case("a doubled slash within", 404, "/v1//dynamic/listener/a1", (GOOD,)),
+    Case("a slash at the end", 404, "/status/"),
+    Case("capitals", 404, "/STATUS"),
+    Case("a parameter of the path", 200, f"{LISTENER};v=1", (GOOD,)),
+    Case("an encoded letter", 200, "/v1/dynamic/listener/%61%20b~c", (GOOD,)),
+    Case("an encoded letter of a public route", 200, "/%73tatus"),
+    Case("dot segments", 400, "/status/../v1/dynamic/listener/a1", (GOOD,)),
+    Case("dot segments, no token", 400, "/status/../v1/dynamic/listener/a1"),
+    Case("encoded dot segments", 400, "/status/%2e%2e/v1/dynamic/listener/a1"),
+    Case("a dot", 400, "/./status"),
+    Case("an encoded dot", 400, "/%2e/status"),
+    Case("an encoded slash", 400, "/v1%2fdynamic/listener/a1"),
+    Case("a backslash", 400, "/status\\..\\v1", any_refusal=True),
+    Case("an encoded backslash", 400, "/status%5c..%5cv1"),
+    Case("an encoded NUL", 400, "/status%00", any_refusal=True),
+    Case("half an encoding", 400, "/status%2", any_refusal=True),
+    Case("a fragment", 400, "/v1/dynamic/listener/a1#/status", any_refusal=True),
+    Case("a question mark", 200, f"{LISTENER}?/status", (GOOD,)),
+    Case("an absolute target", 200, f"http://shop.example{LISTENER}?a=1", (GOOD,)),
+    Case("another absolute target", 401, f"http://evil.example{LISTENER}", may_refuse=True),
+    Case("an asterisk", 400, "*", method="OPTIONS", any_refusal=True),
+]
+METHODS = [
+    *(
+        Case(f"{method} with a token", 200, lines=(GOOD,), method=method)
+        for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "PROPFIND")
+    ),
+    *(
+        Case(f"{method} without a token", 401, method=method)
+        for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
+    ),
+    Case("TRACE", 400, lines=(GOOD,), method="TRACE", any_refusal=True),
+    Case("CONNECT", 400, "shop.example:80", (GOOD,), method="CONNECT", any_refusal=True),
+]
+BODIES = [
+    Case("a body", 200, lines=(GOOD, "Content-Length: 5"), method="POST", body=b"hello"),
+    Case(
+        "a body in chunks",
+        200,
+        lines=(GOOD, "Transfer-Encoding: chunked"),
+        method="POST",
+        body=b"5\r\nhello\r\n0\r\n\r\n",
+    ),
+    Case(
+        "a refused body that looks like a request",
+        401,
+        lines=("Content-Length: 27",),
+        method="POST",
+        body=b"GET /status HTTP/1.1\r\n\r\n\r\n\r\n",
+    ),
+    Case(
+        "a refused upload that waits",
+        401,
+        lines=("access_token: {access_unknown}", "Expect: 100-continue", "Content-Length: 99"),
+        method="POST",
+    ),
+]
+
+GROUPS = {
+    "tokens": _tokens(),
+    "passwords": _passwords(),
+    "no credential": NO_CREDENTIAL,
+    "several credentials": TWO_CREDENTIALS + TWICE,
+    "spoofed identities": _spoofed(),
+    "forged original requests": _forged(),
+    "credentials in odd places": HIDDEN,
+    "queries": _queries(),
+    "paths": PATHS,
+    "methods": METHODS,
+    "bodies": BODIES,
+}
+CASES = [case for group in GROUPS.values() for case in group]
