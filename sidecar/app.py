@@ -32,6 +32,7 @@ from sidecar.config import model as configured
 from sidecar.core.errors import UsageError
 from sidecar.duties import Duties, Ending
 from sidecar.gateway import Gateway
+from sidecar.hashing import HashingProcesses, fair_share
 from sidecar.interpretation import build_accounts as build_accounts
 from sidecar.interpretation import (
     build_jwt,
@@ -126,7 +127,10 @@ async def serve(
         store = connect(url, prefix=settings.store.prefix, watcher=watchers)
         stack.push_async_callback(store.close)
         cache.connect(store.look_up)
-        parts = _Parts(url, store, cache, SignIn(), LastUses(store.record_use), streams)
+        hashing = HashingProcesses(fair_share(worker.place.count if worker else 1))
+        stack.push_async_callback(hashing.close)
+        sign_in = SignIn(hashing.verify, hashing.most)
+        parts = _Parts(url, store, cache, sign_in, LastUses(store.record_use), streams)
         await _serve_with(settings, parts, stack, reloader, ready, ending, worker)
 
 

@@ -1,19 +1,17 @@
 """Whether an account and a password belong together, at a bounded cost.
 
-Argon2id takes some 20 ms of a core on purpose. It runs in a small pool of threads of low priority,
-so that a flood of sign-ins does not slow requests with tokens; the queue before the pool is
-bounded, and whoever waits there may be turned away before its turn comes; the same question asked
-at the same time is answered once; and a right answer is remembered for a while.
+Argon2id takes some 20 ms of a core on purpose. Only so many are hashed at a time (``hashing``), so
+that a flood of sign-ins does not slow requests with tokens; the queue is bounded, and whoever waits
+there may be turned away before its turn comes; the same question asked at the same time is answered
+once; and a right answer is remembered for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -21,13 +19,13 @@ from time import monotonic
 from typing import Final
 
 from sidecar.core.errors import Overloaded
-from sidecar.core.passwords import decoy_for, verify
+from sidecar.core.passwords import decoy_for
 from sidecar.core.policy import Account
+from sidecar.hashing import Verify
 
 _REMEMBERED: Final = 10_000
 _REMEMBERED_SECONDS: Final = 300.0
 _QUEUE: Final = 128
-_NICENESS: Final = 10
 
 
 @dataclass(slots=True)
@@ -39,25 +37,28 @@ class _Question:
     phc: str = field(repr=False)
     answer: asyncio.Future[bool | None]
     askers: list[Callable[[], bool]] = field(default_factory=list)
+    hashing: asyncio.Task[bool] | None = None
 
 
 class SignIn:
-    """Checks passwords against the accounts of the configuration.
+    """Checks passwords against the accounts of the configuration, ``lanes`` at a time.
 
     What is remembered is a keyed digest of account, password and hash, each framed by its length:
     no two pairs share one, a new hash in the configuration forgets the old password, and no secret
     is kept.
     """
 
-    def __init__(self, *, threads: int | None = None, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, verify: Verify, lanes: int = 1, *, now: Callable[[], float] = monotonic
+    ) -> None:
+        self._verify = verify
+        self._lanes = lanes
         self._now = now
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, float] = OrderedDict()
         self._asked: dict[bytes, _Question] = {}
         self._waiting: deque[_Question] = deque()
         self._decoys: dict[int, tuple[object, str]] = {}
-        self._idle = threads or max(1, (os.cpu_count() or 1) // 2)
-        self._pool = ThreadPoolExecutor(self._idle, "sign-in", initializer=_lower_priority)
 
     def __repr__(self) -> str:
         return f"<SignIn known={len(self._known)} asked={len(self._asked)}>"
@@ -98,10 +99,12 @@ class SignIn:
         return is_right and stored is not None
 
     def close(self) -> None:
-        """Stop the threads; what waits is dropped."""
+        """Drop what waits and what is being hashed."""
         while self._waiting:
             self._waiting.popleft().answer.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for question in self._asked.values():
+            if question.hashing is not None:
+                question.hashing.cancel()
 
     def _queue(self, digest: bytes, password: str, phc: str) -> _Question:
         if len(self._asked) >= _QUEUE:
@@ -112,27 +115,26 @@ class SignIn:
         return question
 
     def _go_on(self) -> None:
-        """Give the threads that are idle what waits and may still be answered."""
-        while self._idle and self._waiting:
+        """Hash what waits and may still be answered, as far as there are lanes."""
+        while self._lanes and self._waiting:
             question = self._waiting.popleft()
             if not any(may_go_on() for may_go_on in question.askers):
                 del self._asked[question.digest]
                 question.answer.set_result(None)
                 continue
-            self._idle -= 1
-            loop = asyncio.get_running_loop()
-            running = loop.run_in_executor(self._pool, verify, question.password, question.phc)
-            running.add_done_callback(partial(self._finish, question))
+            self._lanes -= 1
+            question.hashing = asyncio.create_task(self._verify(question.password, question.phc))
+            question.hashing.add_done_callback(partial(self._finish, question))
 
-    def _finish(self, question: _Question, running: asyncio.Future[bool]) -> None:
-        self._idle += 1
+    def _finish(self, question: _Question, hashing: asyncio.Task[bool]) -> None:
+        self._lanes += 1
         del self._asked[question.digest]
-        if running.cancelled():
+        if hashing.cancelled():
             question.answer.cancel()
-        elif (error := running.exception()) is not None:
+        elif (error := hashing.exception()) is not None:
             question.answer.set_exception(error)
         else:
-            question.answer.set_result(running.result())
+            question.answer.set_result(hashing.result())
         self._go_on()
 
     def _remember(self, digest: bytes) -> None:
@@ -159,11 +161,3 @@ class SignIn:
             framed.update(len(encoded).to_bytes(4, "big"))
             framed.update(encoded)
         return framed.digest()
-
-
-def _lower_priority() -> None:
-    """Let the event loop's thread go first (on Linux a nice value belongs to a thread)."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-    except OSError:
-        return

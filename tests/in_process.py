@@ -27,6 +27,7 @@ from sidecar.authenticator import Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.gateway import Gateway
+from sidecar.hashing import verify_in_thread
 from sidecar.interpretation import build_rules
 from sidecar.last_use import LastUses
 from sidecar.live_streams import LiveStreams
@@ -313,7 +314,7 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
     tokens = Lookup(store)
     gateway = Gateway(
         rules,
-        Authenticator(tokens, Admission(SignIn())),
+        Authenticator(tokens, Admission(SignIn(verify_in_thread))),
         LastUses(store.record_use),
         LiveStreams(tokens),
         lambda entry, now: entries.append(entry),

@@ -128,6 +128,7 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
     from sidecar.admission import Admission
     from sidecar.authenticator import Authenticator
     from sidecar.gateway import Gateway
+    from sidecar.hashing import verify_in_thread
     from sidecar.interpretation import build_rules
     from sidecar.last_use import LastUses
     from sidecar.live_streams import LiveStreams
@@ -135,7 +136,7 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
 
     async with reached_store(settings) as store:
         rules = build_rules(settings, asyncio.get_running_loop())
-        lookup, sign_in = _Lookup(store), SignIn()
+        lookup, sign_in = _Lookup(store), SignIn(verify_in_thread)
         gateway = Gateway(
             rules,
             Authenticator(lookup, Admission(sign_in)),

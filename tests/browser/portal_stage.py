@@ -17,6 +17,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.policy import Account
+from sidecar.hashing import verify_in_thread
 from sidecar.lifecycle import Description, Lifecycle
 from sidecar.portal.app import portal_app
 from sidecar.portal.parts import Hops, NoHops, SharedSecret, Terms
@@ -82,7 +83,7 @@ class PortalStage:
         self.store = Store(lambda: self.now)
         self.gate = RecordingGate()
         self.audit_lines: list[dict[str, Any]] = []
-        self.sign_in = SignIn()
+        self.sign_in = SignIn(verify_in_thread)
         self.url = ""
         self._hops = hops or NoHops()
         self.set_accounts(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,15 +25,15 @@ FAILURES, BAN_SECONDS = 3, 300
 
 
 class House:
-    """An admission with a real throttle, one thread, and a hash that can be made to wait."""
+    """An admission with a real throttle, one lane, and a hash that can be made to wait."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
         self.hashed: list[str] = []
-        self.may_go_on = threading.Event()
+        self.may_go_on = asyncio.Event()
         self.may_go_on.set()
         self.lines: list[bytes] = []
-        self.sign_in = SignIn(threads=1)
+        self.sign_in = SignIn(self.verify)
         self.throttle = Throttle(
             MemoryFailureCounters(lambda: self.now),
             Limits(FAILURES, 60, BAN_SECONDS),
@@ -44,9 +43,9 @@ class House:
         audit = AuditLog(lambda lines, _: self.lines.append(lines), ACCOUNTS.__contains__)
         self.admission = Admission(self.sign_in, self.throttle, audit)
 
-    def verify(self, password: str, phc: str) -> bool:
+    async def verify(self, password: str, phc: str) -> bool:
         self.hashed.append(password)
-        assert self.may_go_on.wait(20)
+        await self.may_go_on.wait()
         return phc == f"hash:{password}"
 
     async def admit(self, password: str, client: str = HERE, name: str = "acme") -> Denial | None:
@@ -63,10 +62,8 @@ class House:
 @pytest.fixture
 async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     house = House()
-    monkeypatch.setattr(module, "verify", house.verify)
     monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash of nothing")
     yield house
-    house.may_go_on.set()
     house.sign_in.close()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sidecar import sign_in as passwords
 from sidecar.admission import INVALID_PASSWORD, Admission
 from sidecar.authenticator import INVALID_TOKEN, Authenticator
 from sidecar.config.model import Settings
@@ -91,6 +90,10 @@ class Gate:
         self.sign_ins.append((client, account))
 
 
+async def is_right(password: str, phc: str) -> bool:
+    return password == "right"
+
+
 class World:
     """An authenticator with its store, its clock and the headers that a credential came in."""
 
@@ -119,8 +122,7 @@ def jwks(party_keys: list[dict[str, str]]) -> bytes:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(passwords, "verify", lambda password, phc: password == "right")
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     (tmp_path / "jwks.json").write_bytes(jwks([FOREIGN.key().publish()]))
     settings = Settings.model_validate(
         {
@@ -147,7 +149,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         },
         context={"directory": tmp_path},
     )
-    sign_in = SignIn(threads=1)
+    sign_in = SignIn(is_right)
     yield World(settings, sign_in)
     sign_in.close()
 

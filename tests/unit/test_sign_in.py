@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -21,21 +20,19 @@ class Hasher:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
-        self.may_go_on = threading.Event()
+        self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    def verify(self, password: str, phc: str) -> bool:
+    async def verify(self, password: str, phc: str) -> bool:
         self.calls.append((password, phc))
-        assert self.may_go_on.wait(20)
+        await self.may_go_on.wait()
         return phc == f"hash:{password}"
 
 
 @pytest.fixture
 def hasher(monkeypatch: pytest.MonkeyPatch) -> Hasher:
-    hasher = Hasher()
-    monkeypatch.setattr(module, "verify", hasher.verify)
     monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash of nothing")
-    return hasher
+    return Hasher()
 
 
 class Clock:
@@ -52,10 +49,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def sign_in(hasher: Hasher, clock: Clock) -> Iterator[SignIn]:
-    sign_in = SignIn(threads=2, now=clock)
+async def sign_in(hasher: Hasher, clock: Clock) -> AsyncIterator[SignIn]:
+    sign_in = SignIn(hasher.verify, 2, now=clock)
     yield sign_in
-    hasher.may_go_on.set()
     sign_in.close()
 
 
@@ -206,11 +202,15 @@ def test_moving_a_letter_from_one_part_to_another_is_another_key(
     assert KEYED._digest(*one) != KEYED._digest(*other)
 
 
-KEYED = SignIn(threads=1)
+async def never(password: str, phc: str) -> bool:
+    raise AssertionError
+
+
+KEYED = SignIn(never)
 
 
 async def test_a_key_says_nothing_in_another_process() -> None:
-    other = SignIn(threads=1)
+    other = SignIn(never)
     assert KEYED._digest("a", "b", "c") != other._digest("a", "b", "c")
     other.close()
 
@@ -235,23 +235,21 @@ async def test_who_may_not_know_any_more_costs_nothing(sign_in: SignIn, hasher: 
 async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody(
     sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(password: str, phc: str) -> bool:
-        raise MemoryError
+    async def fail(password: str, phc: str) -> bool:
+        raise Overloaded("no process")
 
     with monkeypatch.context() as broken:
-        broken.setattr(module, "verify", fail)
+        broken.setattr(sign_in, "_verify", fail)
         for _ in range(3):
-            with pytest.raises(MemoryError):
+            with pytest.raises(Overloaded):
                 await sign_in.check(ACME, "acme", "secret")
     assert await sign_in.check(ACME, "acme", "secret")
 
 
-async def test_closing_drops_what_waits(sign_in: SignIn, hasher: Hasher) -> None:
+async def test_closing_drops_what_waits_and_what_is_hashed(sign_in: SignIn, hasher: Hasher) -> None:
     hasher.may_go_on.clear()
     asking = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(4)]
     await asyncio.sleep(0.05)
     sign_in.close()
-    hasher.may_go_on.set()
     answers = await asyncio.gather(*asking, return_exceptions=True)
-    assert answers[:2] == [False, False]
-    assert [type(answer) for answer in answers[2:]] == [asyncio.CancelledError] * 2
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 4
