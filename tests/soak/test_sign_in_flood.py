@@ -24,8 +24,9 @@ from tests.soak.conftest import name_of, settings_for
 
 ADDRESSES = 50
 GUESSES_A_SECOND = 100
-ROUND_SECONDS = 10
-ROUNDS = 5
+ROUND_SECONDS = 6
+ROUNDS = 9
+WARM_UP_SECONDS = 1
 CONNECTIONS = 8
 MOST_RATIO = 1.5
 FAILURES, BAN_SECONDS = 10, 6
@@ -90,11 +91,13 @@ def flooding(flood: Flood) -> Iterator[None]:
         thread.join()
 
 
-def p99_us(proxy: ProxyProcess, token: Token, pause_ms: float) -> tuple[float, int]:
+def p99_us(
+    proxy: ProxyProcess, token: Token, pause_ms: float, seconds: int = ROUND_SECONDS
+) -> tuple[float, int]:
     """Return the 99th percentile of honest calls in one round, and how many there were."""
     done = subprocess.run(
         [
-            *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{ROUND_SECONDS}s"),
+            *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"),
             *("-s", str(ROOT / "benchmarks" / "wrk.lua"), "-H", f"access_token: {token.secret}"),
             *(f"http://127.0.0.1:{proxy.port}/v1/dynamic/listener/a1", "--"),
             f"pause_ms={pause_ms}",
@@ -113,16 +116,22 @@ def p99_us(proxy: ProxyProcess, token: Token, pause_ms: float) -> tuple[float, i
 def test_a_flood_of_wrong_passwords_leaves_honest_tokens_alone(
     pause_ms: float, redis: RedisServer, upstream: str, tmp_path: Path
 ) -> None:
-    """The median of rounds in turn, so that a busy machine is as busy with the flood as without."""
+    """Rounds in turn, so that a busy machine is as busy with the flood as without.
+
+    Each flood meets a proxy that knows of no failures yet, which is when it costs most.
+    """
     settings = settings_for(redis, upstream, tmp_path, accounts=ADDRESSES * ROUNDS)
     settings["throttle"] = {"failures": FAILURES, "window": "1m", "ban": "5m"}
+    settings["drain"] = {"timeout": "1s"}  # guesses wait to be looked at; nobody waits for them
     settings["trusted_proxies"] = ["127.0.0.1/32"]
     token = make_token(name_of(0))
     put(redis, token)
     quiet, flooded, calls, statuses = [], [], 0, Counter[int]()
-    with running_proxies(tmp_path, settings, 1) as (proxy,):
-        p99_us(proxy, token, pause_ms)
-        for number in range(ROUNDS):
+    for number in range(ROUNDS):
+        directory = tmp_path / f"round-{number}"
+        directory.mkdir()
+        with running_proxies(directory, settings, 1) as (proxy,):
+            p99_us(proxy, token, pause_ms, WARM_UP_SECONDS)
             quiet.append(p99_us(proxy, token, pause_ms)[0])
             flood = Flood(proxy, number)
             with flooding(flood):
@@ -130,14 +139,11 @@ def test_a_flood_of_wrong_passwords_leaves_honest_tokens_alone(
             flooded.append(p99)
             calls += made
             statuses.update(status for _, _, status in flood.answers)
-            assert len(flood.answers) > GUESSES_A_SECOND * ROUND_SECONDS / 2
-    ratio = statistics.median(
-        with_it / without for with_it, without in zip(flooded, quiet, strict=True)
-    )
+    ratio = statistics.median(flooded) / statistics.median(quiet)
     print(f"\np99 without {shown(quiet)}, with {shown(flooded)}: median ratio {ratio:.2f}")
     print(f"{calls} honest calls during the flood; guesses were answered {dict(statuses)}")
     assert set(statuses) <= {401, 429, 503}
-    assert statuses[429] > 0
+    assert sum(statuses.values()) > GUESSES_A_SECOND * ROUND_SECONDS * ROUNDS / 2
     assert ratio < MOST_RATIO
 
 
