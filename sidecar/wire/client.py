@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.turns import PromptTask, Signal
 
 _log = logging.getLogger("sidecar")
 
@@ -59,11 +60,11 @@ class ClientConnection(asyncio.Protocol):
         "_is_reading",
         "_is_waiting_for_head",
         "_loop",
+        "_progress",
         "_served",
         "_task",
         "_timed_out",
         "_unsent_bytes",
-        "_waiter",
         "deadline",
         "has_ended",
         "is_tls",
@@ -100,8 +101,8 @@ class ClientConnection(asyncio.Protocol):
         self._is_waiting_for_head = False
         self._timed_out = False
         self._served = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._progress = Signal(loop)
+        self._task: PromptTask | None = None
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} served={self._served} {self.reader!r}>"
@@ -129,9 +130,8 @@ class ClientConnection(asyncio.Protocol):
                 self.pace_reading()
             self._set_head_deadline(has_begun)
             self._is_waiting_for_head = True
-            waiter = self._waiter = self._loop.create_future()
             try:
-                await waiter
+                await self._progress
             finally:
                 self._is_waiting_for_head = False
             if self._timed_out:
@@ -199,7 +199,7 @@ class ClientConnection(asyncio.Protocol):
             self._end_or_wait()
         elif self._is_waiting_for_head:
             self._timed_out = True
-            self._wake()
+            self._progress.give()
         elif self.relay is not None:
             self.relay.on_deadline()
         else:
@@ -213,8 +213,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.deadline = self.now() + self._host.header_timeout_seconds
         if self._host.on_opened(self):
-            self._task = self._loop.create_task(self._host.serve(self))
-            self._task.add_done_callback(self._on_served)
+            self._task = PromptTask(self._loop, self._host.serve(self), self._on_served)
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
@@ -232,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
         if is_body and relay is not None:
             relay.on_client_bytes(data)
         elif self._is_waiting_for_head:
-            self._wake()
+            self._progress.give()
         else:
             self.pace_reading()
 
@@ -245,7 +244,7 @@ class ClientConnection(asyncio.Protocol):
             if not relay.on_client_end():
                 self.abort()
         elif self._is_waiting_for_head:
-            self._wake()
+            self._progress.give()
         elif self.reader.current is not None and not self.reader.current.is_complete:
             self._note_refusal(RequestRefused("bad_request", "The request body ended early."))
         return not self.is_tls  # TLS knows no half-open connection
@@ -267,13 +266,13 @@ class ClientConnection(asyncio.Protocol):
         if self.relay is not None:
             self.relay.on_client_pace(True)
         elif not self._is_waiting_for_head:
-            self._wake()
+            self._progress.give()
 
     # Within.
 
-    def _on_served(self, task: asyncio.Task[None]) -> None:
+    def _on_served(self, error: BaseException | None) -> None:
         """A connection that nobody serves must not stay; only the fault's kind is logged."""
-        if task.cancelled() or (error := task.exception()) is None:
+        if error is None or isinstance(error, asyncio.CancelledError):
             return
         _log.error("a connection's task failed with %s", type(error).__name__)
         self.abort()
@@ -337,16 +336,8 @@ class ClientConnection(asyncio.Protocol):
     async def _flushed(self) -> None:
         self.deadline = self.now() + self._host.idle_timeout_seconds
         while not self.is_writable:
-            waiter = self._waiter = self._loop.create_future()
-            await waiter
+            await self._progress
         self.deadline = NEVER
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 from sidecar.core.errors import UpstreamBroken, UpstreamFault, UpstreamUnreachable
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
+from sidecar.wire.turns import Signal
 
 
 class Sink(Protocol):
@@ -38,7 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_is_reading",
         "_loop",
         "_on_lost",
-        "_waiter",
+        "_progress",
         "address",
         "idle_since",
         "is_tunnel",
@@ -60,7 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self._on_lost = on_lost
-        self._waiter: asyncio.Future[None] | None = None
+        self._progress = Signal(loop)
         self._fault: UpstreamFault | None = None
         self._has_ended = False
         self._is_reading = True
@@ -143,13 +144,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._check()
             if reader.head is not None:
                 return reader.head
-            await self._changed()
+            await self._progress
 
     async def finished(self) -> None:
         """Wait until the answer (or the tunnel) has ended. Raises an ``UpstreamFault``."""
         while not self._is_at_end():
             self._check()
-            await self._changed()
+            await self._progress
 
     def take(self) -> bytes:
         """Return, once, the body bytes or tunnelled bytes that have come."""
@@ -181,8 +182,8 @@ class UpstreamConnection(asyncio.Protocol):
     def fail(self, fault: UpstreamFault) -> None:
         """End the exchange with a fault (a deadline's, say) and close."""
         self._fault = self._fault or fault
-        self._wake()
         self.abort()
+        self._progress.give()
 
     def abort(self) -> None:
         """Close at once; nothing more is sent."""
@@ -213,12 +214,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self._hand_on_interim()
         if self.sink is not None:
             self.sink.on_answer_bytes()
-        self._wake()
+        self._progress.give()
 
     def eof_received(self) -> bool:
         self._has_ended = True
         if self.is_tunnel:
-            self._wake()
+            self._progress.give()
             return self.transport is not None and self.transport.can_write_eof()
         if self.reader.is_complete:
             return False
@@ -228,7 +229,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fault = self._fault or self._early_end(fault)
         if self.sink is not None:
             self.sink.on_answer_bytes()
-        self._wake()
+        self._progress.give()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -238,8 +239,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._fault = self._fault or self._early_end(
                 UpstreamBroken("the connection closed before the response was complete")
             )
-        self._wake()
         self._on_lost(self)
+        self._progress.give()
 
     def pause_writing(self) -> None:
         self.is_writable = False
@@ -265,17 +266,6 @@ class UpstreamConnection(asyncio.Protocol):
     def _check(self) -> None:
         if self._fault is not None:
             raise self._fault
-
-    def _changed(self) -> asyncio.Future[None]:
-        waiter = self._waiter = self._loop.create_future()
-        return waiter
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _hand_on_interim(self) -> None:
         interim, self.reader.interim = self.reader.interim, []
