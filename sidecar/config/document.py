@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import yaml
 
@@ -19,6 +19,7 @@ from sidecar.config.problems import Problem, Rejected, shown
 
 MAX_DEPTH = 32
 """More than twice what the deepest key needs; it keeps any file from exhausting the stack."""
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} deep; make it flatter"
 
 _NULLS = {"", "~", "null", "Null", "NULL"}
 _BOOLEANS = {
@@ -131,6 +132,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, place: Place) -> str
     line = text.splitlines()[place[0] - 1 : place[0]]
     if line and line[0][place[1] - 1 : place[1]] == "\t":
         return "a tab can't begin a token; indent with spaces"
+    if "nesting depth" in str(error.problem):  # PyYAML's own bound, which it has from 6.0.4 on
+        return _TOO_DEEP
     what = f"{error.problem}" if error.problem else "unexpected text"
     context = f" {error.context}" if error.context else ""
     return f"this is no YAML: {what}{context}; check indentation, quotes and brackets around here"
@@ -161,7 +164,7 @@ class _Composer:
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise Unreadable(_place(event), f"nested more than {MAX_DEPTH} deep; make it flatter")
+            raise Unreadable(_place(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._refuse(
                 event, f"*{event.anchor}", "aliases are not taken; write the value out"

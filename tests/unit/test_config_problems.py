@@ -61,7 +61,6 @@ UNREADABLE: list[tuple[str | bytes, str]] = [
     ("ä: 1\nö: ".encode() + b"\xff\n", "2:4: this is no UTF-8"),
     ("a: 1\n".encode("utf-16"), "1:1: this is no UTF-8"),
     ("a: " + "[" * 200 + "]" * 200, "1:36: nested more than 32 deep"),
-    ("a: " + "[" * 100_000, "1:36: nested more than 32 deep"),
     ("- " * 5000, "1:67: nested more than 32 deep"),
     ("# " + "x" * 1024 * 1024, "1:1: the file has more than 1 MiB"),
 ]
@@ -73,6 +72,12 @@ def test_what_can_not_be_read_is_one_problem(
 ) -> None:
     (problem,) = problems_of(tmp_path, text)
     assert problem.startswith(expected)
+
+
+def test_nesting_without_end_is_told_as_such_whoever_finds_it_first(tmp_path: Path) -> None:
+    """PyYAML has a bound of its own from 6.0.4 on, and names another place."""
+    (problem,) = problems_of(tmp_path, "a: " + "[" * 100_000)
+    assert problem.endswith("nested more than 32 deep; make it flatter")
 
 
 APPENDED: list[tuple[str, str]] = [
