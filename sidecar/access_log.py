@@ -77,7 +77,8 @@ class LineFormatter:
     """Makes a line of an entry; what looks like a token of ours in a path is masked."""
 
     def __init__(self, token_prefix: str) -> None:
-        self._same = _SamePart(token_prefix)
+        self._same = _SameParts(token_prefix)
+        self._texts = _Texts()
         self._milliseconds = 0
         self._time_text = ""
 
@@ -85,13 +86,16 @@ class LineFormatter:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
         trace = entry.traceparent
         trace_id = f'"{trace[TRACE_ID]}"' if trace else "null"
-        same = (
+        before, after = self._same[
             entry.client, entry.method, entry.path, entry.route, entry.status, entry.code,
-            entry.account, entry.token_id, entry.form, entry.upstream,
-        )  # fmt: skip
+            entry.form, entry.upstream,
+        ]  # fmt: skip
+        token_id = entry.token_id
+        token_text = f'"{token_id}"' if token_id.isalnum() else _text(token_id)
         return (
             f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
-            f',"trace_id":{trace_id},{self._same[same]}'
+            f',"trace_id":{trace_id},{before}'
+            f',"account":{self._texts[entry.account]},"token_id":{token_text},{after}'
             f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
             f',"duration_ms":{(now - entry.started) * 1000:.2f}'
             f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}}}\n'
@@ -166,28 +170,41 @@ class AccessLog:
         self._writer.close()
 
 
-class _SamePart(dict[tuple[Any, ...], str]):
-    """The part of a line that a caller's requests share; a bounded number is remembered."""
+class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
+    """What stands before and behind a line's account and token, the same for many callers; a
+    bounded number is remembered.
+    """
 
     def __init__(self, token_prefix: str) -> None:
         self._prefix = token_prefix
         self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
 
-    def __missing__(self, values: tuple[Any, ...]) -> str:
-        client, method, path, route, status, code, account, token_id, form, upstream = values
+    def __missing__(self, values: tuple[Any, ...]) -> tuple[str, str]:
+        client, method, path, route, status, code, form, upstream = values
         if self._prefix and self._prefix in path:
             path = self._token.sub(f"{self._prefix}[masked]", path)
-        part = (
+        before = (
             f'"client":{_text(client)},"method":{_text(method)},"path":{_text(path)}'
             f',"route":{_text(route)},"status":{status},"code":{_text(code)}'
-            f',"account":{_text(account)},"token_id":{_text(token_id)},"form":{_text(form)}'
-            f',"upstream":{_text(upstream)}'
         )
-        if len(part) <= _SAME_CHARS:
+        parts = before, f'"form":{_text(form)},"upstream":{_text(upstream)}'
+        if len(before) <= _SAME_CHARS:
             if len(self) >= _SAME_PARTS:
                 self.clear()
-            self[values] = part
-        return part
+            self[values] = parts
+        return parts
+
+
+class _Texts(dict[str, str]):
+    """JSON strings of short texts that come again and again; a bounded number is remembered."""
+
+    def __missing__(self, value: str) -> str:
+        text = _text(value)
+        if len(text) <= _SAME_CHARS:
+            if len(self) >= _SAME_PARTS:
+                self.clear()
+            self[value] = text
+        return text
 
 
 def _text(value: str) -> str:
