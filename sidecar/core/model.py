@@ -73,8 +73,7 @@ class Denial:
     """The methods for ``Allow``; only with ``method_not_allowed`` (RFC 9110 section 15.5.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
+class TokenRecord(NamedTuple):
     """What the store knows of a token: everything but the token.
 
     ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT.
@@ -97,8 +96,7 @@ class TokenRecord:
         return self.expires_at is not None and self.expires_at <= now
 
 
-@dataclass(frozen=True, slots=True)
-class LastUse:
+class LastUse(NamedTuple):
     """When (Unix seconds, to within a minute) and from which client address a token last came."""
 
     at: float

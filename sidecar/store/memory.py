@@ -5,7 +5,6 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import LastUse, TokenRecord
@@ -62,7 +61,7 @@ class MemoryStore:
         self._add(successor)
         end = self._clock() + overlap_seconds
         if old.digest in self._records and (old.expires_at is None or old.expires_at > end):
-            self._records[old.digest] = replace(old, expires_at=end)
+            self._records[old.digest] = old._replace(expires_at=end)
 
     async def record_use(self, uses: dict[str, LastUse]) -> None:
         """See ``TokenStore``."""

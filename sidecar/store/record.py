@@ -35,8 +35,13 @@ _MAX_LINE_TIME = 0xFFFFFFFF
 _KIND_OF_LETTER = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
 _LETTER_OF_KIND = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
 _KIND_OF_START = {b"2" + letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
-is_id = re.compile(r"[A-Za-z0-9_-]{8,64}").fullmatch
-_is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch  # as the configuration has it
+_ID = r"[A-Za-z0-9_-]{8,64}"
+_ACCOUNT = r"[A-Za-z0-9._@-]{1,64}"  # as the configuration has it
+is_id = re.compile(_ID).fullmatch
+_is_account = re.compile(_ACCOUNT).fullmatch
+_parse_texts = re.compile(
+    rf"({_ID})\t({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
+).fullmatch
 _MAX_TIME = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
 
 
@@ -81,17 +86,18 @@ def _encode_line(record: TokenRecord) -> bytes:
 def _decode_line(digest: str, value: bytes) -> TokenRecord | None:
     """Read version 2; the line feed at its end proves that nothing is cut off."""
     kind = _KIND_OF_START.get(value[:2])
-    if kind is None or len(value) < _LINE_START.size or not value.endswith(b"\n"):
+    if kind is None or len(value) < _LINE_START.size:
         return None
     _, created_at, expires_at = _LINE_START.unpack_from(value)
-    texts = value[_LINE_START.size : -1].decode().split("\t")
-    if len(texts) < 3 or not _are_names(*texts[:3]) or not _are_paths(texts[3:]):
+    texts = _parse_texts(value[_LINE_START.size :].decode())
+    if texts is None:
         return None
-    token_id, account, name, *paths = texts
+    token_id, account, name, rest = texts.groups()
+    paths = tuple(rest.split("\t")[1:]) if rest else ()
+    if not name.isprintable() or not all(path.isprintable() for path in paths):
+        return None
     expiry = float(expires_at) if expires_at else None
-    return TokenRecord(
-        token_id, account, name, kind, digest, float(created_at), expiry, tuple(paths)
-    )
+    return TokenRecord(token_id, account, name, kind, digest, float(created_at), expiry, paths)
 
 
 def _encode_array(record: TokenRecord) -> bytes:

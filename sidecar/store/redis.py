@@ -19,7 +19,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from sidecar.core.errors import NameTaken, StoreUnavailable, UsageError
 from sidecar.core.model import LastUse, TokenRecord
@@ -221,7 +220,7 @@ class RedisStore:
         if overlap_seconds <= 0:
             await self.revoke(old)
             return
-        retiring = replace(old, expires_at=end)
+        retiring = old._replace(expires_at=end)
         await self._commands.run(self._set(retiring, encode(retiring), "XX"))
 
     async def record_use(self, uses: dict[str, LastUse]) -> None:
