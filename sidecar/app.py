@@ -311,7 +311,7 @@ class _Running:
         metrics.follow("sidecar_connections", lambda: self.server.open_connections)
         metrics.follow("sidecar_bans_in_force", lambda: self.throttle.bans_in_force)
         metrics.follow("sidecar_live_streams", lambda: len(self._parts.streams))
-        self._parts.cache.connect(metrics.timing(self._parts.store.look_up))
+        self._parts.cache.on_lookup = metrics.on_lookup
         metrics.follow_cache(self._parts.cache)
         metrics.follow_pools(
             lambda: {name: lane.pool for name, lane in self.gateway.rules.lanes.items()}
@@ -481,6 +481,7 @@ def _build_server(settings: configured.Settings, gateway: Gateway) -> ProxyServe
     return ProxyServer(
         gateway.serve,
         limits=build_limits(settings),
+        credential_headers=settings.credentials.headers,
         max_connections=limits.connections,
         header_timeout_seconds=limits.header_timeout,
         idle_timeout_seconds=limits.idle_timeout,
@@ -491,7 +492,7 @@ def _build_server(settings: configured.Settings, gateway: Gateway) -> ProxyServe
 
 def _apply_limits(server: ProxyServer, settings: configured.Settings) -> None:
     limits = settings.limits
-    server.use_limits(build_limits(settings))
+    server.use_limits(build_limits(settings), settings.credentials.headers)
     server.max_connections = limits.connections
     server.header_timeout_seconds = limits.header_timeout
     server.idle_timeout_seconds = limits.idle_timeout

@@ -14,12 +14,11 @@ import platform
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import product
-from time import perf_counter, time
+from time import time
 from typing import Final, Protocol
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS
-from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Form, TokenRecord
 from sidecar.core.routes import Route
 from sidecar.metric_families import REQUEST_BOUNDS, STORE_BOUNDS, Snapshot, Value, merge
@@ -190,20 +189,10 @@ class Metrics:
         if entry.upstream_seconds:
             cell.upstream.add(entry.upstream_seconds)
 
-    def timing(self, look_up: LookUp) -> LookUp:
-        """Return a store's ``look_up`` that notes how long each takes and which ones fail."""
-
-        async def timed(digest: str) -> TokenRecord | None:
-            started = perf_counter()
-            try:
-                return await look_up(digest)
-            except StoreUnavailable:
-                self._store_failures += 1
-                raise
-            finally:
-                self._store.add(perf_counter() - started)
-
-        return timed
+    def on_lookup(self, seconds: float, is_failure: bool) -> None:
+        """Note how long the store took for a look-up, and whether it gave no answer."""
+        self._store.add(seconds)
+        self._store_failures += is_failure
 
     def on_ban(self, network: str | None, account: str | None, seconds: float) -> None:
         """Count a ban (``throttle.OnBan``); who is banned is for the log alone."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from time import time
+from time import perf_counter, time
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
@@ -70,6 +70,8 @@ class TokenCache:
         self._absent: dict[str, float] = {}  # until when to believe it
         self._remembered: dict[str, Kept] = {}
         self._flights: dict[str, list[_Flight]] = {}
+        self.on_lookup: Callable[[float, bool], None] = _note_nothing
+        """Told how long the store took for each look-up, and whether it gave no answer."""
         self.hits = 0
         self.misses = 0
         self.invalidations = 0
@@ -117,13 +119,25 @@ class TokenCache:
             self.hits += 1
             return None
         self.misses += 1
-        try:
-            return await self._ask(digest)
-        except StoreUnavailable:
-            record = self._recall_in_outage(digest)
-            if record is None:
-                raise
-            return record
+        for _ in range(_ASKED_AT_MOST):
+            flight = self._begin_flight(digest)
+            started = perf_counter()
+            is_failure = True
+            try:
+                record = await self._look_up(digest)
+                is_failure = False
+            except StoreUnavailable:
+                return self._recall_in_outage(digest)
+            finally:
+                self._end_flight(digest, flight)
+                self.on_lookup(perf_counter() - started, is_failure)
+            if flight.is_current:
+                self._keep(digest, record, flight.asked_at)
+                break
+            if not self._is_watching:
+                self._remember(digest, record, flight.asked_at)
+                break
+        return record
 
     # What the store tells (``Watcher``).
 
@@ -161,26 +175,21 @@ class TokenCache:
         self._heard_at = now
         self._silent_from = now + HEARD_SECONDS
 
-    async def _ask(self, digest: str) -> TokenRecord | None:
-        """Ask the store, again if a change was told meanwhile; keep only what stayed current."""
-        record = None
-        for _ in range(_ASKED_AT_MOST):
-            flight = _Flight(self._is_watching, self._now())
-            flights = self._flights.setdefault(digest, [])
-            flights.append(flight)
-            try:
-                record = await self._look_up(digest)
-            finally:
-                flights.remove(flight)
-                if not flights:
-                    self._flights.pop(digest, None)
-            if flight.is_current:
-                self._keep(digest, record, flight.asked_at)
-                break
-            if not self._is_watching:
-                self._remember(digest, record, flight.asked_at)
-                break
-        return record
+    def _begin_flight(self, digest: str) -> _Flight:
+        flight = _Flight(self._is_watching, self._now())
+        others = self._flights.get(digest)
+        if others is None:
+            self._flights[digest] = [flight]
+        else:
+            others.append(flight)
+        return flight
+
+    def _end_flight(self, digest: str, flight: _Flight) -> None:
+        flights = self._flights[digest]
+        if len(flights) == 1:
+            del self._flights[digest]
+        else:
+            flights.remove(flight)
 
     def _keep(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
         if not self._most_tokens:
@@ -203,16 +212,19 @@ class TokenCache:
             _make_room(self._remembered, self._most_tokens)
             self._remembered[digest] = (record, 0.0, asked_at)
 
-    def _recall_in_outage(self, digest: str) -> TokenRecord | None:
-        """Return what held good at the store's last word, or answer, while the grace lasts."""
+    def _recall_in_outage(self, digest: str) -> TokenRecord:
+        """Return what held good at the store's last word, or answer, while the grace lasts.
+
+        For use where ``StoreUnavailable`` is handled: it is raised again if there is nothing.
+        """
         kept = self._remembered.get(digest)
-        if kept is None:
-            return None
-        record, _, asked_at = kept
-        now = self._now()
-        good_at = max(asked_at, self._heard_at)
-        is_in_grace = good_at <= now < good_at + self._grace_seconds
-        return record if is_in_grace and not record.is_expired(now) else None
+        if kept is not None:
+            record, _, asked_at = kept
+            now = self._now()
+            good_at = max(asked_at, self._heard_at)
+            if good_at <= now < good_at + self._grace_seconds and not record.is_expired(now):
+                return record
+        raise
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:
@@ -248,6 +260,10 @@ def _make_room(entries: dict[str, Any], most: int) -> None:
     if len(entries) >= most:
         for digest in [*islice(entries, most // _DROPPED_AT_ONCE + 1)]:
             del entries[digest]
+
+
+def _note_nothing(seconds: float, is_failure: bool) -> None:
+    pass
 
 
 async def _ask_nobody(digest: str) -> TokenRecord | None:

@@ -17,6 +17,7 @@ from sidecar.core.patterns import compile_pattern
 from sidecar.core.routes import Route
 from sidecar.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
 from sidecar.metrics import MOST_CELLS, Metrics
+from sidecar.store.cache import TokenCache
 
 ROUTE = "/v1/dynamic/listener/{id}"
 REQUESTS = "sidecar_requests_total"
@@ -106,16 +107,20 @@ def test_bytes_are_added_up_by_route() -> None:
 
 
 async def test_look_ups_are_timed_and_failures_counted() -> None:
+    """The cache tells of each look-up, also of one that got no answer."""
+
     async def look_up(digest: str) -> TokenRecord | None:
         if digest == "away":
             raise StoreUnavailable("no answer within 250 ms")
         return None
 
     metrics = Metrics("1.0")
-    timed = metrics.timing(look_up)
-    assert await timed("there") is None
+    cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
+    cache.connect(look_up)
+    cache.on_lookup = metrics.on_lookup
+    assert await cache.look_up("there") is None
     with pytest.raises(StoreUnavailable):
-        await timed("away")
+        await cache.look_up("away")
     snapshot = metrics.snapshot()
     counts = snapshot["sidecar_store_lookup_seconds"][()]
     assert isinstance(counts, list)
