@@ -25,7 +25,8 @@ from sidecar.core.model import (
 )
 from sidecar.core.policy import Principal
 from sidecar.core.tokens import Shape, classify
-from sidecar.reading import Reading
+from sidecar.reading import Claim
+from sidecar.rules import Rules
 from sidecar.store.port import TokenLookup
 
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
@@ -41,59 +42,60 @@ class Authenticator:
         self._admission = admission
         self._now = now
 
-    def recall(self, reading: Reading, credential: Credential, client: str) -> Principal | None:
-        """Say who is calling if that is known without asking; ``None``: ``identify`` must tell."""
+    def recall(
+        self, rules: Rules, claim: Claim, credential: Credential, client: str
+    ) -> Principal | None:
+        """Say who is calling if that is known without asking; ``None``: ``identify`` must tell.
+
+        ``credential`` is that of ``claim``.
+        """
         if isinstance(credential, PasswordCredential):
-            account = reading.rules.accounts.get(credential.account)
+            account = rules.accounts.get(credential.account)
             if account is None or not self._admission.recall(account, credential.password, client):
                 return None
             return Principal(account.name, Form.BASIC, None)
-        key = reading.digest_of(credential)
-        record = self._tokens.recall(key)
+        record = self._tokens.recall(claim.digest)
         if record is None:
-            return self._recall_jwt(reading, credential, key)
-        if record.kind is Kind.JWT:
-            return None
-        return Principal(record.account, credential.form, record)
+            return self._recall_jwt(rules, claim, credential)
+        known = claim.principal
+        if known is not None and known.record is record:
+            return known
+        return None if record.kind is Kind.JWT else _note(claim, credential, record)
 
     async def identify(
-        self, reading: Reading, credential: Credential, client: str
+        self, rules: Rules, claim: Claim, credential: Credential, client: str
     ) -> Principal | Denial:
         """Find out who is calling. Raises a ``Fault`` when that can't be known.
 
         What proves bad counts against ``client``, the caller's address, which may be banned.
         """
         if isinstance(credential, PasswordCredential):
-            name, accounts = credential.account, reading.rules.accounts
+            name, accounts = credential.account, rules.accounts
             denial = await self._admission.admit(
                 accounts, name, credential.password, client, Actor.PROXY
             )
             return denial or Principal(name, Form.BASIC, None)
-        caller = await self._identify_token(reading, credential)
+        shape = classify(credential.secret, rules.token_prefix)
+        caller: Principal | Denial
+        if shape is Shape.JWT:
+            caller = await self._identify_jwt(rules, claim, credential)
+        elif shape is Shape.UNREADABLE:
+            caller = MALFORMED
+        elif shape is Shape.BAD_CHECKSUM:
+            caller = INVALID_TOKEN
+        else:
+            record = await self._tokens.look_up(claim.digest)
+            is_good = record is not None and record.kind is not Kind.JWT
+            caller = _note(claim, credential, record) if record and is_good else INVALID_TOKEN
         if isinstance(caller, Denial) and caller.code == INVALID_TOKEN.code:
             return self._admission.refuse_token(caller, client)
         return caller
 
-    async def _identify_token(
-        self, reading: Reading, credential: TokenCredential
-    ) -> Principal | Denial:
-        shape = classify(credential.secret, reading.rules.token_prefix)
-        if shape is Shape.JWT:
-            return await self._identify_jwt(reading, credential)
-        if shape is Shape.UNREADABLE:
-            return MALFORMED
-        if shape is Shape.BAD_CHECKSUM:
-            return INVALID_TOKEN
-        record = await self._tokens.look_up(reading.digest_of(credential))
-        if record is None or record.kind is Kind.JWT:
-            return INVALID_TOKEN
-        return Principal(record.account, credential.form, record)
-
     def _recall_jwt(
-        self, reading: Reading, credential: TokenCredential, key: str
+        self, rules: Rules, claim: Claim, credential: TokenCredential
     ) -> Principal | None:
         """Take a JWT of our own whose signature and record are both known; others must ask."""
-        proof = reading.rules.jwt.recall(key, self._now())
+        proof = rules.jwt.recall(claim.digest, self._now())
         if proof is None or proof.record is not None:
             return None
         record = self._tokens.recall(proof.key)
@@ -102,10 +104,9 @@ class Authenticator:
         return Principal(record.account, credential.form, record)
 
     async def _identify_jwt(
-        self, reading: Reading, credential: TokenCredential
+        self, rules: Rules, claim: Claim, credential: TokenCredential
     ) -> Principal | Denial:
-        key = reading.digest_of(credential)
-        proof = await reading.rules.jwt.verify(credential.secret, key, self._now())
+        proof = await rules.jwt.verify(credential.secret, claim.digest, self._now())
         if isinstance(proof, Denial):
             return proof
         record = await self._tokens.look_up(proof.key) if proof.key else None
@@ -119,6 +120,12 @@ class Authenticator:
         if record is None or not _is_of(record, proof.account):
             return INVALID_TOKEN
         return Principal(record.account, credential.form, record)
+
+
+def _note(claim: Claim, credential: TokenCredential, record: TokenRecord) -> Principal:
+    """Say whom an opaque token's record names, and keep that with its claim."""
+    principal = claim.principal = Principal(record.account, credential.form, record)
+    return principal
 
 
 def _is_of(record: TokenRecord, account: str) -> bool:

@@ -37,7 +37,7 @@ from sidecar.core.times import to_rfc3339
 from sidecar.fault_log import FaultLog
 from sidecar.last_use import LastUses
 from sidecar.live_streams import LiveStreams, Stream
-from sidecar.reading import Reading
+from sidecar.reading import Claim, Claims, Reading
 from sidecar.rules import Lane, Rules
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER
@@ -88,6 +88,7 @@ class Gateway:
         self._now = now
         self._id_prefix = os.urandom(8).hex()
         self._faults = FaultLog(_log)
+        self._claims = Claims()
         self._ids = count(int.from_bytes(os.urandom(3), "big"))
 
     async def serve(self, client: ClientConnection) -> None:
@@ -121,11 +122,9 @@ class Gateway:
         """Answer one request; ``True`` if the connection may serve another."""
         rules = self.rules
         try:
-            reading = request.fields.known
-            if reading is None or reading.rules is not rules:
-                reading = request.fields.known = Reading(rules, request.fields.headers)
+            reading, claim = self._read(rules, request)
             verdict = await self.judge(
-                reading, request.method, request.target, entry, is_trusted=hop.is_trusted
+                reading, claim, request.method, request.target, entry, is_trusted=hop.is_trusted
             )
             if request.head is not None:
                 has_passed = isinstance(verdict, Passage) and verdict.principal is not None
@@ -147,9 +146,23 @@ class Gateway:
 
     # Judge.
 
+    def _read(self, rules: Rules, request: Request) -> tuple[Reading, Claim]:
+        """Return what a request's header section says, and whom it claims to come from."""
+        fields = request.fields
+        reading: Reading | None = fields.known
+        if reading is None or reading.rules is not rules:
+            reading = fields.known = Reading(rules, fields.headers, fields.cut)
+        if fields.cut < 0:
+            return reading, reading.claim
+        if reading.is_shared and not rules.credentials.are_in_query_of(request.target):
+            return reading, self._claims.read(reading, request.secret)
+        reading = Reading(rules, request.headers)
+        return reading, reading.claim
+
     async def judge(
         self,
         reading: Reading,
+        claim: Claim,
         method: str,
         raw_target: str,
         entry: Entry,
@@ -158,6 +171,7 @@ class Gateway:
     ) -> Passage | Denial:
         """Say whether a request may pass: target, route, credential, policy, in this order.
 
+        ``claim`` is what the headers claim; a credential in the query adds to that of ``reading``.
         Fills in ``entry`` as it learns. Raises a ``Fault`` when that can't be known.
         """
         rules, scan = reading.rules, reading.scan
@@ -176,19 +190,20 @@ class Gateway:
         entry.path = target.path
         entry.route = route.name
         entry.forms = route.forms
-        found, query = reading.credential, None
-        if target.query is not None:
-            found, query = rules.credentials.extract(scan, target.query)
+        query = target.query
+        if query and rules.credentials.are_in(query):
+            found, query = rules.credentials.extract(scan, query)
+            claim = Claim(found)
         if route.public:
             return Passage(route, target, reading, query, None)
-        credential = accept(found, route.forms)
+        credential = accept(claim.credential, route.forms)
         if isinstance(credential, Denial):
             return credential
         entry.form = credential.form
         callers, caller = self._callers, entry.client
-        principal: Principal | Denial | None = callers.recall(reading, credential, caller)
+        principal: Principal | Denial | None = callers.recall(rules, claim, credential, caller)
         if principal is None:
-            principal = await callers.identify(reading, credential, caller)
+            principal = await callers.identify(rules, claim, credential, caller)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account
@@ -372,13 +387,14 @@ class Gateway:
         query = target.query if lane.forwards_credentials else passage.query
         sent = target.path if query is None else f"{target.path}?{query}"
         request_id, traceparent = entry.request_id.encode(), entry.traceparent.encode()
-        if target.authority is None and not scan.request_id and not scan.traceparent:
+        is_kept = not (lane.forwards_credentials and reading.is_shared)
+        if target.authority is None and not scan.request_id and not scan.traceparent and is_kept:
             host = scan.host[0] if scan.host else lane.authority
             kept = reading.kept_lines(heads, hop.is_trusted)
         else:
             host = _asked_host(target, scan, lane)
             kept = heads.keep(
-                reading.headers,
+                request.headers,
                 scan,
                 is_trusted=hop.is_trusted,
                 host=host,

@@ -1,16 +1,18 @@
-"""What a header section says under one configuration: read once, however often it is sent.
+"""What a request carries under one configuration: read once, however often it is sent.
 
-A caller on a kept connection sends the same header section again and again; only the request line
-changes. All that follows from the section alone is worked out at its first sight and kept with it
-(``wire.requests.Fields``), for as long as the configuration stays.
+Callers send the same header section again and again, and many differ in their token alone. What
+follows from the section is a ``Reading``, kept with the section (``wire.requests.Fields``) for as
+long as the configuration stays; what follows from a token's bytes is a ``Claim``.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sidecar.core.headers import Headers, Scan
-from sidecar.core.model import Credential, Denial, TokenCredential
+from sidecar.core.credentials import read_authorization, read_token
+from sidecar.core.headers import Class, Headers, Scan
+from sidecar.core.model import Credential, Denial, Form, TokenCredential
+from sidecar.core.policy import Principal
 from sidecar.core.request_heads import RequestHeads
 from sidecar.core.targets import is_valid_host
 from sidecar.core.tokens import digest
@@ -19,31 +21,77 @@ from sidecar.rules import Rules
 BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 
+_CLAIMS: Final = 4096
+_CLAIM_BYTES: Final = 2048
+_AUTHORIZATION: Final = int(Class.AUTHORIZATION)  # ints: looking an enumeration up costs time
+_CREDENTIAL: Final = int(Class.CREDENTIAL)
+
+
+class Claim:
+    """Who a request claims to come from: a credential, or why it can't be read, or none.
+
+    ``digest`` is what the store knows a token by. ``principal`` is whom it was found to be when it
+    was last looked up, for the authenticator to compare: no word on whether that still holds.
+    """
+
+    __slots__ = ("credential", "digest", "principal")
+
+    def __init__(self, credential: Credential | Denial | None) -> None:
+        self.credential = credential
+        self.digest = digest(credential.secret) if type(credential) is TokenCredential else ""
+        self.principal: Principal | None = None
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.credential!r}>"
+
+
+class Claims:
+    """Claims by the bytes that make them; a bounded number is remembered, in this process alone."""
+
+    def __init__(self) -> None:
+        self._claims: dict[bytes, Claim] = {}
+
+    def __repr__(self) -> str:
+        return f"<Claims {len(self._claims)}>"
+
+    def read(self, reading: Reading, secret: bytes) -> Claim:
+        """Return the claim that a ``secret`` makes in the place that ``reading`` has for one."""
+        value = reading.stem + secret
+        claim = self._claims.get(value)
+        if claim is None:
+            claim = Claim(
+                read_authorization(value) if reading.stem else read_token(value, Form.HEADER)
+            )
+            if len(value) <= _CLAIM_BYTES:
+                if len(self._claims) >= _CLAIMS:
+                    self._claims.clear()
+                self._claims[value] = claim
+        return claim
+
 
 class Reading:
-    """A header section, read by ``rules``."""
+    """A header section, read by ``rules``.
 
-    __slots__ = ("_digest", "_kept", "credential", "denial", "headers", "rules", "scan")
+    With ``cut``, the place in ``headers`` where a secret was cut out, it may be the reading of many
+    requests. It is if ``is_shared``: the secret is a credential, and there is no other. Else read
+    each request's own headers.
+    """
 
-    def __init__(self, rules: Rules, headers: Headers) -> None:
+    __slots__ = ("_kept", "claim", "denial", "headers", "is_shared", "rules", "scan", "stem")
+
+    def __init__(self, rules: Rules, headers: Headers, cut: int = -1) -> None:
         scan = rules.headers.scan(headers)
         self.rules = rules
         self.headers = headers
         self.scan: Scan = scan
         self.denial = _judge(scan)
         """Why no request with these headers is served, whatever its line says."""
-        self.credential: Credential | Denial | None = rules.credentials.extract(scan, None)[0]
-        """What the headers carry; a query may add to it."""
-        self._digest: str | None = None
+        self.stem = b""
+        """What stands before the secret; ``b""`` in a header that holds a token alone."""
+        self.is_shared = cut >= 0 and self._is_claim_at(cut)
+        self.claim = Claim(None if cut >= 0 else rules.credentials.extract(scan, None)[0])
+        """What the headers claim, unless ``is_shared``; a query may add to it."""
         self._kept: dict[tuple[RequestHeads, bool], bytes] = {}
-
-    def digest_of(self, credential: TokenCredential) -> str:
-        """Return the digest that the store knows a token by."""
-        if credential is not self.credential:
-            return digest(credential.secret)
-        if self._digest is None:
-            self._digest = digest(credential.secret)
-        return self._digest
 
     def kept_lines(self, heads: RequestHeads, is_trusted: bool) -> bytes:
         """Return the lines that go upstream unchanged, for a request whose ``Host`` stands."""
@@ -52,6 +100,15 @@ class Reading:
         if kept is None:
             kept = self._kept[key] = heads.keep(self.headers, self.scan, is_trusted=is_trusted)
         return kept
+
+    def _is_claim_at(self, cut: int) -> bool:
+        name, value = self.headers[cut]
+        kind = self.rules.headers.classes[name]
+        if kind == _AUTHORIZATION:
+            self.stem = value[:-1]
+        elif kind != _CREDENTIAL:
+            return False
+        return len(self.scan.authorization) + len(self.scan.credentials) == 1
 
 
 def _judge(scan: Scan) -> Denial | None:

@@ -57,7 +57,7 @@ MAY_IMPORT = {
         *("core", "store.port", "wire", "answers", "rules", "reading"),
         *("authenticator", "live_streams", "last_use", "access_log", "fault_log"),
     },
-    "authenticator": {"core", "store.port", "reading", "admission", "audit"},
+    "authenticator": {"core", "store.port", "reading", "rules", "admission", "audit"},
     "admission": {"core", "audit"},
     "live_streams": {"core", "store.port", "rules"},
     "last_use": {"core"},

@@ -170,7 +170,12 @@ async def _judge(gateway: Gateway, settings: Settings, head: bytes) -> Explanati
     explainer.look_at(reading, request.target)
     try:
         verdict = await gateway.judge(
-            reading, request.method, request.target, explainer.entry, is_trusted=False
+            reading,
+            reading.claim,
+            request.method,
+            request.target,
+            explainer.entry,
+            is_trusted=False,
         )
     except Fault as fault:
         return explainer.failed(fault)

@@ -81,8 +81,16 @@ class CredentialRules:
             if not lines:
                 return Extracted(None, query)
             if len(lines) == 1:
-                return Extracted(_read_authorization(lines[0]), query)
+                return Extracted(read_authorization(lines[0]), query)
         return Extracted(_weigh(scan, values), query)
+
+    def are_in(self, query: str) -> bool:
+        """Tell whether a query holds a credential."""
+        return self._has_any(query) is not None
+
+    def are_in_query_of(self, target: str) -> bool:
+        """Tell whether the query of a request target holds a credential."""
+        return "?" in target and self._has_any(target.partition("?")[2]) is not None
 
     def strip_query(self, query: str) -> str | None:
         """Return the query without credentials: the same object if there are none, else the rest.
@@ -150,12 +158,12 @@ def _weigh(scan: Scan, query_values: list[str]) -> Credential | Denial | None:
 
 def _read_all(scan: Scan, query_values: list[str]) -> Iterator[Credential | Denial]:
     for line in scan.authorization[:1]:
-        yield _read_authorization(line)
+        yield read_authorization(line)
     for value in scan.credentials:
-        yield _read_token(value, Form.HEADER)
+        yield read_token(value, Form.HEADER)
     for text in query_values:
         is_bounded = len(text) <= _MAX_ENCODED_CHARS
-        yield _read_token(unquote_to_bytes(text), Form.QUERY) if is_bounded else MALFORMED
+        yield read_token(unquote_to_bytes(text), Form.QUERY) if is_bounded else MALFORMED
 
 
 def _essence(credential: Credential | Denial) -> object:
@@ -163,7 +171,8 @@ def _essence(credential: Credential | Denial) -> object:
     return credential.secret if isinstance(credential, TokenCredential) else credential
 
 
-def _read_authorization(value: bytes) -> Credential | Denial:
+def read_authorization(value: bytes) -> Credential | Denial:
+    """Read one value of ``Authorization``: a bearer token (RFC 6750 section 2.1) or Basic."""
     if bearer := _parse_bearer(value):
         return TokenCredential(_BEARER, bearer[1].decode("ascii"))
     if len(value) <= _MAX_BASIC_BYTES and (basic := _parse_basic(value)):
@@ -183,7 +192,8 @@ def _read_basic(encoded: bytes) -> PasswordCredential | Denial:
     return PasswordCredential(account, password)
 
 
-def _read_token(value: bytes, form: Form) -> TokenCredential | Denial:
+def read_token(value: bytes, form: Form) -> TokenCredential | Denial:
+    """Read a token from any other slot than ``Authorization``."""
     if not value:
         return EMPTY
     if not _is_token(value):

@@ -85,9 +85,11 @@ class Decisions:
         misleading = find_misleading(rules.headers, headers)
         if misleading is not None:
             return misleading
+        reading = Reading(rules, headers)
         try:
             return await self._gateway.judge(
-                Reading(rules, headers),
+                reading,
+                reading.claim,
                 original.method,
                 original.target,
                 entry,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,7 +31,10 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import StreamReader
 
 _END: Final = b"\r\n\r\n"
-_SECTION_BYTES: Final = 2048
+_KEY_BYTES: Final = 2048
+_LINES: Final = 4096
+_LINE_BYTES: Final = 512
+_CUT: Final = b"\0"  # which no header section that passed the parser holds
 _parse_line = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1"
 ).fullmatch
@@ -64,56 +67,114 @@ class RequestLimits:
 
 
 class Fields:
-    """A header section. Requests that repeat one, byte for byte, share it (``FieldMemory``).
+    """A header section. Requests that repeat one share it (``FieldMemory``).
 
     ``headers`` are (name, value) as sent, in order; values without surrounding white space.
-    ``length`` is the declared Content-Length, ``None`` for a chunked body, 0 for none. ``known`` is
-    the gateway's, to keep what follows from the headers.
+    ``length`` is the declared Content-Length, ``None`` for a chunked body, 0 for none. ``cut`` is
+    the place among ``headers`` where a secret was cut out, so that NUL stands there instead; -1: of
+    none. ``known`` is the gateway's, to keep what follows from the headers.
     """
 
-    __slots__ = ("headers", "keeps_alive", "known", "length")
+    __slots__ = ("cut", "headers", "keeps_alive", "known", "length")
 
     def __init__(
-        self, headers: tuple[tuple[bytes, bytes], ...], length: int | None, keeps_alive: bool
+        self,
+        headers: tuple[tuple[bytes, bytes], ...],
+        length: int | None,
+        keeps_alive: bool,
+        cut: int = -1,
     ) -> None:
         self.headers = headers
         self.length = length
         self.keeps_alive = keeps_alive
+        self.cut = cut
         self.known: Any = None
+
+    def without(self, secret: bytes, cut: int) -> Fields | None:
+        """Return the section with a secret cut out at a place, if that is where it ends a value."""
+        name, value = self.headers[cut]
+        if not value.endswith(secret):
+            return None
+        stem = (name, value[: len(value) - len(secret)] + _CUT)
+        headers = (*self.headers[:cut], stem, *self.headers[cut + 1 :])
+        return Fields(headers, self.length, self.keeps_alive, cut)
 
 
 class FieldMemory:
-    """Header sections seen before, by their bytes: one that passed the parser need not pass again.
+    """Header sections seen before: one that passed the parser need not pass again.
+
+    Sections are told apart by their bytes, less one secret: the token of ``Authorization: Bearer``
+    and the like, or of a header that ``names`` has. It is cut out, so that callers who differ in
+    nothing else share a section, and none is held here. That is safe as any other secret in its
+    place, of visible characters, would pass the parser likewise.
 
     What a section means does not depend on the request line, for the methods and the version that
     are remembered; sections with a Transfer-Encoding or an upgrade are not. Bounded in number and
-    size. Those of requests that were refused have a small place of their own, for callers that
-    repeat a bad token for ever: junk displaces junk alone.
+    size. Those of requests that were refused have a small place of their own: junk displaces junk
+    alone. Request lines without a query are remembered as well, taken apart.
     """
 
-    def __init__(self, most: int = 1024) -> None:
+    def __init__(self, names: Iterable[str] = (), most: int = 1024) -> None:
         self._most_passed = most
         self._most_refused = max(1, most // 8)
         self._passed: dict[bytes, Fields] = {}
         self._refused: dict[bytes, Fields] = {}
+        self._lines: dict[bytes, tuple[str, str]] = {}
+        named = b"".join(rb"|(?i:%b): " % re.escape(name.encode()) for name in names)
+        self._find_secret = re.compile(
+            rb"\r\n(?:(?i:authorization): (?i:bearer|basic) %b)([\x21-\x7e]{16,})(?:\r\n|\Z)"
+            % named
+        ).search
 
     def __len__(self) -> int:
         return len(self._passed) + len(self._refused)
 
-    def recall(self, section: bytes) -> Fields | None:
-        """Return the section with these bytes, if it was kept."""
-        return self._passed.get(section) or self._refused.get(section)
+    def recall(self, section: bytes) -> tuple[Fields, bytes] | None:
+        """Return the section with these bytes, if it was kept, and the secret cut out of it."""
+        found = self._find_secret(section)
+        if found is None:
+            key, secret = section, b""
+            if _CUT in section:
+                return None
+        else:
+            start, end = found.span(1)
+            key, secret = section[:start] + _CUT + section[end:], section[start:end]
+        fields = self._passed.get(key) or self._refused.get(key)
+        return None if fields is None else (fields, secret)
 
     def keep(self, section: bytes, fields: Fields, *, has_passed: bool = True) -> None:
         """Keep a section; the one kept first goes if there is no room."""
-        if len(section) > _SECTION_BYTES:
+        found = self._find_secret(section)
+        key, kept_fields = section, fields
+        if found is not None:
+            start, end = found.span(1)
+            key = section[:start] + _CUT + section[end:]
+            cut = fields.without(found[1], section.count(b"\r\n", 0, found.start()))
+            if cut is None:
+                return
+            kept_fields = cut
+        if len(key) > _KEY_BYTES:
             return
         kept, most = (
             (self._passed, self._most_passed) if has_passed else (self._refused, self._most_refused)
         )
         if len(kept) >= most:
             del kept[next(iter(kept))]
-        kept[section] = fields
+        kept[key] = kept_fields
+
+    def read_line(self, line: bytes) -> tuple[str, str] | None:
+        """Return a request line's method and target; ``None`` unless it is a plain one."""
+        known = self._lines.get(line)
+        if known is None:
+            parsed = _parse_line(line)
+            if parsed is None:
+                return None
+            known = parsed[1].decode(), parsed[2].decode()
+            if len(line) <= _LINE_BYTES and b"?" not in line:
+                if len(self._lines) >= _LINES:
+                    self._lines.clear()
+                self._lines[line] = known
+        return known
 
 
 class Request:
@@ -131,6 +192,7 @@ class Request:
         "method",
         "pieces",
         "received_bytes",
+        "secret",
         "target",
         "version",
         "wants_upgrade",
@@ -143,6 +205,7 @@ class Request:
         version: HttpVersion,
         fields: Fields,
         wants_upgrade: bool = False,
+        secret: bytes = b"",
     ) -> None:
         self.method = method
         self.target = target
@@ -151,6 +214,8 @@ class Request:
         self.length = fields.length
         self.keeps_alive = fields.keeps_alive
         self.wants_upgrade = wants_upgrade
+        self.secret = secret
+        """What was cut out of ``fields`` (``FieldMemory``); empty: nothing was."""
         self.head: bytes | None = None
         """The head as it came, if its section may be kept (``RequestReader.remember``)."""
         self.is_complete = fields.length == 0
@@ -164,7 +229,12 @@ class Request:
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """The header fields as sent."""
-        return self.fields.headers
+        headers, cut = self.fields.headers, self.fields.cut
+        if cut < 0:
+            return headers
+        name, value = headers[cut]
+        whole = (name, value.removesuffix(_CUT) + self.secret)
+        return (*headers[:cut], whole, *headers[cut + 1 :])
 
     @property
     def waiting_bytes(self) -> int:
@@ -307,13 +377,17 @@ class RequestReader:
         """Make a request of a line and a header section seen before, the parser left aside."""
         end = data.find(_END)
         line_end = data.find(b"\r\n")
-        fields = memory.recall(data[line_end:end]) if line_end < end else None
-        if fields is None:
+        limits = self._limits
+        if not 0 < line_end < end <= line_end + limits.header_bytes:
             return None
-        line = _parse_line(data, 0, line_end)
-        if line is None or len(line[2]) > self._limits.url_bytes:
+        recalled = memory.recall(data[line_end:end])
+        if recalled is None:
             return None
-        request = Request(line[1].decode(), line[2].decode(), HttpVersion11, fields)
+        line = memory.read_line(data[:line_end])
+        if line is None or len(line[1]) > limits.url_bytes:
+            return None
+        fields, secret = recalled
+        request = Request(line[0], line[1], HttpVersion11, fields, False, secret)
         self.current = request
         self._held = b""
         if end + 4 < len(data):

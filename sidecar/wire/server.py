@@ -8,7 +8,7 @@ nothing for a second are closed. What is left when the time is up is cut.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from sidecar.wire.client import LAST_CHANCE_SECONDS, ClientConnection
@@ -31,6 +31,7 @@ class ProxyServer:
         handle: Callable[[ClientConnection], Awaitable[None]],
         *,
         limits: RequestLimits,
+        credential_headers: Iterable[str] = (),
         max_connections: int,
         header_timeout_seconds: float,
         idle_timeout_seconds: float,
@@ -43,7 +44,7 @@ class ProxyServer:
         self._connections: set[ClientConnection] = set()
         self._served = 0
         self._all_ended: asyncio.Event = asyncio.Event()
-        self.use_limits(limits)
+        self.use_limits(limits, credential_headers)
         self.max_connections = max_connections
         self.header_timeout_seconds = header_timeout_seconds
         self.idle_timeout_seconds = idle_timeout_seconds
@@ -59,10 +60,13 @@ class ProxyServer:
         """How many callers are connected."""
         return len(self._connections)
 
-    def use_limits(self, limits: RequestLimits) -> None:
-        """Judge new connections' requests by these; what was remembered passed by others."""
+    def use_limits(self, limits: RequestLimits, credential_headers: Iterable[str] = ()) -> None:
+        """Judge new connections' requests by these; what was remembered passed by others.
+
+        ``credential_headers`` are the headers, beside ``Authorization``, that hold tokens.
+        """
         self.limits = limits
-        self.memory = FieldMemory()
+        self.memory = FieldMemory(credential_headers)
 
     def announce_end(self) -> None:
         """Let every answer from now on be its connection's last; nothing is closed yet."""

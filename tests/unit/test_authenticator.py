@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from sidecar.core.tokens import digest, generate
 from sidecar.interpretation import build_rules
 from sidecar.issuers import IssuerUnavailable
 from sidecar.jwt_verifier import foreign_denial_key
-from sidecar.reading import Reading
+from sidecar.reading import Claim
 from sidecar.sign_in import SignIn
 from tests.conformance.jwt_cases import GONE, Bench, dump, make_party
 
@@ -46,7 +45,7 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43
 
 def record(secret: str, kind: Kind = Kind.ACCESS, **changes: Any) -> TokenRecord:
     made = TokenRecord("token000001", "acme", "a token", kind, digest(secret), NOW, None)
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 class Tokens:
@@ -104,14 +103,11 @@ class World:
         self.callers = Authenticator(self.tokens, Admission(sign_in, self.gate), lambda: self.now)
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
-    def reading(self) -> Reading:
-        return Reading(self.rules, [(b"Host", b"a")])
-
     def recall(self, credential: Credential) -> Principal | None:
-        return self.callers.recall(self.reading(), credential, CLIENT)
+        return self.callers.recall(self.rules, Claim(credential), credential, CLIENT)
 
     async def identify(self, credential: Credential) -> Principal | Denial:
-        return await self.callers.identify(self.reading(), credential, CLIENT)
+        return await self.callers.identify(self.rules, Claim(credential), credential, CLIENT)
 
     async def ask(self, secret: str) -> Principal | Denial:
         return await self.identify(TokenCredential(Form.BEARER, secret))
@@ -229,8 +225,8 @@ async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: Wo
     changes: dict[str, Callable[[], object]] = {
         "revoked": world.tokens.records.clear,
         "forgotten": world.tokens.known.clear,
-        "another's": lambda: world.tokens.add(replace(kept, account="globex")),
-        "of another kind": lambda: world.tokens.add(replace(kept, kind=Kind.ACCESS)),
+        "another's": lambda: world.tokens.add(kept._replace(account="globex")),
+        "of another kind": lambda: world.tokens.add(kept._replace(kind=Kind.ACCESS)),
     }
     changes[change]()
     assert world.recall(credential) is None

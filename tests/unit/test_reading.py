@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.model import Settings
+from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import digest
 from sidecar.interpretation import build_rules
-from sidecar.reading import BAD_EXPECT, BAD_HOST, Reading
+from sidecar.reading import BAD_EXPECT, BAD_HOST, Claim, Claims, Reading
 from sidecar.rules import Rules
 
 TOKEN = "legacy-token-of-the-old-system"
@@ -66,18 +67,62 @@ def test_what_no_request_may_say_is_known_from_its_headers(
 def test_the_credential_of_the_headers_is_extracted(
     header: Header, credential: object, rules: Rules
 ) -> None:
-    assert Reading(rules, [HOST, header]).credential == credential
+    assert Reading(rules, [HOST, header]).claim.credential == credential
 
 
-def test_the_digest_is_the_credentials_own(rules: Rules) -> None:
-    """Never that of the headers' token for one that the query brought."""
-    reading = Reading(rules, [HOST, BEARER])
-    own, other = reading.credential, TokenCredential(Form.QUERY, "another-token-in-the-query")
-    assert isinstance(own, TokenCredential)
-    for _ in range(2):
-        assert reading.digest_of(own) == digest(TOKEN)
-        assert reading.digest_of(other) == digest("another-token-in-the-query")
-    assert reading.digest_of(TokenCredential(Form.QUERY, TOKEN)) == digest(TOKEN)
+def test_the_digest_is_the_tokens(rules: Rules) -> None:
+    """A password, and what can't be read, have none."""
+    assert Reading(rules, [HOST, BEARER]).claim.digest == digest(TOKEN)
+    assert Claim(PasswordCredential("a", "b")).digest == ""
+    assert Claim(Denial("malformed_credentials", "")).digest == ""
+
+
+OTHER = b"another-token-of-another-shop"
+CUT: dict[str, tuple[list[Header], int, bytes, object]] = {
+    "bearer": ([HOST, (b"Authorization", b"Bearer \0")], 1, OTHER, Form.BEARER),
+    "in any case": ([(b"aUTHORIZATION", b"bEARER \0"), HOST], 0, OTHER, Form.BEARER),
+    "header": ([HOST, (b"Access_Token", b"\0")], 1, OTHER, Form.HEADER),
+    "basic": (
+        [HOST, (b"Authorization", b"Basic \0")],
+        1,
+        b"YWNtZTpwYXNzd29yZA==",
+        PasswordCredential("acme", "password"),
+    ),
+    "no base64": ([HOST, (b"Authorization", b"Basic \0")], 1, b"no~base64~no~base64", MALFORMED),
+}
+
+
+@pytest.mark.parametrize(("headers", "cut", "secret", "found"), CUT.values(), ids=CUT.keys())
+def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
+    headers: list[Header], cut: int, secret: bytes, found: object, rules: Rules
+) -> None:
+    """As if the headers had come with it; the claim is made once."""
+    reading, claims = Reading(rules, headers, cut), Claims()
+    assert reading.is_shared
+    claim = claims.read(reading, secret)
+    expected = TokenCredential(found, secret.decode()) if isinstance(found, Form) else found
+    assert claim.credential == expected
+    whole = [(name, value.replace(b"\0", secret)) for name, value in headers]
+    assert Reading(rules, whole).claim.credential == expected
+    assert claims.read(reading, secret) is claim
+    assert secret.decode() not in repr(claims) + repr(claim) + repr(reading)
+
+
+@pytest.mark.parametrize(
+    ("headers", "cut"),
+    [
+        ([HOST, (b"X-Other", b"\0")], 1),
+        ([HOST, (b"Access-Token", b"\0")], 1),
+        ([HOST, (b"Authorization", b"Bearer \0"), (b"access_token", OTHER)], 1),
+        ([HOST, (b"access_token", b"\0"), (b"jwt_token", OTHER)], 1),
+        ([HOST, (b"Authorization", b"Bearer \0"), (b"Authorization", b"Bearer x")], 1),
+    ],
+)
+def test_a_section_is_shared_only_if_its_one_credential_was_cut_out(
+    headers: list[Header], cut: int, rules: Rules
+) -> None:
+    """Not one whose header these rules do not read, nor one with a second credential."""
+    assert not Reading(rules, headers, cut).is_shared
 
 
 def test_kept_lines_are_made_once_for_each_upstream_and_each_kind_of_peer(rules: Rules) -> None:
@@ -95,4 +140,4 @@ def test_kept_lines_are_made_once_for_each_upstream_and_each_kind_of_peer(rules:
 
 def test_nothing_of_a_credential_shows_in_a_repr(rules: Rules) -> None:
     reading = Reading(rules, [HOST, BEARER])
-    assert TOKEN not in repr(reading) + repr(reading.scan) + repr(reading.credential)
+    assert TOKEN not in repr(reading) + repr(reading.scan) + repr(reading.claim)

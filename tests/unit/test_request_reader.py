@@ -248,6 +248,67 @@ def test_a_line_is_never_remembered_as_part_of_a_section(ahead: str) -> None:
     )
 
 
+NAMED = ("access_token", "x-api-key")
+AROUND = [
+    ("\r\nHost: a\r\nAuthorization: Bearer ", "\r\nAccept: */*"),
+    ("\r\nauthorization: BASIC ", "\r\nHost: a"),
+    ("\r\nHost: a\r\nX-API-Key: ", ""),
+    ("\r\nHost: a\r\naccess_token: ", "\r\naccess_token: another-token-of-this-caller"),
+    ("\r\nHost: a\r\nAuthorization: Bearer ", "\r\nAuthorization: Bearer \0"),
+    ("\r\nHost: a\r\nAuthorization: Digest ", ""),
+    ("\r\nHost: a\r\nAuthorization: Bearer  ", " "),
+    ("\r\nHost: a\r\nX-Other: Authorization: Bearer ", ""),
+]
+SECRETS = st.one_of(
+    st.text("\0\r\n\t ,=~aZ09._-\x7f", min_size=0, max_size=20),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=14, max_size=40),
+    st.sampled_from(
+        ["\0", "a" * 900, "a" * 1100, "é" * 20, "a" * 16 + "\r\nX: y", "a" * 16 + "\n"]
+    ),
+)
+
+
+def read_fields(data: bytes, memory: FieldMemory | None = None) -> object:
+    """Return what a request's header section is read as, or the code of its refusal."""
+    reader = RequestReader(LOOP, LIMITS, memory)
+    try:
+        reader.receive(data)
+        request = reader.next_request()
+    except RequestRefused as refusal:
+        return refusal.code
+    assert request is not None
+    reader.remember(request)
+    return request.headers, request.length, request.keeps_alive, request.target
+
+
+@given(st.sampled_from(AROUND), st.lists(SECRETS, min_size=2, max_size=6))
+def test_sections_that_differ_in_their_token_are_read_as_the_parser_reads_them(
+    around: tuple[str, str], secrets: list[str]
+) -> None:
+    """Whatever came before in the token's place, and whatever it is that comes now."""
+    memory = FieldMemory(NAMED)
+    for secret in [*secrets, *secrets]:
+        data = f"GET /x HTTP/1.1{around[0]}{secret}{around[1]}\r\n\r\n".encode()
+        try:
+            assert read_fields(data, memory) == read_fields(data)
+        except AssertionError:
+            assert read_all([data]) == []  # no whole request: neither reads one
+
+
+def test_callers_that_differ_in_their_token_share_a_section_that_holds_none() -> None:
+    memory = FieldMemory(NAMED)
+    for number in range(10):
+        token = f"a-token-of-an-old-system-{number}"
+        data = f"GET /x HTTP/1.1\r\nX-Api-Key: {token}\r\nHost: a\r\n\r\n".encode()
+        assert read_fields(data, memory) == read_fields(data)
+    assert len(memory) == 1
+    recalled = memory.recall(b"\r\nX-Api-Key: another-token-of-another\r\nHost: a")
+    assert recalled is not None
+    fields, secret = recalled
+    assert secret == b"another-token-of-another"
+    assert fields.headers == ((b"X-Api-Key", b"\0"), (b"Host", b"a"))
+
+
 def test_the_memory_is_bounded_in_number_and_size() -> None:
     memory = FieldMemory(most=3)
     for number in range(10):
