@@ -12,9 +12,10 @@ PIP := $(IN_VENV) -m pip install -qq --disable-pip-version-check --no-warn-scrip
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar
+LOCK := deploy/image/requirements.txt
 ARGS ?=
 
-.PHONY: help run demo test check bench soak fuzz docker clean
+.PHONY: help run demo test check bench soak fuzz lock docker image clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -43,8 +44,18 @@ soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes
 fuzz: $(INSTALLED_DEV) ## the property tests with two hundred times the examples
 	@exec $(IN_VENV) -m pytest -n 2 --hypothesis-profile fuzz --timeout 3600 tests/unit $(ARGS)
 
+lock: $(INSTALLED) ## renew the image's list of libraries, by version and hash
+	@$(VENV)/bin/pip-compile --version >/dev/null 2>&1 || $(PIP) pip-tools
+	@{ sed -n '/^# What/,/^#$$/p' $(LOCK) && $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe \
+		--strip-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file - setup.cfg $(LOCK:.txt=.in) | sed '/^#/d; /^$$/d'; } >$(LOCK).new
+	@mv $(LOCK).new $(LOCK)
+
 docker: ## build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) .
+
+image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, with buildah and debootstrap)
+	@exec $(IN_VENV) -m pytest -m soak --timeout 3000 -s tests/soak/test_image.py $(ARGS)
 
 clean: ## remove what was built (not ./data, where an embedded store keeps its tokens)
 	rm -rf $(VENV) build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
