@@ -223,8 +223,7 @@ async def _refuses_tracking(client: Redis, prefix: str) -> bool:
     connection: Any = client.client()
     async with connection as one:
         try:
-            number = await one.execute_command("CLIENT", "ID")
-            words = ("ON", "REDIRECT", number, "BCAST", "PREFIX", f"{prefix}token:")
+            words = ("ON", "BCAST", "PREFIX", f"{prefix}token:")
             await one.execute_command("CLIENT", "TRACKING", *words)
             await one.execute_command("CLIENT", "TRACKING", "OFF")
         except ResponseError:

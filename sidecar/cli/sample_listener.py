@@ -1,6 +1,11 @@
-"""A listener to try the sidecar with: it answers which account called, and what reached it."""
+"""A listener to try the sidecar with: it answers which account called, and what reached it.
+
+``python -m sidecar.cli.sample_listener HOST:PORT`` runs it alone.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from aiohttp import web
 
@@ -36,3 +41,12 @@ def _has_credential(request: web.Request) -> bool:
     return any(name in request.headers for name in _CREDENTIAL_HEADERS) or any(
         key in request.rel_url.query for key in _CREDENTIAL_KEYS
     )
+
+
+def _serve(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    web.run_app(sample_app(), host=host, port=int(port))
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
