@@ -8,6 +8,7 @@ signed. A case that is not accepted is answered 401.
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -270,6 +271,68 @@ def _integer_plus_modulus(bench: Bench) -> str:
     )
 
 
+# What stands before the hash in a signature of PKCS #1 v1.5 (RFC 8017 section 9.2, note 1).
+SHA256_NAME = bytes.fromhex("608648016503040201")
+DIGEST_INFO = bytes.fromhex("3031300d0609") + SHA256_NAME + bytes.fromhex("05000420")
+
+
+def _padded(content: bytes, size: int, kind: bytes = b"\0\1", filling: bytes = b"\xff") -> bytes:
+    return kind + filling * (size - len(content) - 3) + b"\0" + content
+
+
+# By what is wrong with them: blocks that a lax verifier takes for the one right one (CVE-2006-4339
+# and its many successors), from a hash and the size of the modulus in bytes.
+BLOCKS: Mapping[str, Callable[[bytes, int], bytes]] = {
+    "junk after the hash": lambda h, n: (
+        b"\0\1" + b"\xff" * 8 + b"\0" + DIGEST_INFO + h + bytes(n - 62)
+    ),
+    "junk in the parameters": lambda h, n: _padded(
+        bytes.fromhex("3034300f0609") + SHA256_NAME + bytes.fromhex("0502ffff0420") + h, n
+    ),
+    "a zero in the padding": lambda h, n: b"\0\1\0" + _padded(DIGEST_INFO + h, n)[3:],
+    "block type 0": lambda h, n: _padded(DIGEST_INFO + h, n, b"\0\0"),
+    "block type 2": lambda h, n: _padded(DIGEST_INFO + h, n, b"\0\2"),
+    "padding of zeros": lambda h, n: _padded(DIGEST_INFO + h, n, filling=b"\0"),
+    "padding of ones": lambda h, n: _padded(DIGEST_INFO + h, n, filling=b"\1"),
+    "no padding": lambda h, n: b"\0\1\0" + DIGEST_INFO + h + bytes(n - 54),
+    "no separator": lambda h, n: (b"\0\1" + b"\xff" * n)[: n - 51] + DIGEST_INFO + h,
+    "no parameters": lambda h, n: _padded(
+        bytes.fromhex("302f300b0609") + SHA256_NAME + b"\4\x20" + h, n
+    ),
+    "a length in its long form": lambda h, n: _padded(b"\x30\x81" + DIGEST_INFO[1:] + h, n),
+    "an indefinite length": lambda h, n: _padded(b"\x30\x80" + DIGEST_INFO[2:] + h + b"\0\0", n),
+    "a long zero length": lambda h, n: _padded(DIGEST_INFO[:-1] + b"\x82\0\x20" + h, n),
+    "the name of SHA-1": lambda h, n: _padded(
+        bytes.fromhex("3029300906052b0e03021a05000420") + h, n
+    ),
+    "the name of SHA-512": lambda h, n: _padded(DIGEST_INFO.replace(b"\4\2\1", b"\4\2\3") + h, n),
+    "another tag for the hash": lambda h, n: _padded(DIGEST_INFO[:-2] + b"\3\x20" + h, n),
+    "half of the hash": lambda h, n: _padded(DIGEST_INFO + h[:16], n),
+    "the hash alone": lambda h, n: _padded(h, n),
+    "the bare number": lambda h, n: h.rjust(n, b"\0"),
+}
+
+
+def _with_block(make_block: Callable[[bytes, int], bytes]) -> Make:
+    """Sign a block as it is, which no library does."""
+
+    def make(bench: Bench) -> str:
+        pem = bench.party.pems["RS256"].encode()
+        key = serialization.load_pem_private_key(pem, password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        numbers, size = key.private_numbers(), key.key_size // 8
+
+        def sign(_: bytes, message: bytes) -> bytes:
+            block = make_block(hashlib.sha256(message).digest(), size)
+            assert len(block) == size
+            signed = pow(int.from_bytes(block, "big"), numbers.d, numbers.public_numbers.n)
+            return signed.to_bytes(size, "big")
+
+        return bench.with_signature(sign, "RS256")
+
+    return make
+
+
 def _other_payload(bench: Bench) -> str:
     header, _, signature = bench.good().split(".")
     return f"{header}.{part(dump(bench.claims(sub='admin')))}.{signature}"
@@ -440,6 +503,10 @@ def _signatures() -> Iterator[JwtCase]:
         ("with MGF1 of SHA-512", _pss(hashes.SHA512(), 32)),
     ):
         yield JwtCase(f"J4 PS256 {name}", rsa_signature("PS256", scheme))
+    right = _with_block(lambda h, n: _padded(DIGEST_INFO + h, n))
+    yield JwtCase("J4 RS256 of a block that is right", right, BOTH)
+    for name, block in BLOCKS.items():
+        yield JwtCase(f"J4 RS256 of a block with {name}", _with_block(block))
     yield JwtCase("J4 another payload under a good signature", _other_payload)
     yield JwtCase("J4 signed by a stranger under our kid", lambda b: _by_stranger(b))
 
