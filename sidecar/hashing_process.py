@@ -23,7 +23,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the asker drains, and needs answers meanwhile
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        os.nice(_NICENESS)
     with suppress(OSError, MemoryError):  # the asker sees that it got no answer, and says so
         serve(sys.stdin.buffer, sys.stdout.buffer)
 

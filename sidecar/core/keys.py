@@ -35,6 +35,11 @@ _GENERATORS: dict[str, Callable[[], Any]] = {
     "PS256": lambda: rsa.generate_private_key(65537, _GENERATED_RSA_BITS),
 }
 _PRIVATE_TYPES = (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)
+_POWERS_OF_65537 = {
+    prime: {pow(65537, exponent, prime) for exponent in range(prime)}
+    for prime in range(3, 168)
+    if all(prime % divisor for divisor in range(2, prime))
+}
 KEY_ID = re.compile(r"[!-~]{1,256}")
 PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
@@ -108,7 +113,7 @@ def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:
     if isinstance(material, bytes):
         _check_secret(material)
         return Key(key_id, algorithm, material, material)
-    _check_rsa_length(material)
+    _check_rsa(material)
     if isinstance(material, _PRIVATE_TYPES):
         return Key(key_id, algorithm, material.public_key(), material)
     return Key(key_id, algorithm, material, None)
@@ -177,12 +182,24 @@ def _check_secret(secret: bytes) -> None:
         raise ValueError("HS256 needs a secret, and this is another kind of key") from None
 
 
-def _check_rsa_length(material: Any) -> None:
+def _check_rsa(material: Any) -> None:
     if isinstance(material, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         if material.key_size < MIN_RSA_BITS:
             raise ValueError(f"the RSA key is shorter than {MIN_RSA_BITS} bits")
         if material.key_size > MAX_RSA_BITS:
             raise ValueError(f"the RSA key is longer than {MAX_RSA_BITS} bits")
+        public = material.public_key() if isinstance(material, rsa.RSAPrivateKey) else material
+        if _is_factorable(public.public_numbers().n):
+            raise ValueError("the RSA key is one that can be factored (CVE-2017-15361)")
+
+
+def _is_factorable(modulus: int) -> bool:
+    """Tell whether a chip with the flaw of CVE-2017-15361 (ROCA) made the key.
+
+    Modulo every small prime its primes are powers of 65537, and so is their product; of other
+    keys, one in 2^27 at most looks like that.
+    """
+    return all(modulus % prime in powers for prime, powers in _POWERS_OF_65537.items())
 
 
 def _check_together(keys: tuple[Key, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sidecar.core.key_documents import MAX_KEYS, export_key_set, load_key, load_
 from sidecar.core.keys import (
     ALGORITHMS,
     KeyRing,
+    bind_key,
     check_algorithms,
     check_signing_keys,
     generate_key,
@@ -155,6 +157,8 @@ def test_a_private_jwk_loads_like_its_pem() -> None:
         ("ES256", '{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}', "no valid key"),
         ("RS256", '{"kty": "what"}', "kty"),
         ("RS256", '{"kty": "RSA", "kty": "RSA"}', "not strict JSON"),
+        ("RS256", json.dumps(public_jwk("RS256", e="AQ")), "no valid key"),
+        ("RS256", json.dumps(public_jwk("RS256", e="Ag")), "no valid key"),
         ("none", "", "algorithm 'none'"),
         ("HS512", "s" * 64, "algorithm 'HS512'"),
         ("RSA1_5", "", "algorithm 'RSA1_5'"),
@@ -170,6 +174,16 @@ def test_an_unfit_key_is_refused_with_its_reason_and_none_of_its_text(
     assert not any(line[:20] in str(caught.value) for line in lines)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_key_of_a_flawed_chip_is_refused() -> None:
+    """Whatever its factors are, its modulus is known by what is left of it by small primes."""
+    modulo = math.prod(p for p in range(2, 168) if all(p % d for d in range(2, p)))
+    halves = [(modulo << 808 - place) + pow(65537, 12345 + place, modulo) for place in (0, 1)]
+    flawed = rsa.RSAPublicNumbers(65537, math.prod(halves)).public_key()
+    assert flawed.key_size >= 2048
+    with pytest.raises(ValueError, match="CVE-2017-15361"):
+        bind_key("k1", "RS256", flawed)
 
 
 @pytest.mark.parametrize("key_id", ["", " ", "a b", "é", "k" * 257, "a\n"])
