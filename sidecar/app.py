@@ -61,6 +61,7 @@ from sidecar.store.archive import connect_archive as connect_archive
 from sidecar.store.cache import TokenCache
 from sidecar.store.counters import connect_counters as connect_counters
 from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
+from sidecar.store.embedded import find_socket as find_socket
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect

@@ -75,9 +75,9 @@ def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
 
 
 def _embedded_socket() -> Path:
-    from sidecar.app import DATA_DIRECTORY
+    from sidecar.app import DATA_DIRECTORY, find_socket
 
-    return (DATA_DIRECTORY / "redis.sock").absolute()
+    return find_socket(DATA_DIRECTORY)
 
 
 def _is_answering(path: Path) -> bool:

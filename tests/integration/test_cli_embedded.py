@@ -24,7 +24,7 @@ CREATE = ("token", "create", "--account", "acme", "--days", "1", "--name")
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A working directory with a short path, as a unix socket's has about a hundred characters."""
+    """A working directory with a short path: a unix socket's has about a hundred characters."""
     with tempfile.TemporaryDirectory(prefix="here-") as directory:
         settings = {
             "listen": {"address": f"127.0.0.1:{free_port()}"},
@@ -87,3 +87,13 @@ def test_tokens_made_while_none_runs_are_there_when_one_does(place: Path) -> Non
     run_in(place, *CREATE, "before")
     with running_sidecar(place):
         assert names_in(place) == ["before"]
+
+
+def test_a_directory_too_deep_for_a_socket_is_the_same_store_too(place: Path) -> None:
+    deep = place / ("deep" * 30)
+    deep.mkdir()
+    (place / "sidecar.yaml").rename(deep / "sidecar.yaml")
+    with running_sidecar(deep):
+        run_in(deep, *CREATE, "deep down")
+        assert run_in(deep, "throttle", "list") == []
+    assert names_in(deep) == ["deep down"]
