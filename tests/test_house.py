@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "operations": {
         *("operations", "core", "answers", "gateway", "reading", "rules", "access_log"),
         *("fault_log", "metric_families", "workers.overview"),
+        "web_runner",
     },
     "gateway": {
         *("core", "store.port", "wire", "answers", "rules", "reading"),
@@ -63,7 +64,16 @@ MAY_IMPORT = {
     "last_use": {"core"},
     "throttle": {"core", "store.port"},
     "audit": {"core"},
-    "portal": {"portal", "core", "lifecycle", "answers", "admission", "audit", "config.units"},
+    "portal": {
+        "portal",
+        "core",
+        "lifecycle",
+        "answers",
+        "admission",
+        "audit",
+        "config.units",
+        "web_runner",
+    },
     "signing": {"config", "core", "interpretation", "lifecycle"},
     "jwt_verifier": {"core", "issuers"},
     "reading": {"core", "rules"},
@@ -79,6 +89,7 @@ MAY_IMPORT = {
     "answers": {"core"},
     "access_log": {"core", "line_writer"},
     "sign_in": {"core", "hashing"},
+    "web_runner": {"core"},
     "hashing": {"core"},
     "hashing_process": {"core"},
     "assertion": {"core"},

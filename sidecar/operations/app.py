@@ -11,6 +11,7 @@ from sidecar.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
+from sidecar.web_runner import BoundedRunner
 from sidecar.workers.overview import Overview
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,9 +37,8 @@ _SILENT = "The supervisor of the workers does not answer; try again."
 
 def operations_runner(app: web.Application) -> web.AppRunner:
     """Return what serves the application: a decision's headers may be as large as a request's."""
-    return web.AppRunner(
+    return BoundedRunner(
         app,
-        access_log=None,
         max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES,
         max_headers=_HEADERS,

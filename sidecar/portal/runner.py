@@ -10,18 +10,18 @@ import logging
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+
+from sidecar.web_runner import BoundedConnection, BoundedRunner
 
 _log = logging.getLogger(__name__)
 
-_KEPT_ALIVE_SECONDS: Final = 75.0
 _BODY: Final = (
     b'{"title":"The request is malformed","status":400,"code":"bad_request",'
     b'"detail":"The request can\'t be read.","request_id":"-"}\n'
 )
 
 
-class _Connection(RequestHandler):
+class _Connection(BoundedConnection):
     """One connection of a browser or of a caller of the API."""
 
     __slots__ = ()
@@ -45,22 +45,8 @@ class _Connection(RequestHandler):
         return response
 
 
-class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class PortalRunner(web.AppRunner):
-    """``web.AppRunner`` of the portal's application, without an access log or signal handlers."""
+class PortalRunner(BoundedRunner):
+    """What serves the portal's application."""
 
     def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, access_log=None, keepalive_timeout=_KEPT_ALIVE_SECONDS, **options)
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(
-            made.request_handler,
-            request_factory=made.request_factory,
-            loop=made._loop,
-            **made._kwargs,
-        )
+        super().__init__(app, _Connection, **options)
