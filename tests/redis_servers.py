@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,8 +49,14 @@ def free_port() -> int:
 class RedisServer:
     """One Redis process; it can be stopped (SIGSTOP), killed and started again on the same port."""
 
-    def __init__(self, binary: str, directory: Path, *arguments: str) -> None:
+    def __init__(
+        self, binary: str, directory: Path, *arguments: str, tls: Sequence[str] = ()
+    ) -> None:
+        """``tls`` are settings (``Certificates.settings``): its port speaks TLS alone then."""
         self.port = free_port()
+        self._port_settings = ["--port", str(self.port)]
+        if tls:
+            self._port_settings = ["--port", "0", "--tls-port", str(self.port), *tls]
         self.bus_port = 0
         self.socket = directory / "r.sock"
         self._binary = binary
@@ -82,7 +88,7 @@ class RedisServer:
 
     def spawn(self, *more: str) -> None:
         """Start the process, with more settings, and do not wait for it."""
-        settings = ["--port", str(self.port), "--unixsocket", str(self.socket), "--save", ""]
+        settings = [*self._port_settings, "--unixsocket", str(self.socket), "--save", ""]
         settings += ["--dir", str(self._directory), "--bind", "127.0.0.1", *self._arguments, *more]
         self._process = subprocess.Popen([self._binary, *settings], stdout=subprocess.DEVNULL)
 
@@ -125,12 +131,12 @@ class RedisServer:
         return command_on(self.socket, *words)
 
 
-def command_on(socket_path: Path, *words: Any, is_asking: bool = False) -> Any:
+def command_on(socket_path: Path, *words: Any, is_asking: bool = False, database: int = 0) -> Any:
     """Run one command as ``redis-cli`` would, after ``ASKING`` if need be."""
     once = Retry(NoBackoff(), 0)
     path = str(socket_path)
-    options = {"protocol": 2, "socket_timeout": 5, "retry": once, "single_connection_client": True}
-    client: Any = redis.Redis(unix_socket_path=path, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"protocol": 2, "socket_timeout": 5, "retry": once, "db": database}
+    client: Any = redis.Redis(unix_socket_path=path, single_connection_client=True, **options)
     try:
         if is_asking:
             client.execute_command("ASKING")
@@ -140,9 +146,11 @@ def command_on(socket_path: Path, *words: Any, is_asking: bool = False) -> Any:
 
 
 @contextmanager
-def running_redis(binary: str, directory: Path, *arguments: str) -> Iterator[RedisServer]:
+def running_redis(
+    binary: str, directory: Path, *arguments: str, tls: Sequence[str] = ()
+) -> Iterator[RedisServer]:
     """Run a Redis for as long as the block lasts."""
-    server = RedisServer(binary, directory, *arguments)
+    server = RedisServer(binary, directory, *arguments, tls=tls)
     try:
         server.start()
         yield server

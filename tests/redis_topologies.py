@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from redis.crc import key_slot
 
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer, command_on, free_port
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
@@ -28,17 +29,15 @@ def wait_until(is_so: Callable[..., object], *arguments: object, seconds: float 
 class ClusterOfServers:
     """Masters that share the slots evenly, and perhaps a replica of each."""
 
-    def __init__(self, servers: list[RedisServer], count: int, scheme: str, login: str) -> None:
+    def __init__(self, servers: list[RedisServer], count: int) -> None:
         self.servers = servers
         self.masters = servers[:count]
         self.replicas = servers[count:]
-        self._scheme = scheme
-        self._login = login
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
-        return f"{self._scheme}://{self._login}{hosts}"
+        return f"redis+cluster://{hosts}"
 
     def command(self, *words: Any) -> Any:
         """Run one command at the master of its key, or at every master if it has none."""
@@ -157,28 +156,29 @@ def running_cluster(
     *settings: str,
     masters: int = 3,
     has_replicas: bool = False,
-    login: str = "",
-    scheme: str = "redis+cluster",
+    tls: Sequence[str] = (),
 ) -> Iterator[ClusterOfServers]:
     """Run a Cluster for as long as the block lasts."""
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(cluster_server(binary, directory / str(number), *settings))
+            stack.enter_context(cluster_server(binary, directory / str(number), *settings, tls=tls))
             for number in range(masters * 2 if has_replicas else masters)
         ]
-        cluster = ClusterOfServers(servers, masters, scheme, login)
+        cluster = ClusterOfServers(servers, masters)
         cluster.form()
         yield cluster
 
 
 @contextmanager
-def cluster_server(binary: str, directory: Path, *settings: str) -> Iterator[RedisServer]:
+def cluster_server(
+    binary: str, directory: Path, *settings: str, tls: Sequence[str] = ()
+) -> Iterator[RedisServer]:
     """Run one server that can join a Cluster."""
     directory.mkdir(parents=True)
     bus_port = free_port()
     own = ["--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
     own += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
-    server = RedisServer(binary, directory, *own, *settings)
+    server = RedisServer(binary, directory, *own, *settings, tls=tls)
     server.bus_port = bus_port
     try:
         server.start()
@@ -194,9 +194,9 @@ class SentinelGroup:
         self.servers = servers
         self.sentinels = sentinels
 
-    def url(self, database: int = 0, login: str = "", scheme: str = "redis+sentinel") -> str:
+    def url(self, database: int = 0) -> str:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"{scheme}://{login}{hosts}/{SERVICE}/{database}"
+        return f"redis+sentinel://{hosts}/{SERVICE}/{database}"
 
     @property
     def master(self) -> RedisServer:
@@ -204,6 +204,10 @@ class SentinelGroup:
         ports = [sentinel.named_port() for sentinel in self.sentinels if sentinel.is_running]
         port = max(ports, key=ports.count)
         return next(server for server in self.servers if server.port == port)
+
+    def master_command(self, database: int) -> Callable[..., Any]:
+        """Return what runs one command at the master, in this database."""
+        return partial(command_on, self.master.socket, database=database)
 
     def wait_until_well(self, replicas: int) -> None:
         """Wait until the Sentinels know each other and so many replicas are in sync."""
@@ -215,18 +219,21 @@ class SentinelGroup:
 class SentinelProcess:
     """One Sentinel."""
 
-    def __init__(self, binary: str, directory: Path, master_port: int, *settings: str) -> None:
+    def __init__(
+        self, binary: str, directory: Path, master_port: int, tls: Sequence[str] = ()
+    ) -> None:
         directory.mkdir(parents=True)
         self.server = RedisServer(binary, directory)
         lines = [
-            f"port {self.server.port}",
+            f"port {0 if tls else self.server.port}",
+            f"tls-port {self.server.port if tls else 0}",
+            *(f"{name[2:]} {value}" for name, value in zip(tls[::2], tls[1::2], strict=True)),
             f"unixsocket {self.server.socket}",
             f"dir {directory}",
             "bind 127.0.0.1",
             f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2",
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
             f"sentinel failover-timeout {SERVICE} 5000",
-            *settings,
         ]
         self._file = directory / "sentinel.conf"
         self._file.write_text("\n".join(lines) + "\n")
@@ -265,7 +272,7 @@ def running_sentinels(
     *settings: str,
     replicas: int = 2,
     sentinels: int = 3,
-    sentinel_settings: tuple[str, ...] = (),
+    tls: Sequence[str] = (),
 ) -> Iterator[SentinelGroup]:
     """Run a master, its replicas and their Sentinels for as long as the block lasts."""
     with ExitStack() as stack:
@@ -276,7 +283,7 @@ def running_sentinels(
             more = ["--repl-diskless-sync-delay", "0", *settings]
             if servers:
                 more += ["--replicaof", f"127.0.0.1 {servers[0].port}"]
-            servers.append(RedisServer(binary, home, *more))
+            servers.append(RedisServer(binary, home, *more, tls=tls))
             stack.callback(servers[-1].kill)
             servers[-1].start()
         for replica in servers[1:]:
@@ -286,7 +293,7 @@ def running_sentinels(
                 binary,
                 directory / f"sentinel{number}",
                 servers[0].port,
-                *sentinel_settings,
+                tls,
             )
             for number in range(sentinels)
         ]

@@ -2,7 +2,7 @@
 
 An error's own text is not passed on: Redis repeats the arguments of a command that it does not
 know, and those of ``AUTH`` and ``HELLO`` are passwords. What is kept is the code (``LOADING``,
-``WRONGPASS``, ...) or the error's class, which is what an admin needs.
+``WRONGPASS``, ...) with what it means for an admin, or the error's class.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import hiredis
-from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
+from redis import exceptions
 
 from sidecar.core.errors import StoreUnavailable
 
 FAULTS = (
-    RedisError,
-    RedisClusterException,
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
     hiredis.HiredisError,
     hiredis.ReplyError,
     OSError,
@@ -29,22 +31,73 @@ FAULTS = (
 )
 """Everything that a call to Redis raises when Redis, the network or a setting is at fault."""
 
-_leading_code = re.compile(r"[A-Z]{3,20}(?= |$)").match
+_MEANINGS: Final = {
+    "NOAUTH": "Redis wants a user or a password, and store.url has none",
+    "WRONGPASS": "Redis does not accept the user or the password in store.url",
+    "NOPERM": "Redis forbids its user something; docs/redis.md has the rules that it needs",
+    "LOADING": "Redis is loading its data",
+    "READONLY": "the Redis that answers is a replica, not a master",
+    "MASTERDOWN": "the Redis that answers is a replica, and its master is away",
+    "CLUSTERDOWN": "the Cluster has no majority, or nobody serves some of its slots",
+    "OOM": "Redis is out of memory: it answers, and takes no writes until maxmemory is raised",
+    "MISCONF": "Redis can't write its data to disk, and takes no writes until it can",
+    "NOREPLICAS": "Redis takes no writes, as fewer replicas are in sync than it shall have",
+    "DENIED": "Redis is in protected mode, and talks to its own machine alone",
+}
+_CODES: Final = {
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.OutOfMemoryError: "OOM",
+}
+_CLOSED: Final = (ConnectionResetError, BrokenPipeError)
+_leading_code = re.compile(r"-?([A-Z]{3,20})(?= |$)").match
+_forbidden = re.compile(r"to run the '([a-z|_-]{1,40})'").search
 
 
 def describe(error: BaseException) -> str:
     """Say what is wrong in words that hold no argument of any command."""
     if isinstance(error, StoreUnavailable):
         return str(error)
-    if isinstance(error, OutOfMemoryError):
-        return "Redis is out of memory: it answers, and takes no writes until maxmemory is raised"
-    if isinstance(error, hiredis.ReplyError):
-        code = _leading_code(str(error))
-        return f"Redis answered {code[0] if code else 'an error'}"
-    if isinstance(error, TimeoutError):
+    code = _code_of(error)
+    if code is not None:
+        meaning = _MEANINGS.get(code, "Redis answered an error")
+        command = _forbidden(str(error)) if code == "NOPERM" else None
+        return f"{meaning} ({code}{f' for {command[1]}' if command else ''})"
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, exceptions.ConnectionError) and isinstance(cause, OSError):
+        error = cause  # the library's error is about this one
+    return _describe_way(error)
+
+
+def _code_of(error: BaseException) -> str | None:
+    """Return the word that an error reply begins with; the library takes some of them off."""
+    if isinstance(error, exceptions.AuthenticationError):
+        return "NOAUTH" if "required" in str(error) else "WRONGPASS"
+    if type(error) in _CODES:
+        return _CODES[type(error)]
+    if isinstance(error, hiredis.ReplyError | exceptions.ResponseError):
+        found = _leading_code(str(error))
+        return found[1] if found else "ERR"
+    return None
+
+
+def _describe_way(error: BaseException) -> str:
+    """Say what is wrong with the connection."""
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return "Redis did not answer in time"
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of Redis is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with Redis fails ({error.reason}): does it speak TLS there, and which?"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, _CLOSED):
         return f"Redis can't be reached: {os.strerror(error.errno)}"
+    if isinstance(error, ConnectionAbortedError):
+        return "the connection to Redis was given up"
+    if isinstance(error, (*_CLOSED, EOFError, exceptions.ConnectionError)):
+        return "Redis closed the connection; does it want TLS (rediss://), or our certificate?"
     return f"Redis or the way to it failed: {type(error).__name__}"
 
 

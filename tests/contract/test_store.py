@@ -21,7 +21,21 @@ from sidecar.store.port import TokenStore
 from sidecar.store.redis import connect
 from tests.contract.records import DAY_SECONDS, Clock, digest_of, make_record
 from tests.redis_servers import binary_of, command_on, running_redis
-from tests.redis_topologies import running_cluster, running_sentinels
+from tests.redis_topologies import (
+    ClusterOfServers,
+    SentinelGroup,
+    running_cluster,
+    running_sentinels,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = 2
+USER_RULES = next(
+    line.split()[1:]
+    for line in (ROOT / "docs" / "redis.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("user sidecar ")
+)
+"""All that is promised is done with the rights that the documentation asks for."""
 
 ON_SEVERAL = ["sentinel", "cluster"]
 ADAPTERS = ["memory", "embedded", "debian", *ON_SEVERAL]
@@ -51,11 +65,18 @@ def several(
         @cache
         def start(kind: str) -> tuple[str, Callable[..., Any]]:
             home = tmp_path_factory.mktemp(kind)
+            group: ClusterOfServers | SentinelGroup
             if kind == "cluster":
-                cluster = stack.enter_context(running_cluster(binary_of("debian"), home))
-                return cluster.url, cluster.command
-            group = stack.enter_context(running_sentinels(binary_of("debian"), home))
-            return group.url(), group.master.command
+                group = cluster = stack.enter_context(running_cluster(binary_of("debian"), home))
+                url, redis_cli = cluster.url, cluster.command
+            else:
+                group = sentinels = stack.enter_context(
+                    running_sentinels(binary_of("debian"), home)
+                )
+                url, redis_cli = sentinels.url(DATABASE), sentinels.master_command(DATABASE)
+            for server in group.servers:
+                server.command("ACL", "SETUSER", *USER_RULES)
+            return url.replace("://", "://sidecar:PASSWORD@"), redis_cli
 
         yield start
 
