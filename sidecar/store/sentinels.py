@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
@@ -33,12 +33,10 @@ WATCH_SECONDS: Final = 0.5
 class Sentinels(Sentinel):
     """The library's Sentinels, which its connections ask for the master, asked in our way."""
 
-    def __init__(
-        self, endpoints: Sequence[Endpoint], service: str, budget_seconds: float, **options: Any
-    ) -> None:
-        """``options`` are the library's, ``sentinel_kwargs`` among them."""
-        nodes = [(endpoint.host, endpoint.port) for endpoint in endpoints]
-        super().__init__(nodes, **options)  # type: ignore[no-untyped-call]
+    def __init__(self, clients: Sequence[Redis], service: str, budget_seconds: float) -> None:
+        """``clients`` lead to a Sentinel each."""
+        super().__init__([])  # type: ignore[no-untyped-call]
+        self.sentinels = [*clients]
         self._service = service
         self._budget_seconds = budget_seconds
         self._watching: asyncio.Task[None] | None = None

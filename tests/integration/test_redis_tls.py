@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,19 @@ async def test_tls_on_one_side_alone_is_told_as_such(server: RedisServer, tmp_pa
     (tmp_path / "plain").mkdir()
     with running_redis(binary_of("debian"), tmp_path / "plain") as plain:
         assert "did not answer" in await reason_of(over_tls(plain.url)), "it waits for more"
+
+
+async def test_connections_share_one_context(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making one blocks everything else for 50 ms, and a pool makes many connections at once."""
+    made = []
+    make = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: made.append(make()) or made[-1])
+    with running_redis(binary_of("debian"), tmp_path, tls=certificates.settings()) as server:
+        url = f"{over_tls(server.url)}?ssl_ca_certs={certificates.authority}"
+        store = connect(url, prefix="sidecar:", budget_seconds=5)
+        await asyncio.gather(*(store.list("acme") for _ in range(16)), store.look_up("0" * 64))
+        assert server.command("INFO", "clients")["connected_clients"] > 10
+        await store.close()
+    assert len(made) == 1
