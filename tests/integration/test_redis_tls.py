@@ -112,9 +112,14 @@ async def test_connections_share_one_context(
     certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Making one blocks everything else for 50 ms, and a pool makes many connections at once."""
-    made = []
+    made: list[ssl.SSLContext] = []
     make = ssl.create_default_context
-    monkeypatch.setattr(ssl, "create_default_context", lambda: made.append(make()) or made[-1])
+
+    def make_and_note() -> ssl.SSLContext:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", make_and_note)
     with running_redis(binary_of("debian"), tmp_path, tls=certificates.settings()) as server:
         url = f"{over_tls(server.url)}?ssl_ca_certs={certificates.authority}"
         store = connect(url, prefix="sidecar:", budget_seconds=5)
