@@ -145,12 +145,13 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
             lambda entry, now: None,
         )
         try:
-            return await _judge(gateway, settings, head)
+            return await explain_head(gateway, settings, head)
         finally:
             sign_in.close()
 
 
-async def _judge(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
+async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
+    """Say what ``gateway`` makes of a request with this head."""
     from sidecar.access_log import Entry
     from sidecar.core.model import Denial
     from sidecar.interpretation import build_limits

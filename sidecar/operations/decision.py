@@ -26,7 +26,7 @@ from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
 from sidecar.fault_log import FaultLog
 from sidecar.gateway import Gateway, Passage
-from sidecar.operations.original import PATH, find_misleading, find_original
+from sidecar.operations.original import PATH, check_line, find_misleading, find_original
 from sidecar.reading import Reading
 from sidecar.rules import Rules
 
@@ -82,9 +82,10 @@ class Decisions:
         if isinstance(original, Denial):
             return original
         entry.method = original.method
-        misleading = find_misleading(rules.headers, headers)
-        if misleading is not None:
-            return misleading
+        denial = check_line(original, asyncio.get_running_loop())
+        denial = denial or find_misleading(rules.headers, headers)
+        if denial is not None:
+            return denial
         reading = Reading(rules, headers)
         try:
             return await self._gateway.judge(

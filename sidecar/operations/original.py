@@ -7,6 +7,9 @@ be the caller's own:
 - ``X-Forwarded-Method`` with ``X-Forwarded-Uri`` (Caddy, Traefik);
 - the request itself, its target following ``/auth`` (Envoy).
 
+What is told is read as a request line by our own proxy's parser, so that nothing is judged here
+that the proxy would not even read.
+
 Nothing can be taken out of a request here: that is up to the proxy in front. So a field that the
 sidecar's own proxy would take out because a service could take it for something that it is not (an
 identity in any spelling, an alias of a credential's name) is refused.
@@ -14,11 +17,13 @@ identity in any spelling, an alias of a credential's name) is refused.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final, NamedTuple
 
 from sidecar.core.headers import HOP_BY_HOP, Class, HeaderRules, Headers
 from sidecar.core.model import Denial
+from sidecar.wire.requests import RequestLimits, RequestReader, RequestRefused
 
 PATH: Final = "/auth"
 
@@ -27,6 +32,10 @@ UNTOLD: Final = Denial(
 )
 IN_DOUBT: Final = Denial("bad_request", "The original method and URI are told in different ways.")
 BAD_METHOD: Final = Denial("bad_request", "The original method is not one that HTTP allows.")
+BAD_LINE: Final = Denial("bad_request", "The original method and URI make no request line.")
+
+_LINE_BYTES: Final = 64 * 1024
+_LIMITS: Final = RequestLimits(8, _LINE_BYTES, _LINE_BYTES, 0)
 
 _PAIRS: Final = (
     (b"x-original-method", b"x-original-uri"),
@@ -66,6 +75,20 @@ def find_original(method: str, raw_target: str, headers: Headers) -> Original | 
     if not _is_method(asked):
         return BAD_METHOD
     return Original(asked.decode("ascii"), target.decode("latin-1"))
+
+
+def check_line(original: Original, loop: asyncio.AbstractEventLoop) -> Denial | None:
+    """Refuse a request whose line our own proxy could not read, as the proxy does."""
+    reader = RequestReader(loop, _LIMITS)
+    line = f"{original.method} {original.target} HTTP/1.1\r\nHost: a\r\n\r\n"
+    reader.receive(line.encode("latin-1"))
+    try:
+        request = reader.next_request()
+    except RequestRefused as refusal:
+        return Denial(refusal.code, refusal.detail)
+    if request is None or (request.method, request.target) != original:
+        return BAD_LINE
+    return None
 
 
 def find_misleading(rules: HeaderRules, headers: Headers) -> Denial | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sidecar.core.headers import HeaderRules
@@ -11,6 +13,7 @@ from sidecar.operations.original import (
     IN_DOUBT,
     UNTOLD,
     Original,
+    check_line,
     find_misleading,
     find_original,
 )
@@ -73,6 +76,26 @@ QUESTIONS = {
 def test_the_request_is_found_or_the_question_refused(case: str) -> None:
     method, target, headers, wanted = QUESTIONS[case]
     assert find_original(method, target, headers) == wanted
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "code"),
+    [
+        ("GET", "/status?a=b c", "bad_request"),
+        ("get", "/status", "bad_request"),
+        ("FOO", "/status", "bad_request"),
+        ("GET", "", "bad_request"),
+        ("GET", "/status\x80", "bad_request"),
+        ("GET", "/" + "x" * 70_000, "uri_too_long"),
+        ("PROPFIND", "/status", None),
+        ("GET", "http://shop.example/status?a=%zz", None),
+    ],
+)
+async def test_a_line_that_the_proxy_could_not_read_is_refused_as_the_proxy_does(
+    method: str, target: str, code: str | None
+) -> None:
+    denial = check_line(Original(method, target), asyncio.get_running_loop())
+    assert (None if denial is None else denial.code) == code
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,8 @@ METHODS = [
         Case(f"{method} without a token", 401, method=method)
         for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
     ),
+    Case("a method that is none", 400, lines=(GOOD,), method="FOO", any_refusal=True),
+    Case("a method in small letters", 400, lines=(GOOD,), method="get", any_refusal=True),
     Case("TRACE", 400, lines=(GOOD,), method="TRACE", any_refusal=True),
     Case("CONNECT", 400, "shop.example:80", (GOOD,), method="CONNECT", any_refusal=True),
 ]

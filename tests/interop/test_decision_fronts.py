@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +31,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from sidecar.cli.main import main
 from tests.conformance.raw_client import Answer, MalformedAnswerError, RawClient
 from tests.e2e.conftest import PASSWORD, key_of, plain_settings, redis_binary
 from tests.interop.decision_cases import CASES, GOOD, GROUPS, LISTENER, STATUS, Case
 from tests.interop.decision_fronts import FRONTS, running_front
-from tests.proxy_process import ProxyProcess, create_token, run_sidecar
+from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Act, Exchange, Recorder, fold
 
@@ -96,12 +98,12 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
         jwt_malformed="eyJhbGciOiJFZERTQSJ9.e30.",
     )
     for name in ("access_valid", "access_expired", "access_revoked", "jwt_valid", "jwt_revoked"):
-        kind = name.partition("_")[0]
-        made[name] = create_token(sidecar.config, "acme", name, 1, "--kind", kind)
-    listed = json.loads(run_sidecar("token", "list", "--json", config=sidecar.config).stdout)
+        asked = ("--account", "acme", "--name", name, "--days", "1", "--kind", name.split("_")[0])
+        made[name] = run_token_command(sidecar, "create", *asked).strip()
+    listed = json.loads(run_token_command(sidecar, "list", "--json"))
     ids = {token["name"]: token["id"] for token in listed}
     for name in ("access_revoked", "jwt_revoked"):
-        assert run_sidecar("token", "revoke", ids[name], config=sidecar.config).returncode == 0
+        run_token_command(sidecar, "revoke", ids[name])
     assert redis.command("PEXPIRE", key_of(made["access_expired"]), 1) == 1
     made["jwt_expired"] = resign(made["jwt_valid"], key, exp=int(time.time()) - 3600)
     made["jwt_unknown"] = resign(made["jwt_valid"], Ed25519PrivateKey.generate())
@@ -115,6 +117,17 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
     for state, pair in pairs.items():
         made[f"basic_{state}"] = base64.b64encode(pair.encode()).decode()
     return made
+
+
+def run_token_command(sidecar: ProxyProcess, *arguments: str) -> str:
+    """Run ``sidecar token`` in this process, as starting one costs a second; return what it says
+    on standard output.
+    """
+    output, said = StringIO(), TextIOWrapper(BytesIO())
+    with redirect_stdout(output), redirect_stderr(said):
+        status = main(["token", *arguments, "--config", str(sidecar.config)])
+    assert status == 0, said.buffer.getvalue()
+    return output.getvalue()
 
 
 def resign(token: str, key: Ed25519PrivateKey, **claims: object) -> str:
