@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sidecar.store.port import TokenArchive, TokenStore
 
 _TIMEOUT_SECONDS = 1.0
-_STEP_BUDGET_SECONDS = 2.0  # an admin at a busy machine would rather wait than retry
+_STEP_BUDGET_SECONDS = 10.0  # of thousands of steps none may be so unlucky as to end them all
 
 
 @asynccontextmanager

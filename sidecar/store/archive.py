@@ -11,6 +11,7 @@ been rotated since must not get its old life back.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,6 +30,7 @@ from sidecar.store.record import decode, encode
 from sidecar.store.token_lines import is_digest
 from sidecar.store.topology import Reach
 
+_PAUSES_SECONDS: Final = (0.2, 1.0)
 _TTL_SLACK_SECONDS: Final = 1.0
 _NO_TTL, _NO_KEY = -1, -2
 _TO_INDEX = (Outcome.CREATED, Outcome.PRESENT)
@@ -115,7 +117,14 @@ class RedisArchive:
         ]
 
     async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
-        """See ``TokenArchive``."""
+        """See ``TokenArchive``. A step that takes too long is taken again: that changes nothing."""
+        for pause_seconds in _PAUSES_SECONDS:
+            with suppress(StoreUnavailable):
+                return await self._restore(tokens)
+            await asyncio.sleep(pause_seconds)
+        return await self._restore(tokens)
+
+    async def _restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
         records = [token.record for token in tokens]
         values = await self._commands.get([self._layout.token_key(r.digest) for r in records])
         outcomes = [self._judge(r, value) for r, value in zip(records, values, strict=True)]
