@@ -16,7 +16,7 @@ from sidecar.store.port import MOST_RESTORED, Exported, Outcome
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import DAY_SECONDS, Clock, make_record
 from tests.redis_servers import CutProxy, RedisServer, binary_of, running_redis
-from tests.redis_topologies import running_cluster
+from tests.redis_topologies import running_cluster, running_sentinels
 
 PREFIX = "si[de]car*:"  # what it holds means something in a glob
 
@@ -260,5 +260,24 @@ async def test_a_cluster_is_walked_node_by_node_and_written_slot_by_slot(tmp_pat
             assert set(await archive.restore(batch)) == {Outcome.CREATED}
         assert {record.id: record for record in await store.list()} == records
         assert await store.last_uses([make_record(7)]) == {make_record(7).digest: use}
+        await archive.close()
+        await store.close()
+
+
+async def test_behind_sentinels_the_master_is_asked_in_the_database_that_is_named(
+    tmp_path: Path,
+) -> None:
+    record = make_record()
+    with running_sentinels(binary_of("debian"), tmp_path, replicas=1, sentinels=1) as group:
+        url = group.url(database=3)
+        store = connect(url, prefix=PREFIX, budget_seconds=5)
+        archive = connect_archive(url, prefix=PREFIX, budget_seconds=5)
+        await store.create(record)
+        (backup,) = [token async for batch in archive.export() for token in batch.tokens]
+        assert backup.record == record
+        await store.revoke(record)
+        assert await archive.restore([backup]) == [Outcome.CREATED]
+        assert await store.look_up(record.digest) == record
+        assert group.master.command("INFO", "keyspace").keys() == {"db3"}
         await archive.close()
         await store.close()

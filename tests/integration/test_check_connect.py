@@ -19,8 +19,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sidecar.core.model import LastUse
 from sidecar.store.embedded import find_binary
+from sidecar.store.port import Exported
+from sidecar.store.token_lines import write_first, write_last, write_token
 from tests.command_line import Run, run_command
+from tests.contract.records import make_record
+from tests.proxy_process import ROOT
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.redis_topologies import running_cluster
 
@@ -64,6 +69,24 @@ def test_a_redis_that_may_not_be_asked_is_not_called_good(
     assert done.returncode == 0
     assert "store (unix): warning: Redis refuses CLIENT TRACKING" in done.stderr
     assert "note: what Redis says of itself could not be asked (INFO is refused)" in done.stderr
+
+
+def test_a_user_with_the_least_rights_is_enough_for_checks_and_backups(tmp_path: Path) -> None:
+    """Its rules are the line in docs/redis.md."""
+    page = (ROOT / "docs" / "redis.md").read_text().splitlines()
+    rules = next(line for line in page if line.startswith("user sidecar ")).split()[1:]
+    with running_redis(binary_of("debian"), tmp_path, "--appendonly", "yes") as redis:
+        redis.command("ACL", "SETUSER", *rules)
+        url = f"unix://{redis.socket}?username=sidecar&password=PASSWORD"
+        done = check_store(tmp_path, redis, url)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        assert "note: what Redis says of itself could not be asked" in done.stderr
+        config = str(tmp_path / "sidecar.yaml")
+        token = Exported(make_record(), LastUse(1_790_000_000.0, "::1"))
+        lines = (write_first(1.0) + write_token(token) + write_last(1)).decode()
+        done = run_command("store", "import", "--config", config, stdin=lines)
+        assert done.stdout.startswith("1 imported")
+        assert '"last_client":"::1"' in run_command("store", "export", "--config", config).stdout
 
 
 def test_a_replica_is_told_from_a_master(tmp_path: Path, redis: RedisServer) -> None:

@@ -46,6 +46,19 @@ def test_the_passwords_are_made_once_and_are_this_clones_own(secrets: Path, tmp_
     assert first.isalnum()
 
 
+def test_redis_gives_the_rights_that_are_needed_and_those_that_a_check_asks_for(
+    secrets: Path,
+) -> None:
+    page = (ROOT / "docs" / "redis.md").read_text().splitlines()
+    least = next(line for line in page if line.startswith("user sidecar ")).split()
+    given = (secrets / "users.acl").read_text().splitlines()[1].split()
+    of_clusters = {"+asking", "+cluster|info", "+cluster|slots"}
+    of_checks = {"+info", "+config|get", "+time"}
+    assert {word for word in given if word[0] != ">"} == (
+        {word for word in least if word[0] != ">"} - of_clusters | of_checks
+    )
+
+
 def test_redis_as_shipped_keeps_tokens_and_lets_the_sidecar_do_its_work(
     secrets: Path, tmp_path: Path
 ) -> None:
