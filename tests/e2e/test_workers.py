@@ -20,9 +20,11 @@ from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, Tokens, ask, plain_settings
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
-from tests.upstream_recorder import Recorder
+from tests.upstream_recorder import Act, Recorder
 
 WAIT_SECONDS = 30.0
+TUNNEL = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+WEBSOCKET = (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
 ASKED = "sidecar_requests_total"
 
 
@@ -100,9 +102,11 @@ def test_all_workers_serve_and_are_one_to_who_watches(pair: ProxyProcess) -> Non
 def calling(proxy: ProxyProcess, number: int) -> Iterator[list[RawClient]]:
     """Hold so many connections open."""
     clients = [RawClient(proxy.connect(), 10) for _ in range(number)]
-    yield clients
-    for client in clients:
-        client.close()
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
 
 
 def sockets_of(proxy: ProxyProcess) -> Counter[int]:
@@ -190,13 +194,27 @@ def lines_after(proxy: ProxyProcess, log: Path) -> list[str]:
     return log.read_text().splitlines()
 
 
-def test_a_hangup_reads_the_file_in_every_worker(pair: ProxyProcess, tokens: Tokens) -> None:
-    """An account that the file disables is refused by all within two seconds of the write."""
+def test_an_account_that_the_file_disables_is_refused_by_every_worker(
+    pair: ProxyProcess, tokens: Tokens, recorder: Recorder
+) -> None:
+    """Within two seconds of the write; its WebSockets end. SIGHUP brings it back at once."""
+    recorder.play(*[(TUNNEL, Act.HOLD)] * 8)
     settings = yaml.safe_load(pair.config.read_text())
     line = b"access_token: " + tokens.valid.encode()
-    with calling(pair, 16) as callers:
+    with calling(pair, 16) as callers, calling(pair, 8) as tunnels:
+        open_tunnels(tunnels, line)
         change_account(pair, settings, line, callers)
+        assert all(tunnel.is_closed() for tunnel in tunnels)
     assert pair.stderr.count("accounts.acme.disabled") == 2, "one worker tells it, for all"
+
+
+def open_tunnels(clients: list[RawClient], line: bytes) -> None:
+    for client in clients:
+        asked = [line, b"Upgrade: websocket", b"Connection: Upgrade", *WEBSOCKET]
+        first = b"GET %s HTTP/1.1" % LISTENER
+        client.send(b"\r\n".join([first, b"Host: a", *asked, b"", b""]))
+        assert client.read_until(b" 101 Switching Protocols\r\n")
+        assert client.read_until(b"\r\n\r\n")
 
 
 def change_account(

@@ -1,0 +1,83 @@
+"""No log stops traffic: not a pipe that is not read, not a disk that is full."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import IO
+
+from tests.conformance.raw_client import RawClient
+from tests.e2e.conftest import ask, plain_settings
+from tests.e2e.test_workers import metric, until
+from tests.proxy_process import ProxyProcess
+from tests.redis_servers import RedisServer
+from tests.upstream_recorder import Recorder
+
+CALLS = 1000  # several times what a pipe holds
+
+
+class Unread(ProxyProcess):
+    """Nobody reads its standard output until ``read`` is set."""
+
+    read: threading.Event
+
+    def _collect(self, name: str, pipe: IO[bytes]) -> None:
+        if name == "stdout":
+            self.read.wait()
+        super()._collect(name, pipe)
+
+
+def call(proxy: ProxyProcess, times: int) -> None:
+    client = RawClient(proxy.connect(), 20)
+    for _ in range(times):
+        assert ask(client, target=b"/nowhere").status == 404
+    client.close()
+
+
+def test_a_blocked_pipe_under_the_access_log_stops_no_worker(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    """And once it is read again, every line is there and whole, whichever worker wrote it."""
+    settings = plain_settings(redis, recorder.url) | {"workers": 2}
+    proxy = Unread(tmp_path, settings)
+    proxy.read = threading.Event()
+    with proxy:
+        for _ in range(4):
+            call(proxy, CALLS // 4)
+        assert proxy.is_ready()
+        assert proxy.stdout == ""
+        proxy.read.set()
+        until(lambda: len(proxy.access_lines()) == CALLS)
+        assert {line["code"] for line in proxy.access_lines()} == {"no_route"}
+        assert metric(proxy, "sidecar_access_log_dropped_total ") == 0
+
+
+def test_a_full_disk_under_the_access_log_costs_its_lines_and_nothing_else(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    settings = plain_settings(redis, recorder.url) | {"workers": 2}
+    settings |= {"access_log": {"path": "/dev/full"}}
+    with ProxyProcess(tmp_path, settings) as proxy:
+        for _ in range(4):
+            call(proxy, 50)
+        assert proxy.is_ready()
+        until(lambda: metric(proxy, "sidecar_access_log_dropped_total ") == 200)
+
+
+def test_two_workers_write_one_file_line_by_line(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    settings = plain_settings(redis, recorder.url) | {"workers": 2}
+    with ProxyProcess(tmp_path, settings | {"access_log": {"path": str(log)}}) as proxy:
+        callers = [threading.Thread(target=call, args=(proxy, 100)) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 800
+    assert len({line["request_id"] for line in lines}) == 800
+    assert os.stat(log).st_mode & 0o037 == 0
