@@ -33,9 +33,12 @@ def upstream() -> Iterator[str]:
 
 
 def settings_for(
-    redis: RedisServer, upstream: str, directory: Path, accounts: int = 1
+    redis: RedisServer | str, upstream: str, directory: Path, accounts: int = 1
 ) -> dict[str, Any]:
-    """Return settings with so many accounts, which share a password, and a log in a file."""
+    """Return settings with so many accounts, which share a password, and a log in a file.
+
+    ``redis`` is a server or a store's URL.
+    """
     password_hash = hash_password("correct horse battery")
     return {
         "upstreams": {"listener": {"url": upstream}},
@@ -43,7 +46,7 @@ def settings_for(
         "accounts": {
             name_of(number): {"password_hash": password_hash} for number in range(accounts)
         },
-        "store": {"url": redis.unix_url},
+        "store": {"url": redis if isinstance(redis, str) else redis.unix_url},
         "throttle": {"failures": 1_000_000, "window": "1m", "ban": "1s"},
         "access_log": {"path": str(directory / "access.log")},
     }
