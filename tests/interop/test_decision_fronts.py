@@ -8,7 +8,6 @@ the sidecar's own proxy, too, and the two are compared.
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import socket
 import threading
@@ -16,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -41,7 +40,8 @@ from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Act, Exchange, Recorder, fold
 
 ACCEPT = b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
-CALLER = "127.0.0.2"  # not the front's own address, which the sidecar trusts
+CALLER = "127.0.0.2"  # not a front's own address, which the sidecar trusts
+FAILURES = 300  # more than the cases make from one address
 
 
 class Credentials(dict[str, str]):
@@ -83,6 +83,7 @@ def sidecar(
     settings["routes"].append({"path": "/get-only", "methods": ["GET"]})
     settings["routes"].append({"path": "/others", "accounts": ["other"]})
     settings["trusted_proxies"] = ["127.0.0.1"]
+    settings["throttle"] = {"failures": FAILURES, "window": "1m", "ban": "1m"}
     settings["store"]["cache"] = {"tokens": 0}
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     settings["jwt"] = {"keys": [{"id": "k1", "private_key": pem}]}
@@ -226,10 +227,11 @@ class Caller:
 
     port: int
     service: Recorder
+    address: str = CALLER
 
     def connect(self) -> RawClient:
         address = ("127.0.0.1", self.port)
-        return RawClient(socket.create_connection(address, 20, (CALLER, 0)), 20)
+        return RawClient(socket.create_connection(address, 20, (self.address, 0)), 20)
 
     def call(
         self, target: str = LISTENER, *lines: str, method: str = "GET", body: bytes = b""
@@ -254,7 +256,8 @@ class Caller:
 
 @pytest.fixture
 def caller(front: int, service: Recorder) -> Caller:
-    return Caller(front, service)
+    """Return a caller from an address that no other front is called from."""
+    return Caller(front, service, f"127.0.{front >> 8}.{front & 0xFE | 1}")
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +334,7 @@ def test_what_a_caller_says_of_earlier_hops_does_not_reach_the_service_or_the_lo
     assert b"evil" not in seen.data
     assert not any(value.startswith(b"6.6") for r in seen.requests for _, value in r.headers)
     if seen.requests:
-        assert log_line(sidecar, request_id)["client"] == CALLER
+        assert log_line(sidecar, request_id)["client"] == caller.address
 
 
 def log_line(sidecar: ProxyProcess, request_id: str) -> dict[str, Any]:
@@ -373,8 +376,25 @@ def test_the_decision_is_a_line_of_the_access_log_with_the_callers_own_request(
     line = log_line(sidecar, request_id)
     assert (line["method"], line["path"], line["status"]) == ("GET", LISTENER, 200)
     assert (line["account"], line["form"], line["upstream"]) == ("acme", "query", None)
-    assert str(ipaddress.ip_address(line["client"])) == CALLER
+    assert line["client"] == caller.address
     assert credentials["access_valid"] not in sidecar.stdout + sidecar.stderr
+
+
+def test_after_too_many_failures_a_caller_gets_429_and_is_told_how_long(
+    caller: Caller, credentials: Credentials
+) -> None:
+    guesser = replace(caller, address="127.1" + caller.address[5:])
+    answers = [
+        guesser.call(LISTENER, f"access_token: a-guess-that-is-wrong-{n}")
+        for n in range(FAILURES + 1)
+    ]
+    assert [seen.status for seen in answers[:5]] == [401] * 5
+    last = answers[-1]
+    assert (last.status, last.verdict.code) == (429, "too_many_failures")
+    assert last.answer is not None
+    assert 0 < int(last.answer.values("retry-after")[0]) <= 60
+    assert guesser.call(LISTENER, GOOD.format_map(credentials)).status == 200
+    assert caller.call(LISTENER, "access_token: a-guess-that-is-wrong").status == 401
 
 
 def test_the_callers_trace_is_the_decisions_and_the_services(
