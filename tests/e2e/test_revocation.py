@@ -5,6 +5,7 @@ The bounds asserted are generous for a busy machine; the soak tests print what i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import threading
@@ -15,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from redis import Redis
 
+from sidecar.core.keys import generate_key
 from tests.e2e.conftest import plain_settings, redis_binary
 from tests.e2e.test_outages import OUTAGES
 from tests.e2e.witness import (
@@ -55,6 +58,7 @@ def pair(
     own_redis: RedisServer, recorder: Recorder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[ProxyProcess]]:
     settings = plain_settings(own_redis, recorder.url)
+    settings["jwt"] = {"keys": [{"id": "k1", "private_key": generate_key("EdDSA")}]}
     with running_proxies(tmp_path_factory.mktemp("pair"), settings) as proxies:
         yield proxies
 
@@ -95,13 +99,26 @@ def test_thirty_tokens_end_in_every_process_as_soon_as_they_are_deleted(
         )
 
 
-def test_the_command_revokes_in_every_process_before_it_ends(
+def test_jwts_end_in_every_process_as_soon_as_their_ids_are_deleted(
     pair: list[ProxyProcess], own_redis: RedisServer
 ) -> None:
+    for number in range(TRIALS // 10):
+        secret = create_token(pair[0].config, "acme", f"jwt {number}", 1, "--kind", "jwt")
+        token_id = jwt.decode(secret, options={"verify_signature": False})["jti"]
+        key = f"sidecar:token:{hashlib.sha256(token_id.encode()).hexdigest()}"
+        token = Token(secret, make_token().record)
+        end = partial(own_redis.command, "DEL", key)
+        assert trial(pair, token, end).refused_seconds < AT_ONCE_SECONDS
+
+
+@pytest.mark.parametrize("kind", ["access", "jwt"])
+def test_the_command_revokes_in_every_process_before_it_ends(
+    kind: str, pair: list[ProxyProcess], own_redis: RedisServer
+) -> None:
     config = pair[0].config
-    secret = create_token(config, "acme", "by command", 1)
+    secret = create_token(config, "acme", f"{kind} by command", 1, "--kind", kind)
     listed = json.loads(run_sidecar("token", "list", "--json", config=config).stdout)
-    (token_id,) = [token["id"] for token in listed if token["name"] == "by command"]
+    (token_id,) = [token["id"] for token in listed if token["name"] == f"{kind} by command"]
     token = Token(secret, make_token().record)
 
     def revoke() -> None:
