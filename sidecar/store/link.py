@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, Protocol, TypeVar, cast
@@ -240,10 +240,11 @@ async def open_link(
     tls: SSLContext | None,
     probe_key: bytes,
     make_link: Callable[[], LinkT],
+    confirm: Callable[[], Awaitable[None]] | None = None,
 ) -> LinkT:
     """Connect, sign in, choose the database, and prove with a read that look-ups will be answered.
 
-    The link's tracker is told of changes from then on.
+    The link's tracker is told of changes from then on; before that, ``confirm`` may raise.
 
     Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``; bounds no time by itself.
     A cancelled call leaves no connection behind.
@@ -256,6 +257,8 @@ async def open_link(
                 raise reply
         if not link.may_answer(replies[0]):
             raise StoreUnavailable("the Redis that answers is a replica, not a master")
+        if confirm is not None:
+            await confirm()
         await link.track()
     except BaseException:
         link.abort()

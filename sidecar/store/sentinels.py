@@ -82,21 +82,18 @@ class Sentinels(Sentinel):
         except (TypeError, ValueError, KeyError):
             return "what answers is no Sentinel"
 
-    async def stay_at(
-        self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Close a new link, now or later, when the Sentinels name another master; then ``leave``.
+    async def confirm(self, master: Endpoint) -> None:
+        """Raise ``StoreUnavailable`` if the Sentinels name another master by now."""
+        if await self.find_master() != master:
+            raise StoreUnavailable("the Sentinels have just named another master")
 
-        Raises ``StoreUnavailable`` if they do already. While none answers, the link stays.
+    def stay_at(self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]) -> None:
+        """Close a link when the Sentinels name another master, and ``leave`` when it is closed.
+
+        While no Sentinel answers, the link stays.
         """
         if self._watching is not None:
             self._watching.cancel()
-        try:
-            if await self.find_master() != master:
-                raise StoreUnavailable("the Sentinels have just named another master")
-        except BaseException:
-            link.abort()
-            raise
         watch = self._watch(master, link, leave)
         self._watching = asyncio.get_running_loop().create_task(watch)
 

@@ -8,7 +8,7 @@ answering.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -153,12 +153,18 @@ class Reach:
         if self._sentinels is None:
             return await self._connect(self._address.nodes[0], make)
         master = await self._sentinels.find_master()
-        link = await self._connect(master, make)
-        await self._sentinels.stay_at(master, link, self._leave)
+        link = await self._connect(master, make, partial(self._sentinels.confirm, master))
+        self._sentinels.stay_at(master, link, self._leave)
         return link
 
-    async def _connect(self, endpoint: Endpoint, make: Callable[[], LinkT]) -> LinkT:
-        return await open_link(endpoint, self._address.login, self._tls, self._probe_key, make)
+    async def _connect(
+        self,
+        endpoint: Endpoint,
+        make: Callable[[], LinkT],
+        confirm: Callable[[], Awaitable[None]] | None = None,
+    ) -> LinkT:
+        means = self._address.login, self._tls, self._probe_key
+        return await open_link(endpoint, *means, make, confirm)
 
 
 def _tls_context(address: Address) -> ssl.SSLContext:

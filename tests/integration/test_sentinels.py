@@ -86,19 +86,18 @@ async def test_why_none_names_a_master_is_said(start: Start, answers: str, reaso
         await sentinels.find_master()
 
 
-async def test_a_link_to_a_master_that_was_just_replaced_is_closed_at_once(start: Start) -> None:
+async def test_a_master_that_was_just_replaced_is_not_confirmed(start: Start) -> None:
     sentinels = Sentinels([await start(told(NEW, 2))], "tokens", BUDGET_SECONDS)
-    link = Link()
+    await sentinels.confirm(NEW)
     with pytest.raises(StoreUnavailable, match="named another master"):
-        await sentinels.stay_at(OLD, link, leave)
-    assert link.is_closed
+        await sentinels.confirm(OLD)
 
 
 async def test_a_link_stays_while_the_sentinels_name_its_master_or_are_away(start: Start) -> None:
     client = await start(told(OLD, 2))
     sentinels = Sentinels([client], "tokens", BUDGET_SECONDS)
     link = Link()
-    await sentinels.stay_at(OLD, link, leave)
+    sentinels.stay_at(OLD, link, leave)
     sentinels.sentinels = [Redis(port=1)]
     await asyncio.sleep(0.7)
     assert "open" in repr(link)
