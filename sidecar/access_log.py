@@ -79,11 +79,13 @@ class LineFormatter:
     def __init__(self, token_prefix: str) -> None:
         self._same = _SameParts(token_prefix)
         self._texts = _Texts()
-        self._milliseconds = 0
         self._time_text = ""
+        self._time_is_good_until = float("-inf")  # on the clock of ``line``
 
     def line(self, entry: Entry, now: float) -> str:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
+        if now >= self._time_is_good_until:
+            self._read_time(now)
         trace = entry.traceparent
         trace_id = f'"{trace[TRACE_ID]}"' if trace else "null"
         before, after = self._same[
@@ -93,7 +95,7 @@ class LineFormatter:
         token_id = entry.token_id
         token_text = f'"{token_id}"' if token_id.isalnum() else _text(token_id)
         return (
-            f'{{"time":"{self._timestamp()}","request_id":"{entry.request_id}"'
+            f'{{"time":"{self._time_text}","request_id":"{entry.request_id}"'
             f',"trace_id":{trace_id},{before}'
             f',"account":{self._texts[entry.account]},"token_id":{token_text},{after}'
             f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
@@ -101,15 +103,11 @@ class LineFormatter:
             f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}}}\n'
         )
 
-    def _timestamp(self) -> str:
-        """Return the time as RFC 3339 writes it, UTC, with milliseconds."""
-        milliseconds = int(time() * 1000)
-        if milliseconds != self._milliseconds:
-            self._milliseconds = milliseconds
-            second, rest = divmod(milliseconds, 1000)
-            text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-            self._time_text = f"{text}.{rest:03d}Z"
-        return self._time_text
+    def _read_time(self, now: float) -> None:
+        """Write the time as RFC 3339 has it, UTC, with milliseconds; good for one of these."""
+        second, rest = divmod(int(time() * 1000), 1000)
+        self._time_text = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{rest:03d}Z"
+        self._time_is_good_until = now + 0.001
 
 
 class AccessLog:

@@ -95,10 +95,11 @@ class Gateway:
         """Serve a caller's connection: its requests one after another, in order."""
         hop = self._hop_of(client)
         while True:
-            entry = Entry(client.now(), client.peer)
+            began = client.now()
             try:
                 request = await client.next_request()
             except RequestRefused as refusal:
+                entry = Entry(began, client.peer)
                 entry.request_id = self.new_id()
                 self._answer(client, entry, Denial(refusal.code, refusal.detail))
                 self._finish(client, entry)
@@ -107,7 +108,7 @@ class Gateway:
             if request is None:
                 client.close()
                 return
-            entry.started = client.now()
+            entry = Entry(client.now(), client.peer)
             try:
                 stays = await self._handle(client, request, hop, entry)
             finally:

@@ -186,8 +186,10 @@ class Metrics:
         cell.counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
         cell.bytes_in += entry.bytes_in
         cell.bytes_out += entry.bytes_out
-        if entry.upstream_seconds:
-            cell.upstream.add(entry.upstream_seconds)
+        if seconds := entry.upstream_seconds:
+            upstream = cell.upstream
+            upstream.sum += seconds
+            upstream.counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
 
     def on_lookup(self, seconds: float, is_failure: bool) -> None:
         """Note how long the store took for a look-up, and whether it gave no answer."""

@@ -10,7 +10,7 @@ documentation of asyncio, provides for tasks of a third party).
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task
+from asyncio.tasks import _enter_task, _leave_task, current_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any
@@ -57,7 +57,10 @@ class Signal:
         task = self.prompt_task
         if task is not None:
             self.prompt_task = None
-            task.go_on()
+            if current_task(self._loop) is None:
+                task.step()
+            else:
+                task.step_soon()
         elif self._callback is not None:
             self._tell_task()
 
@@ -101,6 +104,7 @@ class PromptTask:
         "_loop",
         "_must_cancel",
         "_on_end",
+        "_send",
         "_waited",
     )
 
@@ -112,12 +116,13 @@ class PromptTask:
     ) -> None:
         self._loop = loop
         self._coroutine = coroutine
+        self._send = coroutine.send
         self._on_end = on_end
         self._waited: Signal | asyncio.Future[Any] | None = None
         self._cancels = 0
         self._must_cancel = False
         self._is_ended = False
-        loop.call_soon(self._step)
+        loop.call_soon(self.step)
 
     def __repr__(self) -> str:
         state = "ended" if self._is_ended else f"waiting for {self._waited!r}"
@@ -127,13 +132,10 @@ class PromptTask:
         """Tell whether the coroutine has ended."""
         return self._is_ended
 
-    def go_on(self) -> None:
-        """Called by the ``Signal`` that is waited for."""
-        if asyncio.current_task(self._loop) is None:
-            self._step()
-        else:
-            self._waited = None
-            self._loop.call_soon(self._step)
+    def step_soon(self) -> None:
+        """Run the coroutine on in the loop's next turn."""
+        self._waited = None
+        self._loop.call_soon(self.step)
 
     def cancel(self, msg: object = None) -> bool:
         """Have the coroutine raise ``CancelledError`` where it waits, in the loop's next turn."""
@@ -144,7 +146,7 @@ class PromptTask:
         if isinstance(waited, Signal):
             waited.prompt_task = self._waited = None
             self._must_cancel = True
-            self._loop.call_soon(self._step)
+            self._loop.call_soon(self.step)
         elif waited is None or not waited.cancel():
             self._must_cancel = True
         return True
@@ -158,16 +160,16 @@ class PromptTask:
         self._cancels = max(0, self._cancels - 1)
         return self._cancels
 
-    def _step(self, error: BaseException | None = None) -> None:
-        """Run the coroutine up to where it waits next."""
+    def step(self, error: BaseException | None = None) -> None:
+        """Run the coroutine up to where it waits next; no task may be running."""
         if self._must_cancel:
             self._must_cancel = False
             error = asyncio.CancelledError()
         self._waited = None
-        coroutine = self._coroutine
-        _enter_task(self._loop, self)  # type: ignore[arg-type]  # a task by its behaviour
+        loop = self._loop
+        _enter_task(loop, self)  # type: ignore[arg-type]  # a task by its behaviour
         try:
-            waited = coroutine.send(None) if error is None else coroutine.throw(error)
+            waited = self._send(None) if error is None else self._coroutine.throw(error)
         except StopIteration:
             self._end(None)
         except (KeyboardInterrupt, SystemExit) as raised:
@@ -182,12 +184,12 @@ class PromptTask:
             else:
                 self._wait_otherwise(waited)
         finally:
-            _leave_task(self._loop, self)  # type: ignore[arg-type]
+            _leave_task(loop, self)  # type: ignore[arg-type]
 
     def _wait_otherwise(self, waited: Signal | asyncio.Future[Any] | None) -> None:
         """Wait for a future, for the loop's next turn (``None``), or not at all: cancelled."""
         if waited is None or isinstance(waited, Signal):
-            self._loop.call_soon(self._step)
+            self._loop.call_soon(self.step)
             return
         waited._asyncio_future_blocking = False
         waited.add_done_callback(self._on_future)
@@ -197,9 +199,9 @@ class PromptTask:
 
     def _on_future(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
-            self._step(asyncio.CancelledError())
+            self.step(asyncio.CancelledError())
         else:
-            self._step(future.exception())
+            self.step(future.exception())
 
     def _end(self, error: BaseException | None) -> None:
         self._is_ended = True
