@@ -17,6 +17,10 @@ local PASSED_ON = {
     "x-auth-code",
 }
 
+local FOR_THE_CALLER = {
+    ["x-token-expires"] = "txn.token_expires", ["x-auth-cache-control"] = "txn.cache_control",
+}
+
 local function question(txn)
     local headers = {}
     for name, values in pairs(txn.http:req_get_headers()) do
@@ -56,9 +60,11 @@ local function pass(txn, response, identity)
         end
     end
     txn.http:req_set_header("X-Request-Id", first(response, "x-request-id"))
-    local expires = first(response, "x-token-expires")
-    if expires then
-        txn:set_var("txn.token_expires", expires)
+    for name, variable in pairs(FOR_THE_CALLER) do
+        local value = first(response, name)
+        if value then
+            txn:set_var(variable, value)
+        end
     end
 end
 

@@ -109,6 +109,8 @@ class Decisions:
         fields["X-Auth-Uri"] = _target_for(passage)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
+        if passage.query != passage.target.query:
+            fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
         record = None if passage.principal is None else passage.principal.record
         if record is not None and record.expires_at is not None:
             left = record.expires_at - self._now()

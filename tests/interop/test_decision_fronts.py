@@ -37,7 +37,7 @@ from tests.interop.decision_cases import CASES, GOOD, GROUPS, LISTENER, STATUS, 
 from tests.interop.decision_fronts import FRONTS, running_front
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, running_redis
-from tests.upstream_recorder import Act, Exchange, Recorder, fold
+from tests.upstream_recorder import Act, Exchange, Recorder, answer, fold
 
 ACCEPT = b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
 CALLER = "127.0.0.2"  # not a front's own address, which the sidecar trusts
@@ -168,6 +168,8 @@ class Verdict(NamedTuple):
     challenge: str
     allow: list[str]
     expires: list[str]
+    cache_control: list[str]
+    """Of an answer of the service's."""
     interim: list[int]
     upstream: list[tuple[bytes, bytes, list[bytes], int]]
     """Of what reached the service: method, target, accounts, and the body's size."""
@@ -191,13 +193,14 @@ class Seen:
     def verdict(self) -> Verdict:
         answer = self.answer
         if answer is None:
-            return Verdict(0, None, "", [], [], [], self.upstream)
+            return Verdict(0, None, "", [], [], [], [], self.upstream)
         return Verdict(
             answer.status,
             self._code,
             ", ".join(answer.values("www-authenticate")),
             answer.values("allow") if answer.status == 405 else [],
             answer.values("x-token-expires"),
+            answer.values("cache-control") if self.requests else [],
             [interim.status for interim in answer.interim],
             self.upstream,
         )
@@ -378,6 +381,15 @@ def test_the_decision_is_a_line_of_the_access_log_with_the_callers_own_request(
     assert (line["account"], line["form"], line["upstream"]) == ("acme", "query", None)
     assert line["client"] == caller.address
     assert credentials["access_valid"] not in sidecar.stdout + sidecar.stderr
+
+
+def test_what_the_service_says_of_caches_stands(
+    caller: Caller, service: Recorder, credentials: Credentials
+) -> None:
+    service.play((answer(headers=[b"Cache-Control: max-age=60"], body=b"ok"),))
+    seen = caller.call(f"{LISTENER}?token={credentials['access_valid']}")
+    assert seen.answer is not None
+    assert seen.answer.values("cache-control") == ["max-age=60"]
 
 
 def test_after_too_many_failures_a_caller_gets_429_and_is_told_how_long(
