@@ -5,7 +5,7 @@ again when its token is changed or revoked, when it expires, when the store's wo
 while, and when the configuration changes; one that may no longer pass is cut on both sides.
 
 Every two seconds the store is asked about tokens that are not known to be good: all of them where
-it tells of no changes (a Cluster), and one that was revoked before its answer had begun.
+it tells of no changes (it refuses to track), and one that was revoked before its answer had begun.
 """
 
 from __future__ import annotations
