@@ -578,9 +578,8 @@ class Supervisor:
     # What the service manager hears.
 
     def _tell_manager(self) -> None:
-        if not self._is_announced or self._is_stopping:
-            return
-        self._manager.status(self._status())
+        if self._is_announced and not self._is_stopping:
+            self._manager.status(self._status())
         period = self._manager.watchdog_seconds
         if period and self._now >= self._watchdog_at and self._is_any_alive(period):
             self._watchdog_at = self._now + period / 2

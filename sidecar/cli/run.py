@@ -13,7 +13,8 @@ def add_to(commands: Commands) -> None:
         "run",
         help="run the proxy and the operations listener",
         description="Run the proxy and the operations listener. SIGTERM finishes what runs, "
-        "then ends it; the file is read again when it changes, and on SIGHUP.",
+        "then ends it; the file is read again when it changes, and on SIGHUP; SIGUSR1 opens the "
+        "access log anew; SIGUSR2 upgrades to the program that is installed by then.",
     )
     add_config(parser)
     parser.set_defaults(run=_run)

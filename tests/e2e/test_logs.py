@@ -15,6 +15,7 @@ from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 
+TOTAL = 10_000
 CALLS = 1000  # several times what a pipe holds
 
 
@@ -34,6 +35,18 @@ def call(proxy: ProxyProcess, times: int) -> None:
     for _ in range(times):
         assert ask(client, target=b"/nowhere").status == 404
     client.close()
+
+
+def call_at_once(proxy: ProxyProcess, times: int) -> None:
+    """Send fifty requests in one piece, so many times."""
+    with proxy.connect(20) as client:
+        for _ in range(times):
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
+            answers = b""
+            while answers.count(b'"request_id"') < 50:
+                piece = client.recv(1 << 16)
+                assert piece
+                answers += piece
 
 
 def test_a_blocked_pipe_under_the_access_log_stops_no_worker(
@@ -66,18 +79,21 @@ def test_a_full_disk_under_the_access_log_costs_its_lines_and_nothing_else(
         until(lambda: metric(proxy, "sidecar_access_log_dropped_total ") == 200)
 
 
-def test_two_workers_write_one_file_line_by_line(
+def test_ten_thousand_requests_are_as_many_on_the_page_and_in_the_log(
     redis: RedisServer, recorder: Recorder, tmp_path: Path
 ) -> None:
+    """Over two workers, and the moment that the last is answered; no line is mixed or missing."""
     log = tmp_path / "access.log"
     settings = plain_settings(redis, recorder.url) | {"workers": 2}
     with ProxyProcess(tmp_path, settings | {"access_log": {"path": str(log)}}) as proxy:
-        callers = [threading.Thread(target=call, args=(proxy, 100)) for _ in range(8)]
+        callers = [threading.Thread(target=call_at_once, args=(proxy, 25)) for _ in range(8)]
         for caller in callers:
             caller.start()
         for caller in callers:
             caller.join()
+        assert metric(proxy, "sidecar_requests_total{") == TOTAL
+        assert metric(proxy, "sidecar_request_duration_seconds_count") == TOTAL
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(lines) == 800
-    assert len({line["request_id"] for line in lines}) == 800
+    assert len(lines) == TOTAL
+    assert len({line["request_id"] for line in lines}) == TOTAL
     assert os.stat(log).st_mode & 0o037 == 0

@@ -27,6 +27,7 @@ from tests.redis_servers import RedisServer
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
+SOAK = [pytest.mark.soak, pytest.mark.timeout(1200)]
 CONNECTIONS = 64
 UPSTREAM = ROOT / "tests" / "soak" / "echo_upstream.py"
 ESTABLISHED = "01"
@@ -142,9 +143,15 @@ def outcome_of(text: str) -> Outcome:
 
 
 @contextmanager
-def load(proxy: ProxyProcess, token: str) -> Iterator[subprocess.Popen[str]]:
+def load(
+    proxy: ProxyProcess, token: str, script: Path, pause_ms: int
+) -> Iterator[subprocess.Popen[str]]:
+    """Call over all connections, each with a pause between an answer and the next request."""
     url = f"https://127.0.0.1:{proxy.port}{LISTENER.decode()}"
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d3600s", "--timeout", "30s"]
+    if pause_ms:
+        script.write_text(f"function delay() return {pause_ms} end")
+        command += ["-s", str(script)]
     with subprocess.Popen(
         [*command, "-H", f"access_token: {token}", url], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -155,22 +162,35 @@ def load(proxy: ProxyProcess, token: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    "events",
+    ("events", "pause_ms"),
     [
-        pytest.param(SHORT, id="short", marks=pytest.mark.timeout(180)),
-        pytest.param(LONG, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(1200)]),
+        pytest.param(SHORT, 20, id="short", marks=pytest.mark.timeout(180)),
+        pytest.param(LONG, 0, id="long", marks=SOAK),
+        pytest.param(LONG, 50, id="long, with pauses", marks=SOAK),
     ],
 )
 def test_no_request_fails_whatever_is_done_meanwhile(
-    events: list[str], upstream: str, redis: RedisServer, tokens: Tokens, tmp_path: Path
+    events: list[str],
+    pause_ms: int,
+    upstream: str,
+    redis: RedisServer,
+    tokens: Tokens,
+    tmp_path: Path,
 ) -> None:
-    """64 connections all the time; what was in flight on a killed worker is all that may break."""
+    """64 connections all the time; what was in flight on a killed worker is all that may break.
+
+    Without pauses there is always a request under way, with them there is mostly none: then it is
+    the end of a kept-alive connection that must not meet a request.
+    """
     write_certificate(tmp_path, "first")
     tls = {"certificate": str(tmp_path / "tls.crt"), "private_key": str(tmp_path / "tls.key")}
     settings: dict[str, Any] = plain_settings(redis, upstream) | {"workers": 2}
     settings |= {"access_log": {"path": str(tmp_path / "access.log")}}
     settings["listen"] = {"address": f"127.0.0.1:{free_port()}", "tls": tls}
-    with ProxyProcess(tmp_path, settings) as proxy, load(proxy, tokens.valid) as wrk:
+    with (
+        ProxyProcess(tmp_path, settings) as proxy,
+        load(proxy, tokens.valid, tmp_path / "pause.lua", pause_ms) as wrk,
+    ):
         admin = Admin(proxy, tmp_path)
         time.sleep(0.5)
         for event in events:

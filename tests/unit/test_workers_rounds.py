@@ -1,0 +1,131 @@
+"""Ready only if every slot has a ready worker: who counts, who is asked, and what is said."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sidecar.workers import rounds
+from sidecar.workers.channel import Channel
+from sidecar.workers.child import Child, State
+from sidecar.workers.overview import Report, join_configurations
+from sidecar.workers.rounds import Asker, Reports, Rounds, count_ready, current_of, reasons_of
+
+SLOTS = (0, 1)
+GOOD = Report({}, [], None)
+DRAINING = Report({}, ["draining: it ends"], None)
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Channel(ours)
+
+
+def child(channel: Channel, number: int, slot: int, state: State = State.READY) -> Child:
+    return Child(0, number, slot, channel, 0.0, 0.0, state)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (GOOD, GOOD, []),
+        (GOOD, DRAINING, ["worker 2: draining: it ends"]),
+        (DRAINING, DRAINING, ["draining: it ends"]),
+        (GOOD, None, ["worker 2: does not answer"]),
+    ],
+)
+def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
+    channel: Channel, first: Report, second: Report | None, expected: list[str]
+) -> None:
+    current = current_of([child(channel, 1, 0), child(channel, 2, 1)])
+    reports = {1: first} if second is None else {1: first, 2: second}
+    assert reasons_of(SLOTS, current, reports) == expected
+    assert count_ready(SLOTS, current, reports) == sum(
+        report is not None and not report.reasons for report in (first, second)
+    )
+
+
+def test_a_slot_without_a_worker_or_with_one_that_starts_is_not_ready(channel: Channel) -> None:
+    current = current_of([child(channel, 1, 0, State.STARTING)])
+    assert reasons_of(SLOTS, current, {}) == ["worker 1: starting", "worker 2: not running"]
+
+
+def test_during_an_upgrade_the_old_worker_counts_until_the_new_one_is_ready(
+    channel: Channel,
+) -> None:
+    old, new = child(channel, 1, 0), child(channel, 2, 0, State.STARTING)
+    assert current_of([new, old]) == {0: old}
+    new.state = State.READY
+    assert current_of([new, old]) == {0: new}
+    old.state = State.RETIRING
+    assert current_of([new, old]) == {0: new}
+
+
+class Crew:
+    """Two workers and what was said to them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.children = [child(channel, 1, 0), child(channel, 2, 1)]
+        self.asked: list[int] = []
+        self.answered: list[tuple[list[int], list[int]]] = []
+        self.rounds = Rounds(lambda: self.children, self._tell, self._answer)
+
+    def _tell(self, child: Child, *_: Any) -> None:
+        self.asked.append(child.number)
+
+    def _answer(self, askers: list[Asker], reports: Reports) -> None:
+        self.answered.append(([number for _, number in askers], sorted(reports)))
+
+
+def test_who_asks_during_a_round_is_answered_by_the_next(channel: Channel) -> None:
+    """A report that was on its way before the question may lack what was counted since."""
+    crew = Crew(channel)
+    first, second = crew.children
+    crew.rounds.ask(first, 10)
+    crew.rounds.note(first, GOOD)
+    crew.rounds.ask(second, 20)
+    assert (crew.asked, crew.answered) == ([1, 2], [])
+    crew.rounds.note(second, GOOD)
+    assert crew.answered == [([10], [1, 2])]
+    assert crew.asked == [1, 2, 1, 2]
+    crew.rounds.note(first, GOOD)
+    crew.rounds.note(second, GOOD)
+    assert crew.answered[1:] == [([20], [1, 2])]
+    assert crew.rounds.is_idle
+
+
+def test_one_that_dies_is_neither_waited_for_nor_answered(channel: Channel) -> None:
+    crew = Crew(channel)
+    first, second = crew.children
+    crew.rounds.ask(first, 10)
+    crew.rounds.ask(second, 20)
+    crew.rounds.note(first, GOOD)
+    crew.children.remove(second)
+    crew.rounds.forget(second)
+    assert crew.answered == [([10], [1])]
+    assert crew.rounds.is_idle
+
+
+def test_one_that_does_not_answer_is_not_waited_for_for_ever(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "REPORT_SECONDS", 0.0)
+    crew = Crew(channel)
+    crew.rounds.ask(crew.children[0], 10)
+    crew.rounds.note(crew.children[0], GOOD)
+    crew.rounds.end_if_over()
+    assert crew.answered == [([10], [1])]
+
+
+def test_a_faulty_file_shows_whoever_has_met_it() -> None:
+    good = {"valid": True, "generation": 2}
+    behind = {"valid": True, "generation": 1}
+    bad = {"valid": False, "generation": 2}
+    assert join_configurations([good, bad, behind, None]) == bad
+    assert join_configurations([good, behind]) == behind
+    assert join_configurations([None]) is None
