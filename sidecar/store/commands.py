@@ -54,7 +54,10 @@ class PipelineChannel:
         pipeline.response_callbacks = {}  # replies as they come, as from a Cluster
         for command in commands:
             pipeline.execute_command(*command)
-        return list(await pipeline.execute(raise_on_error=False))
+        try:
+            return list(await pipeline.execute(raise_on_error=False))
+        except RuntimeError as error:  # so says uvloop of a connection closed under the library
+            raise ConnectionResetError("the connection was closed meanwhile") from error
 
     async def servers(self) -> Sequence[AskServer]:
         """See ``Channel``."""

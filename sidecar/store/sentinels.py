@@ -22,12 +22,14 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.commands import PipelineChannel
 from sidecar.store.faults import FAULTS, describe
 from sidecar.store.link import Endpoint, Link
 
 _log = logging.getLogger(__name__)
 
 WATCH_SECONDS: Final = 0.5
+_QUESTIONS: Final = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 
 
 class Sentinels(Sentinel):
@@ -65,12 +67,13 @@ class Sentinels(Sentinel):
 
     async def _ask(self, client: Redis) -> tuple[int, Endpoint] | str:
         """Return the configuration epoch and the master, or what is wrong."""
-        pipeline = client.pipeline(transaction=False)
-        pipeline.response_callbacks = {}
-        pipeline.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        pipeline.execute_command("SENTINEL", "MASTER", self._service)
+        channel = PipelineChannel(client)
+        questions = [("SENTINEL", what, self._service) for what in _QUESTIONS]
         try:
-            address, flat = await pipeline.execute()
+            address, flat = await channel.exchange(questions)
+            for reply in (address, flat):
+                if isinstance(reply, Exception):
+                    raise reply
             if address is None:
                 return f"they know no master named {self._service}"
             state = dict(zip(flat[::2], flat[1::2], strict=True))
