@@ -12,6 +12,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
@@ -253,8 +254,14 @@ class Caller:
         return Seen(answer, requests, self.service.bytes_since(mark))
 
     def play(self, case: Case, credentials: Mapping[str, str]) -> Seen:
+        """Play a case; again if the answer is "I don't know", as it may be of a busy machine."""
         target, *lines = (text.format_map(credentials) for text in (case.target, *case.lines))
-        return self.call(target, *lines, method=case.method, body=case.body)
+        for _ in range(5):
+            seen = self.call(target, *lines, method=case.method, body=case.body)
+            if seen.status != 503:
+                break
+            time.sleep(0.2)
+        return seen
 
 
 @pytest.fixture
@@ -396,13 +403,14 @@ def test_after_too_many_failures_a_caller_gets_429_and_is_told_how_long(
     caller: Caller, credentials: Credentials
 ) -> None:
     guesser = replace(caller, address="127.1" + caller.address[5:])
-    answers = [
-        guesser.call(LISTENER, f"access_token: a-guess-that-is-wrong-{n}")
-        for n in range(FAILURES + 1)
-    ]
-    assert [seen.status for seen in answers[:5]] == [401] * 5
-    last = answers[-1]
-    assert (last.status, last.verdict.code) == (429, "too_many_failures")
+    statuses: Counter[int] = Counter()
+    for number in range(2 * FAILURES):
+        last = guesser.call(LISTENER, f"access_token: a-guess-that-is-wrong-{number}")
+        statuses[last.status] += 1
+        if last.status == 429:
+            break
+    assert (statuses[401], statuses[429]) == (FAILURES, 1)
+    assert last.verdict.code == "too_many_failures"
     assert last.answer is not None
     assert 0 < int(last.answer.values("retry-after")[0]) <= 60
     assert guesser.call(LISTENER, GOOD.format_map(credentials)).status == 200
