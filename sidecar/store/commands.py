@@ -97,9 +97,14 @@ class Commands:
         """
         values: list[bytes | None] = []
         for start in range(0, len(keys), MOST_IN_PIPELINE):
-            commands = [("GET", key) for key in keys[start : start + MOST_IN_PIPELINE]]
+            batch = keys[start : start + MOST_IN_PIPELINE]
+            if self.is_one_server:
+                (found,) = await self.run(("MGET", *batch))  # less work than as many GETs
+                values += found
+                continue
             async with budget(self._budget_seconds):
-                values += [_readable(reply) for reply in await self._exchange(commands)]
+                replies = await self._exchange([("GET", key) for key in batch])
+                values += [_readable(reply) for reply in replies]
         return values
 
     async def scan(self, start: bytes) -> AsyncIterator[bytes]:
