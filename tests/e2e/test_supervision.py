@@ -97,6 +97,33 @@ def test_what_keeps_every_worker_from_starting_ends_the_start_with_the_reason(
     assert "Traceback" not in proxy.stderr
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_a_worker_that_stands_still_is_killed_and_followed_by_another(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Half a minute of silence; readiness fails from the first moment, and heals."""
+    settings = plain_settings(redis, recorder.url) | {"workers": 2}
+    with ProxyProcess(tmp_path, settings) as proxy:
+        still = proxy.workers()[0]
+        os.kill(still, signal.SIGSTOP)
+        until(lambda: any("does not answer" in why for why in reasons(proxy)))
+        until(lambda: still not in proxy.workers(), 120)
+        until(lambda: reasons(proxy) == [])
+        assert "is killed: it does not answer" in proxy.stderr
+        assert call(proxy, 40) == {200: 40}
+
+
+def reasons(proxy: ProxyProcess) -> list[str]:
+    """Ask until a worker answers that does not stand still."""
+    while True:
+        try:
+            told = readiness(proxy)
+        except TimeoutError:
+            continue
+        return list(told["reasons"])
+
+
 def test_an_address_is_never_shared_by_mistake_and_no_worker_outlives_its_supervisor(
     redis: RedisServer, tmp_path: Path
 ) -> None:

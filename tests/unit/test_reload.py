@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -27,13 +27,14 @@ RULES = cast(Rules, object())
 class Bench:
     """A file, its reloader, and what was made of each change."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, more: str = "", **options: Any) -> None:
         self.file = directory / "sidecar.yaml"
         if not self.file.exists():
             self.file.write_text(GOOD + more)
         self.environ = {"REALM": "listener"}
+        settings = load(self.file, self.environ)
         self.reloader = Reloader(
-            self.file, load(self.file, self.environ), self.environ, look_seconds=LOOK_SECONDS
+            self.file, settings, self.environ, look_seconds=LOOK_SECONDS, **options
         )
         self.changes: list[Change] = []
         self.committed = 0
@@ -103,6 +104,33 @@ async def test_asking_reads_at_once_and_says_so_when_nothing_changed(
         bench.reloader.ask()
         await bench.until(lambda: "nothing changed" in caplog.text)
     assert bench.reloader.state.generation == 1
+
+
+async def test_who_waits_for_a_reading_goes_on_once_it_is_applied_or_refused(bench: Bench) -> None:
+    async with bench.watched():
+        bench.file.write_text(GOOD + "credentials: {realm: other}\n")
+        await asyncio.wait_for(bench.reloader.read_now(), 10)
+        assert bench.reloader.settings.credentials.realm == "other"
+        bench.file.write_text("nonsense")
+        await asyncio.wait_for(bench.reloader.read_now(), 10)
+        assert not bench.reloader.state.is_valid
+
+
+async def test_a_worker_that_joins_later_counts_on_and_leaves_the_telling_to_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It starts under the configuration of the day; what all meet is told by one."""
+    caplog.set_level(logging.INFO)
+    bench = Bench(tmp_path, generation=7, refused=2, tells_all=False)
+    async with bench.watched():
+        bench.file.write_text(GOOD + "credentials: {realm: other}\n")
+        await bench.generation(8)
+        assert caplog.messages == []
+        bench.file.write_text("nonsense")
+        await bench.invalid()
+    assert bench.reloader.state.refused == 3
+    (told,) = caplog.messages
+    assert told.endswith("not reloaded: generation 8 stays in force")
 
 
 async def test_a_bad_file_changes_nothing_and_is_told_once_line_by_line(
