@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import ask, plain_settings
-from tests.e2e.test_workers import call, readiness, until
+from tests.e2e.test_workers import WAIT_SECONDS, call, readiness, until
 from tests.proxy_process import ProxyProcess, free_port
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
@@ -148,10 +149,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_an_embedded_store_and_a_unix_socket_outlive_workers_and_upgrades(
+def test_an_upgrade_keeps_store_and_sockets_and_applies_what_needs_a_restart(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    """The same Redis, with its tokens, asked by all; it ends with the sidecar and not before."""
+    """The same Redis, with its tokens, and the same unix socket, under fewer workers.
+
+    When the only one of them is killed, callers wait for the next.
+    """
     program = tmp_path / "sidecar_here.py"
     program.write_text(
         f"import os, sys\nos.chdir({str(tmp_path)!r})\n"
@@ -159,20 +163,27 @@ def test_an_embedded_store_and_a_unix_socket_outlive_workers_and_upgrades(
     )
     settings = embedded_settings(recorder.url, tmp_path)
     with ProxyProcess(tmp_path, settings, program=program) as proxy:
-        store = redis_of(proxy)
+        store, old = redis_of(proxy), proxy.workers()
         asked = ["token", "create", "--account", "acme", "--name", "kept", "--days", "1"]
         command = [sys.executable, str(program), *asked, "--config", str(proxy.config)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        old = proxy.workers()
+        portal = f"127.0.0.1:{free_port()}"
+        proxy.settings |= {"workers": 1, "portal": {"address": portal}}
+        proxy.config.write_text(yaml.safe_dump(proxy.settings))
         proxy.signal(signal.SIGUSR2)
-        until(lambda: len(proxy.workers()) == 2 and not set(old) & set(proxy.workers()))
+        until(lambda: len(proxy.workers()) == 1 and not set(old) & set(proxy.workers()))
         assert redis_of(proxy) == store
-        os.kill(proxy.workers()[0], signal.SIGKILL)
+        until(proxy.is_ready)
+        for _ in range(20):  # some of them on the socket of the worker that is no more
+            assert readiness(proxy)["configuration"]["needs_restart"] == []
+        with urlopen(f"http://{portal}/") as page:
+            assert page.status == 200
+        os.kill(proxy.worker, signal.SIGKILL)
         for _ in range(8):
-            client = RawClient(proxy.connect(), 10)
+            client = RawClient(proxy.connect(), WAIT_SECONDS)
             assert ask(client, f"access_token: {done.stdout.strip()}".encode()).status == 200
             client.close()
-        until(lambda: readiness(proxy)["workers"]["ready"] == 2)
+        until(lambda: readiness(proxy)["workers"] == {"ready": 1, "of": 1})
     until(lambda: not is_alive(store))
 
 
@@ -197,23 +208,3 @@ def redis_of(proxy: ProxyProcess) -> int:
         if b"sidecar-redis" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     return watchdog
-
-
-def test_an_upgrade_applies_what_needs_a_restart(
-    redis: RedisServer, recorder: Recorder, tmp_path: Path
-) -> None:
-    """Fewer workers and another address for operations: nothing that waits is lost."""
-    settings = plain_settings(redis, recorder.url) | {"workers": 2}
-    with ProxyProcess(tmp_path, settings) as proxy:
-        changed = {**proxy.settings, "workers": 1}
-        changed["operations"] = {"address": f"127.0.0.1:{free_port()}"}
-        proxy.config.write_text(yaml.safe_dump(changed))
-        until(lambda: "workers" in readiness(proxy)["configuration"]["needs_restart"])
-        old = proxy.workers()
-        proxy.signal(signal.SIGUSR2)
-        until(lambda: not set(old) & set(proxy.workers()))
-        proxy.settings = changed
-        until(proxy.is_ready)
-        assert readiness(proxy)["workers"] == {"ready": 1, "of": 1}
-        assert readiness(proxy)["configuration"]["needs_restart"] == []
-        assert call(proxy, 40) == {200: 40}, "also on the socket of the slot that is no more"
