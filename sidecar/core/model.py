@@ -5,7 +5,6 @@ Times are Unix seconds (``float``); ``None`` for an expiry means *unlimited*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -58,8 +57,7 @@ class PasswordCredential(NamedTuple):
 Credential = TokenCredential | PasswordCredential
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(NamedTuple):
     """A refusal: a value, never an exception.
 
     ``code`` is one of the stable codes of ``sidecar.answers``; ``detail`` is a sentence for the

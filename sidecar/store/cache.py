@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from time import perf_counter, time
+from time import time
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
@@ -112,25 +112,28 @@ class TokenCache:
 
         Raises ``StoreUnavailable`` when that can't be known.
         """
-        record = self.recall(digest)
-        if record is not None:
-            return record
-        if min(self._absent.get(digest, 0.0), self._silent_from) > self._now():
-            self.hits += 1
-            return None
+        now = self._now()
+        if self._silent_from > now:
+            kept = self._kept.get(digest)
+            if kept is not None and kept[1] > now:
+                self.hits += 1
+                return kept[0]
+            if self._absent.get(digest, 0.0) > now:
+                self.hits += 1
+                return None
         self.misses += 1
+        record = None
         for _ in range(_ASKED_AT_MOST):
             flight = self._begin_flight(digest)
-            started = perf_counter()
-            is_failure = True
+            has_answer = False
             try:
                 record = await self._look_up(digest)
-                is_failure = False
+                has_answer = True
             except StoreUnavailable:
                 return self._recall_in_outage(digest)
             finally:
                 self._end_flight(digest, flight)
-                self.on_lookup(perf_counter() - started, is_failure)
+                self.on_lookup(max(0.0, self._now() - flight.asked_at), not has_answer)
             if flight.is_current:
                 self._keep(digest, record, flight.asked_at)
                 break

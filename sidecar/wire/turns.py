@@ -198,10 +198,12 @@ class PromptTask:
             self._must_cancel = False
 
     def _on_future(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self.step(asyncio.CancelledError())
+        try:
+            future.result()
+        except BaseException as error:
+            self.step(error)
         else:
-            self.step(future.exception())
+            self.step()
 
     def _end(self, error: BaseException | None) -> None:
         self._is_ended = True
