@@ -78,6 +78,11 @@ class ClusterOfServers:
         for server in self.servers:
             server.command("CLUSTER", "FORGET", node_id)
 
+    def replace(self, master: RedisServer) -> None:
+        """Have a replica take over from its master in good order."""
+        replica = self.replicas[self.masters.index(master)]
+        replica.command("CLUSTER", "FAILOVER")
+
     def introduce(self, server: RedisServer) -> None:
         address = ("127.0.0.1", server.port, server.bus_port)
         self.servers[0].command("CLUSTER", "MEET", *address)
@@ -204,6 +209,10 @@ class SentinelGroup:
         ports = [sentinel.named_port() for sentinel in self.sentinels if sentinel.is_running]
         port = max(ports, key=ports.count)
         return next(server for server in self.servers if server.port == port)
+
+    def replace(self, _: RedisServer) -> None:
+        """Have the Sentinels promote a replica in good order."""
+        self.sentinels[0].server.command("SENTINEL", "FAILOVER", SERVICE)
 
     def master_command(self, database: int) -> Callable[..., Any]:
         """Return what runs one command at the master, in this database."""
