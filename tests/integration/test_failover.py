@@ -65,6 +65,7 @@ class Run:
     load: Load
     made: list[tuple[float, TokenRecord]] = field(default_factory=list)
     """When each token was acknowledged."""
+    is_over: bool = False
 
     async def until(self, is_so: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -99,6 +100,8 @@ class Run:
             except StoreUnavailable:
                 pass
             await asyncio.sleep(0.01)
+            if self.is_over:
+                return
 
 
 @asynccontextmanager
@@ -127,7 +130,7 @@ async def running(stage: Stage) -> AsyncIterator[Run]:
         print(f"\n{run.load.outcomes}, at most {run.load.longest_outage_seconds:.2f} s a token")
         print(f"{uncached.outcomes}, at most {uncached.longest_outage_seconds:.2f} s without cache")
     finally:
-        writing.cancel()
+        run.is_over = True  # a cancellation can get lost in Python 3.11's asyncio.wait_for
         await asyncio.gather(writing, return_exceptions=True)
         await store.close()
 
