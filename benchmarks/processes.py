@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class BenchError(Exception):
@@ -133,9 +132,18 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Return the resident memory (RSS) of these processes and of their living descendants."""
-    pages = [int(fields[21]) for pid in family(pids) if (fields := _stat_fields(pid))]
-    return sum(pages) * PAGE_BYTES
+    """Return the memory of these processes and of their living descendants: the proportional set
+    size, in which a page that several of them share counts once (proc(5), ``smaps_rollup``).
+    """
+    return sum(map(_proportional_bytes, family(pids)))
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
 
 def _stat_fields(pid: int) -> list[str]:

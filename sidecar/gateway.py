@@ -372,13 +372,8 @@ class Gateway:
 
     def _notice(self, passage: Passage) -> bytes:
         """Return the line that tells a caller of a token that ends soon."""
-        principal = passage.principal
-        if principal is None or principal.record is None or principal.record.expires_at is None:
-            return b""
-        ends = principal.record.expires_at
-        if ends - self._now() > passage.reading.rules.expiry_notice_seconds:
-            return b""
-        return _expiry_line(ends)
+        ends = passage.reading.rules.near_end_of(passage.principal, self._now())
+        return b"" if ends is None else _expiry_line(ends)
 
     def _request_head(
         self, request: Request, hop: Hop, entry: Entry, passage: Passage, lane: Lane
@@ -411,17 +406,12 @@ class Gateway:
             host=host,
             request_id=request_id,
             traceparent=traceparent,
-            identity=b"" if principal is None else self._identity(passage, principal),
+            identity=b""
+            if principal is None
+            else reading.rules.identity_of(principal, passage.route.upstream, self._now()),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
-
-    def _identity(self, passage: Passage, principal: Principal) -> bytes:
-        rules = passage.reading.rules
-        lines = rules.identity.lines(principal)
-        if rules.assertion is not None:
-            lines += rules.assertion.line(principal, passage.route.upstream, self._now())
-        return lines
 
     # Answer.
 

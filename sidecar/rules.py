@@ -130,6 +130,20 @@ class Rules:
     expiry_notice_seconds: float
     trusted_proxies: tuple[Network, ...]
 
+    def identity_of(self, principal: Principal, upstream: str, now: float) -> bytes:
+        """Return all lines that tell an upstream who is calling; ``now`` is in Unix seconds."""
+        lines = self.identity.lines(principal)
+        if self.assertion is not None:
+            lines += self.assertion.line(principal, upstream, now)
+        return lines
+
+    def near_end_of(self, principal: Principal | None, now: float) -> float | None:
+        """Return when a caller's token ends, if that is near enough to be told."""
+        if principal is None or principal.record is None or principal.record.expires_at is None:
+            return None
+        ends = principal.record.expires_at
+        return ends if ends - now <= self.expiry_notice_seconds else None
+
     def is_trusted(self, peer: str) -> bool:
         """Tell whether what ``peer`` says of earlier hops is believed; a unix socket's never is."""
         if not self.trusted_proxies:

@@ -220,10 +220,6 @@ class HeaderRules:
             found[0] = read_connection(found[_CONNECTION])
         return Scan._make(found)
 
-    def is_harmless(self, name: bytes) -> bool:
-        """Tell whether a field of this name means nothing to the sidecar: may stand in trailers."""
-        return self.classes[name] == Class.OTHER
-
     def _classify(self, raw_name: bytes) -> Class:
         name, folded = raw_name.lower().decode("latin-1"), canonical(raw_name)
         if folded in self._identity:

@@ -105,27 +105,20 @@ class Decisions:
 
     def _pass(self, passage: Passage, entry: Entry) -> CIMultiDict[str]:
         """Return what the proxy in front puts into the request, and the answer, it passes on."""
-        fields = CIMultiDict(_read_lines(self._identity(passage)))
+        rules, principal, now = passage.reading.rules, passage.principal, self._now()
+        identity = (
+            b"" if principal is None else rules.identity_of(principal, passage.route.upstream, now)
+        )
+        fields = CIMultiDict(_read_lines(identity))
         fields["X-Auth-Uri"] = _target_for(passage)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
         if passage.query != passage.target.query:
             fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
-        record = None if passage.principal is None else passage.principal.record
-        if record is not None and record.expires_at is not None:
-            left = record.expires_at - self._now()
-            if left <= passage.reading.rules.expiry_notice_seconds:
-                fields["X-Token-Expires"] = to_rfc3339(record.expires_at)
+        ends = rules.near_end_of(principal, now)
+        if ends is not None:
+            fields["X-Token-Expires"] = to_rfc3339(ends)
         return fields
-
-    def _identity(self, passage: Passage) -> bytes:
-        rules, principal = passage.reading.rules, passage.principal
-        if principal is None:
-            return b""
-        lines = rules.identity.lines(principal)
-        if rules.assertion is not None:
-            lines += rules.assertion.line(principal, passage.route.upstream, self._now())
-        return lines
 
 
 def _refuse(denial: Denial, rules: Rules, entry: Entry, *, takes_all: bool) -> web.Response:
