@@ -269,7 +269,10 @@ class RedisStore:
         memory, a failed snapshot, too few replicas, the user's rights.
         """
         probe: Command = ("SET", self._prefix + b"probe", "1", "PX", _PROBE_MILLISECONDS)
-        await asyncio.gather(self._lookups.get(self._prefix + b"probe"), self._commands.run(probe))
+        asked = (self._lookups.get(self._prefix + b"probe"), self._commands.run(probe))
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # once both have ended: none goes on behind the caller's back
 
     async def close(self) -> None:
         """See ``TokenStore``."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,9 @@ class Process:
         self._task = asyncio.create_task(self.throttle.run())
 
     async def stop(self) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        while not self._task.done():  # asyncio.wait_for of 3.11, in redis-py, may lose a cancel
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=1)
         await self.throttle.close()
 
 
