@@ -28,7 +28,7 @@ demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops al
 	@exec $(VENV)/bin/sidecar demo
 
 test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest)
-	@exec $(IN_VENV) -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .

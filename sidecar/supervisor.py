@@ -389,7 +389,12 @@ class Supervisor:
         self._watch(worker)
 
     def _watch(self, worker: Child) -> None:
-        """Wait for what there is to wait for on a worker's channel; its end comes with SIGCHLD."""
+        """Wait for what there is to wait for on a worker's channel; its end comes with SIGCHLD.
+
+        That end and the channel's may come in one turn: then there is nothing left to watch.
+        """
+        if worker.number not in self._workers:
+            return
         channel = worker.channel
         key = self._selector.get_map().get(channel.sock)
         if key is None:

@@ -26,10 +26,11 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServ
         yield running
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture
 async def store(request: pytest.FixtureRequest, server: RedisServer) -> AsyncIterator[RedisStore]:
-    url = server.url if request.param == "tcp" else server.unix_url
-    made = connect(url, prefix="sidecar:")
+    """One Redis is reached by TCP, the other by its unix socket."""
+    is_tcp = request.node.callspec.params["server"] == BINARIES[0]
+    made = connect(server.url if is_tcp else server.unix_url, prefix="sidecar:")
     await made.create(make_record())
     assert await made.look_up(make_record().digest) == make_record()
     yield made
