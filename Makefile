@@ -28,7 +28,7 @@ demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops al
 	@exec $(VENV)/bin/sidecar demo
 
 test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest)
-	@exec $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
@@ -41,7 +41,7 @@ bench: $(INSTALLED_DEV) ## measure the proxy beside its peers on this machine
 soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes
 	@exec $(IN_VENV) -m pytest -m soak --timeout 1800 $(ARGS)
 
-fuzz: $(INSTALLED_DEV) ## the property tests with two hundred times the examples
+fuzz: $(INSTALLED_DEV) ## the property tests with ten thousand examples each
 	@exec $(IN_VENV) -m pytest -n 2 --hypothesis-profile fuzz --timeout 3600 tests/unit $(ARGS)
 
 lock: $(INSTALLED) ## renew the image's list of libraries, by version and hash

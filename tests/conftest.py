@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 IS_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # No deadline: two busy cores make any one example slow now and then, which says nothing.
-settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("default", deadline=None, max_examples=30)
+settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
 settings.register_profile(
     "fuzz", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow]
 )

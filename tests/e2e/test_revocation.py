@@ -317,8 +317,15 @@ def test_a_process_that_slept_through_a_revocation_does_not_let_its_token_pass(
 # Redis is away, empty, or full, while everyone asks.
 
 
-@pytest.mark.parametrize("outage", ["killed", "frozen"])
-@pytest.mark.parametrize("grace", ["0s", "30s"])
+@pytest.mark.parametrize(
+    ("grace", "outage"),
+    [
+        ("0s", "frozen"),
+        ("30s", "killed"),
+        pytest.param("0s", "killed", marks=pytest.mark.soak),
+        pytest.param("30s", "frozen", marks=pytest.mark.soak),
+    ],
+)
 def test_an_outage_under_load_is_never_a_no_and_heals(
     outage: str, grace: str, recorder: Recorder, tmp_path: Path
 ) -> None:

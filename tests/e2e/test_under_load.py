@@ -164,7 +164,7 @@ def load(
 @pytest.mark.parametrize(
     ("events", "pause_ms"),
     [
-        pytest.param(SHORT, 20, id="short", marks=pytest.mark.timeout(180)),
+        pytest.param(SHORT, 20, id="short", marks=[pytest.mark.soak, pytest.mark.timeout(180)]),
         pytest.param(LONG, 0, id="long", marks=SOAK),
         pytest.param(LONG, 50, id="long, with pauses", marks=SOAK),
     ],

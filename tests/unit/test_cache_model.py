@@ -262,5 +262,5 @@ class CacheMachine(RuleBasedStateMachine):
         assert sum(map(len, self.cache._flights.values())) <= len(self.running)
 
 
-CacheMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=25)
+CacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=25)
 TestCache = CacheMachine.TestCase
