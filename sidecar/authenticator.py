@@ -53,7 +53,9 @@ class Authenticator:
             account = rules.accounts.get(credential.account)
             if account is None or not self._admission.recall(account, credential.password, client):
                 return None
-            return Principal(account.name, Form.BASIC, None)
+            if claim.principal is None:
+                claim.principal = Principal(account.name, Form.BASIC, None)
+            return claim.principal
         record = self._tokens.recall(claim.digest)
         if record is None:
             return self._recall_jwt(rules, claim, credential)

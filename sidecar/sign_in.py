@@ -155,9 +155,6 @@ class SignIn:
         return kept[1]
 
     def _digest(self, account: str, password: str, phc: str) -> bytes:
-        framed = blake2b(key=self._key, digest_size=32)
-        for part in (account, password, phc):
-            encoded = part.encode("utf-8", "surrogatepass")
-            framed.update(len(encoded).to_bytes(4, "big"))
-            framed.update(encoded)
-        return framed.digest()
+        name, secret = (text.encode("utf-8", "surrogatepass") for text in (account, password))
+        framed = b"%d:%b%d:%b%b" % (len(name), name, len(secret), secret, phc.encode())
+        return blake2b(framed, key=self._key, digest_size=32).digest()
