@@ -132,7 +132,7 @@ class Throttle:
 
     def note_sign_in(self, client: str, account: str) -> None:
         """Note that the account's password came, and was right, from here."""
-        if (client, account) not in self._signed_in:
+        if self.limits.failures and (client, account) not in self._signed_in:
             self._make_welcome(client, account)
 
     def _find_ban(self, client: str, account: str | None) -> int | None:
