@@ -125,15 +125,18 @@ class TokenCache:
         record = None
         for _ in range(_ASKED_AT_MOST):
             flight = self._begin_flight(digest)
-            has_answer = False
+            is_failure = False
             try:
                 record = await self._look_up(digest)
-                has_answer = True
             except StoreUnavailable:
-                return self._recall_in_outage(digest)
+                is_failure = True
+                record = self._recall_in_outage(digest)
+                if record is None:
+                    raise
+                return record
             finally:
                 self._end_flight(digest, flight)
-                self.on_lookup(max(0.0, self._now() - flight.asked_at), not has_answer)
+                self.on_lookup(max(0.0, self._now() - flight.asked_at), is_failure)
             if flight.is_current:
                 self._keep(digest, record, flight.asked_at)
                 break
@@ -215,19 +218,16 @@ class TokenCache:
             _make_room(self._remembered, self._most_tokens)
             self._remembered[digest] = (record, 0.0, asked_at)
 
-    def _recall_in_outage(self, digest: str) -> TokenRecord:
-        """Return what held good at the store's last word, or answer, while the grace lasts.
-
-        For use where ``StoreUnavailable`` is handled: it is raised again if there is nothing.
-        """
+    def _recall_in_outage(self, digest: str) -> TokenRecord | None:
+        """Return what held good at the store's last word, or answer, while the grace lasts."""
         kept = self._remembered.get(digest)
-        if kept is not None:
-            record, _, asked_at = kept
-            now = self._now()
-            good_at = max(asked_at, self._heard_at)
-            if good_at <= now < good_at + self._grace_seconds and not record.is_expired(now):
-                return record
-        raise
+        if kept is None:
+            return None
+        record, _, asked_at = kept
+        now = self._now()
+        good_at = max(asked_at, self._heard_at)
+        is_in_grace = good_at <= now < good_at + self._grace_seconds
+        return record if is_in_grace and not record.is_expired(now) else None
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import marshal
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,20 @@ async def test_look_ups_are_timed_and_failures_counted() -> None:
     assert isinstance(counts, list)
     assert sum(counts[:-1]) == 2
     assert snapshot["sidecar_store_failures_total"] == {(): 1.0}
+
+
+async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
+    metrics = Metrics("1.0")
+    cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
+
+    async def look_up(digest: str) -> TokenRecord | None:
+        raise asyncio.CancelledError
+
+    cache.connect(look_up)
+    cache.on_lookup = metrics.on_lookup
+    with pytest.raises(asyncio.CancelledError):
+        await cache.look_up("there")
+    assert metrics.snapshot()["sidecar_store_failures_total"] == {(): 0.0}
 
 
 def test_bans_are_counted_by_what_is_banned_and_never_by_name() -> None:
