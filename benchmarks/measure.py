@@ -38,7 +38,7 @@ METRICS = {
     "growth_mib": Metric("growth MiB", 1),
     "kib_per_connection": Metric("KiB/connection", 2),
     "redis_bytes_per_token": Metric("Redis bytes/token", 0),
-    "redis_bytes_per_spread_token": Metric("bytes/token, 100 an account", 0),
+    "redis_bytes_per_spread_token": Metric("bytes/token, an account each", 0),
     "latency_p50_ms": Metric("p50 ms", 2),
     "latency_p99_ms": Metric("p99 ms", 2),
     "latency_max_ms": Metric("longest ms", 2),

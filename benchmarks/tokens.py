@@ -19,7 +19,7 @@ from benchmarks.redis_server import Command
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.tokens import digest, generate, new_id
 from sidecar.store import record
-from sidecar.store.index import name_field
+from sidecar.store.index import reservation
 
 PREFIX = "sct_"
 KEY_PREFIX = "sidecar:"
@@ -71,7 +71,12 @@ def peers_commands(tokens: Iterable[str], account: str) -> Iterator[Command]:
 
 def sidecar_key(token: str) -> bytes:
     """Return the key of a token's record."""
-    return f"{KEY_PREFIX}token:{digest(token)}".encode()
+    return record_key(digest(token))
+
+
+def record_key(token_digest: str) -> bytes:
+    """Return the key of the record of a token with this digest."""
+    return f"{KEY_PREFIX}token:{token_digest}".encode()
 
 
 def sidecar_commands(
@@ -86,11 +91,13 @@ def sidecar_commands(
     index = f"{KEY_PREFIX}account:{account}".encode()
     for token in tokens:
         known = _record(token, account, now, lifetime_seconds)
-        token_id, name = known.id.encode(), name_field(known.name)
-        entry = bytes.fromhex(known.digest) + int(now).to_bytes(4, "big")
-        yield (b"HSET", index, name, token_id, token_id, entry)
+        yield tuple(map(_as_bytes, reservation(index, known, now)))
         lifetime_ms = b"%d" % (lifetime_seconds * 1000)
         yield (b"SET", sidecar_key(token), record.encode(known), b"PX", lifetime_ms)
+
+
+def _as_bytes(part: str | bytes | int) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode()
 
 
 def _record(token: str, account: str, now: float, lifetime_seconds: float) -> TokenRecord:
@@ -102,5 +109,12 @@ def _record(token: str, account: str, now: float, lifetime_seconds: float) -> To
         kind=Kind.ACCESS,
         digest=digest(token),
         created_at=float(int(now)),
-        expires_at=round(now + lifetime_seconds, 3),
+        expires_at=_end(now, lifetime_seconds),
     )
+
+
+def _end(now: float, lifetime_seconds: float) -> float:
+    """Return the end of a real token's life, which is whole days from a whole second, or exactly
+    that of a shorter one."""
+    is_real = lifetime_seconds % 86400 == 0
+    return int(now) + lifetime_seconds if is_real else round(now + lifetime_seconds, 3)

@@ -25,6 +25,9 @@ CHECKSUM_CHARS = 6
 RANDOM_CHARS = 43  # 43 * log2(62) = 256.03 bits
 MAX_PREFIX_CHARS = TOKEN_CHARS - CHECKSUM_CHARS - RANDOM_CHARS
 
+ID_CHARS = 14  # 70 bits
+ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
 MIN_OPAQUE_CHARS = 16
 MAX_OPAQUE_CHARS = 4096
 MAX_JWT_CHARS = 8192  # identity providers that list roles and groups do pass 4096
@@ -33,8 +36,7 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE62_PAIRS = [high + low for high in _BASE62 for low in _BASE62]
 _BASE62_OF_BYTE = bytes(ord(_BASE62[byte % 62]) for byte in range(256))
 _BIASED_BYTES = bytes(range(248, 256))  # 248 = 4 * 62: what is left over would favour eight digits
-_ID_OF_BYTE = bytes(ord("0123456789abcdefghjkmnpqrstvwxyz"[byte % 32]) for byte in range(256))
-_ID_CHARS = 14  # 70 bits
+_ID_OF_BYTE = bytes(ord(ID_ALPHABET[byte % 32]) for byte in range(256))
 
 _is_prefix = re.compile(r"[A-Za-z0-9_]*").fullmatch
 _is_access = re.compile(r"[A-Za-z0-9_]{64}").fullmatch
@@ -102,7 +104,7 @@ def digest(secret: str) -> str:
 
 def new_id(entropy: Entropy) -> str:
     """Make a token's public id: 14 lowercase letters and digits, without i, l, o and u."""
-    return entropy(_ID_CHARS).translate(_ID_OF_BYTE).decode()
+    return entropy(ID_CHARS).translate(_ID_OF_BYTE).decode()
 
 
 def _checksum(body: str) -> str:

@@ -23,7 +23,7 @@ from sidecar.core.model import TokenRecord
 from sidecar.store.address import parse
 from sidecar.store.commands import Commands
 from sidecar.store.faults import budget
-from sidecar.store.index import IN_FLIGHT_SECONDS, AccountIndex, name_field
+from sidecar.store.index import IN_FLIGHT_SECONDS, AccountIndex
 from sidecar.store.layout import Layout, decode_use
 from sidecar.store.port import MOST_RESTORED, Batch, Exported, Outcome
 from sidecar.store.record import decode, encode
@@ -104,14 +104,12 @@ class RedisArchive:
         if not records:
             return []
         uses = await self._commands.get([self._layout.used_key(r.digest) for r in records])
-        holders = await self._commands.run(
-            *(("HGET", self._index.key(r.account), name_field(r.name)) for r in records)
-        )
+        holders = await self._index.holders(records)
         return [
             Exported(
                 record,
                 None if use is None else decode_use(use),
-                holds_name=holder is None or holder == record.id.encode(),
+                holds_name=holder is None or holder == record.id,
             )
             for record, use, holder in zip(records, uses, holders, strict=True)
         ]

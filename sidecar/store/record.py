@@ -2,9 +2,14 @@
 
 A record is a line, so that a million of them stay small (64 bytes of Redis with a name of 20)::
 
+    a <created, 4 bytes> <days or 0, 2 bytes> <id, 9 bytes> <account> TAB <name> [TAB <path>]... LF
+
+without the spaces: the first letter of the kind, the creation in Unix seconds and the lifetime in
+days (both big-endian), the id as ``packed_ids`` has it. A lifetime of another length, as of a token
+that has been rotated, or an id that can't be packed takes version 2::
+
     2a <created, 4 bytes> <expires or 0, 4 bytes> <id> TAB <account> TAB <name> [TAB <path>]... LF
 
-without the spaces: the version, the first letter of the kind, times in Unix seconds (big-endian).
 A time that is no whole second, or later than 2106, takes the long form, which is version 1::
 
     [1, "<id>", "<account>", "<name>", "a", <created>, <expires or null>, ["<path>", ...]]
@@ -20,10 +25,12 @@ import json
 import math
 import re
 import struct
+from collections.abc import Callable
 from typing import NoReturn
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
+from sidecar.store.packed_ids import PACKED_BYTES, pack, unpack
 
 MAX_RECORD_BYTES = 4096
 MAX_NAME_CHARS = 100
@@ -31,17 +38,22 @@ MAX_NAME_CHARS = 100
 _VERSION = 1
 _FIELDS = 8
 _LINE_START = struct.Struct(">2sII")
+_SHORT_START = struct.Struct(f">cIH{PACKED_BYTES}s")
+_unpack_short_start = _SHORT_START.unpack_from
+_DAY_SECONDS = 86400
+_MOST_DAYS = 0xFFFF
 _MAX_LINE_TIME = 0xFFFFFFFF
 _KIND_OF_LETTER = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
 _LETTER_OF_KIND = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
 _KIND_OF_START = {b"2" + letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
+_KIND_OF_BYTE = {letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
 _ID = r"[A-Za-z0-9_-]{8,64}"
 _ACCOUNT = r"[A-Za-z0-9._@-]{1,64}"  # as the configuration has it
 is_id = re.compile(_ID).fullmatch
 _is_account = re.compile(_ACCOUNT).fullmatch
-_parse_texts = re.compile(
-    rf"({_ID})\t({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
-).fullmatch
+_TEXTS = rf"({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
+_parse_texts = re.compile(_TEXTS).fullmatch
+_parse_id_and_texts = re.compile(rf"({_ID})\t{_TEXTS}").fullmatch
 _MAX_TIME = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
 
 
@@ -63,8 +75,9 @@ def decode(digest: str, value: bytes) -> TokenRecord | None:
     if len(value) >= MAX_RECORD_BYTES:
         return None
     try:
-        return _decode_array(digest, value) if value[:1] == b"[" else _decode_line(digest, value)
-    except (ValueError, RecursionError):
+        decode_version = _DECODER_OF_BYTE.get(value[:1])
+        return None if decode_version is None else decode_version(digest, value)
+    except (ValueError, RecursionError, struct.error):
         return None
 
 
@@ -77,27 +90,60 @@ def _fits_line(record: TokenRecord) -> bool:
 
 
 def _encode_line(record: TokenRecord) -> bytes:
-    start = b"2" + _LETTER_OF_KIND[record.kind].encode()
-    times = int(record.created_at), int(record.expires_at or 0)
-    texts = (record.id, record.account, record.name, *record.paths)
-    return b"%b%b\n" % (_LINE_START.pack(start, *times), "\t".join(texts).encode())
+    letter = _LETTER_OF_KIND[record.kind].encode()
+    created_at, expires_at = int(record.created_at), int(record.expires_at or 0)
+    texts = "\t".join((record.account, record.name, *record.paths)).encode()
+    days, packed = _whole_days(created_at, expires_at), pack(record.id)
+    if days is not None and packed:
+        return b"%b%b\n" % (_SHORT_START.pack(letter, created_at, days, packed), texts)
+    start = _LINE_START.pack(b"2" + letter, created_at, expires_at)
+    return b"%b%b\t%b\n" % (start, record.id.encode(), texts)
+
+
+def _whole_days(created_at: int, expires_at: int) -> int | None:
+    """Return a lifetime in days, 0 for one without end; ``None`` if it is not whole days."""
+    if not expires_at:
+        return 0
+    days, rest = divmod(expires_at - created_at, _DAY_SECONDS)
+    return days if not rest and 1 <= days <= _MOST_DAYS else None
+
+
+def _decode_short_line(digest: str, value: bytes) -> TokenRecord | None:
+    """Read version 3."""
+    letter, created_at, days, packed = _unpack_short_start(value)
+    texts = _parse_texts(value[_SHORT_START.size :].decode())
+    if texts is None:
+        return None
+    account, name, tail = texts.groups()
+    paths = _split(tail) if tail else ()
+    if paths is None or not name.isprintable():
+        return None
+    expiry = float(created_at + days * _DAY_SECONDS) if days else None
+    kind = _KIND_OF_BYTE[letter]
+    return TokenRecord(
+        unpack(packed), account, name, kind, digest, float(created_at), expiry, paths
+    )
 
 
 def _decode_line(digest: str, value: bytes) -> TokenRecord | None:
-    """Read version 2; the line feed at its end proves that nothing is cut off."""
+    """Read version 2."""
     kind = _KIND_OF_START.get(value[:2])
-    if kind is None or len(value) < _LINE_START.size:
-        return None
     _, created_at, expires_at = _LINE_START.unpack_from(value)
-    texts = _parse_texts(value[_LINE_START.size :].decode())
-    if texts is None:
+    texts = _parse_id_and_texts(value[_LINE_START.size :].decode())
+    if kind is None or texts is None:
         return None
-    token_id, account, name, rest = texts.groups()
-    paths = tuple(rest.split("\t")[1:]) if rest else ()
-    if not name.isprintable() or not all(path.isprintable() for path in paths):
+    token_id, account, name, tail = texts.groups()
+    paths = _split(tail) if tail else ()
+    if paths is None or not name.isprintable():
         return None
     expiry = float(expires_at) if expires_at else None
     return TokenRecord(token_id, account, name, kind, digest, float(created_at), expiry, paths)
+
+
+def _split(tail: str) -> tuple[str, ...] | None:
+    """Return the paths at a line's end, each after a tab; ``None`` if one can't be."""
+    paths = tuple(tail.split("\t")[1:])
+    return paths if all(map(str.isprintable, paths)) else None
 
 
 def _encode_array(record: TokenRecord) -> bytes:
@@ -130,6 +176,13 @@ def _decode_array(digest: str, value: bytes) -> TokenRecord | None:
     return TokenRecord(
         token_id, account, name, kind, digest, float(created_at), expiry, tuple(paths)
     )
+
+
+_DECODER_OF_BYTE: dict[bytes, Callable[[str, bytes], TokenRecord | None]] = {
+    **dict.fromkeys(_KIND_OF_BYTE, _decode_short_line),
+    b"2": _decode_line,
+    b"[": _decode_array,
+}
 
 
 def _number(time: float) -> float | int:

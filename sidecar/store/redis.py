@@ -111,7 +111,8 @@ class RedisStore:
         async with budget(self._budget_seconds):
             replaced = await self._reserve(record)
             await self._write_new(record, value)
-            if await self._index.holder_of(record.account, record.name) != record.id:
+            (holder,) = await self._index.holders([record])
+            if holder != record.id:
                 await self._withdraw(record)
                 raise _name_taken(record)
             revived = None if replaced is None else await self._read(replaced)

@@ -29,7 +29,7 @@ def make_record(
     number: int = 1, *, name: str | None = None, account: str = "acme", days: int = 1
 ) -> TokenRecord:
     return TokenRecord(
-        id=f"token{number:09d}",
+        id=f"t0ken{number:09d}",
         account=account,
         name=name or f"name {number}",
         kind=Kind.ACCESS,

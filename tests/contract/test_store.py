@@ -8,15 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, LastUse
+from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.store.embedded import EmbeddedRedis
+from sidecar.store.index import name_place
 from sidecar.store.memory import MemoryStore
+from sidecar.store.packed_ids import unpack
 from sidecar.store.port import TokenStore
 from sidecar.store.redis import connect
 from tests.contract.records import DAY_SECONDS, Clock, digest_of, make_record
@@ -40,6 +43,9 @@ USER_RULES = next(
 ON_SEVERAL = ["sentinel", "cluster"]
 ADAPTERS = ["memory", "embedded", "debian", *ON_SEVERAL]
 ON_REDIS = pytest.mark.parametrize("bench", ["embedded", "debian", *ON_SEVERAL], indirect=True)
+
+
+OWN_ID, FOREIGN_ID = "t0ken%09d", "an-id-of-another-system-%d"
 
 
 def no_redis(*_: object) -> Any:
@@ -134,8 +140,8 @@ async def test_every_kind_and_lifetime_comes_back_unchanged(
 
 async def test_what_was_never_made_is_not_there(bench: Bench) -> None:
     assert await bench.store.look_up(digest_of("nothing")) is None
-    assert await bench.store.find("token000000009") is None
-    assert await bench.store.find("token000000009", "acme") is None
+    assert await bench.store.find("t0ken000000009") is None
+    assert await bench.store.find("t0ken000000009", "acme") is None
     assert await bench.store.list() == []
     assert await bench.store.list("acme") == []
     assert await bench.store.revoke(make_record()) is False
@@ -217,7 +223,7 @@ async def test_one_digest_is_stored_once(bench: Bench) -> None:
     record = make_record()
     await bench.store.create(record)
     with pytest.raises(UsageError, match="already"):
-        await bench.store.create(record._replace(id="token000000002", name="other"))
+        await bench.store.create(record._replace(id="t0ken000000002", name="other"))
     assert await bench.store.list() == [record]
 
 
@@ -400,7 +406,7 @@ async def test_mending_leaves_live_tokens_and_tokens_in_the_making_alone(bench: 
     assert {*fields} == {
         field
         for record in records[2:5]
-        for field in (record.id.encode(), b"=" + sha256(record.name.encode()).digest()[:12])
+        for field in (record.id.encode(), name_place(record.name).bucket)
     }
 
 
@@ -408,12 +414,102 @@ async def test_mending_leaves_live_tokens_and_tokens_in_the_making_alone(bench: 
 async def test_foreign_fields_of_an_index_are_nobodys_tokens_and_are_removed(bench: Bench) -> None:
     record = make_record()
     await bench.store.create(record)
-    for field in ("token000000007", b"\xff\xfe", "", "=gone"):
+    for field in ("t0ken000000007", b"\xff\xfe", "", "=gone", "ab"):
         bench.redis_cli("HSET", "sidecar:account:acme", field, "rubbish")
     bench.redis_cli("HSET", "sidecar:account:other", record.id, b"\x00" * 36)
     assert await bench.store.list() == [record]
     assert await bench.store.list("acme") == [record]
     assert bench.redis_cli("HLEN", "sidecar:account:acme") == 2
+
+
+async def revoke_all(bench: Bench) -> None:
+    for record in await bench.store.list():
+        assert await bench.store.revoke(record)
+    assert bench.redis_cli("EXISTS", "sidecar:account:acme") == 0
+
+
+@ON_REDIS
+@pytest.mark.parametrize("ids", [*product((OWN_ID, FOREIGN_ID), repeat=2)], ids=str)
+async def test_a_name_goes_from_token_to_token_whatever_their_ids_are(
+    bench: Bench, ids: tuple[str, str]
+) -> None:
+    """Some ids are kept packed and some are not, and a name is held once all the same."""
+    old, new = (make_record(n, days=0)._replace(id=ids[n] % n, name="shop") for n in (0, 1))
+    await bench.store.create(old)
+    with pytest.raises(NameTaken):
+        await bench.store.create(new)
+    await bench.store.supersede(old, new, overlap_seconds=60)
+    assert bench.redis_cli("HLEN", "sidecar:account:acme") == 3, "two tokens and one name"
+    with pytest.raises(NameTaken):
+        await bench.store.create(make_record(3, name="shop"))
+    await bench.store.revoke(new)
+    await bench.store.create(make_record(3, name="shop"))
+    await revoke_all(bench)
+
+
+@ON_REDIS
+async def test_names_that_share_a_bucket_are_each_taken_once_and_freed_apart(bench: Bench) -> None:
+    names = names_of_one_bucket(3)
+    records = [make_record(n, name=name) for n, name in enumerate(names)]
+    looks_like_a_name = unpack(bytes(2) + name_place(names[1]).mark + bytes(2))
+    records[0] = records[0]._replace(id=looks_like_a_name)
+    for record in records:
+        await bench.store.create(record)
+    assert bench.redis_cli("HLEN", "sidecar:account:acme") == len(names) + 1
+    await bench.store.revoke(records[1])
+    for number, is_taken in enumerate((True, False, True)):
+        again = make_record(10 + number, name=names[number])
+        if is_taken:
+            with pytest.raises(NameTaken):
+                await bench.store.create(again)
+        else:
+            await bench.store.create(again)
+    await revoke_all(bench)
+
+
+def names_of_one_bucket(count: int) -> list[str]:
+    found: dict[bytes, list[str]] = {}
+    for number in range(100_000):
+        name = f"shop {number}"
+        sharing = found.setdefault(name_place(name).bucket, [])
+        sharing.append(name)
+        if len(sharing) == count:
+            return sharing
+    raise AssertionError("names do not spread over buckets")
+
+
+def write_as_before(bench: Bench, record: TokenRecord) -> None:
+    """Write a token as earlier releases did: every name in a field, times in full, ids in clear."""
+    index, seconds = f"sidecar:account:{record.account}", int(record.created_at) - 60
+    entry = bytes.fromhex(record.digest) + seconds.to_bytes(4, "big")
+    name = b"=" + sha256(record.name.encode()).digest()[:12]
+    bench.redis_cli("HSET", index, name, record.id, record.id, entry)
+    times = int(record.created_at), int(record.expires_at or 0)
+    texts = f"{record.id}\t{record.account}\t{record.name}\n".encode()
+    line = b"2a%b%b%b" % (*(time.to_bytes(4, "big") for time in times), texts)
+    bench.redis_cli("SET", f"sidecar:token:{record.digest}", line)
+
+
+@ON_REDIS
+async def test_a_token_of_an_earlier_release_is_as_good_as_one_of_this(bench: Bench) -> None:
+    records = [make_record(n, days=0) for n in range(3)]
+    for record in records:
+        write_as_before(bench, record)
+    assert await bench.store.list() == records
+    assert [await bench.store.look_up(record.digest) for record in records] == records
+    assert await bench.store.find(records[0].id, "acme") == records[0]
+    with pytest.raises(NameTaken):
+        await bench.store.create(make_record(3, name=records[0].name))
+    await bench.store.revoke(records[0])
+    await bench.store.supersede(records[1], make_record(4, name=records[1].name), 60)
+    bench.redis_cli("DEL", f"sidecar:token:{records[2].digest}")
+    names = [record.name for record in records]
+    for number in (0, 2):
+        await bench.store.create(make_record(5 + number, name=names[number]))
+    with pytest.raises(NameTaken):
+        await bench.store.create(make_record(9, name=names[1]))
+    assert sorted(record.name for record in await bench.store.list()) == sorted([*names, names[1]])
+    await revoke_all(bench)
 
 
 @ON_REDIS
@@ -447,8 +543,8 @@ UNREADABLE = {
     "1 MB of array": _set_string(b"[" + b"1," * 524288 + b"1]"),
     "empty": _set_string(b""),
     "another program's": _set_string(b'{"account": "acme"}'),
-    "truncated": _set_string(b'[1,"token000000001","acme","na'),
-    "a header in the account": _set_string(b'[1,"token000000001","a\\r\\nX: y","n","a",1,null,[]]'),
+    "truncated": _set_string(b'[1,"t0ken000000001","acme","na'),
+    "a header in the account": _set_string(b'[1,"t0ken000000001","a\\r\\nX: y","n","a",1,null,[]]'),
 }
 
 

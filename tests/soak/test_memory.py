@@ -15,7 +15,7 @@ from redis import Redis
 
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.tokens import generate, new_id
-from sidecar.store.index import AccountIndex
+from sidecar.store.index import AccountIndex, reservation
 from sidecar.store.record import encode
 from sidecar.store.redis import connect
 from tests.e2e.witness import Caller, make_token, put, running_proxies
@@ -84,14 +84,14 @@ def fill(client: Any, accounts: int, index: AccountIndex) -> None:
             record = TokenRecord(
                 token_id, account, name, Kind.ACCESS, digest, now, now + 30 * 86400
             )
-            pipeline.execute_command(*index.reservation(record))
+            pipeline.execute_command(*reservation(index.key(account), record, now))
             life = ("PX", 30 * 86400 * 1000)
             pipeline.execute_command("SET", f"sidecar:token:{digest}", encode(record), *life)
         pipeline.execute()
 
 
 @pytest.mark.parametrize("binary", BINARIES)
-@pytest.mark.parametrize("accounts", [1, 1000])
+@pytest.mark.parametrize("accounts", [1, 1000, MILLION])
 async def test_a_million_tokens_take_at_most_450_bytes_each(
     binary: str, accounts: int, tmp_path: Path
 ) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.tokens import ID_ALPHABET, ID_CHARS
 from sidecar.store.record import MAX_RECORD_BYTES, decode, encode
 
 DIGEST = "0123456789abcdef" * 4
 GOOD = TokenRecord(
-    id="k3j9x2qplm0abc",
+    id="k3j9x2qpvm0abc",
     account="acme",
     name="Shop 1",
     kind=Kind.ACCESS,
@@ -24,11 +25,16 @@ GOOD = TokenRecord(
     paths=("/v1/a*",),
 )
 
-ARRAY = b'[1,"k3j9x2qplm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
+ARRAY = b'[1,"k3j9x2qpvm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
 START = b"2a" + (1_800_000_000).to_bytes(4, "big") + (1_800_086_400).to_bytes(4, "big")
-LINE = START + b"k3j9x2qplm0abc\tacme\tShop 1\t/v1/a*\n"
+LINE = START + b"k3j9x2qpvm0abc\tacme\tShop 1\t/v1/a*\n"
+SHORT_START = b"a" + (1_800_000_000).to_bytes(4, "big") + (1).to_bytes(2, "big")
+SHORT_START += bytes.fromhex("26 39 27 a2 bd b7 40 29 6c")
+SHORT = SHORT_START + b"acme\tShop 1\t/v1/a*\n"
 
-ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True)
+ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True) | st.text(
+    ID_ALPHABET, min_size=ID_CHARS, max_size=ID_CHARS
+)
 accounts = st.from_regex(r"[A-Za-z0-9._@-]{1,64}", fullmatch=True)
 visible = st.characters(exclude_categories=["C", "Z"])
 times = (
@@ -48,6 +54,13 @@ records = st.builds(
     paths=st.lists(st.from_regex(r"/[!-~]{0,40}", fullmatch=True), max_size=8).map(tuple),
     denied_at=st.just(""),
 )
+records |= st.builds(
+    lambda record, days: record._replace(
+        created_at=float(days), expires_at=float(days + 86400 * days) if days else None
+    ),
+    records,
+    st.integers(0, 70_000),
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -61,8 +74,26 @@ def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
 
 
 def test_a_record_is_a_line_and_small() -> None:
-    assert encode(GOOD) == LINE
-    assert len(encode(GOOD._replace(name="n" * 20, account="a" * 13, paths=()))) == 60
+    assert encode(GOOD) == SHORT
+    assert len(encode(GOOD._replace(name="n" * 20, account="a" * 14, paths=()))) == 52
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "k3j9x2qpvm0ab-"},
+        {"id": "k3j9x2qpvm0abO"},
+        {"id": "k3j9x2qp"},
+        {"expires_at": 1_800_086_401.0},
+        {"expires_at": 1_800_000_000.0},
+        {"created_at": 1_800_086_400.0, "expires_at": 1_800_000_000.0},
+    ],
+    ids=str,
+)
+def test_what_a_short_line_cannot_hold_takes_the_second_version(change: dict[str, object]) -> None:
+    record = GOOD._replace(**change)  # type: ignore[arg-type]
+    assert encode(record).startswith(b"2a")
+    assert decode(DIGEST, encode(record)) == record
 
 
 @pytest.mark.parametrize(
@@ -82,19 +113,38 @@ def test_a_time_that_a_line_cannot_hold_makes_it_an_array(times: dict[str, float
     assert decode(DIGEST, encode(record)) == record
 
 
-def test_a_record_of_the_first_version_is_read() -> None:
-    assert decode(DIGEST, ARRAY) == GOOD
+@pytest.mark.parametrize("written", [ARRAY, LINE])
+def test_a_record_of_an_earlier_version_is_read(written: bytes) -> None:
+    assert decode(DIGEST, written) == GOOD
 
 
-@given(st.sampled_from([LINE, ARRAY]), st.integers(min_value=0, max_value=100))
+@given(st.sampled_from([SHORT, LINE, ARRAY]), st.integers(min_value=0, max_value=100))
 def test_a_truncated_record_is_none(whole: bytes, kept: int) -> None:
     assert kept >= len(whole) or decode(DIGEST, whole[:kept]) is None
 
 
-@given(st.binary(max_size=200))
-def test_what_reads_as_a_line_is_a_good_one(rest: bytes) -> None:
-    found = decode(DIGEST, START + rest + b"\n")
+@given(st.sampled_from([START, SHORT_START, b"a"]), st.binary(max_size=200))
+def test_what_reads_as_a_line_is_a_good_one(start: bytes, rest: bytes) -> None:
+    found = decode(DIGEST, start + rest + b"\n")
     assert found is None or decode(DIGEST, encode(found)) == found
+
+
+ODD_TEXTS = [
+    LINE.replace(b"acme", b"a\r\nX-Account: b"),
+    LINE.replace(b"acme", b""),
+    LINE.replace(b"acme", "é".encode()),
+    LINE.replace(b"acme", b"a\0"),
+    LINE.replace(b"acme", b"a" * 65),
+    LINE.replace(b"Shop 1", b""),
+    LINE.replace(b"Shop 1", b"a\nb"),
+    LINE.replace(b"Shop 1", b"\xff"),
+    LINE.replace(b"Shop 1", b"\xed\xa0\x80"),
+    LINE.replace(b"Shop 1", "\u202e".encode()),
+    LINE.replace(b"Shop 1", b"n" * 101),
+    LINE.replace(b"\t/v1/a*", b"\t"),
+    LINE.replace(b"\t/v1/a*", b"\t/a\t\t/b"),
+    LINE.replace(b"/v1/a*", b"/a\x7f"),
+]
 
 
 @pytest.mark.parametrize(
@@ -103,33 +153,31 @@ def test_what_reads_as_a_line_is_a_good_one(rest: bytes) -> None:
         LINE.replace(b"2a", b"2A"),
         LINE.replace(b"2a", b"3a"),
         LINE.replace(b"2a", b"2x"),
-        LINE.replace(b"k3j9x2qplm0abc", b"short"),
-        LINE.replace(b"acme", b"a\r\nX-Account: b"),
-        LINE.replace(b"acme", b""),
-        LINE.replace(b"acme", "é".encode()),
-        LINE.replace(b"acme", b"a\0"),
-        LINE.replace(b"acme", b"a" * 65),
-        LINE.replace(b"Shop 1", b""),
-        LINE.replace(b"Shop 1", b"a\nb"),
-        LINE.replace(b"Shop 1", b"\xff"),
-        LINE.replace(b"Shop 1", b"\xed\xa0\x80"),
-        LINE.replace(b"Shop 1", "\u202e".encode()),
-        LINE.replace(b"Shop 1", b"n" * 101),
-        LINE.replace(b"\t/v1/a*", b"\t"),
-        LINE.replace(b"\t/v1/a*", b"\t/a\t\t/b"),
-        LINE.replace(b"/v1/a*", b"/a\x7f"),
+        LINE.replace(b"k3j9x2qpvm0abc", b"short"),
+        *ODD_TEXTS,
         LINE[:10] + b"\n",
-        START + b"k3j9x2qplm0abc\tacme\n",
+        START + b"k3j9x2qpvm0abc\tacme\n",
         LINE[:-1],
         LINE + b"\n",
         LINE + LINE,
         b"2a\n",
         b"2",
+        *(odd.replace(START + b"k3j9x2qpvm0abc\t", SHORT_START) for odd in ODD_TEXTS),
+        SHORT.replace(b"a", b"x", 1),
+        SHORT.replace(b"a", b"A", 1),
+        SHORT.replace(b"\x26\x39", b"\x66\x39"),
+        SHORT[:16] + b"\n",
+        SHORT[:15] + b"\n",
+        SHORT[:-1],
+        SHORT + b"\n",
+        SHORT + SHORT,
+        b"a\n",
+        b"a",
     ],
     ids=repr,
 )
 def test_one_odd_part_of_a_line_makes_it_no_record(line: bytes) -> None:
-    assert decode(DIGEST, LINE) == GOOD
+    assert decode(DIGEST, LINE) == decode(DIGEST, SHORT) == GOOD
     assert decode(DIGEST, line) is None
 
 
@@ -153,7 +201,7 @@ ODD_FIELDS = [
     *[(0, odd) for odd in ("2", "0", "1.0", "true", '"1"', "null")],
     *[
         (1, odd)
-        for odd in ('"short"', '"k3j9x2qplm0ab\\n"', '"k3j9x2qplm0abé"', "12345678", "null")
+        for odd in ('"short"', '"k3j9x2qpvm0ab\\n"', '"k3j9x2qpvm0abé"', "12345678", "null")
     ],
     *[
         (2, odd)
