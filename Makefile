@@ -15,6 +15,9 @@ IMAGE ?= auth-sidecar
 LOCK := deploy/image/requirements.txt
 ARGS ?=
 
+# Tests start this program hundreds of times: it is compiled once, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run demo test check bench soak fuzz lock docker image clean
 
 help: ## list what can be made
