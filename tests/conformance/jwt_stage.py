@@ -64,8 +64,8 @@ def key_set(party: Party) -> bytes:
 def own_keys(party: Party) -> list[dict[str, str]]:
     """Return the party's keys as ``jwt.keys`` has them."""
     return [
-        {"id": f"{algorithm}-1", "algorithm": algorithm, "private_key": pem}
-        for algorithm, pem in party.pems.items()
+        {"id": f"{algorithm}-1", "algorithm": algorithm, "private_key": party.pems[algorithm]}
+        for algorithm in PUBLIC_ALGORITHMS
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
+from functools import cache
 
 import jwt
 import pytest
@@ -53,7 +54,10 @@ def make_judge(*, account_claim: str = "sub") -> SignedTokens:
     return SignedTokens("sidecar", "listener", 10, own_keys(), (trusted,))
 
 
-JUDGE = make_judge()
+@cache
+def judge() -> SignedTokens:
+    """Return the one that most tests ask, made when the first does."""
+    return make_judge()
 
 
 def bench_of(party: Party) -> Bench:
@@ -72,7 +76,7 @@ def test_each_hostile_jwt_gets_its_verdict_and_a_denial_holds_no_part_of_it(
     case: JwtCase, party: Party
 ) -> None:
     token = case.make(bench_of(party))
-    verdict = JUDGE.verify_now(token, NOW)
+    verdict = judge().verify_now(token, NOW)
     assert isinstance(verdict, VerifiedToken) is case.is_accepted(party)
     if isinstance(verdict, VerifiedToken):
         assert verdict.account == "acme"
@@ -128,7 +132,7 @@ def test_a_token_that_pyjwt_signs_is_verified_here(algorithm: str) -> None:
 
 def test_an_unlimited_token_has_no_exp_and_never_ends_by_itself() -> None:
     record = TokenRecord("id1", "acme", "n", Kind.JWT, "0" * 64, NOW, None)
-    verdict = JUDGE.verify_now(JUDGE.sign(record), NOW + 10**9)
+    verdict = judge().verify_now(judge().sign(record), NOW + 10**9)
     assert isinstance(verdict, VerifiedToken)
     assert verdict.expires_at is None
 
@@ -151,23 +155,23 @@ def test_the_leeway_is_for_foreign_clocks_and_never_lengthens_our_own_tokens(
 ) -> None:
     for party, is_good in ((OWN, own_is_good), (FOREIGN, foreign_is_good)):
         token = bench_of(party).with_claims(exp=NOW - seconds_after_exp)
-        assert isinstance(JUDGE.verify_now(token, NOW), VerifiedToken) is is_good
+        assert isinstance(judge().verify_now(token, NOW), VerifiedToken) is is_good
 
 
 def test_a_foreign_token_stops_being_taken_when_its_verdict_says() -> None:
     token = bench_of(FOREIGN).with_claims(exp=NOW + 60)
-    verdict = JUDGE.verify_now(token, NOW)
+    verdict = judge().verify_now(token, NOW)
     assert isinstance(verdict, VerifiedToken)
     assert verdict.expires_at == NOW + 70
-    assert isinstance(JUDGE.verify_now(token, verdict.expires_at - 0.01), VerifiedToken)
-    assert isinstance(JUDGE.verify_now(token, verdict.expires_at), Denial)
+    assert isinstance(judge().verify_now(token, verdict.expires_at - 0.01), VerifiedToken)
+    assert isinstance(judge().verify_now(token, verdict.expires_at), Denial)
 
 
 def test_an_unknown_kid_of_a_foreign_issuer_asks_for_keys_and_of_our_own_is_refused() -> None:
-    assert JUDGE.verify_now(bench_of(FOREIGN).with_header(kid="new"), NOW) == NeedsKeys(
+    assert judge().verify_now(bench_of(FOREIGN).with_header(kid="new"), NOW) == NeedsKeys(
         FOREIGN.issuer, "new"
     )
-    assert isinstance(JUDGE.verify_now(bench_of(OWN).with_header(kid="new"), NOW), Denial)
+    assert isinstance(judge().verify_now(bench_of(OWN).with_header(kid="new"), NOW), Denial)
 
 
 def test_a_token_without_kid_is_verified_with_the_only_key() -> None:
@@ -180,14 +184,14 @@ def test_a_token_without_kid_is_verified_with_the_only_key() -> None:
 
 
 def test_an_algorithm_outside_the_issuers_list_never_asks_for_keys() -> None:
-    verdict = JUDGE.verify_now(bench_of(FOREIGN).with_header(alg="HS256", kid="new"), NOW)
+    verdict = judge().verify_now(bench_of(FOREIGN).with_header(alg="HS256", kid="new"), NOW)
     assert isinstance(verdict, Denial)
 
 
 def test_one_issuers_key_signs_nothing_for_another() -> None:
     """The cross-issuer confusion of RFC 8725 section 3.8."""
     token = bench_of(FOREIGN).with_claims(iss="sidecar")
-    assert isinstance(JUDGE.verify_now(token, NOW), Denial)
+    assert isinstance(judge().verify_now(token, NOW), Denial)
 
 
 def test_the_account_comes_from_the_claim_that_is_configured() -> None:
@@ -219,15 +223,17 @@ def test_a_token_of_exactly_the_longest_length_is_read_and_one_more_is_not() -> 
         (bench.with_claims(pad="x" * n) for n in range(5800, 6000)),
         key=lambda t: len(t) if len(t) <= MAX_JWT_CHARS else 0,
     )
-    assert isinstance(JUDGE.verify_now(widest, NOW), VerifiedToken)
-    assert isinstance(JUDGE.verify_now(token + "A" * (MAX_JWT_CHARS - len(token) + 1), NOW), Denial)
+    assert isinstance(judge().verify_now(widest, NOW), VerifiedToken)
+    assert isinstance(
+        judge().verify_now(token + "A" * (MAX_JWT_CHARS - len(token) + 1), NOW), Denial
+    )
 
 
 def test_a_header_of_exactly_the_longest_length_is_read_and_one_more_is_not() -> None:
     bench = bench_of(OWN)
     spare = MAX_HEADER_BYTES - len(json.dumps(bench.header(pad=""), separators=(",", ":")))
-    assert isinstance(JUDGE.verify_now(bench.with_header(pad="x" * spare), NOW), VerifiedToken)
-    assert isinstance(JUDGE.verify_now(bench.with_header(pad="x" * (spare + 1)), NOW), Denial)
+    assert isinstance(judge().verify_now(bench.with_header(pad="x" * spare), NOW), VerifiedToken)
+    assert isinstance(judge().verify_now(bench.with_header(pad="x" * (spare + 1)), NOW), Denial)
 
 
 def test_a_value_that_holds_a_token_shows_nothing_of_it() -> None:
@@ -240,7 +246,7 @@ def test_a_value_that_holds_a_token_shows_nothing_of_it() -> None:
 )
 @example("e30.e30.AA")
 def test_no_string_raises_and_none_is_verified(text: str) -> None:
-    assert isinstance(JUDGE.verify_now(text, NOW), Denial)
+    assert isinstance(judge().verify_now(text, NOW), Denial)
 
 
 @given(st.integers(0, 400), st.sampled_from("ABab01-_.+/= \n\0é"))
@@ -249,7 +255,7 @@ def test_a_good_token_with_any_character_changed_is_never_verified(
 ) -> None:
     token = _GOOD[: position % len(_GOOD)] + character + _GOOD[position % len(_GOOD) + 1 :]
     if token != _GOOD:
-        assert not isinstance(JUDGE.verify_now(token, NOW), VerifiedToken)
+        assert not isinstance(judge().verify_now(token, NOW), VerifiedToken)
 
 
 _GOOD = bench_of(OWN).good()
@@ -280,5 +286,5 @@ _HEAD = _GOOD.rpartition(".")[0]
 )
 def test_no_claim_of_any_type_raises(value: object) -> None:
     for name in ("iss", "aud", "sub", "exp", "nbf", "iat", "jti"):
-        verdict = JUDGE.verify_now(bench_of(FOREIGN).with_claims(**{name: value}), NOW)
+        verdict = judge().verify_now(bench_of(FOREIGN).with_claims(**{name: value}), NOW)
         assert isinstance(verdict, VerifiedToken | Denial)
