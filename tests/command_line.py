@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,18 @@ from sidecar.cli.main import main
 Run = subprocess.CompletedProcess[str]
 
 
-def run_command(*arguments: str, stdin: str | None = None) -> Run:
-    """Run one command to its end."""
+def run_command(
+    *arguments: str,
+    config: Path | None = None,
+    stdin: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Run:
+    """Run one command to its end; one at a time, and not where a loop runs."""
+    arguments += ("--config", str(config)) if config else ()
     out, err = _stream(), _stream()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode())))
         status = main(arguments)
     return Run(arguments, status, _text(out), _text(err))

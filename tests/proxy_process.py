@@ -21,6 +21,8 @@ from typing import IO, Any
 
 import yaml
 
+from tests.command_line import run_command
+
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")
 START_SECONDS = 30.0
@@ -45,7 +47,7 @@ def run_sidecar(
     stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run one ``sidecar`` command to its end."""
+    """Run one ``sidecar`` command to its end, in a process of its own."""
     named = ("--config", str(config)) if config else ()
     return subprocess.run(
         [*SIDECAR, *arguments, *named],
@@ -60,9 +62,9 @@ def run_sidecar(
 
 
 def create_token(config: Path, account: str, name: str, days: int = 1, *more: str) -> str:
-    """Create a token with the command line; return it."""
+    """Create a token with the command line, in this process; return it."""
     asked = ("token", "create", "--account", account, "--name", name, "--days", str(days), *more)
-    done = run_sidecar(*asked, config=config)
+    done = run_command(*asked, config=config)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

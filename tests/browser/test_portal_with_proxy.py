@@ -16,7 +16,8 @@ from aiohttp import ClientSession
 from sidecar.core.passwords import hash_password
 from tests.browser.conftest import sign_in
 from tests.browser.portal_stage import PASSWORD, ApiClient
-from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
+from tests.command_line import run_command
+from tests.proxy_process import ProxyProcess, create_token, free_port
 from tests.redis_servers import binary_of, running_redis
 from tests.upstream_recorder import Recorder
 
@@ -139,7 +140,7 @@ async def test_after_a_short_overlap_the_new_token_works_alone(
 
 
 def listed(config: Path, account: str) -> Any:
-    done = run_sidecar("token", "list", "--account", account, "--json", config=config)
+    done = run_command("token", "list", "--account", account, "--json", config=config)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -148,15 +149,15 @@ async def test_page_api_and_command_line_agree(
     proxy: ProxyProcess, portal: str, page: Page
 ) -> None:
     await create(page, "by page", "30")
-    create_token(proxy.config, "acme", "by command", 0)
-    create_token(proxy.config, "other", "not acme's", 1)
+    await asyncio.to_thread(create_token, proxy.config, "acme", "by command", 0)
+    await asyncio.to_thread(create_token, proxy.config, "other", "not acme's", 1)
     async with ClientSession(portal) as session:
         acme = ApiClient(session, "acme")
         asked = {"name": "by API", "days": 7, "paths": ["/v1/**"]}
         status, made, _ = await acme.call("POST", "/api/tokens", asked)
         assert (status, await call(proxy, made["token"])) == (201, 200)
         _, by_api, _ = await acme.call("GET", "/api/tokens")
-    by_command = listed(proxy.config, "acme")
+    by_command = await asyncio.to_thread(listed, proxy.config, "acme")
     assert without_use(by_api) == without_use(by_command)
     assert {"by page", "by API", "by command"} <= {token["name"] for token in by_api}
     await page.reload()

@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.tokens import generate
 from sidecar.store.record import decode
+from tests.command_line import run_command
 from tests.conformance.raw_client import Answer, RawClient
-from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
+from tests.proxy_process import ProxyProcess, create_token, free_port
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 
@@ -220,9 +220,9 @@ class Stage:
             ("other", "globex", 1),
             ("revoked", "acme", 1),
         )
-        with ThreadPoolExecutor(2) as pool:
-            tokens = pool.map(lambda asked: create_token(config, asked[1], *asked[::2]), made)
-            secrets = {asked[0]: token.encode() for asked, token in zip(made, tokens, strict=True)}
+        secrets = {
+            name: create_token(config, account, name, days).encode() for name, account, days in made
+        }
         self._revoke(config, secrets["revoked"])
         model = as_array(self._record_of(secrets["token"]))
         for name, changed in altered_records().items():
@@ -243,7 +243,7 @@ class Stage:
         }
 
     def _revoke(self, config: Path, token: bytes) -> None:
-        done = run_sidecar("token", "revoke", self._record_of(token).id, config=config)
+        done = run_command("token", "revoke", self._record_of(token).id, config=config)
         assert done.returncode == 0, done.stderr
 
     def _record_of(self, token: bytes) -> TokenRecord:

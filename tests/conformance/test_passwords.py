@@ -18,9 +18,10 @@ import yaml
 
 from sidecar.core.passwords import hash_password
 from sidecar.core.tokens import generate
+from tests.command_line import run_command
 from tests.conformance.password_plays import FAILURES, PASSWORD, PLAYS, Play, Step, Token
 from tests.conformance.stage import unsigned_jwt
-from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
+from tests.proxy_process import ProxyProcess, create_token, free_port
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 
@@ -215,11 +216,11 @@ def test_an_admin_sees_a_ban_and_ends_it(passwords: PasswordStage) -> None:
     config = passwords.proxy.config
     (ban,) = (
         ban
-        for ban in json.loads(run_sidecar("throttle", "list", "--json", config=config).stdout)
+        for ban in json.loads(run_command("throttle", "list", "--json", config=config).stdout)
         if ban["client"] == client
     )
     assert 3500 < ban["seconds_left"] <= 3600
-    cleared = run_sidecar("throttle", "clear", "--client", client, config=config)
+    cleared = run_command("throttle", "clear", "--client", client, config=config)
     assert cleared.returncode == 0, cleared.stderr
     deadline = time.monotonic() + SECONDS
     while ask() == "429 too_many_failures":

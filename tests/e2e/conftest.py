@@ -14,6 +14,7 @@ import pytest
 
 from sidecar.core.passwords import hash_password
 from sidecar.store.record import decode, encode
+from tests.command_line import run_command
 from tests.conformance.raw_client import Answer, RawClient
 from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
 from tests.redis_servers import RedisServer, binary_of, running_redis
@@ -102,7 +103,7 @@ def tokens(proxy: ProxyProcess, redis: RedisServer) -> Tokens:
         create_token(config, "acme", "revoked", 1),
         create_token(config, "acme", "expired", 1),
     )
-    listed = json.loads(run_sidecar("token", "list", "--json", config=config).stdout)
+    listed = json.loads(run_command("token", "list", "--json", config=config).stdout)
     ids = {token["name"]: token["id"] for token in listed}
     assert run_sidecar("token", "revoke", ids["revoked"], config=config).returncode == 0
     record = decode("", redis.command("GET", key_of(tokens.expired)))

@@ -17,9 +17,10 @@ import pytest
 
 from sidecar.core.keys import generate_key
 from sidecar.store.record import decode, encode
+from tests.command_line import run_command
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, PASSWORD, ask, key_of, plain_settings
-from tests.proxy_process import ProxyProcess, create_token, run_sidecar
+from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Exchange, Recorder, answer
 
@@ -74,7 +75,7 @@ def tokens(signing: ProxyProcess) -> dict[str, Any]:
     made = {}
     for kind in ("access", "jwt"):
         asked = ("--account", "acme", "--name", f"a {kind}", "--days", "1", "--kind", kind)
-        done = run_sidecar("token", "create", "--json", *asked, config=signing.config)
+        done = run_command("token", "create", "--json", *asked, config=signing.config)
         assert done.returncode == 0, done.stderr
         made[kind] = json.loads(done.stdout)
     return made
@@ -242,7 +243,7 @@ def test_the_notice_comes_with_whatever_the_upstream_answers(
 
 
 def last_use(proxy: ProxyProcess, token_id: str) -> float | None:
-    done = run_sidecar("token", "show", token_id, "--json", config=proxy.config)
+    done = run_command("token", "show", token_id, "--json", config=proxy.config)
     at = json.loads(done.stdout)["last_used_at"]
     return None if at is None else datetime.fromisoformat(at).timestamp()
 
@@ -259,7 +260,7 @@ def test_a_last_use_is_seen_within_seconds_and_a_refusal_is_no_use(
     kind: str, caller: RawClient, signing: ProxyProcess
 ) -> None:
     asked = ("--account", "acme", "--name", f"used {kind}", "--days", "0", "--kind", kind)
-    done = run_sidecar("token", "create", "--json", *asked, config=signing.config)
+    done = run_command("token", "create", "--json", *asked, config=signing.config)
     token = json.loads(done.stdout)
     assert last_use(signing, token["id"]) is None
     assert ask(caller, bearer(token["token"]), target=b"/nowhere").status == 404

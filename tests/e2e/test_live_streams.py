@@ -23,10 +23,11 @@ from sidecar.core.keys import generate_key
 from sidecar.core.model import Kind
 from sidecar.core.passwords import hash_password
 from sidecar.store.record import decode, encode
+from tests.command_line import run_command
 from tests.conformance.jwt_cases import Bench, dump, make_party
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, key_of, plain_settings, redis_binary
-from tests.proxy_process import ProxyProcess, run_sidecar
+from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Recorder, UpstreamConnection
 
@@ -205,7 +206,7 @@ def test_all_end_when_the_token_is_revoked_and_those_of_another_go_on(
     kind: str, hold: Hold, own_proxy: ProxyProcess
 ) -> None:
     other, held = hold("jwt"), hold(kind)
-    done = run_sidecar("token", "revoke", held.id, config=own_proxy.config)
+    done = run_command("token", "revoke", held.id, config=own_proxy.config)
     assert done.returncode == 0, done.stderr
     held.end()
     assert other.are_going_on
@@ -240,7 +241,7 @@ def test_all_end_when_the_token_expires(hold: Hold, own_redis: RedisServer) -> N
 def test_a_rotated_token_ends_after_its_overlap(hold: Hold, own_proxy: ProxyProcess) -> None:
     held = hold()
     asked = ("token", "rotate", held.id, "--overlap", "0s")
-    assert run_sidecar(*asked, config=own_proxy.config).returncode == 0
+    assert run_command(*asked, config=own_proxy.config).returncode == 0
     held.end()
 
 
@@ -419,7 +420,7 @@ def test_the_denial_of_a_foreign_jwt_ends_its_stream(
             )
         )
         asked = ("token", "revoke", "--issuer", issuer.issuer, "--jti", "id-1")
-        assert run_sidecar(*asked, config=proxy.config).returncode == 0
+        assert run_command(*asked, config=proxy.config).returncode == 0
         assert denied.seconds_to_end() < END_SECONDS
         assert going_on.is_going_on()
         assert expiring.seconds_to_end() < 2 + END_SECONDS

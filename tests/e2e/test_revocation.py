@@ -21,6 +21,7 @@ import pytest
 from redis import Redis
 
 from sidecar.core.keys import generate_key
+from tests.command_line import run_command
 from tests.e2e.conftest import plain_settings, redis_binary
 from tests.e2e.test_outages import OUTAGES
 from tests.e2e.witness import (
@@ -117,7 +118,7 @@ def test_the_command_revokes_in_every_process_before_it_ends(
 ) -> None:
     config = pair[0].config
     secret = create_token(config, "acme", f"{kind} by command", 1, "--kind", kind)
-    listed = json.loads(run_sidecar("token", "list", "--json", config=config).stdout)
+    listed = json.loads(run_command("token", "list", "--json", config=config).stdout)
     (token_id,) = [token["id"] for token in listed if token["name"] == f"{kind} by command"]
     token = Token(secret, make_token().record)
 
@@ -384,7 +385,7 @@ def test_a_full_redis_is_read_and_its_writers_are_told_why(
             redis.command("CONFIG", "SET", "maxmemory", "1")
             assert [caller.ask(token.secret)[0] for token in (seen, unseen)] == [200, 200]
             asked = ("token", "create", "--account", "acme", "--name", "n", "--days", "1")
-            done = run_sidecar(*asked, config=proxy.config)
+            done = run_command(*asked, config=proxy.config)
             assert (done.returncode, done.stdout) == (1, "")
             assert "out of memory" in done.stderr
             assert "Traceback" not in done.stderr

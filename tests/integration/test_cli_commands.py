@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -333,7 +334,7 @@ def test_healthcheck_is_0_while_the_sidecar_runs_and_1_once_it_does_not(admin: A
     process = ProxyProcess(admin.config.parent, admin.settings)
     with process:
         assert run_sidecar("healthcheck", config=process.config).returncode == 0
-    after = run_sidecar("healthcheck", config=process.config)
+    after = run_command("healthcheck", config=process.config)
     assert after.returncode == 1
     assert after.stderr.startswith("sidecar: not alive at 127.0.0.1:")
 
@@ -351,6 +352,7 @@ def test_healthcheck_asks_a_unix_socket_too(admin: Admin) -> None:
     try:
         while not Path(address.removeprefix("unix:")).exists():
             assert process.poll() is None
+            time.sleep(0.02)
         assert admin.run("healthcheck").returncode == 0
     finally:
         process.terminate()
@@ -366,7 +368,7 @@ def test_healthcheck_without_an_operations_listener_is_wrong_usage(admin: Admin)
 
 
 def test_the_schema_is_json_and_knows_every_section() -> None:
-    done = run_sidecar("schema")
+    done = run_command("schema")
     assert done.returncode == 0
     assert {"routes", "upstreams", "store"} <= json.loads(done.stdout)["properties"].keys()
 
@@ -374,7 +376,7 @@ def test_the_schema_is_json_and_knows_every_section() -> None:
 @pytest.mark.parametrize("command", ["run", "check", "healthcheck"])
 def test_a_configuration_that_is_not_there_is_said_so(command: str, tmp_path: Path) -> None:
     missing = tmp_path / "nothing.yaml"
-    done = run_sidecar(command, config=missing)
+    done = run_command(command, config=missing)
     assert (done.returncode, done.stdout) == (2, "")
     assert str(missing) in done.stderr
     assert "Traceback" not in done.stderr
@@ -382,9 +384,9 @@ def test_a_configuration_that_is_not_there_is_said_so(command: str, tmp_path: Pa
 
 def test_the_environment_names_a_configuration_and_the_option_goes_before_it(admin: Admin) -> None:
     named = {"SIDECAR_CONFIG": str(admin.config)}
-    assert run_sidecar("check", environment=named).returncode == 0
+    assert run_command("check", environment=named).returncode == 0
     missing = admin.config.with_name("nothing.yaml")
-    assert run_sidecar("check", config=missing, environment=named).returncode == 2
+    assert run_command("check", config=missing, environment=named).returncode == 2
 
 
 def test_without_any_configuration_the_command_says_where_it_looked(tmp_path: Path) -> None:
