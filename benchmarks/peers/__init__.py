@@ -32,8 +32,8 @@ LOG_FIELDS = (
 class Place:
     """Where a peer is to run, and what it finds there.
 
-    ``database`` and ``cache_tokens`` are for ours alone: the Redis database its tokens are in, and
-    how many of them it may keep (``None``: as it comes).
+    The last three are for ours alone: the Redis database its tokens are in, how many of them it may
+    keep (``None``: as it comes), and whether it serves the token API.
     """
 
     directory: Path
@@ -43,15 +43,17 @@ class Place:
     holder: Holder
     database: int = 0
     cache_tokens: int | None = None
+    has_portal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started peer: where it listens, which programs it is made of, and (ours) its file."""
+    """A started peer: where it listens, its programs, and of ours the file and the API's port."""
 
     port: int
     programs: tuple[Program, ...]
     configuration: Path | None = None
+    portal_port: int = 0
 
     @property
     def pids(self) -> list[int]:

@@ -6,29 +6,37 @@ address), a connection may idle for minutes, and more connections are allowed.
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+import time
 from functools import cache
 from typing import Any
 
 from benchmarks.peers import Place, Running
 from benchmarks.processes import BenchError, Program, UnavailableError, free_port, is_listening
+from benchmarks.tokens import Holder
+
+BUSY_SECONDS = 10.0
 
 
 def start(place: Place) -> Running:
     """Start ``python -m sidecar run`` on a configuration made for the place."""
     place.directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port, portal_port = free_port(), free_port()
     path = place.directory / "sidecar.yaml"
-    path.write_text(json.dumps(_configuration(place, port), indent=1))  # JSON is YAML
+    configuration = _configuration(place, port)
+    if place.has_portal:
+        configuration["portal"] = {"address": f"127.0.0.1:{portal_port}"}
+    path.write_text(json.dumps(configuration, indent=1))  # JSON is YAML
     program = Program(
         [sys.executable, "-m", "sidecar", "run", "--config", str(path)],
         cores=place.cores,
         output=place.directory / "sidecar.log",
     )
     program.wait_until(lambda: is_listening(port))
-    return Running(port, (program,), configuration=path)
+    return Running(port, (program,), configuration=path, portal_port=portal_port)
 
 
 def create_jwt(running: Running, account: str) -> str:
@@ -45,6 +53,30 @@ def revoke(running: Running, token_id: str) -> None:
     made = _call(["token", "revoke", token_id, "--config", str(running.configuration)])
     if made.returncode != 0:
         raise BenchError(f"sidecar token revoke: {made.stderr.strip()[-300:]}")
+
+
+def revoke_by_api(running: Running, holder: Holder, token_id: str) -> None:
+    """Revoke a token as its account's holder does, over HTTP; needs ``Place.has_portal``.
+
+    After a 503, which means that Redis was too busy to answer in time, it is tried again.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while (status := _ask_to_revoke(running, holder, token_id)) == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    if status != 204:
+        raise BenchError(f"the token API answered {status}")
+
+
+def _ask_to_revoke(running: Running, holder: Holder, token_id: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", running.portal_port, timeout=10)
+    try:
+        name, _, value = holder.basic.partition(": ")
+        connection.request("DELETE", f"/api/tokens/{token_id}", headers={name: value})
+        return connection.getresponse().status
+    except http.client.HTTPException as error:
+        raise BenchError(f"the token API: no answer that is HTTP: {error!r}") from error
+    finally:
+        connection.close()
 
 
 def _configuration(place: Place, port: int) -> dict[str, Any]:
