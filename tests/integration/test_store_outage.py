@@ -62,7 +62,7 @@ async def test_a_stopped_redis_is_unavailable_in_time_and_heals_by_itself(
     async with load_on(store) as load:
         await asyncio.sleep(0.1)
         server.pause()
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.6)
         during = load.outcomes.copy()
         server.resume()
         assert await healed_within(store, 10)
