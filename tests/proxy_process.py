@@ -26,6 +26,8 @@ from tests.command_line import run_command
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")
 START_SECONDS = 30.0
+# Tests trust no authority but their own, and reading the system's is a tenth of each start.
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 _named_ports: set[int] = set()
 
 
@@ -57,7 +59,7 @@ def run_sidecar(
         timeout=30,
         check=False,
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **ENVIRONMENT, **(environment or {})},
     )
 
 
@@ -91,7 +93,7 @@ class ProxyProcess:
             self.settings["operations"] = {"address": f"127.0.0.1:{free_port()}"}
         self.config = directory / "sidecar.yaml"
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._readers: list[threading.Thread] = []

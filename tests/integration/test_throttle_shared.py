@@ -48,6 +48,12 @@ class Process:
         await self.throttle.close()
 
 
+@pytest.fixture(autouse=True)
+def _learning_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn of others' failures sooner than in earnest: nothing here depends on how soon."""
+    monkeypatch.setattr("sidecar.throttle.LEARN_SECONDS", 0.3)
+
+
 @pytest.fixture
 async def processes(server: RedisServer) -> AsyncIterator[list[Process]]:
     made = [Process(server.url, LIMITS) for _ in range(3)]
