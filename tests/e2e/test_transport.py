@@ -6,6 +6,8 @@ import datetime
 import ipaddress
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,38 +204,52 @@ def is_served(proxy: ProxyProcess, context: ssl.SSLContext) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("tls", "asks_for_certificate", "status"),
-    [
-        ("trusted", False, 200),
-        ("trusted", True, 502),
-        ("mutual", True, 200),
-        ("stranger", False, 502),
-        ("system", False, 502),
-        ("unverified", False, 200),
-    ],
+# Each an upstream of its own: what the file says of TLS, whether it asks for a certificate of ours.
+UPSTREAMS = (
+    ("trusted", False, 200),
+    ("trusted", True, 502),
+    ("mutual", True, 200),
+    ("stranger", False, 502),
+    ("system", False, 502),
+    ("unverified", False, 200),
 )
-def test_tls_towards_an_upstream(
-    tls: str,
-    asks_for_certificate: bool,
-    status: int,
-    redis: RedisServer,
-    tokens: Tokens,
-    papers: Papers,
-    tmp_path: Path,
-) -> None:
-    """The upstream's certificate is checked, and ours shown, as the file says."""
-    asked = papers.authority if asks_for_certificate else None
-    upstream = Recorder(tls=server_context(papers.server, asked))
+
+
+@pytest.fixture(scope="module")
+def before_tls(
+    redis: RedisServer, papers: Papers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxyProcess]:
+    """Run a proxy before all of ``UPSTREAMS``; the path is the number of one."""
     shown = {"certificate": papers.client.certificate, "private_key": papers.client.private_key}
-    settings = plain_settings(redis, upstream.url)
-    settings["upstreams"]["listener"]["tls"] = {
+    said: dict[str, dict[str, Any]] = {
         "trusted": {"ca": papers.authority},
         "mutual": {"ca": papers.authority, **shown},
         "stranger": {"ca": papers.stranger},
         "system": {},
         "unverified": {"verify": False},
-    }[tls]
-    with ProxyProcess(tmp_path, settings) as proxy:
-        assert serve_one(proxy, tokens)[0] == status
-    upstream.close()
+    }
+    by_asking = {
+        False: Recorder(tls=server_context(papers.server)),
+        True: Recorder(tls=server_context(papers.server, papers.authority)),
+    }
+    settings = plain_settings(redis, "") | {
+        "upstreams": {
+            f"u{number}": {"url": by_asking[asks].url, "tls": dict(said[tls])}
+            for number, (tls, asks, _) in enumerate(UPSTREAMS)
+        },
+        "routes": [
+            {"path": f"/{number}", "upstream": f"u{number}"} for number in range(len(UPSTREAMS))
+        ],
+    }
+    with ProxyProcess(tmp_path_factory.mktemp("tls"), settings) as proxy:
+        yield proxy
+    for upstream in by_asking.values():
+        upstream.close()
+
+
+@pytest.mark.parametrize("number", range(len(UPSTREAMS)), ids=lambda n: f"{UPSTREAMS[n][0]}, {n}")
+def test_tls_towards_an_upstream(number: int, before_tls: ProxyProcess, tokens: Tokens) -> None:
+    """The upstream's certificate is checked, and ours shown, as the file says."""
+    with closing(RawClient(before_tls.connect())) as client:
+        answer = ask(client, b"access_token: " + tokens.valid.encode(), target=b"/%d" % number)
+    assert answer.status == UPSTREAMS[number][2], answer.body
