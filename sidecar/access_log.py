@@ -99,8 +99,8 @@ class LineFormatter:
             f',"trace_id":{trace_id},{before}'
             f',"account":{self._texts[entry.account]},"token_id":{token_text},{after}'
             f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
-            f',"duration_ms":{(now - entry.started) * 1000:.2f}'
-            f',"upstream_ms":{entry.upstream_seconds * 1000:.2f}}}\n'
+            f',"duration_ms":{format((now - entry.started) * 1000, ".2f")}'
+            f',"upstream_ms":{format(entry.upstream_seconds * 1000, ".2f")}}}\n'
         )
 
     def _read_time(self, now: float) -> None:

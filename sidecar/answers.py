@@ -12,7 +12,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import Final
+from typing import ClassVar, Final
 
 from sidecar.core.model import Denial, Form
 
@@ -172,8 +172,8 @@ def _render_head(
 class _DateClock:
     """The ``Date`` field's text, made once a second."""
 
-    second = 0
-    text = b""
+    second: ClassVar[int] = 0
+    text: ClassVar[bytes] = b""
 
 
 def http_date() -> bytes:

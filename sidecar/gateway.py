@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
 from time import time
-from typing import Final, NamedTuple
+from typing import Final
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, render
@@ -54,18 +54,30 @@ _CUT: Final = "cut"  # in the log alone: a stream that could no longer pass
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
-class Passage(NamedTuple):
-    """The verdict that a request may pass, and all that forwarding it needs."""
+class Passage:
+    """The verdict that a request may pass, and all that forwarding it needs.
 
-    route: Route
-    target: Target
-    reading: Reading
-    query: str | None
-    """What remains of the query once credentials are taken out."""
-    principal: Principal | None
-    """``None`` on a public route."""
-    credential: Credential | None = None
-    """What the principal was found out by."""
+    ``query`` is what remains of it once credentials are taken out; ``principal`` is ``None`` on a
+    public route, ``credential`` what it was found out by.
+    """
+
+    __slots__ = ("credential", "principal", "query", "reading", "route", "target")
+
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        reading: Reading,
+        query: str | None,
+        principal: Principal | None,
+        credential: Credential | None = None,
+    ) -> None:
+        self.route = route
+        self.target = target
+        self.reading = reading
+        self.query = query
+        self.principal = principal
+        self.credential = credential
 
 
 class Gateway:
@@ -474,11 +486,11 @@ class Gateway:
         given = scan.request_id
         if given and len(given) == 1 and is_sane_request_id(given[0]):
             return given[0].decode("ascii")
-        return f"{self._id_prefix}{next(self._ids):016x}"
+        return self.new_id()
 
     def new_id(self) -> str:
         """Return a request id that no other request of this or any other process has."""
-        return f"{self._id_prefix}{next(self._ids):016x}"
+        return self._id_prefix + format(next(self._ids), "016x")
 
 
 @lru_cache(maxsize=4096)

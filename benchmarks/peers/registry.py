@@ -8,6 +8,7 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         Peer("sidecar", "the sidecar", sidecar.start),
+        Peer("interpreted", "the sidecar, interpreted", sidecar.start_interpreted),
         Peer("nginx", "nginx, no check", nginx.start, authenticates=False),
         Peer("lua", "nginx + Lua + Redis", nginx_lua.start),
         Peer("envoy", "Envoy api_key_auth", envoy.start, has_store=False),

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from benchmarks.peers import Place, Running
 from benchmarks.processes import BenchError, Program, UnavailableError, free_port, is_listening
@@ -20,8 +21,27 @@ from benchmarks.tokens import Holder
 
 BUSY_SECONDS = 10.0
 
+_COMPILED: Final = Path(__file__).resolve().parents[2] / "build" / "compiled"
+
+
+def is_compiled() -> bool:
+    """Tell whether ``make compiled`` has been there, as it has before ``make bench``."""
+    return any(_COMPILED.glob("sidecar/gateway.*.so"))
+
 
 def start(place: Place) -> Running:
+    """Start the sidecar as the image has it, compiled; without a C compiler, as Python."""
+    return _start(place, {"PYTHONPATH": str(_COMPILED)} if is_compiled() else {})
+
+
+def start_interpreted(place: Place) -> Running:
+    """Start the sidecar as Python; raises ``UnavailableError`` if ``start`` does the same."""
+    if not is_compiled():
+        raise UnavailableError("nothing was compiled, so the sidecar is this already")
+    return _start(place, {})
+
+
+def _start(place: Place, environment: dict[str, str]) -> Running:
     """Start ``python -m sidecar run`` on a configuration made for the place."""
     place.directory.mkdir(parents=True, exist_ok=True)
     port, portal_port = free_port(), free_port()
@@ -31,8 +51,9 @@ def start(place: Place) -> Running:
         configuration["portal"] = {"address": f"127.0.0.1:{portal_port}"}
     path.write_text(json.dumps(configuration, indent=1))  # JSON is YAML
     program = Program(
-        [sys.executable, "-m", "sidecar", "run", "--config", str(path)],
+        [sys.executable, "-P", "-m", "sidecar", "run", "--config", str(path)],
         cores=place.cores,
+        environment=environment,
         output=place.directory / "sidecar.log",
     )
     program.wait_until(lambda: is_listening(port))

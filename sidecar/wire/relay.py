@@ -162,12 +162,13 @@ class Relay:
     # From the upstream.
 
     def on_answer_bytes(self) -> None:
+        reader = self.upstream.reader
         if self._is_relaying:
             data = self._framed_answer()
             if data:
                 self.client.write(data)
             self.client.deadline = self.client.now() + self._patience.idle_seconds
-        elif self.upstream.reader.waiting_bytes > _READ_AHEAD_BYTES:
+        elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
             self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
 
     def on_interim(self, head: ResponseHead) -> None:

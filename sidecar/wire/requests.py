@@ -25,7 +25,6 @@ from aiohttp.http import (
     HttpVersion,
     HttpVersion10,
     HttpVersion11,
-    RawRequestMessage,
 )
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import StreamReader
@@ -455,13 +454,13 @@ class RequestReader:
         limits = self._limits
         return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
 
-    def _feed(
-        self, parser: HttpRequestParser, piece: bytes
-    ) -> Sequence[tuple[RawRequestMessage, StreamReader]]:
+    def _feed(self, parser: HttpRequestParser, piece: bytes) -> Sequence[tuple[Any, StreamReader]]:
+        """Return what has come whole: messages of a type in C, which is not the one declared."""
         try:
             return parser.feed_data(piece)[0]
         except Exception as error:  # whatever the parser raises, the bytes are refused
-            raise self._refusal(error) from None
+            refusal = self._refusal(error)
+        raise refusal  # out here, so that it has no context that quotes the request
 
     def _refusal(self, error: Exception) -> RequestRefused:
         """Name the answer to what the parser refused; its own message may quote a credential, so
@@ -475,7 +474,7 @@ class RequestReader:
             return RequestRefused("headers_too_large", "The request has too many header fields.")
         return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
 
-    def _admit(self, message: RawRequestMessage) -> Request:
+    def _admit(self, message: Any) -> Request:
         """Judge what the parser lets through (RFC 9112 sections 2.3 and 6) and fix the body's
         framing.
         """

@@ -1,0 +1,57 @@
+"""Makes C of the modules that every request passes, where ``SIDECAR_COMPILE=1`` asks for it.
+
+All else is said in setup.cfg. mypyc and a C compiler have to be there then (docs/performance.md);
+without it the same modules run as Python, and do the same.
+"""
+
+import os
+import sys
+from typing import Any
+
+from setuptools import setup
+
+COMPILED = (
+    "access_log",
+    "answers",
+    "authenticator",
+    "core/credentials",
+    "core/headers",
+    "core/model",
+    "core/patterns",
+    "core/policy",
+    "core/request_heads",
+    "core/response_heads",
+    "core/routes",
+    "core/targets",
+    "core/tokens",
+    "core/trace_context",
+    "gateway",
+    "last_use",
+    "metrics",
+    "reading",
+    "rules",
+    "store/cache",
+    "store/lookups",
+    "store/record",
+    "tracing",
+    "wire/client",
+    "wire/pool",
+    "wire/relay",
+    "wire/requests",
+    "wire/responses",
+    "wire/turns",
+    "wire/upstream",
+)
+
+
+def compile_path() -> list[Any]:
+    """Return the extension modules; a type error ends the build."""
+    from mypyc.build import mypycify
+
+    files = [f"sidecar/{name}.py" for name in COMPILED]
+    return mypycify(files, opt_level="3", debug_level="0", group_name="sidecar_path")
+
+
+is_asked_for = os.environ.get("SIDECAR_COMPILE") == "1"
+is_building = not {"build_ext", "bdist_wheel"}.isdisjoint(sys.argv)  # and not asking for metadata
+setup(ext_modules=compile_path() if is_asked_for and is_building else [])
