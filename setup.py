@@ -16,7 +16,6 @@ COMPILED = (
     "authenticator",
     "core/credentials",
     "core/headers",
-    "core/model",
     "core/patterns",
     "core/policy",
     "core/request_heads",

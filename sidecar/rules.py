@@ -59,7 +59,8 @@ class IdentityLines:
     ``token_name``.
     """
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
+        self._most = most
         self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
         self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
         self._known: dict[tuple[str, Form, str], bytes] = {}
@@ -74,7 +75,7 @@ class IdentityLines:
         key = (principal.account, principal.form, token_id)
         known = self._known.get(key)
         if known is None:
-            if len(self._known) >= _CALLERS_REMEMBERED:
+            if len(self._known) >= self._most:
                 self._known.clear()
             known = self._known[key] = identity_lines(self._values(principal))
         return known

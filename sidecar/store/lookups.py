@@ -93,8 +93,10 @@ class Lookups:
             return "away"
         return "opening" if self._source is None or self._source.is_closed else "open"
 
-    async def get(self, key: bytes) -> bytes | None:
+    async def get(self, key: bytes) -> Any:
         """Return the value at ``key``, or ``None`` when there is none.
+
+        A Cluster's node may give an error reply instead, which says where else to ask.
 
         Raises ``StoreUnavailable`` within the budget; at once if Redis is away or the queue full.
         """

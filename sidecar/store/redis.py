@@ -102,7 +102,7 @@ class RedisStore:
 
     async def look_up(self, digest: str) -> TokenRecord | None:
         """See ``TokenStore``."""
-        value = await self._lookups.get(self._layout.token_key(digest))
+        value: bytes | None = await self._lookups.get(self._layout.token_key(digest))
         return None if value is None else self._live(digest, value)
 
     async def create(self, record: TokenRecord) -> None:

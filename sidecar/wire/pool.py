@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,11 +43,21 @@ class Origin:
         return f"unix:{self.unix_path}" if self.unix_path else f"{self.host}:{self.port}"
 
 
+Opener = Callable[
+    [Origin, asyncio.AbstractEventLoop, Callable[[], UpstreamConnection]],
+    Awaitable[UpstreamConnection],
+]
+"""Makes a connection to an origin, with the protocol that is made by what it is given."""
+
+
 class Pool:
     """The connections to one upstream."""
 
-    def __init__(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, origin: Origin, loop: asyncio.AbstractEventLoop, open_connection: Opener | None = None
+    ) -> None:
         self.origin = origin
+        self._open_connection = open_connection or _open_connection
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
@@ -102,7 +113,9 @@ class Pool:
                 return kept
         try:
             async with asyncio.timeout(self.origin.connect_timeout_seconds):
-                connection = await self._open_connection()
+                connection = await self._open_connection(
+                    self.origin, self._loop, self._make_connection
+                )
             self.opened += 1
             if connection.transport is not None:
                 self._open.add(connection)
@@ -140,22 +153,8 @@ class Pool:
         for connection in stale:
             connection.abort()
 
-    async def _open_connection(self) -> UpstreamConnection:
-        origin, loop = self.origin, self._loop
-
-        def protocol() -> UpstreamConnection:
-            return UpstreamConnection(loop, origin.address, self._forget, self._memory)
-
-        server_name = origin.host if origin.tls else None
-        if origin.unix_path:
-            _, connection = await loop.create_unix_connection(
-                protocol, origin.unix_path, ssl=origin.tls, server_hostname=server_name
-            )
-        else:
-            _, connection = await loop.create_connection(
-                protocol, origin.host, origin.port, ssl=origin.tls, server_hostname=server_name
-            )
-        return connection
+    def _make_connection(self) -> UpstreamConnection:
+        return UpstreamConnection(self._loop, self.origin.address, self._forget, self._memory)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         """Hand a fit connection to whoever waits the longest, else keep it for later."""
@@ -215,3 +214,20 @@ class Pool:
             if connection in self._idle:
                 self._idle.remove(connection)
             self._let_one_in()
+
+
+async def _open_connection(
+    origin: Origin,
+    loop: asyncio.AbstractEventLoop,
+    make_connection: Callable[[], UpstreamConnection],
+) -> UpstreamConnection:
+    server_name = origin.host if origin.tls else None
+    if origin.unix_path:
+        _, connection = await loop.create_unix_connection(
+            make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
+        )
+    else:
+        _, connection = await loop.create_connection(
+            make_connection, origin.host, origin.port, ssl=origin.tls, server_hostname=server_name
+        )
+    return connection

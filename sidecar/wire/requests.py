@@ -454,12 +454,16 @@ class RequestReader:
         limits = self._limits
         return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
 
-    def _feed(self, parser: HttpRequestParser, piece: bytes) -> Sequence[tuple[Any, StreamReader]]:
-        """Return what has come whole: messages of a type in C, which is not the one declared."""
+    def _feed(self, parser: Any, piece: bytes) -> Sequence[tuple[Any, StreamReader]]:
+        """Return what has come whole. The C parser and what it returns are untyped here: its types
+        describe the one in Python, and are not those of its values.
+        """
         try:
-            return parser.feed_data(piece)[0]
+            found: Sequence[tuple[Any, StreamReader]] = parser.feed_data(piece)[0]
         except Exception as error:  # whatever the parser raises, the bytes are refused
             refusal = self._refusal(error)
+        else:
+            return found
         raise refusal  # out here, so that it has no context that quotes the request
 
     def _refusal(self, error: Exception) -> RequestRefused:

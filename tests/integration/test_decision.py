@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sidecar.answers import ANSWERS
 from sidecar.config.model import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Denial
+from sidecar.gateway import Gateway
 from sidecar.interpretation import build_rules
 from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
@@ -43,12 +44,24 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+class Judging:
+    """A gateway that judges as it is told, and is the given one in all else."""
+
+    def __init__(self, gateway: Gateway, judge: Callable[..., Awaitable[Denial]]) -> None:
+        self.judge = judge
+        self._gateway = gateway
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+
 class Stage:
     """A gateway with its decision endpoint."""
 
-    def __init__(self, proxy: Proxy, client: Client) -> None:
+    def __init__(self, proxy: Proxy, client: Client, decisions: Decisions) -> None:
         self.proxy = proxy
         self.client = client
+        self.decisions = decisions
 
     @property
     def entry(self) -> Entry:
@@ -80,7 +93,7 @@ async def staged() -> AsyncIterator[Stage]:
         decisions = Decisions(proxy.gateway, lambda entry, now: proxy.entries.append(entry))
         app = operations_app(Health(ping, lambda: False), decisions=decisions)
         async with TestClient(TestServer(app)) as client:
-            stage = Stage(proxy, client)
+            stage = Stage(proxy, client, decisions)
             stage.use()
             yield stage
 
@@ -181,7 +194,7 @@ async def test_no_code_gets_an_answer_that_nginx_can_not_take(
     async def judge(*_: object, **__: object) -> Denial:
         return Denial(code, "No.", retry_after_seconds=30)
 
-    monkeypatch.setattr(stage.proxy.gateway, "judge", judge)
+    monkeypatch.setattr(stage.decisions, "_gateway", Judging(stage.proxy.gateway, judge))
     status, headers, _ = await stage.ask("GET", "/calls/1")
     assert status in (401, 403) or status >= 500
     assert (status >= 500) == (ANSWERS[code].status >= 500)
@@ -206,7 +219,7 @@ async def test_a_fault_of_ours_lets_nothing_pass_and_quotes_nothing(
     async def judge(*_: object, **__: object) -> Denial:
         raise RuntimeError(TOKEN)
 
-    monkeypatch.setattr(stage.proxy.gateway, "judge", judge)
+    monkeypatch.setattr(stage.decisions, "_gateway", Judging(stage.proxy.gateway, judge))
     with caplog.at_level(logging.ERROR):
         status, _, body = await stage.ask("GET", "/calls/1", BEARER)
     assert (status, json.loads(body)["code"]) == (500, "internal_error")

@@ -29,31 +29,36 @@ class Nobody:
         return
 
 
-class FakePool(Pool):
+class FakeService:
     """A pool whose connections are made in memory; ``gate`` may hold or fail the making."""
 
     def __init__(self, most: int = 1, timeout_seconds: float = 20.0) -> None:
         origin = Origin(
             "service", "h", 1, connect_timeout_seconds=timeout_seconds, max_connections=most
         )
-        super().__init__(origin, asyncio.get_running_loop())
+        self.pool = Pool(origin, asyncio.get_running_loop(), self._open_connection)
         self.made: list[UpstreamConnection] = []
         self.gate: Callable[[], asyncio.Future[None]] | None = None
         self.error: OSError | None = None
 
-    async def _open_connection(self) -> UpstreamConnection:
+    async def _open_connection(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        make_connection: Callable[[], UpstreamConnection],
+    ) -> UpstreamConnection:
         if self.gate is not None:
             await self.gate()
         if self.error is not None:
             raise self.error
-        connection = UpstreamConnection(self._loop, "h:1", self._forget)
+        connection = make_connection()
         connection.connection_made(FakeTransport(connection))
         self.made.append(connection)
         return connection
 
-    @property
-    def state(self) -> str:
-        return repr(self).removeprefix("<Pool service ").removesuffix(">")
+
+def state_of(pool: Pool) -> str:
+    return repr(pool).removeprefix("<Pool service ").removesuffix(">")
 
 
 def use(connection: UpstreamConnection, *, is_complete: bool = True) -> None:
@@ -69,12 +74,13 @@ async def turn(times: int = 5) -> None:
 
 
 async def test_a_connection_that_served_well_is_lent_again_newest_first() -> None:
-    pool = FakePool(2)
+    service = FakeService(2)
+    pool = service.pool
     first, second = await pool.connect(), await pool.connect()
     for connection in (first, second):
         use(connection)
         pool.give_back(connection)
-    assert pool.state == "open=2 idle=2 waiting=0"
+    assert state_of(pool) == "open=2 idle=2 waiting=0"
     assert [pool.take_idle(), pool.take_idle(), pool.take_idle()] == [second, first, None]
 
 
@@ -116,18 +122,20 @@ def left_unused(connection: UpstreamConnection) -> None:
 async def test_a_connection_that_something_could_be_left_in_is_closed(
     spoil: Callable[[UpstreamConnection], None],
 ) -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     connection = await pool.connect()
     spoil(connection)
     pool.give_back(connection)
     await turn()
     assert pool.take_idle() is None
-    assert pool.state == "open=0 idle=0 waiting=0"
+    assert state_of(pool) == "open=0 idle=0 waiting=0"
 
 
 async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow() -> None:
     """A pooled connection that is not read would never answer, nor tell of its end."""
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     connection = await pool.connect()
     use(connection)
     connection.pace(False)
@@ -138,7 +146,8 @@ async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow(
 
 @pytest.mark.parametrize("event", ["bytes", "end", "loss"])
 async def test_an_idle_connection_that_speaks_or_ends_is_forgotten(event: str) -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     connection = await pool.connect()
     use(connection)
     pool.give_back(connection)
@@ -152,7 +161,8 @@ async def test_an_idle_connection_that_speaks_or_ends_is_forgotten(event: str) -
 
 
 async def test_an_idle_connection_grows_stale() -> None:
-    pool = FakePool(2)
+    service = FakeService(2)
+    pool = service.pool
     for _ in range(2):
         connection = await pool.connect()
         use(connection)
@@ -160,7 +170,7 @@ async def test_an_idle_connection_grows_stale() -> None:
         connection.idle_since -= 100
     pool.drop_stale()
     await turn()
-    assert pool.state == "open=0 idle=0 waiting=0"
+    assert state_of(pool) == "open=0 idle=0 waiting=0"
     connection = await pool.connect()
     use(connection)
     pool.give_back(connection)
@@ -169,7 +179,8 @@ async def test_an_idle_connection_grows_stale() -> None:
 
 
 async def test_who_finds_none_waits_in_order_and_gets_what_comes_back() -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     lent = await pool.connect()
     waiting = [asyncio.create_task(pool.connect()) for _ in range(2)]
     await turn()
@@ -182,59 +193,64 @@ async def test_who_finds_none_waits_in_order_and_gets_what_comes_back() -> None:
     use(lent)
     pool.give_back(lent)
     assert await waiting[1] is lent
-    assert len(pool.made) == 1
+    assert len(service.made) == 1
 
 
 async def test_a_place_that_becomes_free_goes_to_the_one_who_waits() -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     lent = await pool.connect()
     waiting = asyncio.create_task(pool.connect())
     await turn()
     pool.give_back(lent)  # unused, so it is closed
     await turn()
-    assert (await waiting) is pool.made[1]
-    assert pool.state == "open=1 idle=0 waiting=0"
+    assert (await waiting) is service.made[1]
+    assert state_of(pool) == "open=1 idle=0 waiting=0"
 
 
 async def test_a_failed_attempt_frees_its_place() -> None:
-    pool = FakePool()
-    pool.error = ConnectionRefusedError(111, "refused")
+    service = FakeService()
+    pool = service.pool
+    service.error = ConnectionRefusedError(111, "refused")
     waiting = [asyncio.create_task(pool.connect()) for _ in range(3)]
     for task in waiting:
         with pytest.raises(UpstreamUnreachable):
             await task
-    assert pool.state == "open=0 idle=0 waiting=0"
-    pool.error = None
-    assert await pool.connect() is pool.made[0]
+    assert state_of(pool) == "open=0 idle=0 waiting=0"
+    service.error = None
+    assert await pool.connect() is service.made[0]
 
 
 async def test_waiting_for_a_connection_ends_with_the_connect_timeout() -> None:
-    pool = FakePool(timeout_seconds=0.05)
+    service = FakeService(timeout_seconds=0.05)
+    pool = service.pool
     lent = await pool.connect()
     with pytest.raises(Overloaded):
         await pool.connect()
-    assert pool.state == "open=1 idle=0 waiting=0"
+    assert state_of(pool) == "open=1 idle=0 waiting=0"
     use(lent)
     pool.give_back(lent)
     assert pool.take_idle() is lent
 
 
 async def test_connecting_ends_with_the_connect_timeout() -> None:
-    pool = FakePool(timeout_seconds=0.05)
-    pool.gate = asyncio.get_running_loop().create_future
+    service = FakeService(timeout_seconds=0.05)
+    pool = service.pool
+    service.gate = asyncio.get_running_loop().create_future
     with pytest.raises(UpstreamTimeout):
         await pool.connect()
     assert pool._opening == 0
 
 
 async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     made = await pool.connect()
     made.connection_lost(None)
     lost = UpstreamConnection(asyncio.get_running_loop(), "h:1", pool._forget)
     lost.connection_made(FakeTransport(lost))
     lost.connection_lost(None)
-    assert pool.state == "open=0 idle=0 waiting=0"
+    assert state_of(pool) == "open=0 idle=0 waiting=0"
     lost.start("GET", False, b"", True, Nobody())
     with pytest.raises(UpstreamUnreachable):
         await lost.answered()
@@ -242,7 +258,8 @@ async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) -> None:
-    pool = FakePool()
+    service = FakeService()
+    pool = service.pool
     lent = await pool.connect()
     waiting = [asyncio.create_task(pool.connect()) for _ in range(3)]
     await turn(1)
@@ -261,24 +278,26 @@ async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) ->
     use(last)
     pool.give_back(last)
     await turn()
-    assert pool.state == "open=1 idle=1 waiting=0"
+    assert state_of(pool) == "open=1 idle=1 waiting=0"
     assert pool._opening == 0
 
 
 async def test_a_caller_that_leaves_while_connecting_leaves_its_place() -> None:
-    pool = FakePool()
-    pool.gate = asyncio.get_running_loop().create_future
+    service = FakeService()
+    pool = service.pool
+    service.gate = asyncio.get_running_loop().create_future
     task = asyncio.create_task(pool.connect())
     await turn()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    pool.gate = None
-    assert await pool.connect() is pool.made[0]
+    service.gate = None
+    assert await pool.connect() is service.made[0]
 
 
 async def test_a_closed_pool_keeps_nothing() -> None:
-    pool = FakePool(2)
+    service = FakeService(2)
+    pool = service.pool
     lent, kept = await pool.connect(), await pool.connect()
     for connection in (kept, lent):
         use(connection)
@@ -286,7 +305,7 @@ async def test_a_closed_pool_keeps_nothing() -> None:
     pool.close()
     pool.give_back(lent)
     await turn()
-    assert pool.state == "open=0 idle=0 waiting=0"
+    assert state_of(pool) == "open=0 idle=0 waiting=0"
 
 
 def test_an_address_is_shown_as_configured() -> None:

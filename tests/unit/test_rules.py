@@ -144,9 +144,8 @@ def test_a_name_that_cannot_stand_in_a_header_makes_none(account: str) -> None:
             identity.lines(Principal(account, Form.BEARER, RECORD))
 
 
-def test_what_is_remembered_of_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.rules._CALLERS_REMEMBERED", 10)
-    identity = IdentityLines({"X-Account": "account"})
+def test_what_is_remembered_of_callers_is_bounded() -> None:
+    identity = IdentityLines({"X-Account": "account"}, most=10)
     for number in range(100):
         account = f"a{number}"
         lines = identity.lines(Principal(account, Form.BEARER, None))
