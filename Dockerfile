@@ -7,7 +7,7 @@ FROM ${BASE} AS build
 ENV DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN apt-get update \
     && apt-get upgrade --yes \
-    && apt-get install --yes --no-install-recommends binutils ca-certificates python3.11-venv \
+    && apt-get install --yes --no-install-recommends binutils ca-certificates gcc libc6-dev python3.11-dev python3.11-venv \
     && python3.11 -m venv /opt/sidecar
 WORKDIR /src
 # What runs Python, and only that: it becomes the whole image.
@@ -18,11 +18,11 @@ RUN sh assemble.sh /image base-files libbz2-1.0 libc6 libcrypt1 libexpat1 libffi
 # Every library by version and hash; `make lock` renews the list.
 COPY deploy/image/requirements.txt ./
 RUN /opt/sidecar/bin/pip install --only-binary :all: --require-hashes --requirement requirements.txt
-COPY LICENSE README.md pyproject.toml setup.cfg ./
+COPY LICENSE README.md pyproject.toml setup.cfg setup.py ./
 COPY sidecar ./sidecar
-# All is compiled now, as it can't be later, on a read-only file system.
-RUN /opt/sidecar/bin/pip install --no-deps --no-build-isolation . \
-    && /opt/sidecar/bin/pip uninstall --yes --quiet setuptools pip \
+# What every request passes becomes C, the rest byte code: nothing can be compiled later, on a read-only file system.
+RUN SIDECAR_COMPILE=1 /opt/sidecar/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/sidecar/bin/pip uninstall --yes --quiet ast-serialize librt mypy mypy-extensions pathspec setuptools pip \
     && find /opt/sidecar -name '*.so' -exec strip --strip-unneeded {} + \
     && rm -rf /opt/sidecar/include /opt/sidecar/bin/[Aa]ctivate* \
     && python3.11 -m compileall -q --invalidation-mode unchecked-hash /opt/sidecar/lib \

@@ -14,9 +14,10 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar
 LOCK := deploy/image/requirements.txt
 ARGS ?=
+TREE ?= .
 COMPILED := build/compiled
 SOURCES := $(wildcard sidecar/*.py sidecar/*/*.py)
-CC ?= cc
+CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import sysconfig as s; open(s.get_path("include") + "/Python.h")' 2>/dev/null && echo yes)
 
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,17 +34,17 @@ run: $(INSTALLED) ## the whole thing on this machine with curl lines to try (CON
 demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops all of it
 	@exec $(VENV)/bin/sidecar demo
 
-test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest)
-	@exec $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
+test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest; TREE: see compiled)
+	@cd $(TREE) && exec $(abspath $(IN_VENV)) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
 
-compiled: $(COMPILED)/.built ## the modules that every request passes, made into C (a C compiler is needed)
+compiled: $(COMPILED)/.built ## a copy with what every request passes made into C; `make test TREE=build/compiled` tries it
 
-bench: $(INSTALLED_DEV) $(if $(shell command -v $(CC)),$(COMPILED)/.built) ## measure the proxy beside its peers on this machine
+bench: $(INSTALLED_DEV) $(if $(CAN_COMPILE),$(COMPILED)/.built) ## measure the proxy beside its peers on this machine
 	@exec $(IN_VENV) -m benchmarks $(ARGS)
 
 soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes

@@ -50,7 +50,7 @@ class Source(Protocol):
         """Close at once; the future of a batch in flight fails or is cancelled."""
 
 
-Waiter = tuple[bytes, "asyncio.Future[bytes | None]", float]
+Waiter = tuple[bytes, "asyncio.Future[Any]", float]
 """A key, who wants it, and when it was asked for (the loop's time)."""
 
 
@@ -106,9 +106,9 @@ class Lookups:
             raise StoreUnavailable(f"more than {MOST_WAITING} look-ups are waiting for Redis")
         return await self._ask(key)
 
-    def _ask(self, key: bytes) -> asyncio.Future[bytes | None]:
+    def _ask(self, key: bytes) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes | None] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((key, future, loop.time()))
         if not self._flight and not self._is_flush_due:
             self._is_flush_due = True
@@ -250,7 +250,7 @@ class Lookups:
         self._flush()
 
 
-def _forget_outcome(future: asyncio.Future[bytes | None]) -> None:
+def _forget_outcome(future: asyncio.Future[Any]) -> None:
     """Take note of a heartbeat's failure: the queue has acted on it already."""
     if not future.cancelled():
         future.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import dataclass
 
 import pytest
@@ -450,9 +451,7 @@ def test_a_refusal_quotes_nothing_of_the_request() -> None:
     reader.receive(HEAD + b"Authorization: Bearer s3cret\0\r\n\r\n")
     with pytest.raises(RequestRefused) as caught:
         reader.next_request()
-    assert "s3cret" not in str(caught.value)
-    assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_trailer_never_becomes_a_header_of_the_next_request() -> None:
