@@ -73,7 +73,7 @@ clean: ## remove what was built (not ./data, where an embedded store keeps its t
 $(COMPILED)/.built: setup.py $(SOURCES) | $(INSTALLED_DEV)
 	@echo "Compiling what every request passes (two minutes)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
-	@cp -r .ci $(filter-out build data dist,$(wildcard *)) $(COMPILED)
+	@cp -r .ci .dockerignore .gitignore $(filter-out build data dist,$(wildcard *)) $(COMPILED)
 	@cd $(COMPILED) && SIDECAR_COMPILE=1 $(abspath $(IN_VENV)) setup.py -q build_ext --inplace >build.log 2>&1 \
 		|| { tail -n 20 build.log >&2; exit 1; }
 	@touch $@
