@@ -35,7 +35,7 @@ demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops al
 	@exec $(VENV)/bin/sidecar demo
 
 test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest; TREE: see compiled)
-	@cd $(TREE) && exec $(abspath $(IN_VENV)) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
+	@cd $(TREE) && exec $(abspath $(IN_VENV)) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .

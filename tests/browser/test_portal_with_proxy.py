@@ -65,6 +65,15 @@ async def page(chromium: Browser, portal: str) -> AsyncIterator[Page]:
     await context.close()
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def _no_tokens(proxy: ProxyProcess) -> None:
+    """Begin without the tokens of the test before, nor those of this one's first try."""
+    for account in ("acme", "other"):
+        asked = ("token", "revoke", "--account", account, "--all")
+        done = await asyncio.to_thread(run_command, *asked, config=proxy.config)
+        assert done.returncode == 0, done.stderr
+
+
 async def call(proxy: ProxyProcess, token: str) -> int:
     """Call the listener with a token; return the status."""
     headers = {"Authorization": f"Bearer {token}"}
@@ -77,7 +86,11 @@ async def create(page: Page, name: str, days: str) -> str:
     await page.get_by_label("Token Name").fill(name)
     await page.get_by_label("Days").fill(days)
     await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Create token").click()
+    async with page.expect_navigation() as sent:
+        await page.get_by_role("button", name="Create token").click()
+    answer = await sent.value
+    assert answer is not None
+    assert answer.ok, await page.locator("main").inner_text()
     token = await page.get_by_label("Token", exact=True).input_value()
     await page.get_by_role("link", name="Done").click()
     return token
