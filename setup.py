@@ -32,6 +32,7 @@ COMPILED = (
     "store/cache",
     "store/lookups",
     "store/record",
+    "store/redis",
     "tracing",
     "wire/client",
     "wire/pool",
