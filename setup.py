@@ -35,10 +35,12 @@ COMPILED = (
     "store/redis",
     "tracing",
     "wire/client",
+    "wire/deadlines",
     "wire/pool",
     "wire/relay",
     "wire/requests",
     "wire/responses",
+    "wire/server",
     "wire/turns",
     "wire/upstream",
 )

@@ -51,6 +51,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
 _UNAUTHORIZED: Final = 401
 _CUT: Final = "cut"  # in the log alone: a stream that could no longer pass
+_FIRST_ID: Final = 1 << 60  # from here on all have sixteen hex digits
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
@@ -101,7 +102,7 @@ class Gateway:
         self._id_prefix = os.urandom(8).hex()
         self._faults = FaultLog(_log)
         self._claims = Claims()
-        self._ids = count(int.from_bytes(os.urandom(3), "big"))
+        self._ids = count(_FIRST_ID + int.from_bytes(os.urandom(3), "big"))
 
     async def serve(self, client: ClientConnection) -> None:
         """Serve a caller's connection: its requests one after another, in order."""
@@ -252,7 +253,14 @@ class Gateway:
             entry.upstream_seconds = client.now() - entry.started
             if upstream.reader.is_upgraded:
                 return await self._tunnel(client, relay, response, entry, passage)
-            return await self._relay(client, request, relay, response, entry, passage)
+            stays = self._begin_answer(client, request, relay, response, passage)
+            is_whole = upstream.reader.is_complete
+            if not is_whole and not await self._sends_rest(client, relay, entry, passage):
+                return False
+            if stays and request.is_complete:
+                return True
+            client.close_lingering()
+            return False
         finally:
             entry.bytes_out = relay.relayed_bytes
             client.relay = None
@@ -300,16 +308,15 @@ class Gateway:
             pool.retries += 1
             upstream = await pool.connect()
 
-    async def _relay(
+    def _begin_answer(
         self,
         client: ClientConnection,
         request: Request,
         relay: Relay,
         response: ResponseHead,
-        entry: Entry,
         passage: Passage,
     ) -> bool:
-        """Send the answer on; ``True`` if the connection may serve another request."""
+        """Send the answer on from here; ``True`` if the connection may serve another afterwards."""
         lasts_until_close = response.has_body and response.length is None
         is_chunked = lasts_until_close and not client.speaks_1_0
         stays = (
@@ -326,18 +333,20 @@ class Gateway:
             extra=self._notice(passage),
         )
         relay.begin_answer(head, is_chunked)
+        return stays
+
+    async def _sends_rest(
+        self, client: ClientConnection, relay: Relay, entry: Entry, passage: Passage
+    ) -> bool:
+        """Wait for the end of an answer that has begun; ``False`` if it broke off."""
         try:
-            if not relay.upstream.reader.is_complete:
-                await self._watched(client, relay, entry, passage)
+            await self._watched(client, relay, entry, passage)
         except UpstreamBroken as fault:
             entry.code = fault.code
             self._faults.note(fault, entry.request_id)
             client.abort()
             return False
-        if stays and request.is_complete:
-            return True
-        client.close_lingering()
-        return False
+        return True
 
     async def _tunnel(
         self,
@@ -490,7 +499,7 @@ class Gateway:
 
     def new_id(self) -> str:
         """Return a request id that no other request of this or any other process has."""
-        return self._id_prefix + format(next(self._ids), "016x")
+        return self._id_prefix + hex(next(self._ids))[2:]
 
 
 @lru_cache(maxsize=4096)
