@@ -21,6 +21,8 @@ _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
 _SAME_PARTS: Final = 4096
 _SAME_CHARS: Final = 1024
+_SHORT: Final = 1000  # hundredths of a millisecond
+_SHORT_TIMES: Final = [format(hundredths / 100, ".2f") for hundredths in range(_SHORT)]
 
 
 class Entry:
@@ -99,8 +101,8 @@ class LineFormatter:
             f',"trace_id":{trace_id},{before}'
             f',"account":{self._texts[entry.account]},"token_id":{token_text},{after}'
             f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
-            f',"duration_ms":{format((now - entry.started) * 1000, ".2f")}'
-            f',"upstream_ms":{format(entry.upstream_seconds * 1000, ".2f")}}}\n'
+            f',"duration_ms":{_milliseconds(now - entry.started)}'
+            f',"upstream_ms":{_milliseconds(entry.upstream_seconds)}}}\n'
         )
 
     def _read_time(self, now: float) -> None:
@@ -203,6 +205,12 @@ class _Texts(dict[str, str]):
                 self.clear()
             self[value] = text
         return text
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return milliseconds with two digits behind the point."""
+    hundredths = int(seconds * 100_000 + 0.5)
+    return _SHORT_TIMES[hundredths] if 0 <= hundredths < _SHORT else format(seconds * 1000, ".2f")
 
 
 def _text(value: str) -> str:

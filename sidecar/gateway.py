@@ -107,8 +107,8 @@ class Gateway:
     async def serve(self, client: ClientConnection) -> None:
         """Serve a caller's connection: its requests one after another, in order."""
         hop = self._hop_of(client)
+        began = client.now()
         while True:
-            began = client.now()
             try:
                 request = await client.next_request()
             except RequestRefused as refusal:
@@ -126,7 +126,7 @@ class Gateway:
                 stays = await self._handle(client, request, hop, entry)
             finally:
                 entry.bytes_in = request.received_bytes
-                self._finish(client, entry)
+                began = self._finish(client, entry)
             if not stays:
                 return
 
@@ -478,9 +478,11 @@ class Gateway:
         )
         client.write(answer)
 
-    def _finish(self, client: ClientConnection, entry: Entry) -> None:
-        """Note the request, however it ended."""
-        self._write_entry(entry, client.now())
+    def _finish(self, client: ClientConnection, entry: Entry) -> float:
+        """Note the request, however it ended; return when."""
+        now = client.now()
+        self._write_entry(entry, now)
+        return now
 
     # Identity of requests and connections.
 

@@ -99,6 +99,14 @@ class ConfigurationState(Protocol):
         """How often a file was refused."""
 
 
+_FIRST_BOUND: Final = REQUEST_BOUNDS[0]
+
+
+def _bucket_of(seconds: float) -> int:
+    """Return the bucket of a request's duration; most are in the first."""
+    return 0 if seconds <= _FIRST_BOUND else bisect_left(REQUEST_BOUNDS, seconds)
+
+
 class _Histogram:
     """Counts of values by bucket, and their sum."""
 
@@ -183,13 +191,13 @@ class Metrics:
         cell = self._cells.get(key) or self._new_cell(key)
         seconds = now - entry.started
         cell.seconds += seconds
-        cell.counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        cell.counts[_bucket_of(seconds)] += 1
         cell.bytes_in += entry.bytes_in
         cell.bytes_out += entry.bytes_out
         if seconds := entry.upstream_seconds:
             upstream = cell.upstream
             upstream.sum += seconds
-            upstream.counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+            upstream.counts[_bucket_of(seconds)] += 1
 
     def on_lookup(self, seconds: float, is_failure: bool) -> None:
         """Note how long the store took for a look-up, and whether it gave no answer."""

@@ -30,11 +30,12 @@ class Traces:
     span of those that are sampled.
     """
 
-    __slots__ = ("_begins", "_bound", "_exports")
+    __slots__ = ("_begins", "_bound", "_exports", "_samples_all")
 
     def __init__(self, *, begins: bool = True, share: float = 1.0, exports: bool = False) -> None:
         self._begins = begins
-        self._bound = f"{round(share * _ALL):017x}"
+        self._samples_all = share >= 1
+        self._bound = f"{round(share * _ALL):016x}"  # of no use where all are
         self._exports = exports
 
     def find(self, given: Sequence[bytes]) -> Trace:
@@ -49,6 +50,6 @@ class Traces:
 
     def _begin(self) -> Trace:
         ids = getrandbits(192).to_bytes(24, "big").hex()
-        if f"0{ids[16:32]}" >= self._bound:
+        if not self._samples_all and ids[16:32] >= self._bound:
             return f"00-{ids[:32]}-{ids[32:]}-00", None
         return f"00-{ids[:32]}-{ids[32:]}-01", "" if self._exports else None

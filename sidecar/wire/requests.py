@@ -249,6 +249,10 @@ class Request:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+_Last = tuple[str, str, Fields, bytes]
+"""Method, target, header section and secret of the head that a connection sent last."""
+
+
 class _Unpaced:
     """What aiohttp's ``StreamReader`` asks of its protocol; pacing is the connection's matter."""
 
@@ -277,6 +281,8 @@ class RequestReader:
         "_framing_bytes",
         "_head_bytes",
         "_held",
+        "_last",
+        "_last_head",
         "_limits",
         "_loop",
         "_memory",
@@ -296,6 +302,8 @@ class RequestReader:
         self._limits = limits
         self._parser: HttpRequestParser | None = None
         self._held = b""
+        self._last_head = b""
+        self._last: _Last | None = None
         self._tail = b""
         self._head_bytes = 0
         self._framing_bytes = 0
@@ -373,7 +381,15 @@ class RequestReader:
         request.head = None
 
     def _recall(self, memory: FieldMemory, data: bytes) -> Request | None:
-        """Make a request of a line and a header section seen before, the parser left aside."""
+        """Make a request of a line and a header section seen before, the parser left aside.
+
+        What a connection repeats to the byte is not even taken apart.
+        """
+        if data == self._last_head and (last := self._last) is not None:
+            method, target, fields, secret = last
+            request = self.current = Request(method, target, HttpVersion11, fields, False, secret)
+            self._held = b""
+            return request
         end = data.find(_END)
         line_end = data.find(b"\r\n")
         limits = self._limits
@@ -391,6 +407,8 @@ class RequestReader:
         self._held = b""
         if end + 4 < len(data):
             self.receive(data[end + 4 :])
+        elif end <= _KEY_BYTES:
+            self._last_head, self._last = data, (line[0], line[1], fields, secret)
         return request
 
     def _message_end(self, data: bytes, start: int) -> int:

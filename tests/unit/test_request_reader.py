@@ -249,6 +249,37 @@ def test_a_line_is_never_remembered_as_part_of_a_section(ahead: str) -> None:
     )
 
 
+SENT_AGAIN = [
+    b"GET /a HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer bbbbbbbbbbbbbbbb\r\n\r\n",
+    b"GET /b HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"HEAD /b HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 4\r\n\r\n",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(SENT_AGAIN), st.booleans()), max_size=12))
+def test_what_a_connection_repeats_to_the_byte_is_read_as_if_it_came_first(
+    sent: list[tuple[bytes, bool]],
+) -> None:
+    reader = RequestReader(LOOP, LIMITS, FieldMemory())
+    for head, has_body_along in sent:
+        fresh = RequestReader(LOOP, LIMITS)
+        requests = []
+        for each in (reader, fresh):
+            each.receive(head)
+            request = each.next_request()
+            assert request is not None
+            body = b"abcd"[: request.length]
+            for piece in [body] if has_body_along else [body[:1], body[1:]]:
+                if piece:
+                    assert each.receive(piece)
+            each.remember(request)
+            requests.append((describe(request, request.take()), request.headers, request.version))
+        assert requests[0] == requests[1]
+
+
 NAMED = ("access_token", "x-api-key")
 AROUND = [
     ("\r\nHost: a\r\nAuthorization: Bearer ", "\r\nAccept: */*"),
