@@ -35,7 +35,7 @@ MOST_REPORTED: Final = 50_000
 
 _WELCOME_LEARN_SECONDS: Final = 60.0
 _WELCOME_NOTED_SECONDS: Final = 3600.0
-_GATHER_SECONDS: Final = 0.01
+_GATHER_SECONDS: Final = 0.1
 
 _log = logging.getLogger("sidecar")
 
