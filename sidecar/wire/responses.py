@@ -20,6 +20,7 @@ _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
 
 _END: Final = b"\r\n\r\n"
+_VERSION: Final = b"HTTP/1."  # else stray line ends, which the parser skips, pass for a whole head
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
 _LENGTH: Final = int(Meaning.LENGTH)
@@ -196,7 +197,8 @@ class ResponseReader:
             self._receive_counted(data)
             return
         is_first = self.head is None and not self._head_bytes and not self._interim_count
-        end = data.find(_END) + 4 if is_first and self._memory is not None else 0
+        is_head = is_first and self._memory is not None and data.startswith(_VERSION)
+        end = data.find(_END) + 4 if is_head else 0
         if end > 4 and self._recall(data, end):
             return
         self._head_bytes += len(data)

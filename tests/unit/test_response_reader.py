@@ -353,6 +353,14 @@ def test_no_cookie_and_no_large_head_is_kept(fields: bytes) -> None:
     assert len(memory) == 0
 
 
+@pytest.mark.parametrize("stray", [b"\n\r\n\r\n", b"\r\r\n\r\n", b"\n\n\r\n\r\n"])
+def test_line_ends_before_an_answer_are_not_taken_for_the_head_of_another(stray: bytes) -> None:
+    memory = HeadMemory()
+    read([stray + OK + b"Content-Length: 5\r\n\r\nhello"], memory=memory)
+    other = [stray + b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"]
+    assert read(other, memory=memory) == read(other)
+
+
 def test_the_memory_of_heads_is_bounded() -> None:
     memory = HeadMemory(most=3)
     for number in range(9):
