@@ -23,6 +23,7 @@ ALGORITHMS = ("EdDSA", "ES256", "RS256", "PS256", "HS256")
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: as long as the hash
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 MAX_RSA_BITS = 8192  # a longer one only makes each verification slow
+MAX_RSA_EXPONENT_BITS = 256  # FIPS 186-5 appendix A.1.1; likewise
 _GENERATED_RSA_BITS = 3072
 
 IMPLEMENTATIONS: dict[str, Algorithm] = {
@@ -40,6 +41,10 @@ _POWERS_OF_65537 = {
     for prime in range(3, 168)
     if all(prime % divisor for divisor in range(2, prime))
 }
+# What encodes a point of small order on Curve25519: for such a key everybody can make signatures.
+_ED25519_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
 KEY_ID = re.compile(r"[!-~]{1,256}")
 PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
@@ -113,10 +118,10 @@ def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:
     if isinstance(material, bytes):
         _check_secret(material)
         return Key(key_id, algorithm, material, material)
-    _check_rsa(material)
-    if isinstance(material, _PRIVATE_TYPES):
-        return Key(key_id, algorithm, material.public_key(), material)
-    return Key(key_id, algorithm, material, None)
+    is_private = isinstance(material, _PRIVATE_TYPES)
+    public = material.public_key() if is_private else material
+    _check_public(public)
+    return Key(key_id, algorithm, public, material if is_private else None)
 
 
 def generate_key(algorithm: str) -> str:
@@ -182,15 +187,27 @@ def _check_secret(secret: bytes) -> None:
         raise ValueError("HS256 needs a secret, and this is another kind of key") from None
 
 
-def _check_rsa(material: Any) -> None:
-    if isinstance(material, rsa.RSAPrivateKey | rsa.RSAPublicKey):
-        if material.key_size < MIN_RSA_BITS:
-            raise ValueError(f"the RSA key is shorter than {MIN_RSA_BITS} bits")
-        if material.key_size > MAX_RSA_BITS:
-            raise ValueError(f"the RSA key is longer than {MAX_RSA_BITS} bits")
-        public = material.public_key() if isinstance(material, rsa.RSAPrivateKey) else material
-        if _is_factorable(public.public_numbers().n):
-            raise ValueError("the RSA key is one that can be factored (CVE-2017-15361)")
+def _check_public(public: Any) -> None:
+    if isinstance(public, rsa.RSAPublicKey):
+        _check_rsa(public)
+    elif isinstance(public, ed25519.Ed25519PublicKey):
+        encoded = int.from_bytes(public.public_bytes_raw(), "little")
+        if encoded % 2**255 % _ED25519_PRIME in _SMALL_ORDER:
+            raise ValueError("the Ed25519 key is of small order: anybody can sign for it")
+
+
+def _check_rsa(public: rsa.RSAPublicKey) -> None:
+    if public.key_size < MIN_RSA_BITS:
+        raise ValueError(f"the RSA key is shorter than {MIN_RSA_BITS} bits")
+    if public.key_size > MAX_RSA_BITS:
+        raise ValueError(f"the RSA key is longer than {MAX_RSA_BITS} bits")
+    numbers = public.public_numbers()
+    if numbers.e.bit_length() > MAX_RSA_EXPONENT_BITS:
+        raise ValueError(f"the RSA key's exponent is longer than {MAX_RSA_EXPONENT_BITS} bits")
+    if any(numbers.n % prime == 0 for prime in (2, *_POWERS_OF_65537)):
+        raise ValueError("the RSA key's modulus has a small factor")
+    if _is_factorable(numbers.n):
+        raise ValueError("the RSA key is one that can be factored (CVE-2017-15361)")
 
 
 def _is_factorable(modulus: int) -> bool:
@@ -206,6 +223,7 @@ def _check_together(keys: tuple[Key, ...]) -> None:
     ids = [key.id for key in keys]
     for key_id in ids:
         if ids.count(key_id) > 1:
-            raise ValueError(f"two keys have the id {key_id!r}")
+            named = "no kid" if key_id is None else f"the id {key_id!r}"
+            raise ValueError(f"two keys have {named}")
     if len({key.is_secret for key in keys}) > 1:
         raise ValueError("a shared secret (HS256) can't stand beside public keys")

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
@@ -28,6 +29,10 @@ from tests.conformance.jwt_cases import Pems
 PUBLIC = ("EdDSA", "ES256", "RS256", "PS256")
 TEXTS = Pems()
 SHORT_RSA = rsa.generate_private_key(65537, 1024)
+PRIME = 2**255 - 19
+ORDER_8 = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
 SECRET = "correct horse battery staple and more"
 
 
@@ -194,6 +199,40 @@ def test_a_key_of_a_flawed_chip_is_refused() -> None:
         bind_key("k1", "RS256", flawed)
 
 
+@pytest.mark.parametrize("y", [0, 1, PRIME - 1, ORDER_8, PRIME - ORDER_8, PRIME, PRIME + 1])
+def test_a_key_that_everybody_can_sign_for_is_refused(y: int) -> None:
+    """Of the messages, one in eight or more has the signature R = 1, S = 0 by such a key."""
+    key = ed25519.Ed25519PublicKey.from_public_bytes(y.to_bytes(32, "little"))
+    forged = (1).to_bytes(32, "little") + bytes(32)
+    assert any(takes(key, forged, b"%d" % number) for number in range(200))
+    with pytest.raises(ValueError, match="small order"):
+        bind_key("k1", "EdDSA", key)
+    opposite = (y | 1 << 255).to_bytes(32, "little")
+    with pytest.raises(ValueError, match="small order"):
+        bind_key("k1", "EdDSA", ed25519.Ed25519PublicKey.from_public_bytes(opposite))
+
+
+def takes(key: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent", "reason"),
+    [
+        (2**2047 + 2, 65537, "small factor"),
+        (3 * (2**2047 + 1), 65537, "small factor"),
+        (2**2047 + 9, 2**256 + 1, "exponent"),
+    ],
+)
+def test_numbers_that_are_no_rsa_key_are_refused(modulus: int, exponent: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        bind_key("k1", "RS256", rsa.RSAPublicNumbers(exponent, modulus).public_key())
+
+
 @pytest.mark.parametrize("key_id", ["", " ", "a b", "é", "k" * 257, "a\n"])
 def test_a_key_id_that_no_header_could_carry_is_refused(key_id: str) -> None:
     with pytest.raises(ValueError, match="visible ASCII"):
@@ -290,6 +329,7 @@ def test_a_wrong_key_refuses_a_file_and_is_passed_over_in_a_fetched_set(wrong: o
         (b'{"keys": []}', "no usable key"),
         (key_set(*UNFIT), "no usable key; key 1: its use is not sig; key 2"),
         (key_set(public_jwk("RS256"), public_jwk("RS256")), "two keys have the id 'k1'"),
+        (key_set(*[public_jwk("RS256", kid=None)] * 2), "two keys have no kid"),
         (key_set(*[{}] * (MAX_KEYS + 1)), "more than 64 keys"),
         (b'{"keys": ' + b"[" * 100_000, "not strict JSON"),
     ],
