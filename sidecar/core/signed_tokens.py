@@ -168,7 +168,9 @@ def _check_begun(claims: Mapping[str, object], latest: float) -> None:
         value = claims[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Refused(f"The token's {name} is not a number.")
-        if not 0 <= value <= latest:
+        if value < 0:
+            raise Refused(f"The token's {name} is before 1970.")
+        if value > latest:
             raise Refused(f"The token's {name} is in the future.")
 
 
