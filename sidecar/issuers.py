@@ -126,7 +126,8 @@ class FetchedKeys:
         self._clock = clock
         self._ring = KeyRing(())
         self._fetched_at = self._tried_at = self._sought_at = float("-inf")
-        self._has_failed = False
+        self._problem: str | None = None
+        """Why the last fetch failed; it is logged when it changes."""
         self._fetch: asyncio.Task[None] | None = None
 
     def find(self, key_id: str | None) -> Key | None:
@@ -139,6 +140,10 @@ class FetchedKeys:
             await self._refresh()
         if self._has_failed or not self._is_believed():
             raise IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._problem is not None
 
     async def keep_fresh(self) -> None:
         """Fetch now, then every ``refresh_seconds``, or sooner after a failure.
@@ -194,12 +199,13 @@ class FetchedKeys:
         if self._has_failed:
             log.info("the keys of issuer %r can be had again", self._issuer)
         self._fetched_at = self._clock()
-        self._has_failed = False
+        self._problem = None
 
     def _note_failure(self, error: Exception) -> None:
-        if not self._has_failed:
-            log.warning("the keys of issuer %r can't be had: %s", self._issuer, _describe(error))
-        self._has_failed = True
+        problem = _describe(error)
+        if problem != self._problem:
+            log.warning("the keys of issuer %r can't be had: %s", self._issuer, problem)
+        self._problem = problem
 
 
 class FileKeys:

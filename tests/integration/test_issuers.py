@@ -500,6 +500,18 @@ async def test_no_failure_is_logged_with_the_url_or_what_the_server_sent(
     assert "LEAKED" not in caplog.text + str(caught.value)
 
 
+async def test_why_keys_can_not_be_had_is_logged_again_when_it_changes(
+    server: JwksServer, keys: FetchedKeys, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for failure in ("an error", "an error", "html", "html"):
+        server.behave = FAILURES[failure]
+        with pytest.raises(IssuerUnavailable):
+            await keys.seek("EdDSA-1")
+        clock.seconds += LIMITS.retry_seconds
+    reasons = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert reasons == ["the server answered 500", "not strict JSON"]
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
