@@ -90,9 +90,11 @@ class Lifecycle:
     ) -> tuple[TokenRecord, str]:
         """Make a token that lives ``days`` (0: unlimited) and return it, for the only time.
 
+        Spaces around the name, which nobody could see, are not part of it.
         Raises ``NameTaken`` when the account has a live token of this name.
         """
         self._check(account, name, days, paths)
+        name = name.strip(" ")
         record, secret = self._make(account, name, kind, _seconds(days), tuple(paths))
         await self._store.create(record)
         return record, secret
@@ -105,6 +107,7 @@ class Lifecycle:
         Raises ``NameTaken`` when the account has a live token of this name.
         """
         self._check(account, name, days, paths)
+        name = name.strip(" ")
         self._check_importable(secret)
         digest = tokens.digest(secret)
         if await self._store.look_up(digest) is not None:

@@ -59,13 +59,14 @@ def _wrong(text: str) -> PydanticCustomError:
 
 
 def _read_name(value: object) -> str:
+    """Return the name without the spaces around it, which nobody could see."""
     if not isinstance(value, str) or not value.strip():
         raise _wrong("Give the token a name, so that you know it again.")
     if len(value) > MAX_NAME_CHARS:
         raise _wrong(f"Shorten the name to {MAX_NAME_CHARS} characters.")
     if not value.isprintable():
         raise _wrong("Remove control and invisible characters from the name.")
-    return value
+    return value.strip(" ")
 
 
 def _read_days(value: object, info: ValidationInfo) -> int:
