@@ -1,15 +1,19 @@
 """What serves the portal and the operations listener: aiohttp, and the bounds that it lacks.
 
-aiohttp waits without end for the first head of a connection, and takes any number of connections.
+aiohttp waits without end for the first head of a connection, takes any number of connections,
+unpacks what is compressed, and logs a body that can't be read with all that was on the stack.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+_log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 10.0
 """How long the first head may take, as ``limits.header_timeout`` is by default."""
@@ -39,6 +43,16 @@ class BoundedConnection(RequestHandler):
             self._head_timer.cancel()
         super().connection_lost(exc)
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what went wrong, an unreadable body in one line; called by aiohttp.
+
+        The request has been answered by then, as far as it could be.
+        """
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            _log.info("a body could not be read to its end")
+        else:
+            super().log_exception(*args, **kw)
+
     def _miss_head(self) -> None:
         if self._request_count == 0:
             self.force_close()
@@ -60,7 +74,13 @@ class BoundedRunner(web.AppRunner):
         connection: type[RequestHandler] = BoundedConnection,
         **options: Any,
     ) -> None:
-        super().__init__(app, access_log=None, keepalive_timeout=_KEPT_ALIVE_SECONDS, **options)
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=_KEPT_ALIVE_SECONDS,
+            auto_decompress=False,
+            **options,
+        )
         self._connection = connection
 
     async def _make_server(self) -> web.Server:

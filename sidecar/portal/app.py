@@ -21,6 +21,7 @@ from sidecar.core.model import Denial
 from sidecar.portal import changes, pages
 from sidecar.portal.api import OPERATIONS
 from sidecar.portal.bodies import MAX_BODY_BYTES
+from sidecar.portal.headers import HEADERS
 from sidecar.portal.openapi import describe
 from sidecar.portal.parts import (
     PARTS,
@@ -35,17 +36,6 @@ from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 
 _log = logging.getLogger(__name__)
-
-HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
-    "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-}
 
 _DETAILS: Final = {
     "store_unavailable": "The token store can't be reached right now; try again shortly.",
@@ -93,23 +83,43 @@ def portal_app(
     app.on_response_prepare.append(_set_headers)
     _add_pages(app.router)
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, operation.handler)
+        app.router.add_route(
+            operation.method,
+            operation.path,
+            operation.handler,
+            expect_handler=_meet_expectation,
+        )
     return app
 
 
 def _add_pages(router: web.UrlDispatcher) -> None:
-    router.add_get("/", pages.show_home)
-    router.add_post("/sign-in", pages.sign_in)
-    router.add_post("/sign-out", pages.sent_by(pages.sign_out))
-    router.add_post("/tokens", pages.sent_by(changes.create))
+    _add(router, "GET", "/", pages.show_home)
+    _add(router, "POST", "/sign-in", pages.sign_in)
+    _add(router, "POST", "/sign-out", pages.sent_by(pages.sign_out))
+    _add(router, "POST", "/tokens", pages.sent_by(changes.create))
     for path in ("/sign-in", "/sign-out", "/tokens"):
-        router.add_get(path, pages.go_home)
-    router.add_get("/tokens/{id}/rotate", pages.signed_in(changes.ask_rotate))
-    router.add_post("/tokens/{id}/rotate", pages.sent_by(changes.rotate))
-    router.add_get("/tokens/{id}/revoke", pages.signed_in(changes.ask_revoke))
-    router.add_post("/tokens/{id}/revoke", pages.sent_by(changes.revoke))
-    router.add_get("/static/{version}/{name}", serve_static)
-    router.add_get("/openapi.json", _serve_description)
+        _add(router, "GET", path, pages.go_home)
+    _add(router, "GET", "/tokens/{id}/rotate", pages.signed_in(changes.ask_rotate))
+    _add(router, "POST", "/tokens/{id}/rotate", pages.sent_by(changes.rotate))
+    _add(router, "GET", "/tokens/{id}/revoke", pages.signed_in(changes.ask_revoke))
+    _add(router, "POST", "/tokens/{id}/revoke", pages.sent_by(changes.revoke))
+    _add(router, "GET", "/static/{version}/{name}", serve_static)
+    _add(router, "GET", "/openapi.json", _serve_description)
+
+
+def _add(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
+    add = router.add_get if method == "GET" else router.add_post
+    add(path, handler, expect_handler=_meet_expectation)
+
+
+async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Ask for the body if that is waited for; refuse what else is expected (RFC 9110 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # so that aiohttp still begins the answer itself
+        return None
+    request[REQUEST_ID] = secrets.token_hex(8)
+    return _fail(request, Denial("bad_request", "What the request expects is not known here."))
 
 
 _DESCRIPTION: Final = json.dumps(describe(), indent=2).encode() + b"\n"

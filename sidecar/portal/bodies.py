@@ -17,6 +17,8 @@ _MOST_FIELDS: Final = 32
 
 _SLOW: Final = Denial("request_timeout", "The body took too long to arrive.")
 _LARGE: Final = Denial("body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes.")
+_PACKED: Final = Denial("unsupported_media_type", "Send the body as it is, not compressed.")
+_BROKEN: Final = Denial("bad_request", "The body can't be read, or it ended early.")
 _NOT_JSON: Final = Denial("unsupported_media_type", "Send JSON, as application/json.")
 _NOT_FORM: Final = Denial("unsupported_media_type", "Send a form, URL-encoded.")
 _BAD_JSON: Final = Denial("bad_request", "The body is not one JSON object in UTF-8.")
@@ -56,6 +58,10 @@ async def read_form(request: web.Request) -> dict[str, str] | Denial:
 
 
 async def _read(request: web.Request) -> bytes | Denial:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return _PACKED
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        return _LARGE
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await request.read()
@@ -63,3 +69,5 @@ async def _read(request: web.Request) -> bytes | Denial:
         return _SLOW
     except web.HTTPRequestEntityTooLarge:
         return _LARGE
+    except (web.RequestPayloadError, ConnectionError):
+        return _BROKEN

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sidecar.portal.headers import HEADERS
 from sidecar.web_runner import BoundedConnection, BoundedRunner
 
 _log = logging.getLogger(__name__)
@@ -19,6 +20,14 @@ _BODY: Final = (
     b'{"title":"The request is malformed","status":400,"code":"bad_request",'
     b'"detail":"The request can\'t be read.","request_id":"-"}\n'
 )
+
+
+class _Refusal(web.Response):
+    """An answer that no application prepares."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
 
 
 class _Connection(BoundedConnection):
@@ -35,11 +44,11 @@ class _Connection(BoundedConnection):
     ) -> web.Response:
         """Answer what could not be parsed, and close; called by aiohttp."""
         _log.info("portal: a request that can't be parsed (%s)", type(exc).__name__)
-        response = web.Response(
+        response = _Refusal(
             status=400 if status < 500 else 500,
             body=_BODY,
             content_type="application/problem+json",
-            headers={"Cache-Control": "no-store"},
+            headers={**HEADERS, "Cache-Control": "no-store"},
         )
         response.force_close()
         return response

@@ -230,6 +230,62 @@ async def test_a_body_is_one_json_object_of_bounded_size(
     assert (got, answer.get("code", "")) == (status, code)
 
 
+UNREADABLE: list[tuple[str, bytes, int]] = [
+    ("Content-Encoding: gzip\r\nContent-Length: 5", b"abcde", 415),
+    ("Content-Encoding: br\r\nContent-Length: 5", b"abcde", 415),
+    ("Content-Length: 999999", b"", 413),
+    ("Transfer-Encoding: chunked", b"zz\r\n", 400),
+    ("Content-Length: 5\r\nExpect: a-miracle", b"", 400),
+]
+
+
+@pytest.mark.parametrize(("fields", "body", "status"), UNREADABLE)
+async def test_a_body_that_can_not_be_read_is_refused_at_once_and_leaves_no_traceback(
+    stage: PortalStage, caplog: pytest.LogCaptureFixture, fields: str, body: bytes, status: int
+) -> None:
+    answer = await exchange(
+        stage,
+        f"POST /api/tokens HTTP/1.1\r\nHost: a\r\nAuthorization: {basic(f'acme:{PASSWORD}')}\r\n"
+        f"Content-Type: application/json\r\n{fields}\r\nConnection: close\r\n\r\n".encode()
+        + body,
+    )
+    assert f" {status} " in answer.partition("\r\n")[0]
+    assert "application/problem+json" in answer
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(
+    stage: PortalStage, acme: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /api/tokens HTTP/1.1\r\nHost: a\r\nAuthorization: {basic(f'acme:{PASSWORD}')}\r\n"
+    _, writer = await connect(stage)
+    fields = "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    writer.write(f"{head}{fields}".encode())
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.transport.abort()
+    assert (await acme.call("GET", "/api/tokens"))[:2] == (200, [])
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def connect(stage: PortalStage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = stage.url.removeprefix("http://").rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def exchange(stage: PortalStage, request: bytes) -> str:
+    """Return the answer, which must come before a body that is announced and never sent."""
+    reader, writer = await connect(stage)
+    writer.write(request)
+    async with asyncio.timeout(5):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(head.partition("Content-Length: ")[2].partition("\r\n")[0])
+        body = await reader.readexactly(length)
+    writer.close()
+    return head + body.decode()
+
+
 async def test_a_name_is_taken_once_and_a_token_rotated_once(
     stage: PortalStage, acme: ApiClient
 ) -> None:
@@ -270,6 +326,13 @@ async def test_an_account_lists_its_own_tokens_alone(stage: PortalStage, acme: A
     await stage.create("acme", "shop")
     _, tokens, _ = await acme.call("GET", "/api/tokens")
     assert [token["name"] for token in tokens] == ["shop"]
+
+
+async def test_spaces_around_a_name_make_no_other_name(acme: ApiClient) -> None:
+    _, made, _ = await acme.call("POST", "/api/tokens", {"name": " shop  ", "days": 1})
+    assert made["name"] == "shop"
+    status, problem, _ = await acme.call("POST", "/api/tokens", {"name": "shop ", "days": 1})
+    assert (status, problem["code"]) == (409, "name_taken")
 
 
 async def test_two_accounts_may_use_one_name(stage: PortalStage, acme: ApiClient) -> None:
@@ -351,14 +414,13 @@ async def test_a_request_that_can_not_be_parsed_is_neither_repeated_nor_logged(
     stage: PortalStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    host, _, port = stage.url.removeprefix("http://").rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
     secret = basic(f"acme:{PASSWORD}")
-    writer.write(f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {secret}\0\r\n\r\n".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
+    request = f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {secret}\0\r\n\r\n"
+    answer = await exchange(stage, request.encode())
     assert " 400 " in answer.partition("\r\n")[0]
     assert secret.split()[1] not in answer + caplog.text
+    assert "Content-Security-Policy: default-src 'none'" in answer
+    assert "\r\nServer:" not in answer
 
 
 async def test_a_password_in_utf_8_with_colons_is_read(
