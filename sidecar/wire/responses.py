@@ -184,6 +184,8 @@ class ResponseReader:
         self._missing = 0
         self._head_bytes = 0
         self.head = None
+        if self.pieces:  # of an answer that came whole as its caller left, so nobody took it
+            self.pieces = []
         self.is_complete = False
 
     def receive(self, data: bytes) -> None:

@@ -73,6 +73,18 @@ async def turn(times: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def test_an_answer_whose_caller_has_left_never_reaches_the_next_one() -> None:
+    """The answer came whole in the moment in which its caller left, so nobody took its body."""
+    pool = FakeService().pool
+    connection = await pool.connect()
+    use(connection, is_complete=False)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nacme")
+    pool.give_back(connection)
+    assert pool.take_idle() is connection
+    use(connection)
+    assert connection.take() == b""
+
+
 async def test_a_connection_that_served_well_is_lent_again_newest_first() -> None:
     service = FakeService(2)
     pool = service.pool
