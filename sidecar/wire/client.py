@@ -140,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
                 return None
         self.deadline = NEVER
         self._is_head_timed = False
-        self.refusal = None
+        self.refusal = None if request.is_complete or not self.has_ended else _early_end()
         self.speaks_1_0 = request.version[1] == 0
         self._served += 1
         return request
@@ -246,7 +246,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._is_waiting_for_head:
             self._progress.give()
         elif self.reader.current is not None and not self.reader.current.is_complete:
-            self._note_refusal(RequestRefused("bad_request", "The request body ended early."))
+            self._note_refusal(_early_end())
         return not self.is_tls  # TLS knows no half-open connection
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -338,6 +338,10 @@ class ClientConnection(asyncio.Protocol):
         while not self.is_writable:
             await self._progress
         self.deadline = NEVER
+
+
+def _early_end() -> RequestRefused:
+    return RequestRefused("bad_request", "The request body ended early.")
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:

@@ -668,6 +668,31 @@ async def test_a_caller_that_half_closes_still_gets_its_answer() -> None:
         await proxy.settle(lambda: proxy.server.open_connections == 0)
 
 
+@pytest.mark.parametrize("body", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+@on_uvloop
+async def test_a_body_that_ended_before_its_turn_is_not_waited_for(body: str) -> None:
+    """Who pipelines and half-closes may have cut a request that nobody has looked at yet."""
+    goes_on = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        await peer.until(b"\r\n\r\n")
+        await goes_on.wait()
+        await peer.send(OK)
+        await peer.rest()
+
+    async with running_proxy(slow) as proxy:
+        caller = await proxy.caller()
+        await caller.send(request() + request("POST", "/x", body) + b"3\r\nab")
+        caller.end()
+        await proxy.settle(lambda: len(proxy.upstream.peers) == 1)
+        await asyncio.sleep(0.05)
+        goes_on.set()
+        assert (await caller.response())[1] == b"ok"
+        head, refusal = await caller.response()
+        assert (head[9:12], code_of(refusal)) == (b"400", "bad_request")
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+
+
 async def reset(caller: Peer) -> None:
     """Leave as a process that is killed does."""
     sock = caller.writer.get_extra_info("socket")

@@ -16,6 +16,7 @@ from tests.redis_servers import RedisServer
 from tests.soak.conftest import name_of, settings_for
 
 REQUESTS = 200_000
+AT_ONCE = (1, 1, 2, 4)  # how many are sent in one piece
 TOKENS = 5000
 ACCOUNTS = 250
 CALLERS = 100
@@ -36,26 +37,31 @@ class Visitor:
         self.outcomes: Counter[str] = Counter()
 
     async def visit(self, times: int) -> None:
-        for _ in range(times):
-            token = self._chance.choice(self._tokens)
+        while times > 0:
+            asked = self._chance.choices(self._tokens, k=min(times, self._chance.choice(AT_ONCE)))
             leaves = self._chance.random() < LEAVING
+            times -= len(asked)
             try:
-                await self._ask(token, leaves=leaves)
+                await self._ask(asked, leaves=leaves)
             except (OSError, asyncio.IncompleteReadError):
                 self.outcomes["cut off"] += 1
                 await self._leave()
         await self._leave()
 
-    async def _ask(self, token: Token, *, leaves: bool) -> None:
+    async def _ask(self, asked: list[Token], *, leaves: bool) -> None:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        assert self._reader is not None
-        self._writer.write(request(token.secret))
+        self._writer.write(b"".join(request(token.secret) for token in asked))
         if leaves:
             await asyncio.sleep(self._chance.choice([0, 0.0005, 0.001, 0.003]))
-            self.outcomes["left"] += 1
+            self.outcomes["left"] += len(asked)
             await self._leave()
             return
+        for token in asked:
+            await self._hear(token)
+
+    async def _hear(self, token: Token) -> None:
+        assert self._reader is not None
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         body = await self._reader.readexactly(length)
