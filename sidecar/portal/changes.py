@@ -95,7 +95,7 @@ async def rotate(
         refused = _refused(422, [_field_of(error)])
         return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
     parts.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
-    return _show_secret(request, visit, record, secret, overlap=OVERLAPS.get(overlap, overlap))
+    return _show_secret(request, visit, record, secret, _end_of_old(overlap))
 
 
 async def ask_revoke(request: web.Request, visit: Visit, account: Account) -> web.Response:
@@ -151,9 +151,10 @@ async def _judge(
     admitted = await admit(request, account.name, password)
     if not isinstance(admitted, Denial):
         return {}
-    is_wrong = admitted.code == "invalid_password"
-    text = _WRONG_PASSWORD if is_wrong else sentence(admitted)
-    refused = _refused(form_status(admitted), [FieldError("password", text)])
+    error = FieldError("", sentence(admitted))
+    if admitted.code == "invalid_password":
+        error = FieldError("password", _WRONG_PASSWORD)
+    refused = _refused(form_status(admitted), [error])
     return {**refused, "headers": form_headers(admitted)}
 
 
@@ -162,12 +163,16 @@ def _refused(status: int, errors: list[FieldError]) -> dict[str, Any]:
 
 
 def _show_secret(
-    request: web.Request, visit: Visit, record: TokenRecord, secret: str, overlap: str | None = None
+    request: web.Request, visit: Visit, record: TokenRecord, secret: str, old_token: str | None = None
 ) -> web.Response:
     visit.renew_form()
     parts = request.app[PARTS]
     token = row_of(Description(record, None), parts.now(), 0.0, is_replaced=False)
-    return page("created.html", visit, row=token, secret=secret, overlap=overlap)
+    return page("created.html", visit, row=token, secret=secret, old_token=old_token)
+
+
+def _end_of_old(overlap: str) -> str:
+    return "No longer works" if overlap == "0" else f"Works for {OVERLAPS.get(overlap, overlap)} at most"
 
 
 def _token_fields(fields: Fields) -> dict[str, Any]:

@@ -75,7 +75,8 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     fields = await read_form(request)
     if isinstance(fields, Denial):
         return failure(request, fields, PROBLEMS[fields.code].status)
-    name, password = fields.get("account", ""), fields.get("password", "")
+    # A phone's keyboard writes a space after a name that it has completed.
+    name, password = fields.get("account", "").strip(), fields.get("password", "")
     if is_cross_site(request) or not visit.is_own(fields):
         return _sign_in_page(visit, name, [FieldError("", _SIGN_IN_AGAIN)], status=403)
     if missing := _missing(name, password):

@@ -80,7 +80,7 @@ def rows_of(tokens: Sequence[Description], now: float, notice_seconds: float) ->
     """Return the table: newest first, a token that was rotated right after its successor."""
     newest = _newest([token.record for token in tokens])
     ordered = sorted(tokens, key=lambda token: _age_key(token.record), reverse=True)
-    ordered.sort(key=lambda token: _age_key(newest[token.record.name]), reverse=True)
+    ordered.sort(key=lambda token: (-newest[token.record.name].created_at, token.record.name))
     return [
         row_of(
             token, now, notice_seconds, is_replaced=token.record is not newest[token.record.name]

@@ -120,6 +120,19 @@ async def test_a_wrong_password_at_creation_keeps_what_was_entered(
     assert await stage.names("acme") == []
 
 
+async def test_what_is_wrong_is_in_view_also_below_a_long_list(
+    stage: PortalStage, opened: Opened
+) -> None:
+    from playwright.async_api import expect
+
+    for number in range(40):
+        await stage.create("acme", f"system {number}")
+    page = await opened(signed_in=True)
+    await create(page, "system 7", "30")
+    await expect(page.get_by_role("alert")).to_be_in_viewport()
+    await expect(page.get_by_label("Token Name")).to_be_in_viewport()
+
+
 async def test_the_table_shows_every_state(
     stage: PortalStage, opened: Opened, shoot: Shoot
 ) -> None:
@@ -158,6 +171,7 @@ async def test_a_rotated_token_and_its_successor_work_until_the_overlap_ends(
     await shoot(page, "rotate")
     await page.get_by_role("button", name="Rotate token").click()
     new = await token_on(page)
+    assert "Works for 1 hour at most" in await text_of(page)
     assert (await stage.is_live(old), await stage.is_live(new)) == (True, True)
     await page.get_by_role("link", name="Done").click()
     assert "Replaced" in await text_of(page)

@@ -89,6 +89,17 @@ async def test_rotating_again_by_the_same_form_makes_no_third_token(
     assert len(await stage.tokens("acme")) == 2
 
 
+async def test_a_token_that_was_rotated_stands_right_below_its_successor(
+    stage: PortalStage, browser: ClientSession
+) -> None:
+    """Also among others of the same second."""
+    tokens = {name: (await stage.create("acme", name))[0] for name in ("a", "b", "c")}
+    successor, _ = await stage.terms.lifecycle.rotate(tokens["b"].id, 3600, "acme")
+    page = await sign_in(browser)
+    ids = (tokens["a"].id, successor.id, tokens["b"].id, tokens["c"].id)
+    assert [token_id for _, token_id in sorted((page.index(one), one) for one in ids)] == [*ids]
+
+
 async def test_the_password_is_needed_for_every_new_token_and_never_shown_again(
     stage: PortalStage, browser: ClientSession
 ) -> None:
@@ -144,6 +155,12 @@ async def test_unknown_account_and_wrong_password_look_alike(
     assert answers[0][0] == 403
     assert stage.gate.failures == [("127.0.0.1", "acme"), ("127.0.0.1", "nobody")]
     assert [line["account"] for line in stage.audit_lines] == ["acme", None]
+
+
+async def test_spaces_around_the_account_are_no_part_of_it(browser: ClientSession) -> None:
+    page = await (await browser.get("/")).text()
+    await send(browser, "/sign-in", page, account=" acme ", password=PASSWORD)
+    assert "Create new token" in await (await browser.get("/")).text()
 
 
 async def test_a_disabled_account_is_told_so_only_with_its_password(browser: ClientSession) -> None:
@@ -466,7 +483,7 @@ async def test_revoking_says_so_once_and_is_written_down(
     record, secret = await stage.create("acme", "shop")
     page = await sign_in(browser)
     path = f"/tokens/{record.id}/revoke"
-    assert "Revoke “shop”?" in await (await browser.get(path)).text()
+    assert "Revoke “<bdi>shop</bdi>”?" in await (await browser.get(path)).text()
     assert await stage.is_live(secret)
     assert (await send(browser, path, page)).status == 303
     assert not await stage.is_live(secret)

@@ -19,6 +19,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     try {
       await copyFrom(field);
       said.textContent = "Copied";
+      button.focus(); // where a keyboard was
     } catch {
       said.textContent = "It is selected: press Ctrl+C or ⌘C";
     }
