@@ -163,7 +163,11 @@ def _refused(status: int, errors: list[FieldError]) -> dict[str, Any]:
 
 
 def _show_secret(
-    request: web.Request, visit: Visit, record: TokenRecord, secret: str, old_token: str | None = None
+    request: web.Request,
+    visit: Visit,
+    record: TokenRecord,
+    secret: str,
+    old_token: str | None = None,
 ) -> web.Response:
     visit.renew_form()
     parts = request.app[PARTS]
@@ -172,7 +176,9 @@ def _show_secret(
 
 
 def _end_of_old(overlap: str) -> str:
-    return "No longer works" if overlap == "0" else f"Works for {OVERLAPS.get(overlap, overlap)} at most"
+    if overlap == "0":
+        return "No longer works"
+    return f"Works for {OVERLAPS.get(overlap, overlap)} at most"
 
 
 def _token_fields(fields: Fields) -> dict[str, Any]:
