@@ -168,6 +168,12 @@ class Lifecycle:
         record = await self._store.look_up(tokens.digest(secret)) if can_be_known else None
         return Inspection(shape, shape is Shape.ACCESS if is_ours else None, record)
 
+    def describe_undeclared(self, account: str) -> str:
+        """Say that there is no such account, and which one may be meant."""
+        near = get_close_matches(account, self._accounts, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        return f"the configuration declares no account {account!r}{meant}"
+
     async def _find(self, token_id: str, account: str | None) -> TokenRecord:
         record = await self._store.find(token_id, account)
         if record is None:
@@ -234,9 +240,7 @@ class Lifecycle:
     def _check_account(self, account: str) -> None:
         declared = self._accounts.get(account)
         if declared is None:
-            near = get_close_matches(account, self._accounts, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise UsageError(f"the configuration declares no account {account!r}{meant}")
+            raise UsageError(self.describe_undeclared(account))
         if declared.disabled:
             raise UsageError(f"account {account} is disabled")
 

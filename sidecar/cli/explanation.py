@@ -100,6 +100,7 @@ class Explainer:
 
     def _hint(self, denial: Denial) -> str:
         """Say what to look at, where the detail alone does not."""
+        account = self.entry.account
         match denial.code:
             case "no_route":
                 return f"The routes are {', '.join(route.path for route in self._settings.routes)}."
@@ -109,6 +110,8 @@ class Explainer:
                 return self._places()
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
                 return "Its checksum is wrong: it was mistyped, cut or made up."
+            case "invalid_token" if account and account not in self._settings.accounts:
+                return f"The configuration declares no account {account!r}."
             case "invalid_token" if self._shape is Shape.JWT:
                 return "`sidecar token inspect` says what it is."
         return ""

@@ -207,7 +207,17 @@ async def _list(reached: _Reached, asked: argparse.Namespace) -> int:
         print_json(objects)
     else:
         print_table(objects)
+    if not objects:
+        print(f"sidecar: {_describe_nothing(asked.account, reached)}", file=sys.stderr)
     return 0
+
+
+def _describe_nothing(account: str | None, reached: _Reached) -> str:
+    """Say that there are no tokens, and that a name may be mistyped."""
+    if account is None or account in reached.settings.accounts:
+        return "there is no live token" + (f" of account {account}" if account else "")
+    undeclared = reached.lifecycle.describe_undeclared(account)
+    return f"there is no live token of account {account!r}, and {undeclared}"
 
 
 async def _show(reached: _Reached, asked: argparse.Namespace) -> int:
@@ -230,13 +240,25 @@ async def _inspect_jwt(secret: str, reached: _Reached, asked: argparse.Namespace
     if report.record is not None:
         return await _print_used(report.record, reached, asked)
     if report.foreign is not None:
-        return print_one(jwt_report.as_object(report.foreign), asked)
+        print_one(jwt_report.as_object(report.foreign), asked)
+        return _judge_account(report.foreign.account, reached)
     return _fail(report.problem)
 
 
 async def _print_used(record: TokenRecord, reached: _Reached, asked: argparse.Namespace) -> int:
     token = await reached.lifecycle.show(record.id, record.account)
-    return print_one(as_object(token.record, token.last_use), asked)
+    print_one(as_object(token.record, token.last_use), asked)
+    return _judge_account(record.account, reached)
+
+
+def _judge_account(account: str, reached: _Reached) -> int:
+    """Say why a good token is refused all the same, if it is; return the exit status."""
+    declared = reached.settings.accounts.get(account)
+    if declared is not None and not declared.disabled:
+        return 0
+    if declared is not None:
+        return _fail(f"it is refused: account {account} is disabled")
+    return _fail(f"it is refused: {reached.lifecycle.describe_undeclared(account)}")
 
 
 async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
@@ -253,7 +275,11 @@ async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
         revoked = [await reached.lifecycle.revoke(asked.id, asked.account)]
     for record in revoked:
         reached.audit.token_revoked(record, None, Actor.CLI)
-    return print_revoked(revoked, asked)
+    print_revoked(revoked, asked)
+    if revoked:
+        return 0
+    print(f"sidecar: {_describe_nothing(asked.account, reached)}", file=sys.stderr)
+    return 0 if asked.account in reached.settings.accounts else 1
 
 
 def _is_complete(asked: argparse.Namespace, is_foreign: bool) -> bool:

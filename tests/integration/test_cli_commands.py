@@ -145,6 +145,21 @@ def test_all_tokens_of_an_account_can_be_revoked_at_once(admin: Admin) -> None:
     assert [token["id"] for token in admin.json("token", "list")] == [others]
 
 
+def test_a_mistyped_account_is_not_taken_for_one_without_tokens(admin: Admin) -> None:
+    """Who revokes in a hurry must not believe that it is done."""
+    admin.create("shop")
+    revoked = admin.run("token", "revoke", "--account", "acmee", "--all")
+    listed = admin.run("token", "list", "--account", "acmee")
+    assert (revoked.returncode, listed.returncode) == (1, 0)
+    for done in (revoked, listed):
+        assert "declares no account 'acmee' (did you mean acme?)" in done.stderr
+    none = admin.run("token", "revoke", "--account", "bolt", "--all")
+    assert (none.returncode, none.stderr) == (
+        0,
+        "sidecar: there is no live token of account bolt\n",
+    )
+
+
 def test_a_rotated_token_has_a_successor_and_lives_for_the_overlap(admin: Admin) -> None:
     old = admin.create("shop", days=30)
     new = admin.json("token", "rotate", old["id"], "--overlap", "90s")

@@ -185,6 +185,18 @@ def test_of_a_jwt_that_is_refused_it_is_told_why_and_what_it_says(
     assert_refused(admin, foreign_jwt(**claims), told)
 
 
+def test_a_good_jwt_of_an_account_that_may_not_pass_is_said_to_be_refused(admin: Admin) -> None:
+    admin.settings["accounts"]["bolt"]["disabled"] = True
+    admin.write()
+    for account, why in (
+        ("acmee", "it is refused: the configuration declares no account 'acmee' (did you mean"),
+        ("bolt", "it is refused: account bolt is disabled"),
+    ):
+        done = admin.run("token", "inspect", stdin=foreign_jwt(sub=account))
+        assert (done.returncode, account in done.stdout) == (1, True)
+        assert why in done.stderr
+
+
 def test_what_looks_like_a_jwt_and_is_none_is_told_so(admin: Admin) -> None:
     forged = foreign_jwt(key=MALLORYS_KEY)
     assert_refused(admin, forged, "signature is not valid")

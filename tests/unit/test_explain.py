@@ -85,7 +85,8 @@ def _reached(monkeypatch: pytest.MonkeyPatch, store: MemoryStore) -> None:
         yield store
 
     async def fill() -> None:
-        for record in (record_of("acme", OLD), record_of("gone", f"{OLD}-gone"), LIVE):
+        imported = [record_of("acme", OLD), *(record_of(a, f"{OLD}-{a}") for a in ("gone", "left"))]
+        for record in (*imported, LIVE):
             await store.create(record)
 
     asyncio.run(fill())
@@ -161,6 +162,7 @@ def test_every_form_of_a_good_credential_passes(
         (["GET", f"/header-only?token={OLD}"], 401, "missing_credentials", "accepted: header"),
         (["GET", f"/bolt-only?token={OLD}"], 403, "not_allowed", "may not use this route"),
         (["GET", f"/v1/7?token={OLD}-gone"], 403, "account_disabled", "disabled"),
+        (["GET", f"/v1/7?token={OLD}-left"], 401, "invalid_token", "declares no account 'left'"),
         (
             ["GET", f"/v1/7?token={OLD}", "--user", f"acme:{PASSWORD}"],
             400,
