@@ -4,17 +4,17 @@
 ``{prefix}throttle:bans``             banned subjects, scored by the end of the ban (milliseconds)
 ``{prefix}throttle:welcome``          account-from-network pairs, scored by their last sign-in
 
-Each step touches one key, so a Cluster needs nothing else. Counting and giving the count its end is
-one tiny script: a count without an end would ban for ever. The two sets are bounded by what is
-removed with each addition. The connection is the counters' own, so that a flood of failures waits
-for itself and not for anybody's token.
+Each step touches one key, so a Cluster needs nothing else; on one server counts share a step.
+Counting and giving the count its end is one tiny script: a count without an end would ban for ever.
+The two sets are bounded by what is removed with each addition. The connection is the counters' own,
+so that a flood of failures waits for itself and not for anybody's token.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,9 +26,12 @@ from sidecar.store.port import MOST_BANS, WELCOME_SECONDS
 from sidecar.store.topology import Reach
 
 _ADD: Final = """
-local count = redis.call('INCRBY', KEYS[1], ARGV[1])
-if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return count
+local counts = {}
+for place, key in ipairs(KEYS) do
+  counts[place] = redis.call('INCRBY', key, ARGV[place + 1])
+  if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[1]) end
+end
+return counts
 """
 
 
@@ -55,7 +58,7 @@ class RedisFailureCounters:
     ) -> None:
         self._reach = reach
         self._budget_seconds = budget_seconds
-        self._commands = Commands(reach.channel, budget_seconds)
+        self._commands = Commands(reach.quick_channel, budget_seconds)
         self._now = now
         self._count_start = prefix + b"throttle:count:"
         self._bans_key = prefix + b"throttle:bans"
@@ -67,9 +70,13 @@ class RedisFailureCounters:
     async def add(self, failures: Mapping[str, int], window_seconds: float) -> dict[str, int]:
         """See ``FailureCounters``."""
         end = _milliseconds(window_seconds)
-        counts = await self._run(
-            [("EVAL", _ADD, 1, self._count_key(s), more, end) for s, more in failures.items()]
-        )
+        together = MOST_IN_PIPELINE if self._commands.is_one_server else 1
+        steps: list[Command] = []
+        for some in _batched([*failures], together):
+            more = [failures[subject] for subject in some]
+            steps.append(("EVAL", _ADD, len(some), *map(self._count_key, some), end, *more))
+        replies = await self._run(steps)
+        counts = [count for reply in replies for count in reply]
         return dict(zip(failures, counts, strict=True))
 
     async def ban(self, bans: Mapping[str, float]) -> set[str]:
@@ -144,6 +151,11 @@ class RedisFailureCounters:
 
     def _count_key(self, subject: str) -> bytes:
         return self._count_start + subject.encode()
+
+
+def _batched(subjects: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(subjects), most):
+        yield subjects[start : start + most]
 
 
 def _pairs(reply: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:

@@ -28,6 +28,7 @@ from sidecar.store.address import Address, Topology
 from sidecar.store.cluster import Cluster
 from sidecar.store.commands import Channel, PipelineChannel
 from sidecar.store.link import Endpoint, Link, LinkT, Login, Tracker, open_link
+from sidecar.store.link_channel import LinkChannel
 from sidecar.store.lookups import Lookups
 from sidecar.store.sentinels import Sentinels
 
@@ -91,6 +92,11 @@ class Reach:
         """Return the way that commands go."""
         return self._cluster or PipelineChannel(cast(Redis, self.client))
 
+    @cached_property
+    def quick_channel(self) -> Channel:
+        """Return the way of commands that are given often: on a link, not with the library."""
+        return self._cluster or LinkChannel(self._open_link)
+
     def make_lookups(self) -> Lookups | Cluster:
         """Return look-ups on links of their own, of which the tracker is told."""
         return self._cluster or Lookups(self._open_link, self._budget_seconds, self._probe_key)
@@ -99,6 +105,9 @@ class Reach:
         """Close all connections but those of look-ups."""
         if self._cluster is not None:
             await self._cluster.close()
+        quick = vars(self).get("quick_channel")
+        if isinstance(quick, LinkChannel):
+            await quick.close()
         await self._leave()
         if self._sentinels is not None:
             await self._sentinels.close()
