@@ -139,16 +139,16 @@ class AccessLog:
 
     def write(self, entry: Entry, now: float) -> None:
         """Note a finished request; ``now`` is the event loop's time."""
+        self.write_line(self._format(entry, now))
+
+    def write_line(self, line: str) -> None:
+        """Take a whole line, also one that is made elsewhere (``sidecar.audit``)."""
         lines = self._lines
-        lines.append(self._format(entry, now))
+        lines.append(line)
         if len(lines) >= _BATCH_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
-
-    def write_lines(self, data: bytes, count: int) -> None:
-        """Take ``count`` whole lines that are made elsewhere (``sidecar.audit``)."""
-        self._writer.write(data, count)
 
     def flush(self) -> None:
         """Hand what was gathered to the writer."""

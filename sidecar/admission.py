@@ -8,30 +8,17 @@ and comes here only when it has proved bad, so that a good one never meets a ban
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from sidecar.audit import Actor, AuditLog, keep_no_audit
 from sidecar.core.model import Denial
+from sidecar.core.passwords import PasswordProof
 from sidecar.core.policy import Account
+from sidecar.core.subjects import key_of
+from sidecar.sign_in import SignIn
 
 INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
-
-
-class PasswordCheck(Protocol):
-    """``sidecar.sign_in.SignIn``."""
-
-    def is_known(self, account: Account, password: str) -> bool:
-        """Tell, at once, whether this pair was found right lately."""
-
-    async def check(
-        self,
-        accounts: Mapping[str, Account],
-        name: str,
-        password: str,
-        may_go_on: Callable[[], bool],
-    ) -> bool | None:
-        """Tell whether they belong together; ``None``: ``may_go_on`` had changed its mind."""
 
 
 class Gate(Protocol):
@@ -39,6 +26,13 @@ class Gate(Protocol):
 
     def check(self, client: str, account: str | None = None) -> int | None:
         """Return for how many seconds this is refused, or ``None`` if it is not."""
+
+    def failures_of(self, client: str, key: str) -> int:
+        """Return how many failures count against who gives a password for the account of ``key``.
+
+        A client that is welcome there is judged by those of just this account from there. ``key``
+        is that of ``core.subjects.key_of``.
+        """
 
     def note_failure(self, client: str, account: str | None = None) -> None:
         """Count a bad token, or with ``account`` a wrong password for this name."""
@@ -54,6 +48,10 @@ class OpenGate:
         """See ``Gate``."""
         return None
 
+    def failures_of(self, client: str, key: str) -> int:
+        """See ``Gate``."""
+        return 0
+
     def note_failure(self, client: str, account: str | None = None) -> None:
         """See ``Gate``."""
 
@@ -66,7 +64,7 @@ class Admission:
 
     def __init__(
         self,
-        passwords: PasswordCheck,
+        passwords: SignIn,
         gate: Gate | None = None,
         audit: AuditLog | None = None,
     ) -> None:
@@ -74,18 +72,21 @@ class Admission:
         self._gate = gate or OpenGate()
         self._audit = audit or keep_no_audit()
 
-    def recall(self, account: Account, password: str, client: str) -> bool:
-        """Tell, at once, whether the password was found right lately, and no ban is in its way.
+    def recall(
+        self, account: Account, password: str, client: str, proof: PasswordProof | None = None
+    ) -> PasswordProof | None:
+        """Return, at once, the proof that the password was found right lately, if no ban is in its
+        way; give it along the next time.
 
         What is remembered does not pass a ban: it would tell a guesser, without any limit, which
         guess is right.
         """
         if self._gate.check(client, account.name) is not None:
-            return False
-        if not self._passwords.is_known(account, password):
-            return False
-        self._gate.note_sign_in(client, account.name)
-        return True
+            return None
+        proof = self._passwords.recall(account, password, proof)
+        if proof is not None:
+            self._gate.note_sign_in(client, account.name)
+        return proof
 
     async def admit(
         self, accounts: Mapping[str, Account], name: str, password: str, client: str, actor: Actor
@@ -97,9 +98,9 @@ class Admission:
         seconds = self._gate.check(client, name)
         if seconds is not None:
             return too_many_failures(seconds)
-        # Who hangs up gets no further guess out of it: the failure is counted all the same.
-        judged = asyncio.ensure_future(self._judge(accounts, name, password, client, actor))
-        return await asyncio.shield(judged)
+        asking = _Asking(self._gate, self._audit, name, client, actor)
+        self._passwords.ask(accounts, name, password, asking)
+        return await asking.verdict
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
         """Count a token that has proved bad; return its denial, or that of a banned client."""
@@ -109,21 +110,50 @@ class Admission:
         self._gate.note_failure(client)
         return denial
 
-    async def _judge(
-        self, accounts: Mapping[str, Account], name: str, password: str, client: str, actor: Actor
-    ) -> Denial | None:
-        gate = self._gate
-        is_right = await self._passwords.check(
-            accounts, name, password, lambda: gate.check(client, name) is None
-        )
+
+class _Asking:
+    """Somebody's password while it is looked at (``sign_in.Asker``), and the ``verdict`` on it.
+
+    Who hangs up gets no further guess out of it: the failure is counted all the same.
+    """
+
+    __slots__ = ("_actor", "_audit", "_client", "_gate", "_key", "_name", "verdict")
+
+    def __init__(self, gate: Gate, audit: AuditLog, name: str, client: str, actor: Actor) -> None:
+        self._gate = gate
+        self._audit = audit
+        self._name = name
+        self._client = client
+        self._actor = actor
+        self._key = key_of(name)
+        self.verdict: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
+
+    def failures(self) -> int:
+        return self._gate.failures_of(self._client, self._key)
+
+    def may_go_on(self) -> bool:
+        return self._gate.check(self._client, self._name) is None
+
+    def settle(self, is_right: bool | None) -> None:
+        denial = None if is_right else self._refuse(is_right)
         if is_right:
-            gate.note_sign_in(client, name)
-            return None
+            self._gate.note_sign_in(self._client, self._name)
+        if not self.verdict.done():
+            self.verdict.set_result(denial)
+
+    def fail(self, error: BaseException | None) -> None:
+        if error is None:
+            self.verdict.cancel()
+        elif not self.verdict.done():
+            self.verdict.set_exception(error)
+
+    def _refuse(self, is_right: bool | None) -> Denial:
+        gate, client, name = self._gate, self._client, self._name
         seconds = gate.check(client, name)
         if is_right is None or seconds is not None:
             return too_many_failures(seconds or 1)
         gate.note_failure(client, name)
-        self._audit.sign_in_failed(name, client, actor)
+        self._audit.sign_in_failed(name, client, self._actor)
         return INVALID_PASSWORD
 
 

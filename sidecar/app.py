@@ -353,11 +353,11 @@ class _Running:
         if self._log is not None:
             self._log.reopen()
 
-    def _write_audit(self, lines: bytes, count: int) -> None:
+    def _write_audit(self, lines: bytes, _: int) -> None:
         if self._log is None:
             write_at_once(lines)
         else:
-            self._log.write_lines(lines, count)
+            self._log.write_line(lines.decode())
 
     def _jwt_for(self, change: Change) -> JwtVerifier:
         """Return the verifier in use, with all it knows, unless keys or issuers are others."""

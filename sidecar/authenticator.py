@@ -51,7 +51,11 @@ class Authenticator:
         """
         if isinstance(credential, PasswordCredential):
             account = rules.accounts.get(credential.account)
-            if account is None or not self._admission.recall(account, credential.password, client):
+            if account is None:
+                return None
+            password, known_proof = credential.password, claim.proof
+            claim.proof = self._admission.recall(account, password, client, known_proof)
+            if claim.proof is None:
                 return None
             if claim.principal is None:
                 claim.principal = Principal(account.name, Form.BASIC, None)

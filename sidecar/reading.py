@@ -12,6 +12,7 @@ from typing import Final
 from sidecar.core.credentials import read_authorization, read_token
 from sidecar.core.headers import Class, Headers, Scan
 from sidecar.core.model import Credential, Denial, Form, TokenCredential
+from sidecar.core.passwords import PasswordProof
 from sidecar.core.policy import Principal
 from sidecar.core.request_heads import RequestHeads
 from sidecar.core.targets import is_valid_host
@@ -31,15 +32,17 @@ class Claim:
     """Who a request claims to come from: a credential, or why it can't be read, or none.
 
     ``digest`` is what the store knows a token by. ``principal`` is whom it was found to be when it
-    was last looked up, for the authenticator to compare: no word on whether that still holds.
+    was last looked up, and ``proof`` how a password was known, for the authenticator to compare: no
+    word on whether that still holds.
     """
 
-    __slots__ = ("credential", "digest", "principal")
+    __slots__ = ("credential", "digest", "principal", "proof")
 
     def __init__(self, credential: Credential | Denial | None) -> None:
         self.credential = credential
         self.digest = digest(credential.secret) if type(credential) is TokenCredential else ""
         self.principal: Principal | None = None
+        self.proof: PasswordProof | None = None
 
     def __repr__(self) -> str:
         return f"<Claim {self.credential!r}>"

@@ -1,43 +1,78 @@
 """Whether an account and a password belong together, at a bounded cost.
 
 Argon2id takes some 20 ms of a core on purpose. Only so many are hashed at a time (``hashing``), so
-that a flood of sign-ins does not slow requests with tokens; the queue is bounded, and whoever waits
-there may be turned away before its turn comes; the same question asked at the same time is answered
-once; and a right answer is remembered for a while.
+that a flood of sign-ins does not slow requests with tokens; the same question asked at the same
+time is answered once; and a right answer is remembered for a while.
+
+Who waits is taken by what is known of it. First come those against whom no failure counts, in
+their order, so that a flood of guesses does not stand in the way of an honest sign-in. Of the
+others the one who has failed most often comes first: so guessers are banned one after another,
+and not all of them just not. When there is no room, who would come last is told so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hashlib import blake2b
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.core.errors import Overloaded
-from sidecar.core.passwords import decoy_for
+from sidecar.core.passwords import PasswordProof, decoy_for
 from sidecar.core.policy import Account
 from sidecar.hashing import Verify
 
 _REMEMBERED: Final = 10_000
 _REMEMBERED_SECONDS: Final = 300.0
-_QUEUE: Final = 128
 
 
-@dataclass(slots=True)
+class Asker(Protocol):
+    """Who wants to know of a password, and is told once: at once, or when it was checked."""
+
+    def failures(self) -> int:
+        """Return how many failures count against it by now."""
+
+    def may_go_on(self) -> bool:
+        """Tell whether it may still be told."""
+
+    def settle(self, is_right: bool | None) -> None:
+        """Take the answer; ``None``: nobody who asked this ``may_go_on``."""
+
+    def fail(self, error: BaseException | None) -> None:
+        """Take notice that it can't be known; ``None``: as nothing is checked any more."""
+
+
 class _Question:
-    """Is this the password of this hash? ``answer`` is ``None`` if nobody may know any more."""
+    """Is this the password of this hash?"""
 
-    digest: bytes
-    password: str = field(repr=False)
-    phc: str = field(repr=False)
-    answer: asyncio.Future[bool | None]
-    askers: list[Callable[[], bool]] = field(default_factory=list)
-    hashing: asyncio.Task[bool] | None = None
+    __slots__ = ("askers", "digest", "hashing", "password", "phc", "stands_for_account")
+
+    def __init__(
+        self, digest: bytes, password: str, phc: str, stands_for_account: bool, asker: Asker
+    ) -> None:
+        self.digest = digest
+        self.password = password
+        self.phc = phc
+        self.stands_for_account = stands_for_account
+        self.askers: list[Asker] = [asker]
+        self.hashing: asyncio.Future[bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"<_Question of {len(self.askers)}>"
+
+    def failures(self) -> int:
+        """Return how many count against who asks; of several, who has least."""
+        askers = self.askers
+        if len(askers) == 1:
+            return askers[0].failures()
+        return min(asker.failures() for asker in askers)
+
+    def may_be_answered(self) -> bool:
+        return any(asker.may_go_on() for asker in self.askers)
 
 
 class SignIn:
@@ -45,116 +80,179 @@ class SignIn:
 
     What is remembered is a keyed digest of account, password and hash, each framed by its length:
     no two pairs share one, a new hash in the configuration forgets the old password, and no secret
-    is kept.
+    is kept. Of questions, ``room`` are kept, of those who have failed before ``room_for_suspects``.
     """
 
     def __init__(
-        self, verify: Verify, lanes: int = 1, *, now: Callable[[], float] = monotonic
+        self,
+        verify: Verify,
+        lanes: int = 1,
+        *,
+        now: Callable[[], float] = monotonic,
+        room: int = 128,
+        room_for_suspects: int = 32,
+        remembered: int = _REMEMBERED,
+        make_decoy: Callable[[Iterable[str]], str] = decoy_for,
     ) -> None:
         self._verify = verify
         self._lanes = lanes
         self._now = now
+        self._room = room
+        self._room_for_suspects = room_for_suspects
+        self._most_remembered = remembered
+        self._make_decoy = make_decoy
         self._key = os.urandom(32)
-        self._known: OrderedDict[bytes, float] = OrderedDict()
+        self._known: OrderedDict[bytes, PasswordProof] = OrderedDict()
         self._asked: dict[bytes, _Question] = {}
-        self._waiting: deque[_Question] = deque()
-        self._decoys: dict[int, tuple[object, str]] = {}
+        self._waiting: list[_Question] = []
+        self._decoy_accounts: Mapping[str, Account] | None = None
+        self._decoy = ""
 
     def __repr__(self) -> str:
         return f"<SignIn known={len(self._known)} asked={len(self._asked)}>"
 
-    def is_known(self, account: Account, password: str) -> bool:
-        """Tell, at once, whether this pair was found right lately."""
-        if account.password_hash is None:
-            return False
-        digest = self._digest(account.name, password, account.password_hash)
-        until = self._known.get(digest)
-        return until is not None and until > self._now()
+    def recall(
+        self, account: Account, password: str, proof: PasswordProof | None = None
+    ) -> PasswordProof | None:
+        """Return, at once, the proof that this pair was found right lately; ``None``: ask.
 
-    async def check(
-        self,
-        accounts: Mapping[str, Account],
-        name: str,
-        password: str,
-        may_go_on: Callable[[], bool] = lambda: True,
-    ) -> bool | None:
-        """Tell whether the account exists and the password is its own.
+        ``proof`` is what was returned for this pair before: then nothing has to be digested.
+        """
+        phc = account.password_hash
+        if phc is None:
+            return None
+        if proof is None or proof.phc != phc or proof.until <= self._now():
+            proof = self._known.get(self._digest(account.name, password, phc))
+            if proof is None or proof.until <= self._now():
+                return None
+        return proof
 
-        An unknown account costs the same work as a wrong password. ``may_go_on`` is asked when the
-        turn comes, and ``None`` is the answer if no asker may any more. Raises ``Overloaded`` when
-        too many wait already.
+    def ask(self, accounts: Mapping[str, Account], name: str, password: str, asker: Asker) -> None:
+        """Have the asker told whether the account exists and the password is its own.
+
+        An unknown account costs the same work as a wrong password. Raises ``Overloaded`` when too
+        many wait already.
         """
         account = accounts.get(name)
-        if account is not None and self.is_known(account, password):
-            return True
+        if account is not None and self.recall(account, password) is not None:
+            asker.settle(True)
+            return
         stored = account.password_hash if account is not None else None
-        phc = stored or self._decoy(accounts)
+        phc = stored or self._decoy_for(accounts)
         digest = self._digest(name, password, phc)
-        question = self._asked.get(digest) or self._queue(digest, password, phc)
-        question.askers.append(may_go_on)
+        question = self._asked.get(digest)
+        if question is not None:
+            question.askers.append(asker)
+            return
+        self._make_room(asker)
+        question = _Question(digest, password, phc, stored is not None, asker)
+        self._asked[digest] = question
+        self._waiting.append(question)
         self._go_on()
-        is_right = await asyncio.shield(question.answer)
-        if is_right and stored is not None:
-            self._remember(digest)
-        return is_right and stored is not None
 
     def close(self) -> None:
         """Drop what waits and what is being hashed."""
+        self._lanes = 0
         while self._waiting:
-            self._waiting.popleft().answer.cancel()
+            self._fail(self._waiting.pop(), None)
         for question in self._asked.values():
             if question.hashing is not None:
                 question.hashing.cancel()
 
-    def _queue(self, digest: bytes, password: str, phc: str) -> _Question:
-        if len(self._asked) >= _QUEUE:
-            raise Overloaded("too many sign-ins wait to be checked")
-        answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        question = self._asked[digest] = _Question(digest, password, phc, answer)
-        self._waiting.append(question)
-        return question
+    # Who waits.
+
+    def _make_room(self, asker: Asker) -> None:
+        """Let a newcomer in, for one who would be taken later if need be; else ``Overloaded``."""
+        failures = asker.failures()
+        waiting = self._waiting
+        if len(waiting) < (self._room_for_suspects if failures else self._room):
+            return
+        last, least = None, failures or _NONE
+        for question in waiting:
+            theirs = question.failures()
+            if 0 < theirs < least or (last is not None and theirs == least):
+                last, least = question, theirs
+        if last is None:
+            raise _overloaded()
+        waiting.remove(last)
+        self._fail(last, _overloaded())
+
+    def _take(self) -> _Question:
+        """Take who is to be asked about next out of those who wait."""
+        chosen, most = self._waiting[0], 0
+        for question in self._waiting:
+            failures = question.failures()
+            if failures == 0:
+                chosen = question
+                break
+            if failures > most:
+                chosen, most = question, failures
+        self._waiting.remove(chosen)
+        return chosen
 
     def _go_on(self) -> None:
         """Hash what waits and may still be answered, as far as there are lanes."""
-        while self._lanes and self._waiting:
-            question = self._waiting.popleft()
-            if not any(may_go_on() for may_go_on in question.askers):
-                del self._asked[question.digest]
-                question.answer.set_result(None)
+        while self._lanes > 0 and self._waiting:
+            question = self._take()
+            if not question.may_be_answered():
+                self._settle(question, None)
                 continue
             self._lanes -= 1
-            question.hashing = asyncio.create_task(self._verify(question.password, question.phc))
-            question.hashing.add_done_callback(partial(self._finish, question))
+            hashing = asyncio.ensure_future(self._verify(question.password, question.phc))
+            question.hashing = hashing
+            hashing.add_done_callback(partial(self._finish, question))
 
-    def _finish(self, question: _Question, hashing: asyncio.Task[bool]) -> None:
+    def _finish(self, question: _Question, hashing: asyncio.Future[bool]) -> None:
         self._lanes += 1
-        del self._asked[question.digest]
         if hashing.cancelled():
-            question.answer.cancel()
+            self._fail(question, None)
         elif (error := hashing.exception()) is not None:
-            question.answer.set_exception(error)
+            self._fail(question, error)
         else:
-            question.answer.set_result(hashing.result())
+            self._settle(question, hashing.result())
         self._go_on()
 
-    def _remember(self, digest: bytes) -> None:
-        known = self._known
-        known[digest] = self._now() + _REMEMBERED_SECONDS
+    def _settle(self, question: _Question, is_right: bool | None) -> None:
+        del self._asked[question.digest]
+        if is_right:
+            is_right = question.stands_for_account
+            if is_right:
+                self._remember(question)
+        for asker in question.askers:
+            asker.settle(is_right)
+
+    def _fail(self, question: _Question, error: BaseException | None) -> None:
+        del self._asked[question.digest]
+        for asker in question.askers:
+            asker.fail(error)
+
+    # What is remembered.
+
+    def _remember(self, question: _Question) -> None:
+        known, digest = self._known, question.digest
+        known[digest] = PasswordProof(question.phc, self._now() + _REMEMBERED_SECONDS)
         known.move_to_end(digest)
-        if len(known) > _REMEMBERED:
+        if len(known) > self._most_remembered:
             known.popitem(last=False)
 
-    def _decoy(self, accounts: Mapping[str, Account]) -> str:
+    def _decoy_for(self, accounts: Mapping[str, Account]) -> str:
         """Return a hash that no password matches, as costly as the accounts' own; made once per
         mapping.
         """
-        kept = self._decoys.get(0)
-        if kept is None or kept[0] is not accounts:
+        if self._decoy_accounts is not accounts:
             hashes = [one.password_hash for one in accounts.values() if one.password_hash]
-            kept = self._decoys[0] = (accounts, decoy_for(hashes))
-        return kept[1]
+            self._decoy_accounts, self._decoy = accounts, self._make_decoy(hashes)
+        return self._decoy
 
     def _digest(self, account: str, password: str, phc: str) -> bytes:
-        name, secret = (text.encode("utf-8", "surrogatepass") for text in (account, password))
+        name = account.encode("utf-8", "surrogatepass")
+        secret = password.encode("utf-8", "surrogatepass")
         framed = b"%d:%b%d:%b%b" % (len(name), name, len(secret), secret, phc.encode())
         return blake2b(framed, key=self._key, digest_size=32).digest()
+
+
+_NONE: Final = 1 << 30  # failures that nobody has
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("too many sign-ins wait to be checked")

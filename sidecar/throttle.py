@@ -119,6 +119,22 @@ class Throttle:
         """
         return self._find_ban(client, account) if self._bans else None
 
+    def failures_of(self, client: str, key: str) -> int:
+        """Return how many failures count against who gives a password for the account of ``key``.
+
+        Somebody banned has as many as lead there; a client that is welcome for the account, those
+        of just this account from there.
+        """
+        if not self.limits.failures:
+            return 0
+        network, now = network_of(client), self._now()
+        pair = f"{network}@{key}"
+        subject = pair if pair in self._welcome else network
+        if self._bans.get(subject, 0.0) > now:
+            return self.limits.failures
+        count = self._counts.get(subject)
+        return count.failures if count is not None and count.until > now else 0
+
     def note_failure(self, client: str, account: str | None = None) -> None:
         """Count a bad token, or with ``account`` a wrong password for this name."""
         if not self.limits.failures:

@@ -36,6 +36,19 @@ _parse_phc = re.compile(
 ).fullmatch
 
 
+class PasswordProof:
+    """That a password was found right for a hash (``phc``), and ``until`` when that is believed.
+
+    Whoever holds one knows to which account and password it belongs; it names neither.
+    """
+
+    __slots__ = ("phc", "until")
+
+    def __init__(self, phc: str, until: float) -> None:
+        self.phc = phc
+        self.until = until
+
+
 def hash_password(password: str) -> str:
     """Return the password's Argon2id hash in PHC form (``$argon2id$v=19$m=19456,t=2,p=1$…``).
 

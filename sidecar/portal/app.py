@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.admission import Admission, Gate, PasswordCheck
+from sidecar.admission import Admission, Gate
 from sidecar.audit import AuditLog, keep_no_audit
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
@@ -34,6 +34,7 @@ from sidecar.portal.parts import (
 from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
 from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
+from sidecar.sign_in import SignIn
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ _CODES: Final = {
 
 def portal_app(
     terms: Callable[[], Terms],
-    sign_in: PasswordCheck,
+    sign_in: SignIn,
     *,
     gate: Gate | None = None,
     audit: AuditLog | None = None,

@@ -68,6 +68,9 @@ class RecordingGate:
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
+    def failures_of(self, client: str, key: str) -> int:
+        return len(self.failures)
+
     def note_failure(self, client: str, account: str | None = None) -> None:
         self.failures.append((client, account or ""))
 

@@ -82,6 +82,9 @@ class Gate:
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
+    def failures_of(self, client: str, key: str) -> int:
+        return len(self.failures)
+
     def note_failure(self, client: str, account: str | None = None) -> None:
         self.failures.append((client, account))
 

@@ -29,7 +29,7 @@ async def processes() -> AsyncIterator[HashingProcesses]:
 
 
 def pids(processes: HashingProcesses) -> list[int]:
-    return [process.pid for process in processes._alive]
+    return [hasher.process.pid for hasher in processes._alive]
 
 
 async def test_one_process_answers_one_after_another(processes: HashingProcesses) -> None:
@@ -77,7 +77,7 @@ async def test_signals_to_the_group_do_not_end_it_while_its_asker_drains(
 
 async def test_who_leaves_takes_no_answer_along(processes: HashingProcesses) -> None:
     assert await processes.verify(PASSWORD, HASH)
-    leaving = asyncio.create_task(processes.verify(PASSWORD, HASH))
+    leaving = asyncio.ensure_future(processes.verify(PASSWORD, HASH))
     await asyncio.sleep(0)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -107,11 +107,11 @@ async def test_closing_leaves_none_behind() -> None:
 async def test_a_process_ends_with_its_asker(processes: HashingProcesses) -> None:
     """As it does when the asker is killed: its input ends."""
     assert await processes.verify(PASSWORD, HASH)
-    (process,) = processes._alive
-    assert process.stdin is not None
-    process.stdin.close()
+    (hasher,) = processes._alive
+    assert hasher._transport is not None
+    hasher._transport.write_eof()
     async with asyncio.timeout(20):
-        assert await process.wait() == 0
+        assert await hasher.process.wait() == 0
 
 
 def test_workers_share_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

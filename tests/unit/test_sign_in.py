@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import sign_in as module
 from sidecar.core.errors import Overloaded
 from sidecar.core.policy import Account
 from sidecar.sign_in import SignIn
@@ -30,9 +29,48 @@ class Hasher:
 
 
 @pytest.fixture
-def hasher(monkeypatch: pytest.MonkeyPatch) -> Hasher:
-    monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash of nothing")
+def hasher() -> Hasher:
     return Hasher()
+
+
+class Asker:
+    """Wants to know, and waits for it; so many failures count against it."""
+
+    def __init__(self, failures: int = 0, may_go_on: bool = True) -> None:
+        self.answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        self.counted = failures
+        self._may_go_on = may_go_on
+
+    def failures(self) -> int:
+        return self.counted
+
+    def may_go_on(self) -> bool:
+        return self._may_go_on
+
+    def settle(self, is_right: bool | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(is_right)
+
+    def fail(self, error: BaseException | None) -> None:
+        if error is None:
+            self.answer.cancel()
+        elif not self.answer.done():
+            self.answer.set_exception(error)
+
+
+async def check(
+    sign_in: SignIn,
+    accounts: dict[str, Account],
+    name: str,
+    password: str,
+    *,
+    failures: int = 0,
+    may_go_on: bool = True,
+) -> bool | None:
+    """Ask, and wait for the answer."""
+    asker = Asker(failures, may_go_on)
+    sign_in.ask(accounts, name, password, asker)
+    return await asker.answer
 
 
 class Clock:
@@ -50,7 +88,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def sign_in(hasher: Hasher, clock: Clock) -> AsyncIterator[SignIn]:
-    sign_in = SignIn(hasher.verify, 2, now=clock)
+    sign_in = SignIn(hasher.verify, 2, now=clock, room=2, room_for_suspects=2, remembered=3)
     yield sign_in
     sign_in.close()
 
@@ -67,43 +105,43 @@ ACME = accounts(acme="secret")
 
 async def test_only_the_accounts_own_password_is_right(sign_in: SignIn) -> None:
     known = accounts(acme="secret", other="hidden")
-    assert await sign_in.check(known, "acme", "secret")
-    assert not await sign_in.check(known, "acme", "hidden")
-    assert not await sign_in.check(known, "Acme", "secret")
+    assert await check(sign_in, known, "acme", "secret")
+    assert not await check(sign_in, known, "acme", "hidden")
+    assert not await check(sign_in, known, "Acme", "secret")
 
 
 async def test_a_right_answer_is_remembered_for_a_while(
     sign_in: SignIn, hasher: Hasher, clock: Clock
 ) -> None:
     for _ in range(3):
-        assert await sign_in.check(ACME, "acme", "secret")
+        assert await check(sign_in, ACME, "acme", "secret")
     assert len(hasher.calls) == 1
-    assert sign_in.is_known(ACME["acme"], "secret")
+    assert sign_in.recall(ACME["acme"], "secret")
     clock.seconds = 301.0
-    assert not sign_in.is_known(ACME["acme"], "secret")
-    assert await sign_in.check(ACME, "acme", "secret")
+    assert not sign_in.recall(ACME["acme"], "secret")
+    assert await check(sign_in, ACME, "acme", "secret")
     assert len(hasher.calls) == 2
 
 
 async def test_a_wrong_answer_is_not_remembered(sign_in: SignIn, hasher: Hasher) -> None:
     for _ in range(3):
-        assert not await sign_in.check(ACME, "acme", "wrong")
+        assert not await check(sign_in, ACME, "acme", "wrong")
     assert len(hasher.calls) == 3
 
 
 async def test_a_changed_hash_forgets_the_old_password_at_once(
     sign_in: SignIn, hasher: Hasher
 ) -> None:
-    assert await sign_in.check(ACME, "acme", "secret")
+    assert await check(sign_in, ACME, "acme", "secret")
     changed = accounts(acme="new")
-    assert not sign_in.is_known(changed["acme"], "secret")
-    assert not await sign_in.check(changed, "acme", "secret")
-    assert await sign_in.check(changed, "acme", "new")
+    assert not sign_in.recall(changed["acme"], "secret")
+    assert not await check(sign_in, changed, "acme", "secret")
+    assert await check(sign_in, changed, "acme", "new")
 
 
 async def test_an_account_that_is_gone_is_not_remembered(sign_in: SignIn) -> None:
-    assert await sign_in.check(ACME, "acme", "secret")
-    assert not await sign_in.check({}, "acme", "secret")
+    assert await check(sign_in, ACME, "acme", "secret")
+    assert not await check(sign_in, {}, "acme", "secret")
 
 
 @pytest.mark.parametrize(
@@ -113,23 +151,23 @@ async def test_an_account_that_is_gone_is_not_remembered(sign_in: SignIn) -> Non
 async def test_whoever_is_refused_costs_one_verification(
     sign_in: SignIn, hasher: Hasher, name: str, password: str
 ) -> None:
-    assert not await sign_in.check(accounts(acme="secret", passwordless=None), name, password)
+    assert not await check(sign_in, accounts(acme="secret", passwordless=None), name, password)
     assert len(hasher.calls) == 1
 
 
 async def test_no_password_is_right_for_a_decoy_even_if_it_fits(
-    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+    hasher: Hasher,
 ) -> None:
-    monkeypatch.setattr(module, "decoy_for", lambda hashes: "hash:guess")
+    sign_in = SignIn(hasher.verify, make_decoy=lambda hashes: "hash:guess")
     for _ in range(2):
-        assert not await sign_in.check(ACME, "nobody", "guess")
+        assert not await check(sign_in, ACME, "nobody", "guess")
 
 
 async def test_the_same_question_at_the_same_time_is_answered_once(
     sign_in: SignIn, hasher: Hasher
 ) -> None:
     hasher.may_go_on.clear()
-    asking = [asyncio.create_task(sign_in.check(ACME, "acme", "secret")) for _ in range(50)]
+    asking = [asyncio.create_task(check(sign_in, ACME, "acme", "secret")) for _ in range(50)]
     await asyncio.sleep(0.05)
     hasher.may_go_on.set()
     assert await asyncio.gather(*asking) == [True] * 50
@@ -139,7 +177,7 @@ async def test_the_same_question_at_the_same_time_is_answered_once(
 async def test_one_who_leaves_takes_the_answer_from_nobody(sign_in: SignIn, hasher: Hasher) -> None:
     hasher.may_go_on.clear()
     leaving, staying = (
-        asyncio.create_task(sign_in.check(ACME, "acme", "secret")) for _ in range(2)
+        asyncio.create_task(check(sign_in, ACME, "acme", "secret")) for _ in range(2)
     )
     await asyncio.sleep(0.05)
     leaving.cancel()
@@ -148,33 +186,25 @@ async def test_one_who_leaves_takes_the_answer_from_nobody(sign_in: SignIn, hash
     assert leaving.cancelled()
 
 
-async def test_beyond_the_queue_the_answer_is_overloaded(
-    sign_in: SignIn, hasher: Hasher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_QUEUE", 4)
-    assert await sign_in.check(ACME, "acme", "secret")
+async def test_beyond_the_queue_the_answer_is_overloaded(sign_in: SignIn, hasher: Hasher) -> None:
+    assert await check(sign_in, ACME, "acme", "secret")
     hasher.may_go_on.clear()
-    asking = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(4)]
+    asking = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(4)]
     await asyncio.sleep(0.05)
     with pytest.raises(Overloaded):
-        await sign_in.check(ACME, "acme", "one more")
-    assert await sign_in.check(ACME, "acme", "secret"), "what is remembered needs no queue"
+        await check(sign_in, ACME, "acme", "one more")
+    assert await check(sign_in, ACME, "acme", "secret"), "what is remembered needs no queue"
     hasher.may_go_on.set()
     assert await asyncio.gather(*asking) == [False] * 4
-    assert not await sign_in.check(ACME, "acme", "one more")
+    assert not await check(sign_in, ACME, "acme", "one more")
 
 
-async def test_what_is_remembered_is_bounded(
-    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_REMEMBERED", 3)
+async def test_what_is_remembered_is_bounded(sign_in: SignIn) -> None:
     many = accounts(**{f"a{i}": "secret" for i in range(5)})
     for name in many:
-        assert await sign_in.check(many, name, "secret")
-    assert [sign_in.is_known(account, "secret") for account in many.values()] == [
-        *[False] * 2,
-        *[True] * 3,
-    ]
+        assert await check(sign_in, many, name, "secret")
+    known = [sign_in.recall(account, "secret") is not None for account in many.values()]
+    assert known == [*[False] * 2, *[True] * 3]
 
 
 PARTS = st.text(max_size=8)
@@ -216,39 +246,101 @@ async def test_a_key_says_nothing_in_another_process() -> None:
 
 
 async def test_nothing_of_a_password_is_shown_or_kept(sign_in: SignIn) -> None:
-    assert await sign_in.check(ACME, "acme", "secret")
+    assert await check(sign_in, ACME, "acme", "secret")
     assert "secret" not in repr(sign_in)
     assert not [key for key in sign_in._known if b"secret" in key]
 
 
 async def test_who_may_not_know_any_more_costs_nothing(sign_in: SignIn, hasher: Hasher) -> None:
     hasher.may_go_on.clear()
-    running = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(2)]
-    waiting = asyncio.create_task(sign_in.check(ACME, "acme", "secret", lambda: False))
+    running = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(2)]
+    waiting = asyncio.create_task(check(sign_in, ACME, "acme", "secret", may_go_on=False))
     await asyncio.sleep(0.05)
     hasher.may_go_on.set()
     assert await asyncio.gather(*running, waiting) == [False, False, None]
     assert len(hasher.calls) == 2
-    assert not sign_in.is_known(ACME["acme"], "secret")
+    assert not sign_in.recall(ACME["acme"], "secret")
 
 
-async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody(
-    sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(password: str, phc: str) -> bool:
-        raise Overloaded("no process")
+async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody() -> None:
+    faults = 3
 
-    with monkeypatch.context() as broken:
-        broken.setattr(sign_in, "_verify", fail)
+    async def verify(password: str, phc: str) -> bool:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise Overloaded("no process")
+        return True
+
+    sign_in = SignIn(verify)
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            await check(sign_in, ACME, "acme", "secret")
+    assert await check(sign_in, ACME, "acme", "secret")
+
+
+class Line:
+    """One lane that is busy, and who waits behind it: ``enter`` names them by their password."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self.sign_in = SignIn(hasher.verify, room=6, room_for_suspects=4)
+        self._hasher = hasher
+        self.waiting: dict[str, asyncio.Task[bool | None]] = {}
+
+    async def enter(self, password: str, failures: int = 0) -> None:
+        asked = check(self.sign_in, ACME, "acme", password, failures=failures)
+        self.waiting[password] = asyncio.create_task(asked)
         for _ in range(3):
-            with pytest.raises(Overloaded):
-                await sign_in.check(ACME, "acme", "secret")
-    assert await sign_in.check(ACME, "acme", "secret")
+            await asyncio.sleep(0)
+
+    async def move(self) -> list[str]:
+        """Let everybody have a turn; return in which order they had it, less the first."""
+        self._hasher.may_go_on.set()
+        await asyncio.gather(*self.waiting.values(), return_exceptions=True)
+        return [password for password, _ in self._hasher.calls][1:]
+
+    @property
+    def refused(self) -> list[str]:
+        return [
+            password
+            for password, task in self.waiting.items()
+            if task.done() and isinstance(task.exception(), Overloaded)
+        ]
+
+
+@pytest.fixture
+async def line(hasher: Hasher) -> AsyncIterator[Line]:
+    hasher.may_go_on.clear()
+    line = Line(hasher)
+    await line.enter("at it")
+    yield line
+    line.sign_in.close()
+
+
+async def test_first_who_has_not_failed_then_who_has_failed_most(line: Line) -> None:
+    for password, failures in [("a", 1), ("b", 0), ("c", 3), ("d", 3), ("e", 0)]:
+        await line.enter(password, failures)
+    assert await line.move() == ["b", "e", "c", "d", "a"]
+
+
+async def test_who_would_come_last_makes_room_when_there_is_none(line: Line) -> None:
+    for password, failures in [("a", 2), ("b", 1), ("c", 1), ("d", 3)]:
+        await line.enter(password, failures)
+    await line.enter("e", 1)
+    await line.enter("f", 2)
+    assert line.refused == ["c", "e"], "of those who failed least, the latest"
+    for password in "ghij":
+        await line.enter(password)
+    assert line.refused == ["b", "c", "e", "f"]
+    for password in "klm":
+        await line.enter(password)
+    assert line.refused == [*"abcdefm"], "nobody of those who wait has failed"
+    assert await line.move() == [*"ghijkl"]
 
 
 async def test_closing_drops_what_waits_and_what_is_hashed(sign_in: SignIn, hasher: Hasher) -> None:
     hasher.may_go_on.clear()
-    asking = [asyncio.create_task(sign_in.check(ACME, "acme", f"wrong {i}")) for i in range(4)]
+    asking = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(4)]
     await asyncio.sleep(0.05)
     sign_in.close()
     answers = await asyncio.gather(*asking, return_exceptions=True)

@@ -295,6 +295,21 @@ async def test_a_ban_that_is_cleared_is_over_everywhere_and_all_begins_anew(flee
         assert process.check(HERE) is None
 
 
+async def test_what_counts_against_who_gives_a_password_is_what_would_ban_it(fleet: Fleet) -> None:
+    one, key = fleet.one, key_of("acme")
+    assert one.failures_of(HERE, key) == 0
+    one.note_failure(HERE)
+    one.note_failure(HERE, "other")
+    assert (one.failures_of(HERE, key), one.failures_of(THERE, key)) == (2, 0)
+    one.note_sign_in(HERE, "acme")
+    assert one.failures_of(HERE, key) == 0, "who is welcome is judged by its own failures there"
+    one.note_failure(HERE, "acme")
+    assert one.failures_of(HERE, key) == 1
+    assert one.failures_of(HERE, key_of("other")) == LIMITS.failures, "it is banned"
+    fleet.clock.now += LIMITS.ban_seconds
+    assert one.failures_of(HERE, key_of("other")) == 0
+
+
 async def test_failures_are_sent_together_not_one_by_one(fleet: Fleet) -> None:
     fleet.one.limits = Limits(failures=1000, window_seconds=60, ban_seconds=300)
     fail(fleet.one, 500)
