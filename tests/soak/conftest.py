@@ -14,6 +14,8 @@ from sidecar.core.passwords import hash_password
 from tests.e2e.conftest import redis_binary
 from tests.redis_servers import RedisServer, running_redis
 
+PASSWORD = "correct horse battery"
+
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
@@ -39,7 +41,7 @@ def settings_for(
 
     ``redis`` is a server or a store's URL.
     """
-    password_hash = hash_password("correct horse battery")
+    password_hash = hash_password(PASSWORD)
     return {
         "upstreams": {"listener": {"url": upstream}},
         "routes": [{"path": "/v1/dynamic/listener/{id}"}],

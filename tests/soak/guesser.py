@@ -1,0 +1,70 @@
+"""Sends wrong passwords at a steady rate, and tells what was answered: a process of its own.
+
+``guesser.py PORT FIRST ADDRESSES A_SECOND``: account N is guessed at from address N, with N from
+FIRST on, over a new connection each time. The end of its input ends it. On standard output stands
+a line for each answer then: seconds since the start, address, status.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import selectors
+import socket
+import sys
+import time
+
+Answers = list[tuple[float, str, int]]
+
+
+def address_of(number: int) -> str:
+    return f"198.18.{number >> 8}.{number & 255}"
+
+
+def ask(port: int, number: int, guess: int) -> socket.socket:
+    """Send one guess; the answer is read later."""
+    pair = base64.b64encode(b"account-%d:wrong %d" % (number, guess))
+    address = address_of(number).encode()
+    caller = socket.create_connection(("127.0.0.1", port))
+    caller.sendall(
+        b"GET /v1/dynamic/listener/a1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: %b\r\n"
+        b"Authorization: Basic %b\r\nConnection: close\r\n\r\n" % (address, pair)
+    )
+    caller.setblocking(False)
+    return caller
+
+
+def read(waiting: selectors.BaseSelector, seconds: float, answers: Answers) -> bool:
+    """Take the answers that come meanwhile; tell whether to go on."""
+    for key, _ in waiting.select(max(0.0, seconds)):
+        if key.data is None:
+            return False
+        assert isinstance(key.fileobj, socket.socket)
+        with contextlib.suppress(OSError):
+            status = int(key.fileobj.recv(65536).split(b" ", 2)[1])
+            answers.append((*key.data, status))
+        waiting.unregister(key.fileobj)
+        key.fileobj.close()
+    return True
+
+
+def guess(port: int, first: int, addresses: int, a_second: float) -> Answers:
+    """Guess until the input ends."""
+    waiting, answers = selectors.DefaultSelector(), Answers()
+    waiting.register(sys.stdin, selectors.EVENT_READ)
+    began, sent = time.monotonic(), 0
+    while True:
+        seconds = time.monotonic() - began
+        if sent <= seconds * a_second:
+            number = first + sent % addresses
+            caller = ask(port, number, sent)
+            waiting.register(caller, selectors.EVENT_READ, (seconds, address_of(number)))
+            sent += 1
+        elif not read(waiting, sent / a_second - seconds, answers):
+            return answers
+
+
+if __name__ == "__main__":
+    port, first, addresses, a_second = map(int, sys.argv[1:])
+    for seconds, address, status in guess(port, first, addresses, a_second):
+        print(f"{seconds:.3f} {address} {status}")
