@@ -47,8 +47,9 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "mis
 MAY_IMPORT = {
     "core": {"core"},
     "config": {"config", "core"},
-    "store": {"store", "core"},
-    "wire": {"wire", "core"},
+    "store": {"store", "core", "turns"},
+    "wire": {"wire", "core", "turns"},
+    "turns": set(),
     "operations": {
         *("operations", "core", "answers", "gateway", "reading", "rules", "access_log"),
         *("fault_log", "metric_families", "workers.overview"),

@@ -39,8 +39,9 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.cluster_node import Connect, Node, VisitorLink
 from sidecar.store.commands import AskServer, Command
 from sidecar.store.faults import FAULTS, budget, describe
-from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker, pack
+from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker
 from sidecar.store.lookups import RETRY_SECONDS, STALL_SECONDS
+from sidecar.store.resp import pack
 from sidecar.store.slots import SLOTS, View, read_redirect
 
 _log = logging.getLogger(__name__)

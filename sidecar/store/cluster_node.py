@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.link import Endpoint, Link, Tracker, is_master, pack
+from sidecar.store.link import Endpoint, Link, Tracker, is_master
 from sidecar.store.lookups import Lookups
+from sidecar.store.resp import pack
 from sidecar.store.slots import View, read_view
 
 _ANSWERS: Final = ("MOVED ", "ASK ", "CLUSTERDOWN ")

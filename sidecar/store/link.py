@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 import hiredis
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.resp import pack
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +61,6 @@ class Login:
         if self.database:
             commands.append(pack((b"SELECT", b"%d" % self.database)))
         return commands
-
-
-def pack(command: Sequence[bytes]) -> bytes:
-    """Return a command in RESP, as an array of bulk strings."""
-    parts = [b"*%d\r\n" % len(command)]
-    parts += [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
-    return b"".join(parts)
 
 
 _ASK_ROLE = pack(_HELLO)

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sidecar.store.commands import AskServer, Command
-from sidecar.store.link import Link, pack
+from sidecar.store.link import Link
+from sidecar.store.resp import pack
 
 
 class LinkChannel:

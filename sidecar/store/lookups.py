@@ -1,8 +1,8 @@
 """Look-ups that wait at the same moment share one round trip; none waits longer than its budget.
 
-Callers put a key and a future into a queue and wait for the future; the batch in flight belongs to
-nobody, so a caller that leaves (its future is cancelled) disturbs neither the batch nor the order
-of replies. Whatever goes wrong with a batch, its connection is thrown away.
+Callers put a ``Lookup`` into a queue and wait for it; the batch in flight belongs to nobody, so a
+caller that leaves disturbs neither the batch nor the order of replies. Whatever goes wrong with a
+batch, its connection is thrown away.
 
 The way to Redis is in one of three states::
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ import hiredis
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.faults import describe
+from sidecar.turns import Signal
 
 RETRY_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
@@ -50,8 +51,45 @@ class Source(Protocol):
         """Close at once; the future of a batch in flight fails or is cancelled."""
 
 
-Waiter = tuple[bytes, "asyncio.Future[Any]", float]
-"""A key, who wants it, and when it was asked for (the loop's time)."""
+class Lookup(Signal):
+    """A key that is wanted: await it for the value. One waits, and goes on when the batch lands."""
+
+    __slots__ = ("_reason", "_value", "asked_at", "is_left", "is_over", "key")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes, asked_at: float) -> None:
+        """``asked_at`` is the loop's time."""
+        super().__init__(loop)
+        self.key = key
+        self.asked_at = asked_at
+        self.is_over = False
+        self.is_left = False
+        """Whether its caller has gone: nobody wants the value."""
+        self._value: Any = None
+        self._reason: str | None = None
+
+    def __await__(self) -> Generator[Signal, None, Any]:
+        if not self.is_over:
+            self._asyncio_future_blocking = True
+            try:
+                yield self
+            except BaseException:
+                self.is_left = True
+                raise
+        if self._reason is not None:
+            raise StoreUnavailable(self._reason)
+        return self._value
+
+    def land(self, value: Any) -> None:
+        """Give the value to who waits."""
+        self._value = value
+        self.is_over = True
+        self.give()
+
+    def fail(self, reason: str) -> None:
+        """Have who waits raise ``StoreUnavailable``."""
+        self._reason = reason
+        self.is_over = True
+        self.give()
 
 
 class Lookups:
@@ -72,8 +110,8 @@ class Lookups:
         self._source: Source | None = None
         self._opening: asyncio.Task[None] | None = None
         self._away: str | None = None
-        self._waiting: deque[Waiter] = deque()
-        self._flight: list[Waiter] = []
+        self._waiting: deque[Lookup] = deque()
+        self._flight: list[Lookup] = []
         self._is_flush_due = False
         self._has_resent = False
         self._has_stalled = False
@@ -93,23 +131,24 @@ class Lookups:
             return "away"
         return "opening" if self._source is None or self._source.is_closed else "open"
 
-    async def get(self, key: bytes) -> Any:
-        """Return the value at ``key``, or ``None`` when there is none.
+    def get(self, key: bytes) -> Lookup:
+        """Ask for the value at ``key``: to be awaited, at once; ``None`` when there is none.
 
-        A Cluster's node may give an error reply instead, which says where else to ask.
-
-        Raises ``StoreUnavailable`` within the budget; at once if Redis is away or the queue full.
+        A Cluster's node may give an error reply instead, which says where else to ask. Awaiting
+        raises ``StoreUnavailable`` within the budget; at once if Redis is away or the queue full.
         """
-        if self._away is not None:
-            raise StoreUnavailable(self._away)
-        if len(self._waiting) >= MOST_WAITING:
-            raise StoreUnavailable(f"more than {MOST_WAITING} look-ups are waiting for Redis")
-        return await self._ask(key)
-
-    def _ask(self, key: bytes) -> asyncio.Future[Any]:
+        if self._away is None and len(self._waiting) < MOST_WAITING:
+            return self._ask(key)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((key, future, loop.time()))
+        lookup = Lookup(loop, key, loop.time())
+        full = f"more than {MOST_WAITING} look-ups are waiting for Redis"
+        lookup.fail(full if self._away is None else self._away)
+        return lookup
+
+    def _ask(self, key: bytes) -> Lookup:
+        loop = asyncio.get_running_loop()
+        lookup = Lookup(loop, key, loop.time())
+        self._waiting.append(lookup)
         if not self._flight and not self._is_flush_due:
             self._is_flush_due = True
             loop.call_soon(self._flush)
@@ -117,12 +156,12 @@ class Lookups:
             self._deadline = loop.call_later(self._budget_seconds, self._check_deadline)
         if self._heartbeat is None and self._heartbeat_key is not None:
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, self._heartbeat_key)
-        return future
+        return lookup
 
     def _beat(self, key: bytes) -> None:
         self._heartbeat = None
         if self._away is None and not self._flight and not self._waiting:
-            self._ask(key).add_done_callback(_forget_outcome)
+            self._ask(key)  # what comes of it is for this queue alone
         elif self._heartbeat is None:
             loop = asyncio.get_running_loop()
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, key)
@@ -156,18 +195,18 @@ class Lookups:
         batch = self._next_batch()
         if batch:
             self._flight = batch
-            answer = self._source.fetch([key for key, _, _ in batch])
+            answer = self._source.fetch([lookup.key for lookup in batch])
             answer.add_done_callback(partial(self._land, batch))
 
-    def _next_batch(self) -> list[Waiter]:
-        batch: list[Waiter] = []
+    def _next_batch(self) -> list[Lookup]:
+        batch: list[Lookup] = []
         while self._waiting and len(batch) < MOST_IN_BATCH:
-            waiter = self._waiting.popleft()
-            if not waiter[1].done():  # done: its caller has left
-                batch.append(waiter)
+            lookup = self._waiting.popleft()
+            if not lookup.is_left:
+                batch.append(lookup)
         return batch
 
-    def _land(self, batch: list[Waiter], answer: asyncio.Future[Any]) -> None:
+    def _land(self, batch: list[Lookup], answer: asyncio.Future[Any]) -> None:
         """Hand out a batch's values; ``batch`` may have been given up before they came."""
         if self._flight is not batch:
             return
@@ -177,11 +216,11 @@ class Lookups:
             return
         self._flight = []
         self._has_resent = self._has_stalled = False
-        for (_, future, _), value in zip(batch, answer.result(), strict=True):
-            if not future.done():
-                future.set_result(value)
-        if self._waiting:
+        if self._waiting:  # first: what it asks is under way while these go on
             self._flush()
+        values: list[Any] = answer.result()
+        for lookup, value in zip(batch, values, strict=True):
+            lookup.land(value)
 
     def _crash(self, fault: BaseException) -> None:
         """Take a batch's failure: once a lost connection is made anew, all else means *away*."""
@@ -201,7 +240,7 @@ class Lookups:
         if not oldest:
             return
         loop = asyncio.get_running_loop()
-        due = oldest[0][2] + self._budget_seconds
+        due = oldest[0].asked_at + self._budget_seconds
         late = loop.time() - due
         if late > STALL_SECONDS and not self._has_stalled:
             self._has_stalled = True  # the answer may be in the socket already: read that first
@@ -221,9 +260,8 @@ class Lookups:
         self._flight = []
         self._waiting.clear()
         self._drop_source()
-        for _, future, _ in failed:
-            if not future.done():
-                future.set_exception(StoreUnavailable(reason))
+        for lookup in failed:
+            lookup.fail(reason)
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None
@@ -248,12 +286,6 @@ class Lookups:
         self._opening = None
         self._away = None
         self._flush()
-
-
-def _forget_outcome(future: asyncio.Future[Any]) -> None:
-    """Take note of a heartbeat's failure: the queue has acted on it already."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _fault_of(answer: asyncio.Future[Any], expected: int) -> BaseException | None:

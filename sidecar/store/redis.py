@@ -270,10 +270,13 @@ class RedisStore:
         memory, a failed snapshot, too few replicas, the user's rights.
         """
         probe: Command = ("SET", self._prefix + b"probe", "1", "PX", _PROBE_MILLISECONDS)
-        asked = (self._lookups.get(self._prefix + b"probe"), self._commands.run(probe))
+        asked = (self._read_probe(), self._commands.run(probe))
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome  # once both have ended: none goes on behind the caller's back
+
+    async def _read_probe(self) -> None:
+        await self._lookups.get(self._prefix + b"probe")
 
     async def close(self) -> None:
         """See ``TokenStore``."""

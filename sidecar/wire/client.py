@@ -11,10 +11,10 @@ import logging
 from time import monotonic
 from typing import Final, Protocol, cast
 
+from sidecar.turns import PromptTask, Signal
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
-from sidecar.wire.turns import PromptTask, Signal
 
 _log = logging.getLogger("sidecar")
 

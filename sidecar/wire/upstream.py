@@ -10,8 +10,8 @@ import asyncio
 from typing import Protocol, cast
 
 from sidecar.core.errors import UpstreamBroken, UpstreamFault, UpstreamUnreachable
+from sidecar.turns import Signal
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
-from sidecar.wire.turns import Signal
 
 
 class Sink(Protocol):

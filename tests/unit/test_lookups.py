@@ -75,7 +75,11 @@ async def looked(opener: Opener) -> Lookups:
 
 
 def ask(looked: Lookups, *keys: bytes) -> list[asyncio.Task[bytes | None]]:
-    return [asyncio.create_task(looked.get(key)) for key in keys]
+    async def want(key: bytes) -> bytes | None:
+        value: bytes | None = await looked.get(key)
+        return value
+
+    return [asyncio.create_task(want(key)) for key in keys]
 
 
 async def test_what_waits_together_is_asked_together_and_one_batch_flies_at_a_time(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.wire.turns import PromptTask, Signal
+from sidecar.turns import PromptTask, Signal
 from tests.in_process import on_uvloop
 
 

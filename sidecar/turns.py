@@ -67,19 +67,23 @@ class Signal:
     # What an asyncio.Task asks of what it waits for.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
+        """See ``asyncio.Future``."""
         return self._loop
 
     def add_done_callback(
         self, callback: Callable[[Signal], object], *, context: Context | None = None
     ) -> None:
+        """See ``asyncio.Future``; one is told, once."""
         self._callback, self._context = callback, context
 
     def cancel(self, msg: object = None) -> bool:
+        """Have who waits raise ``CancelledError``."""
         self._is_cancelled = True
         self._tell_task()
         return True
 
     def result(self) -> None:
+        """Raise ``CancelledError`` if that was asked for."""
         if self._is_cancelled:
             self._is_cancelled = False
             raise asyncio.CancelledError
@@ -178,7 +182,7 @@ class PromptTask:
         except BaseException as raised:
             self._end(raised)
         else:
-            if type(waited) is Signal and not self._must_cancel:
+            if isinstance(waited, Signal) and not self._must_cancel:
                 self._waited = waited
                 waited.prompt_task = self
             else:

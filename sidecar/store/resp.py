@@ -1,0 +1,17 @@
+"""Commands as Redis reads them: RESP, arrays of bulk strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+_HEADS: Final = [b"$%d\r\n" % length for length in range(256)]
+
+
+def pack(command: Sequence[bytes]) -> bytes:
+    """Return a command in RESP, as an array of bulk strings."""
+    pieces = [b"*%d\r\n" % len(command)]
+    for part in command:
+        length = len(part)
+        pieces += (_HEADS[length] if length < 256 else b"$%d\r\n" % length, part, b"\r\n")
+    return b"".join(pieces)
