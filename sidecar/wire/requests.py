@@ -33,8 +33,9 @@ _END: Final = b"\r\n\r\n"
 _KEY_BYTES: Final = 2048
 _LINES: Final = 4096
 _LINE_BYTES: Final = 512
+_SECRET_BYTES: Final = 16  # at least
 _CUT: Final = b"\0"  # which no header section that passed the parser holds
-_parse_line = re.compile(
+_parse_line: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1"
 ).fullmatch
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
@@ -121,16 +122,19 @@ class FieldMemory:
         self._lines: dict[bytes, tuple[str, str]] = {}
         named = b"".join(rb"|(?i:%b): " % re.escape(name.encode()) for name in names)
         self._find_secret = re.compile(
-            rb"\r\n(?:(?i:authorization): (?i:bearer|basic) %b)([\x21-\x7e]{16,})(?:\r\n|\Z)"
-            % named
+            rb"\r\n(?:(?i:authorization): (?i:bearer|basic) %b)([\x21-\x7e]{%d,})(?:\r\n|\Z)"
+            % (named, _SECRET_BYTES)
         ).search
 
     def __len__(self) -> int:
         return len(self._passed) + len(self._refused)
 
-    def recall(self, section: bytes) -> tuple[Fields, bytes] | None:
-        """Return the section with these bytes, if it was kept, and the secret cut out of it."""
+    def recall(self, section: bytes) -> tuple[Fields, bytes, int] | None:
+        """Return the section with these bytes, if it was kept, the secret cut out of it, and where
+        that began.
+        """
         found = self._find_secret(section)
+        start = 0
         if found is None:
             key, secret = section, b""
             if _CUT in section:
@@ -139,7 +143,7 @@ class FieldMemory:
             start, end = found.span(1)
             key, secret = section[:start] + _CUT + section[end:], section[start:end]
         fields = self._passed.get(key) or self._refused.get(key)
-        return None if fields is None else (fields, secret)
+        return None if fields is None else (fields, secret, start)
 
     def keep(self, section: bytes, fields: Fields, *, has_passed: bool = True) -> None:
         """Keep a section; the one kept first goes if there is no room."""
@@ -249,8 +253,42 @@ class Request:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-_Last = tuple[str, str, Fields, bytes]
-"""Method, target, header section and secret of the head that a connection sent last."""
+_is_secret: Final = re.compile(rb"[\x21-\x7e]{%d,}" % _SECRET_BYTES).fullmatch
+
+
+class _Last:
+    """The head that a connection sent last, taken apart; ``start`` and ``end`` are what stands
+    before and behind its secret; without one, ``start`` is empty.
+    """
+
+    __slots__ = ("end", "fields", "head", "method", "secret", "start", "target")
+
+    def __init__(
+        self, head: bytes, line: tuple[str, str], fields: Fields, secret: bytes, start: int
+    ) -> None:
+        self.head = head
+        self.method, self.target = line
+        self.fields = fields
+        self.secret = secret
+        self.start = head[:start] if secret else b""
+        self.end = head[start + len(secret) :]
+
+    def match(self, data: bytes) -> bool:
+        """Tell whether these bytes are the same head, perhaps with another secret as long: then it
+        takes the place of the last one.
+        """
+        if data == self.head:
+            return True
+        start, end = self.start, self.end
+        if not start or len(data) != len(self.head):
+            return False
+        if not (data.startswith(start) and data.endswith(end)):
+            return False
+        secret = data[len(start) : len(data) - len(end)]
+        if not _is_secret(secret):
+            return False
+        self.head, self.secret = data, secret
+        return True
 
 
 class _Unpaced:
@@ -282,7 +320,6 @@ class RequestReader:
         "_head_bytes",
         "_held",
         "_last",
-        "_last_head",
         "_limits",
         "_loop",
         "_memory",
@@ -302,7 +339,6 @@ class RequestReader:
         self._limits = limits
         self._parser: HttpRequestParser | None = None
         self._held = b""
-        self._last_head = b""
         self._last: _Last | None = None
         self._tail = b""
         self._head_bytes = 0
@@ -383,12 +419,14 @@ class RequestReader:
     def _recall(self, memory: FieldMemory, data: bytes) -> Request | None:
         """Make a request of a line and a header section seen before, the parser left aside.
 
-        What a connection repeats to the byte is not even taken apart.
+        What a connection repeats, but for its secret, is not even taken apart.
         """
-        if data == self._last_head and (last := self._last) is not None:
-            method, target, fields, secret = last
-            request = self.current = Request(method, target, HttpVersion11, fields, False, secret)
+        last = self._last
+        if last is not None and last.match(data):
             self._held = b""
+            self.current = request = Request(
+                last.method, last.target, HttpVersion11, last.fields, False, last.secret
+            )
             return request
         end = data.find(_END)
         line_end = data.find(b"\r\n")
@@ -401,14 +439,14 @@ class RequestReader:
         line = memory.read_line(data[:line_end])
         if line is None or len(line[1]) > limits.url_bytes:
             return None
-        fields, secret = recalled
+        fields, secret, start = recalled
         request = Request(line[0], line[1], HttpVersion11, fields, False, secret)
         self.current = request
         self._held = b""
         if end + 4 < len(data):
             self.receive(data[end + 4 :])
         elif end <= _KEY_BYTES:
-            self._last_head, self._last = data, (line[0], line[1], fields, secret)
+            self._last = _Last(data, line, fields, secret, line_end + start)
         return request
 
     def _message_end(self, data: bytes, start: int) -> int:

@@ -254,6 +254,9 @@ SENT_AGAIN = [
     b"GET /a HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer bbbbbbbbbbbbbbbb\r\n\r\n",
     b"GET /b HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
     b"HEAD /b HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"GET /aaaaaaaaaaaaaaaa HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"GET /bbbbbbbbbbbbbbbb HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer aaaaaaaaaaaaaaaa\r\n\r\n",
+    b"GET /aaaaaaaaaaaaaaaa HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer bbbbbbbbbbbbbbbb\r\n\r\n",
     b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\n",
     b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 4\r\n\r\n",
 ]
@@ -302,7 +305,11 @@ SECRETS = st.one_of(
 
 def read_fields(data: bytes, memory: FieldMemory | None = None) -> object:
     """Return what a request's header section is read as, or the code of its refusal."""
-    reader = RequestReader(LOOP, LIMITS, memory)
+    return read_next(RequestReader(LOOP, LIMITS, memory), data)
+
+
+def read_next(reader: RequestReader, data: bytes) -> object:
+    """As ``read_fields``, as the next of a connection."""
     try:
         reader.receive(data)
         request = reader.next_request()
@@ -327,6 +334,28 @@ def test_sections_that_differ_in_their_token_are_read_as_the_parser_reads_them(
             assert read_all([data]) == []  # no whole request: neither reads one
 
 
+AS_LONG = st.lists(
+    st.sampled_from(["a", "b", "~", "\0", "\r", "\n", "\r\n\r\n", " ", "\x7f", "\xe9"]),
+    min_size=17,
+    max_size=17,
+).map(lambda letters: "".join(letters)[:17])
+VISIBLE = st.text("ab", min_size=17, max_size=17)
+
+
+@given(st.sampled_from(AROUND), st.lists(VISIBLE, min_size=1, max_size=3), AS_LONG | VISIBLE)
+def test_a_token_in_the_place_of_the_last_one_of_a_connection_is_read_as_if_it_came_first(
+    around: tuple[str, str], before: list[str], then: str
+) -> None:
+    reader = RequestReader(LOOP, LIMITS, FieldMemory(NAMED))
+    for secret in [*before, *before, then]:
+        head = f"GET /{before[0]} HTTP/1.1{around[0]}{secret}{around[1]}\r\n\r\n"
+        data = head.encode("latin-1")
+        expected = read_fields(data) if read_all([data]) else None
+        if expected is None:
+            return  # not even a head: the connection waits for the rest
+        assert read_next(reader, data) == expected
+
+
 def test_callers_that_differ_in_their_token_share_a_section_that_holds_none() -> None:
     memory = FieldMemory(NAMED)
     for number in range(10):
@@ -336,8 +365,8 @@ def test_callers_that_differ_in_their_token_share_a_section_that_holds_none() ->
     assert len(memory) == 1
     recalled = memory.recall(b"\r\nX-Api-Key: another-token-of-another\r\nHost: a")
     assert recalled is not None
-    fields, secret = recalled
-    assert secret == b"another-token-of-another"
+    fields, secret, start = recalled
+    assert (secret, start) == (b"another-token-of-another", len(b"\r\nX-Api-Key: "))
     assert fields.headers == ((b"X-Api-Key", b"\0"), (b"Host", b"a"))
 
 
