@@ -33,11 +33,15 @@ COMPILED = (
     "rules",
     "sign_in",
     "store/cache",
+    "store/layout",
     "store/lookups",
+    "store/packed_ids",
     "store/record",
     "store/redis",
+    "store/resp",
     "throttle",
     "tracing",
+    "turns",
     "wire/client",
     "wire/deadlines",
     "wire/pool",
@@ -45,7 +49,6 @@ COMPILED = (
     "wire/requests",
     "wire/responses",
     "wire/server",
-    "wire/turns",
     "wire/upstream",
 )
 

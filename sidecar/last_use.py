@@ -58,7 +58,8 @@ class LastUses:
         self._noted.add(digest)
         self._pending.pop(digest, None)
         self._pending[digest] = LastUse(self._now(), client)
-        self._drop_oldest()
+        if len(self._pending) > self._most_tokens:
+            self._drop_oldest()
 
     async def run(self) -> None:
         """Write what is noted, again and again, until cancelled."""

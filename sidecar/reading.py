@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sidecar.core.credentials import read_authorization, read_token
+from sidecar.core.credentials import is_bearer, read_authorization, read_bearer, read_token
 from sidecar.core.headers import Class, Headers, Scan
 from sidecar.core.model import Credential, Denial, Form, TokenCredential
 from sidecar.core.passwords import PasswordProof
@@ -52,24 +52,34 @@ class Claims:
     """Claims by the bytes that make them; a bounded number is remembered, in this process alone."""
 
     def __init__(self) -> None:
-        self._claims: dict[bytes, Claim] = {}
+        self._bearers: dict[bytes, Claim] = {}  # by the token alone
+        self._others: dict[bytes, Claim] = {}
 
     def __repr__(self) -> str:
-        return f"<Claims {len(self._claims)}>"
+        return f"<Claims {len(self._bearers) + len(self._others)}>"
 
     def read(self, reading: Reading, secret: bytes) -> Claim:
         """Return the claim that a ``secret`` makes in the place that ``reading`` has for one."""
+        if reading.is_bearer:
+            claim = self._bearers.get(secret)
+            if claim is None:
+                claim = Claim(read_bearer(secret))
+                _keep(self._bearers, secret, claim)
+            return claim
         value = reading.stem + secret
-        claim = self._claims.get(value)
+        claim = self._others.get(value)
         if claim is None:
-            claim = Claim(
-                read_authorization(value) if reading.stem else read_token(value, Form.HEADER)
-            )
-            if len(value) <= _CLAIM_BYTES:
-                if len(self._claims) >= _CLAIMS:
-                    self._claims.clear()
-                self._claims[value] = claim
+            is_alone = not reading.stem
+            claim = Claim(read_token(value, Form.HEADER) if is_alone else read_authorization(value))
+            _keep(self._others, value, claim)
         return claim
+
+
+def _keep(claims: dict[bytes, Claim], value: bytes, claim: Claim) -> None:
+    if len(value) <= _CLAIM_BYTES:
+        if len(claims) >= _CLAIMS:
+            claims.clear()
+        claims[value] = claim
 
 
 class Reading:
@@ -80,7 +90,17 @@ class Reading:
     each request's own headers.
     """
 
-    __slots__ = ("_kept", "claim", "denial", "headers", "is_shared", "rules", "scan", "stem")
+    __slots__ = (
+        "_kept",
+        "claim",
+        "denial",
+        "headers",
+        "is_bearer",
+        "is_shared",
+        "rules",
+        "scan",
+        "stem",
+    )
 
     def __init__(self, rules: Rules, headers: Headers, cut: int = -1) -> None:
         scan = rules.headers.scan(headers)
@@ -92,6 +112,7 @@ class Reading:
         self.stem = b""
         """What stands before the secret; ``b""`` in a header that holds a token alone."""
         self.is_shared = cut >= 0 and self._is_claim_at(cut)
+        self.is_bearer = is_bearer(self.stem)
         self.claim = Claim(None if cut >= 0 else rules.credentials.extract(scan, None)[0])
         """What the headers claim, unless ``is_shared``; a query may add to it."""
         self._kept: dict[tuple[RequestHeads, bool], bytes] = {}

@@ -35,15 +35,16 @@ AMBIGUOUS: Final = Denial(
 MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
 
 _BEARER: Final = Form.BEARER  # a name of the module: looking an enumeration up costs 0.1 µs
+_new: Final = tuple.__new__  # half of what it costs to call a class of named tuples
 _MAX_BASIC_BYTES: Final = 4096
 _MAX_ENCODED_CHARS: Final = 3 * MAX_JWT_CHARS
 
 _VISIBLE: Final = rb"[\x21-\x7e]{%d,%d}" % (MIN_OPAQUE_CHARS, MAX_JWT_CHARS)
-_parse_bearer = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _VISIBLE + rb") *").fullmatch
-_parse_basic = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+={0,2}) *").fullmatch
-_is_scheme_alone = re.compile(rb" *(?:bearer|basic)? *", re.IGNORECASE).fullmatch
-_is_token = re.compile(_VISIBLE).fullmatch
-_has_control = re.compile(r"[\x00-\x1f\x7f]").search
+_parse_bearer: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _VISIBLE + rb") *").fullmatch
+_parse_basic: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+={0,2}) *").fullmatch
+_is_scheme_alone: Final = re.compile(rb" *(?:bearer|basic)? *", re.IGNORECASE).fullmatch
+_is_token: Final = re.compile(_VISIBLE).fullmatch
+_has_control: Final = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 class Extracted(NamedTuple):
@@ -178,6 +179,18 @@ def read_authorization(value: bytes) -> Credential | Denial:
     if len(value) <= _MAX_BASIC_BYTES and (basic := _parse_basic(value)):
         return _read_basic(basic[1])
     return EMPTY if _is_scheme_alone(value) else MALFORMED
+
+
+def is_bearer(stem: bytes) -> bool:
+    """Tell whether ``Authorization`` that begins so and goes on visibly holds a bearer token."""
+    return stem.lower() == b"bearer "
+
+
+def read_bearer(secret: bytes) -> Credential | Denial:
+    """Read a bearer token that stands alone: at least 16 visible ASCII characters."""
+    if len(secret) > MAX_JWT_CHARS:
+        return MALFORMED
+    return _new(TokenCredential, (_BEARER, secret.decode("ascii")))
 
 
 def _read_basic(encoded: bytes) -> PasswordCredential | Denial:

@@ -36,7 +36,7 @@ _FOLDED: Final = bytes(
     ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else ord("-")
     for byte in range(256)
 )
-_is_sane_id = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
+_is_sane_id: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
 _MAX_NAMES_REMEMBERED: Final = 4096
 _MAX_NAME_BYTES_REMEMBERED: Final = 64
 

@@ -23,7 +23,7 @@ _REQUEST_ID: Final = int(Class.REQUEST_ID)
 _REFERER: Final = int(Class.REFERER)
 _TRACEPARENT: Final = int(Class.TRACEPARENT)
 _TRACESTATE: Final = int(Class.TRACESTATE)
-_join = b": ".join
+_join: Final = b": ".join
 
 _KEPT: Final = 0
 _REWRITTEN: Final = 1

@@ -44,7 +44,7 @@ _IS_LENGTH: Final = int(Meaning.LENGTH)  # ints: looking an enumeration up costs
 _IS_CODING: Final = int(Meaning.CODING)
 _IS_CACHING: Final = int(Meaning.CACHING)
 _IS_CONNECTION: Final = int(Meaning.CONNECTION)
-_join = b": ".join
+_join: Final = b": ".join
 
 
 def build_response_head(

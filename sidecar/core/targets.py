@@ -33,7 +33,7 @@ _MAX_HOSTS_REMEMBERED: Final = 1024
 _MAX_ENCODINGS: Final = 4
 
 # A path none of whose segments starts with a dot and that holds no %; then any query.
-_parse_plain = re.compile(
+_parse_plain: Final = re.compile(
     r"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*+)++)(?:\?([\x21\x22\x24-\x7e]*+))?+"
 ).fullmatch
 _FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]|#")
@@ -42,9 +42,13 @@ _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
 # A path parameter (";x") does not make a dot segment harmless, nor does an encoded delimiter.
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
-_parse_absolute = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(/[^?]*)?(?:\?(.*))?").fullmatch
+_parse_absolute: Final = re.compile(
+    r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(/[^?]*)?(?:\?(.*))?"
+).fullmatch
 
-_parse_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?").fullmatch
+_parse_host: Final = re.compile(
+    r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
+).fullmatch
 _hosts_seen: dict[str, bool] = {}
 
 

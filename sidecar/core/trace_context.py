@@ -21,11 +21,11 @@ _is_version_00 = re.compile(
     rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
 # Section 3.2.4: of a version that is not known yet, what is known of 00 counts; ff is none.
-_is_later_version = re.compile(
+_is_later_version: Final = re.compile(
     rb"(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
 ).fullmatch
 _KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
-_is_member = re.compile(_KEY + rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]").fullmatch
+_is_member: Final = re.compile(_KEY + rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]").fullmatch
 
 
 def find_parent(values: Sequence[bytes]) -> str | None:

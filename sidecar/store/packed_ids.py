@@ -5,11 +5,13 @@ Any other id, from another release or an import, has no packed form.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from sidecar.core.tokens import ID_ALPHABET, ID_CHARS
 
 PACKED_BYTES: Final = 9
+_unpack_parts: Final = Struct(">IBI").unpack
 _VALUE_OF_CHAR: Final = {char: value for value, char in enumerate(ID_ALPHABET)}
 _PAIRS: Final = [high + low for high in ID_ALPHABET for low in ID_ALPHABET]
 
@@ -28,12 +30,15 @@ def unpack(packed: bytes) -> str:
     """Return the id; ``ValueError`` for bytes that ``pack`` would not have made."""
     if len(packed) != PACKED_BYTES:
         raise ValueError("no packed id")
-    bits, pairs = int.from_bytes(packed, "big"), _PAIRS
+    parts: tuple[int, int, int] = _unpack_parts(packed)
+    high, middle, rest = parts
+    low = middle << 32 | rest
+    pairs = _PAIRS
     try:
-        return (  # two thirds of what a loop costs, for every look-up
-            f"{pairs[bits >> 60]}{pairs[bits >> 50 & 1023]}{pairs[bits >> 40 & 1023]}"
-            f"{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}{pairs[bits >> 10 & 1023]}"
-            f"{pairs[bits & 1023]}"
+        return (  # two thirds of what a loop costs, for every look-up; 30 bits and 40
+            f"{pairs[high >> 20]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+            f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}"
+            f"{pairs[low & 1023]}"
         )
     except IndexError:
         raise ValueError("no packed id") from None

@@ -26,35 +26,37 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn, cast
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.store.packed_ids import PACKED_BYTES, pack, unpack
 
-MAX_RECORD_BYTES = 4096
-MAX_NAME_CHARS = 100
+MAX_RECORD_BYTES: Final = 4096
+MAX_NAME_CHARS: Final = 100
 
-_VERSION = 1
-_FIELDS = 8
-_LINE_START = struct.Struct(">2sII")
-_SHORT_START = struct.Struct(f">cIH{PACKED_BYTES}s")
-_unpack_short_start = _SHORT_START.unpack_from
-_DAY_SECONDS = 86400
-_MOST_DAYS = 0xFFFF
-_MAX_LINE_TIME = 0xFFFFFFFF
-_KIND_OF_LETTER = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
-_LETTER_OF_KIND = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
-_KIND_OF_START = {b"2" + letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
-_KIND_OF_BYTE = {letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
-_ID = r"[A-Za-z0-9_-]{8,64}"
-_ACCOUNT = r"[A-Za-z0-9._@-]{1,64}"  # as the configuration has it
-is_id = re.compile(_ID).fullmatch
-_is_account = re.compile(_ACCOUNT).fullmatch
-_TEXTS = rf"({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
-_parse_texts = re.compile(_TEXTS).fullmatch
-_parse_id_and_texts = re.compile(rf"({_ID})\t{_TEXTS}").fullmatch
-_MAX_TIME = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
+_new: Final = tuple.__new__  # half of what it costs to call a class of named tuples
+_VERSION: Final = 1
+_FIELDS: Final = 8
+_LINE_START: Final = struct.Struct(">2sII")
+_SHORT_START: Final = struct.Struct(f">cIH{PACKED_BYTES}s")
+_SHORT_BYTES: Final = _SHORT_START.size
+_unpack_short_start: Final = _SHORT_START.unpack_from
+_DAY_SECONDS: Final = 86400
+_MOST_DAYS: Final = 0xFFFF
+_MAX_LINE_TIME: Final = 0xFFFFFFFF
+_KIND_OF_LETTER: Final = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
+_LETTER_OF_KIND: Final = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
+_KIND_OF_START: Final = {b"2" + letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
+_KIND_OF_BYTE: Final = {letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
+_ID: Final = r"[A-Za-z0-9_-]{8,64}"
+_ACCOUNT: Final = r"[A-Za-z0-9._@-]{1,64}"  # as the configuration has it
+is_id: Final = re.compile(_ID).fullmatch
+_is_account: Final = re.compile(_ACCOUNT).fullmatch
+_TEXTS: Final = rf"({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
+_parse_texts: Final = re.compile(_TEXTS).fullmatch
+_parse_id_and_texts: Final = re.compile(rf"({_ID})\t{_TEXTS}").fullmatch
+_MAX_TIME: Final = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
 
 
 def encode(record: TokenRecord) -> bytes:
@@ -75,6 +77,9 @@ def decode(digest: str, value: bytes) -> TokenRecord | None:
     if len(value) >= MAX_RECORD_BYTES:
         return None
     try:
+        kind = _KIND_OF_BYTE.get(value[:1])
+        if kind is not None:
+            return _decode_short_line(digest, value, kind)
         decode_version = _DECODER_OF_BYTE.get(value[:1])
         return None if decode_version is None else decode_version(digest, value)
     except (ValueError, RecursionError, struct.error):
@@ -108,21 +113,21 @@ def _whole_days(created_at: int, expires_at: int) -> int | None:
     return days if not rest and 1 <= days <= _MOST_DAYS else None
 
 
-def _decode_short_line(digest: str, value: bytes) -> TokenRecord | None:
+def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | None:
     """Read version 3."""
-    letter, created_at, days, packed = _unpack_short_start(value)
-    texts = _parse_texts(value[_SHORT_START.size :].decode())
+    start: tuple[bytes, int, int, bytes] = _unpack_short_start(value)
+    _, created_at, days, packed = start
+    texts = _parse_texts(value[_SHORT_BYTES:].decode())
     if texts is None:
         return None
-    account, name, tail = texts.groups()
+    groups = cast(tuple[str, str, str], texts.groups())
+    account, name, tail = groups
     paths = _split(tail) if tail else ()
     if paths is None or not name.isprintable():
         return None
     expiry = float(created_at + days * _DAY_SECONDS) if days else None
-    kind = _KIND_OF_BYTE[letter]
-    return TokenRecord(
-        unpack(packed), account, name, kind, digest, float(created_at), expiry, paths
-    )
+    token_id, created = unpack(packed), float(created_at)
+    return _new(TokenRecord, (token_id, account, name, kind, digest, created, expiry, paths, ""))
 
 
 def _decode_line(digest: str, value: bytes) -> TokenRecord | None:
@@ -178,8 +183,7 @@ def _decode_array(digest: str, value: bytes) -> TokenRecord | None:
     )
 
 
-_DECODER_OF_BYTE: dict[bytes, Callable[[str, bytes], TokenRecord | None]] = {
-    **dict.fromkeys(_KIND_OF_BYTE, _decode_short_line),
+_DECODER_OF_BYTE: Final[dict[bytes, Callable[[str, bytes], TokenRecord | None]]] = {
     b"2": _decode_line,
     b"[": _decode_array,
 }
@@ -200,7 +204,7 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-_parse = json.JSONDecoder(parse_constant=_refuse, parse_int=_parse_int).decode
+_parse: Final = json.JSONDecoder(parse_constant=_refuse, parse_int=_parse_int).decode
 
 
 def _are_names(token_id: object, account: object, name: object) -> bool:
