@@ -69,13 +69,6 @@ def create_jwt(running: Running, account: str) -> str:
     return made.stdout.strip()
 
 
-def revoke(running: Running, token_id: str) -> None:
-    """Revoke a token with the command."""
-    made = _call(["token", "revoke", token_id, "--config", str(running.configuration)])
-    if made.returncode != 0:
-        raise BenchError(f"sidecar token revoke: {made.stderr.strip()[-300:]}")
-
-
 def revoke_by_api(running: Running, holder: Holder, token_id: str) -> None:
     """Revoke a token as its account's holder does, over HTTP; needs ``Place.has_portal``.
 

@@ -17,16 +17,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from benchmarks import tokens, wrk
 from benchmarks.figures import percentile
 from benchmarks.measure import Sample
 from benchmarks.peers import Running
-from benchmarks.peers.sidecar import revoke, revoke_by_api
+from benchmarks.peers.sidecar import revoke_by_api
 from benchmarks.processes import BenchError
 from benchmarks.scenarios import Plan, Scenario
+from benchmarks.scenarios.forked_command import ForkedCommand
 from benchmarks.stage import Stage
 from benchmarks.upstream import BASE
 from sidecar.core.model import TokenRecord
@@ -40,8 +41,6 @@ EXPIRY_SECONDS = 0.5
 EXPIRING_AT_ONCE = 20
 BETWEEN_EXPIRIES_SECONDS = 0.025
 MOST_VOID_SHARE = 0.5
-SLOW_SHARE = 10
-"""The command takes a process each time, so it gets a tenth of the trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +49,14 @@ class Way:
 
     ``revoke`` returns when (Unix seconds) the token should have been refused. Trials of a way that
     is mostly waiting are made several ``at_once``, each ``BETWEEN_EXPIRIES_SECONDS`` after another,
-    and a token is asked for again from that long before its end: asking is work as well.
+    and a token is asked for again from that long before its end: asking is work as well. ``means``
+    is entered while the trials last.
     """
 
     revoke: Callable[[TokenRecord], float]
     lifetime_seconds: float = tokens.LIFETIME_SECONDS
-    share: int = 1
     at_once: int = 1
+    means: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     def rest(self, record: TokenRecord) -> float:
         """Return until when (Unix seconds) nobody need ask for the token again."""
@@ -75,6 +75,9 @@ def prepare(plan: Plan) -> None:
 
 
 def _ways(stage: Stage, running: Running) -> dict[str, Way]:
+    assert running.configuration is not None
+    forked = ForkedCommand(running.configuration)
+
     def delete(record: TokenRecord) -> float:
         start = time.time()
         stage.redis.ask(b"DEL", tokens.record_key(record.digest))
@@ -94,7 +97,7 @@ def _ways(stage: Stage, running: Running) -> dict[str, Way]:
         return time.time()
 
     def command(record: TokenRecord) -> float:
-        revoke(running, record.id)
+        forked.run("token", "revoke", record.id)
         return time.time()
 
     return {
@@ -102,14 +105,14 @@ def _ways(stage: Stage, running: Running) -> dict[str, Way]:
         "FLUSHDB in Redis": Way(flush),
         "expiry": Way(expire, lifetime_seconds=EXPIRY_SECONDS, at_once=EXPIRING_AT_ONCE),
         "token API": Way(api),
-        "sidecar token revoke": Way(command, share=SLOW_SHARE),
+        "sidecar token revoke": Way(command, means=forked),
     }
 
 
 def _case(stage: Stage, pair: list[Running], way: Way) -> Callable[[int], Sample]:
     def run(_seconds: int) -> Sample:
-        with _background(stage, pair):
-            latencies_ms = _trials(stage, pair, way, max(1, stage.settings.trials // way.share))
+        with _background(stage, pair), way.means:
+            latencies_ms = _trials(stage, pair, way, stage.settings.trials)
         return {
             "trials": len(latencies_ms),
             "latency_p50_ms": percentile(latencies_ms, 0.5),
