@@ -4,7 +4,7 @@ A tunnel, an event stream or a long body goes on after its request was judged. S
 again when its token is changed or revoked, when it expires, when the store's word was missed for a
 while, and when the configuration changes; one that may no longer pass is cut on both sides.
 
-Every two seconds the store is asked about tokens that are not known to be good: all of them where
+Within a second the store is asked about tokens that are not known to be good: all of them where
 it tells of no changes (it refuses to track), and one that was revoked before its answer had begun.
 """
 
@@ -28,7 +28,7 @@ from sidecar.store.port import TokenLookup
 _log = logging.getLogger("sidecar")
 
 _RETRY_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.75
 _LONGEST_TIMER_SECONDS: Final = 86400.0
 
 
