@@ -17,7 +17,7 @@ from sidecar.portal.problems import PROBLEMS, headers_of
 from sidecar.portal.rendering import failure, page
 from sidecar.portal.sessions import Visit, open_visit
 from sidecar.portal.token_fields import FieldError
-from sidecar.portal.wording import rows_of, wait_of
+from sidecar.portal.wording import table_of, wait_of
 
 Fields = Mapping[str, str]
 Shown = Callable[[web.Request, Visit, Account], Awaitable[web.Response]]
@@ -122,13 +122,18 @@ async def keys_page(
         visit,
         status=status,
         headers=headers,
-        rows=rows_of(tokens, parts.now(), terms.expiry_notice_seconds),
+        table=table_of(tokens, parts.now(), terms.expiry_notice_seconds, _page_of(request)),
         values=kept,
         errors=errors or [],
         notice=notice,
         can_issue_jwt=terms.can_issue_jwt,
         max_days=account.max_token_days,
     )
+
+
+def _page_of(request: web.Request) -> int:
+    asked = request.query.get("page", "")
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 1
 
 
 def sentence(denial: Denial) -> str:

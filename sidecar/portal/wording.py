@@ -13,6 +13,7 @@ from sidecar.portal.token_fields import as_time
 
 KINDS: Final = {Kind.ACCESS: "Access token", Kind.JWT: "JWT", Kind.IMPORTED: "Imported"}
 
+_ROWS: Final = 100
 _STEPS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
 _ALMOST: Final = {86400: 1800, 3600: 30, 60: 0}
 """A day less some minutes counts as a day: a token of 30 days has 30 days when it is new."""
@@ -58,6 +59,19 @@ class Row:
     """It has a successor, and lives on for the overlap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One page of the table: some of all tokens, newest first."""
+
+    rows: list[Row]
+    number: int
+    """Of the page, from 1."""
+    pages: int
+    first: int
+    """The place of the first row among all, from 1."""
+    total: int
+
+
 def row_of(token: Description, now: float, notice_seconds: float, *, is_replaced: bool) -> Row:
     """Return how one token is shown at ``now``."""
     record, use = token.record, token.last_use
@@ -76,17 +90,27 @@ def row_of(token: Description, now: float, notice_seconds: float, *, is_replaced
     )
 
 
-def rows_of(tokens: Sequence[Description], now: float, notice_seconds: float) -> list[Row]:
-    """Return the table: newest first, a token that was rotated right after its successor."""
+def table_of(
+    tokens: Sequence[Description], now: float, notice_seconds: float, page: int = 1
+) -> Table:
+    """Return a page of the table: newest first, a token that was rotated after its successor.
+
+    Of ``page`` the nearest is taken that there is. Pages are short, as whoever writes one holds up
+    everybody's requests.
+    """
     newest = _newest([token.record for token in tokens])
     ordered = sorted(tokens, key=lambda token: _age_key(token.record), reverse=True)
     ordered.sort(key=lambda token: (-newest[token.record.name].created_at, token.record.name))
-    return [
+    pages = max(1, -(-len(ordered) // _ROWS))
+    number = min(max(page, 1), pages)
+    start = (number - 1) * _ROWS
+    rows = [
         row_of(
             token, now, notice_seconds, is_replaced=token.record is not newest[token.record.name]
         )
-        for token in ordered
+        for token in ordered[start : start + _ROWS]
     ]
+    return Table(rows, number, pages, start + 1, len(ordered))
 
 
 def _newest(records: Iterable[TokenRecord]) -> dict[str, TokenRecord]:

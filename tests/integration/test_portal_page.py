@@ -100,6 +100,26 @@ async def test_a_token_that_was_rotated_stands_right_below_its_successor(
     assert [token_id for _, token_id in sorted((page.index(one), one) for one in ids)] == [*ids]
 
 
+async def test_a_long_list_has_pages(stage: PortalStage, browser: ClientSession) -> None:
+    for number in range(201):
+        await stage.create("acme", f"system {number:03}")
+        stage.now += 1
+    await sign_in(browser)
+
+    async def names(page: str) -> list[str]:
+        text = await (await browser.get(f"/{page}")).text()
+        return re.findall(r'class="name">(system \d+)<', text)
+
+    assert (await names(""))[::99] == ["system 200", "system 101"]
+    assert (await names("?page=2"))[::99] == ["system 100", "system 001"]
+    assert await names("?page=3") == ["system 000"] == await names("?page=999999")
+    for odd in ("?page=", "?page=0", "?page=-1", "?page=x", "?page=%D9%A3", f"?page={'9' * 5000}"):
+        assert await names(odd) == await names("")
+    text = await (await browser.get("/?page=2")).text()
+    assert "101 to 200 of 201" in text
+    assert re.findall(r'href="/\?page=(\d)"', text) == ["1", "3"]
+
+
 async def test_the_password_is_needed_for_every_new_token_and_never_shown_again(
     stage: PortalStage, browser: ClientSession
 ) -> None:
