@@ -18,7 +18,7 @@ from sidecar.core.model import Denial, Form, Kind, PasswordCredential
 from sidecar.core.policy import Account
 from sidecar.lifecycle import UnknownToken
 from sidecar.portal.bodies import read_json
-from sidecar.portal.callers import client_of, is_cross_site
+from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler, Parts
 from sidecar.portal.problems import answer
@@ -109,7 +109,7 @@ def _signed_in(action: Action) -> Handler:
     """Let an action be done by whoever the request's password belongs to."""
 
     async def handle(request: web.Request) -> web.Response:
-        if request.method not in _SAFE and is_cross_site(request):
+        if request.method not in _SAFE and (is_cross_site(request) or is_hidden_site(request)):
             return answer(request, _CROSS_SITE)
         account = await _admit(request)
         if isinstance(account, Denial):

@@ -40,7 +40,7 @@ def is_cross_site(request: web.Request) -> bool:
     """Tell whether another site's page sent this (Fetch Metadata, else ``Origin``; RFC 6454).
 
     Over plain HTTP a browser sends no Fetch Metadata, and ``Origin: null`` under our own
-    ``Referrer-Policy``: that says nothing, and the form's token must tell.
+    ``Referrer-Policy``: that says nothing, and the form's token must tell. See ``is_hidden_site``.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -50,6 +50,14 @@ def is_cross_site(request: web.Request) -> bool:
         return False
     theirs = _authority(origin)
     return theirs is None or theirs != _own_authority(request, origin)
+
+
+def is_hidden_site(request: web.Request) -> bool:
+    """Tell whether a page that does not say whose it is sent this, one in a sandbox perhaps.
+
+    Programs send no ``Origin``, and our own page does not call the API, which knows no form tokens.
+    """
+    return request.headers.get("Origin") == _NOTHING_SAID
 
 
 def _own_authority(request: web.Request, origin: str) -> str | None:

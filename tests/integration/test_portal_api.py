@@ -345,6 +345,7 @@ async def test_two_accounts_may_use_one_name(stage: PortalStage, acme: ApiClient
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
+        {"Origin": "null"},
     ],
 )
 async def test_a_page_of_another_site_can_not_use_a_password_the_browser_remembers(
