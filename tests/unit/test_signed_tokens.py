@@ -288,3 +288,9 @@ def test_no_claim_of_any_type_raises(value: object) -> None:
     for name in ("iss", "aud", "sub", "exp", "nbf", "iat", "jti"):
         verdict = judge().verify_now(bench_of(FOREIGN).with_claims(**{name: value}), NOW)
         assert isinstance(verdict, VerifiedToken | Denial)
+
+
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+def test_a_time_before_1970_is_called_that(name: str) -> None:
+    verdict = judge().verify_now(bench_of(FOREIGN).with_claims(**{name: -1}), NOW)
+    assert verdict == Denial("invalid_token", f"The token's {name} is before 1970.")
