@@ -49,7 +49,7 @@ class Asker(Protocol):
 class _Question:
     """Is this the password of this hash?"""
 
-    __slots__ = ("askers", "digest", "hashing", "password", "phc", "stands_for_account")
+    __slots__ = ("askers", "digest", "failures", "hashing", "password", "phc", "stands_for_account")
 
     def __init__(
         self, digest: bytes, password: str, phc: str, stands_for_account: bool, asker: Asker
@@ -59,17 +59,17 @@ class _Question:
         self.phc = phc
         self.stands_for_account = stands_for_account
         self.askers: list[Asker] = [asker]
+        self.failures = 0
+        """How many counted against who asks when that was last looked at."""
         self.hashing: asyncio.Future[bool] | None = None
 
     def __repr__(self) -> str:
         return f"<_Question of {len(self.askers)}>"
 
-    def failures(self) -> int:
-        """Return how many count against who asks; of several, who has least."""
-        askers = self.askers
-        if len(askers) == 1:
-            return askers[0].failures()
-        return min(asker.failures() for asker in askers)
+    def look_at_failures(self) -> int:
+        """Return how many count against who asks by now; of several, who has least."""
+        self.failures = min([asker.failures() for asker in self.askers])
+        return self.failures
 
     def may_be_answered(self) -> bool:
         return any(asker.may_go_on() for asker in self.askers)
@@ -134,18 +134,21 @@ class SignIn:
         many wait already.
         """
         account = accounts.get(name)
-        if account is not None and self.recall(account, password) is not None:
-            asker.settle(True)
-            return
         stored = account.password_hash if account is not None else None
         phc = stored or self._decoy_for(accounts)
         digest = self._digest(name, password, phc)
+        proof = self._known.get(digest)
+        if proof is not None and proof.until > self._now():
+            asker.settle(True)
+            return
         question = self._asked.get(digest)
         if question is not None:
             question.askers.append(asker)
             return
-        self._make_room(asker)
+        failures = asker.failures()
+        self._make_room(failures)
         question = _Question(digest, password, phc, stored is not None, asker)
+        question.failures = failures
         self._asked[digest] = question
         self._waiting.append(question)
         self._go_on()
@@ -161,15 +164,14 @@ class SignIn:
 
     # Who waits.
 
-    def _make_room(self, asker: Asker) -> None:
+    def _make_room(self, failures: int) -> None:
         """Let a newcomer in, for one who would be taken later if need be; else ``Overloaded``."""
-        failures = asker.failures()
         waiting = self._waiting
         if len(waiting) < (self._room_for_suspects if failures else self._room):
             return
         last, least = None, failures or _NONE
         for question in waiting:
-            theirs = question.failures()
+            theirs = question.failures
             if 0 < theirs < least or (last is not None and theirs == least):
                 last, least = question, theirs
         if last is None:
@@ -179,16 +181,17 @@ class SignIn:
 
     def _take(self) -> _Question:
         """Take who is to be asked about next out of those who wait."""
-        chosen, most = self._waiting[0], 0
+        clean, chosen, most = None, None, -1
         for question in self._waiting:
-            failures = question.failures()
+            failures = question.look_at_failures()
             if failures == 0:
-                chosen = question
-                break
-            if failures > most:
+                clean = clean or question
+            elif failures > most:
                 chosen, most = question, failures
-        self._waiting.remove(chosen)
-        return chosen
+        taken = clean or chosen
+        assert taken is not None
+        self._waiting.remove(taken)
+        return taken
 
     def _go_on(self) -> None:
         """Hash what waits and may still be answered, as far as there are lanes."""
