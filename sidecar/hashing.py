@@ -50,6 +50,7 @@ class HashingProcesses:
         self.most = most
         self._idle: list[_Hasher] = []
         self._alive: set[_Hasher] = set()
+        self._lost: list[_Hasher] = []  # that may not have ended yet
 
     def __repr__(self) -> str:
         return f"<HashingProcesses alive={len(self._alive)} idle={len(self._idle)}>"
@@ -69,8 +70,9 @@ class HashingProcesses:
         ending = [*self._alive]
         for hasher in ending:
             hasher.end()
-        for hasher in ending:
+        for hasher in (*ending, *self._lost):
             await hasher.process.wait()
+        await asyncio.sleep(0)  # the loop closes the sockets
 
     async def _ask_new(self, question: bytes) -> bool:
         """Start a process and put the question to it."""
@@ -109,6 +111,8 @@ class HashingProcesses:
         It may have been ended while it was idle, by whomever.
         """
         self._alive.discard(hasher)
+        self._lost = [lost for lost in self._lost if lost.process.returncode is None]
+        self._lost.append(hasher)
         if hasher in self._idle:
             self._idle.remove(hasher)
         answer = hasher.answer
