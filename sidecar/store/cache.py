@@ -124,7 +124,7 @@ class TokenCache:
         self.misses += 1
         record = None
         for _ in range(_ASKED_AT_MOST):
-            flight = self._begin_flight(digest)
+            flight = self._begin_flight(digest, now)
             is_failure = False
             try:
                 record = await self._look_up(digest)
@@ -136,7 +136,8 @@ class TokenCache:
                 return record
             finally:
                 self._end_flight(digest, flight)
-                self.on_lookup(max(0.0, self._now() - flight.asked_at), is_failure)
+                now = self._now()
+                self.on_lookup(max(0.0, now - flight.asked_at), is_failure)
             if flight.is_current:
                 self._keep(digest, record, flight.asked_at)
                 break
@@ -181,8 +182,8 @@ class TokenCache:
         self._heard_at = now
         self._silent_from = now + HEARD_SECONDS
 
-    def _begin_flight(self, digest: str) -> _Flight:
-        flight = _Flight(self._is_watching, self._now())
+    def _begin_flight(self, digest: str, now: float) -> _Flight:
+        flight = _Flight(self._is_watching, now)
         others = self._flights.get(digest)
         if others is None:
             self._flights[digest] = [flight]

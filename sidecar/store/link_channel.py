@@ -12,7 +12,7 @@ from typing import Any
 
 from sidecar.store.commands import AskServer, Command
 from sidecar.store.link import Link
-from sidecar.store.resp import pack
+from sidecar.store.resp import pack_command
 
 
 class LinkChannel:
@@ -32,7 +32,7 @@ class LinkChannel:
         """See ``Channel``."""
         link = await self._opened()
         try:
-            replies = await asyncio.gather(*link.request(*map(_packed, commands)))
+            replies = await asyncio.gather(*link.request(*map(pack_command, commands)))
         except BaseException:
             link.abort()  # given up, out of time, or broken: what still comes is for nobody
             raise
@@ -60,7 +60,3 @@ class LinkChannel:
     async def _ask(self, command: Command) -> Any:
         (reply,) = await self.exchange([command])
         return reply
-
-
-def _packed(command: Command) -> bytes:
-    return pack([part if isinstance(part, bytes) else str(part).encode() for part in command])

@@ -95,6 +95,7 @@ class RedisStore:
         self._now = now
         self._lookups = reach.make_lookups()
         self._commands = Commands(reach.channel, budget_seconds)
+        self._quick_commands = Commands(reach.quick_channel, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 
     def __repr__(self) -> str:
@@ -249,7 +250,7 @@ class RedisStore:
             keys += (self._layout.token_key(digest), self._layout.used_key(digest))
             values.append(encode_use(uses[digest]))
         values.append(USE_KEPT_SECONDS * 1000)
-        await self._commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
+        await self._quick_commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """See ``TokenStore``."""

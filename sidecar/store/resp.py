@@ -8,6 +8,11 @@ from typing import Final
 _HEADS: Final = [b"$%d\r\n" % length for length in range(256)]
 
 
+def pack_command(command: Sequence[str | bytes | int]) -> bytes:
+    """Return a command as ``pack`` does; text is sent as UTF-8, a number in digits."""
+    return pack([part if type(part) is bytes else str(part).encode() for part in command])
+
+
 def pack(command: Sequence[bytes]) -> bytes:
     """Return a command in RESP, as an array of bulk strings."""
     pieces = [b"*%d\r\n" % len(command)]

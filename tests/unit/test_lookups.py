@@ -13,6 +13,7 @@ import pytest
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store import lookups
 from sidecar.store.lookups import Lookups
+from sidecar.turns import PromptTask
 
 BUDGET_SECONDS = 0.1
 
@@ -223,6 +224,48 @@ async def test_the_queue_is_bounded(
     await settle()
     await opener.source.answer()
     assert [task.result() for task in tasks] == [b"a", b"b", b"c"]
+    await looked.close()
+
+
+async def test_a_connection_goes_on_within_the_call_that_brings_its_value(
+    looked: Lookups, opener: Opener
+) -> None:
+    log: list[bytes] = []
+
+    async def look_twice() -> None:
+        log.append(await looked.get(b"a"))
+        log.append(await looked.get(b"b"))
+
+    ends: list[BaseException | None] = []
+    PromptTask(asyncio.get_running_loop(), look_twice(), ends.append)
+    (other,) = ask(looked, b"c")
+    await settle()
+    await opener.source.answer()
+    assert log == [b"a"]
+    assert opener.source.batches == [[b"a", b"c"], [b"b"]]
+    await opener.source.answer()
+    assert (log, ends, other.result()) == ([b"a", b"b"], [None], b"c")
+    await looked.close()
+
+
+async def test_a_connection_that_is_cut_while_it_waits_is_asked_for_no_more(
+    looked: Lookups, opener: Opener
+) -> None:
+    (ahead,) = ask(looked, b"x")
+    await settle()
+
+    async def look() -> None:
+        await looked.get(b"a")
+
+    ends: list[BaseException | None] = []
+    task = PromptTask(asyncio.get_running_loop(), look(), ends.append)
+    await settle()
+    task.cancel()
+    await settle()
+    assert [type(end) for end in ends] == [asyncio.CancelledError]
+    await opener.source.answer()
+    assert ahead.result() == b"x"
+    assert opener.source.batches == [[b"x"]]
     await looked.close()
 
 
