@@ -104,8 +104,29 @@ def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
     assert claim.credential == expected
     whole = [(name, value.replace(b"\0", secret)) for name, value in headers]
     assert Reading(rules, whole).claim.credential == expected
-    assert claims.read(reading, secret) is claim
+    again = claims.read(reading, secret)
+    assert again.credential == expected
+    assert claims.read(reading, secret) is again
     assert secret.decode() not in repr(claims) + repr(claim) + repr(reading)
+
+
+async def test_tokens_that_never_come_again_displace_none_that_do(rules: Rules) -> None:
+    """What comes once is not remembered, however much of it there is."""
+    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
+    claims.read(reading, OTHER)
+    known = claims.read(reading, OTHER)
+    for number in range(20_000):
+        claims.read(reading, b"a-token-that-comes-once-%d" % number)
+    assert repr(claims) == "<Claims 1>"
+    assert claims.read(reading, OTHER) is known
+
+
+async def test_as_many_claims_are_remembered_as_there_is_room_for(rules: Rules) -> None:
+    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
+    for number in range(20_000):
+        claims.read(reading, b"a-token-that-comes-twice-%d" % number)
+        claims.read(reading, b"a-token-that-comes-twice-%d" % number)
+    assert repr(claims) in {f"<Claims {kept}>" for kept in range(1, 4097)}
 
 
 @pytest.mark.parametrize(
