@@ -117,27 +117,27 @@ class _Asking:
     Who hangs up gets no further guess out of it: the failure is counted all the same.
     """
 
-    __slots__ = ("_actor", "_audit", "_client", "_gate", "_key", "_name", "verdict")
+    __slots__ = ("_actor", "_audit", "_gate", "_key", "_name", "client", "verdict")
 
     def __init__(self, gate: Gate, audit: AuditLog, name: str, client: str, actor: Actor) -> None:
         self._gate = gate
         self._audit = audit
         self._name = name
-        self._client = client
+        self.client = client
         self._actor = actor
         self._key = key_of(name)
         self.verdict: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
 
     def failures(self) -> int:
-        return self._gate.failures_of(self._client, self._key)
+        return self._gate.failures_of(self.client, self._key)
 
     def may_go_on(self) -> bool:
-        return self._gate.check(self._client, self._name) is None
+        return self._gate.check(self.client, self._name) is None
 
     def settle(self, is_right: bool | None) -> None:
         denial = None if is_right else self._refuse(is_right)
         if is_right:
-            self._gate.note_sign_in(self._client, self._name)
+            self._gate.note_sign_in(self.client, self._name)
         if not self.verdict.done():
             self.verdict.set_result(denial)
 
@@ -148,7 +148,7 @@ class _Asking:
             self.verdict.set_exception(error)
 
     def _refuse(self, is_right: bool | None) -> Denial:
-        gate, client, name = self._gate, self._client, self._name
+        gate, client, name = self._gate, self.client, self._name
         seconds = gate.check(client, name)
         if is_right is None or seconds is not None:
             return too_many_failures(seconds or 1)

@@ -4,8 +4,9 @@ Argon2id takes some 20 ms of a core on purpose. Only so many are hashed at a tim
 that a flood of sign-ins does not slow requests with tokens; the same question asked at the same
 time is answered once; and a right answer is remembered for a while.
 
-Who waits is taken by what is known of it. First come those against whom no failure counts, in
-their order, so that a flood of guesses does not stand in the way of an honest sign-in. Of the
+Who waits is taken by what is known of it. First come those against whom no failure counts, one for
+each client, in their order, so that a flood of guesses does not stand in the way of an honest
+sign-in; what else a client has waiting counts like failures. Of the
 others the one who has failed most often comes first: so guessers are banned one after another,
 and not all of them just not. When there is no room, who would come last is told so.
 """
@@ -31,7 +32,12 @@ _REMEMBERED_SECONDS: Final = 300.0
 
 
 class Asker(Protocol):
-    """Who wants to know of a password, and is told once: at once, or when it was checked."""
+    """Who wants to know of a password, and is told once: at once, or when it was checked.
+
+    ``client`` is the address that it comes from.
+    """
+
+    client: str
 
     def failures(self) -> int:
         """Return how many failures count against it by now."""
@@ -60,16 +66,15 @@ class _Question:
         self.stands_for_account = stands_for_account
         self.askers: list[Asker] = [asker]
         self.failures = 0
-        """How many counted against who asks when that was last looked at."""
+        """How many counted against who asks, with what its client had waiting before, lately."""
         self.hashing: asyncio.Future[bool] | None = None
 
     def __repr__(self) -> str:
         return f"<_Question of {len(self.askers)}>"
 
-    def look_at_failures(self) -> int:
+    def count_failures(self) -> int:
         """Return how many count against who asks by now; of several, who has least."""
-        self.failures = min([asker.failures() for asker in self.askers])
-        return self.failures
+        return min([asker.failures() for asker in self.askers])
 
     def may_be_answered(self) -> bool:
         return any(asker.may_go_on() for asker in self.askers)
@@ -146,9 +151,11 @@ class SignIn:
             question.askers.append(asker)
             return
         failures = asker.failures()
-        self._make_room(failures)
+        room = self._room_for_suspects if failures else self._room
+        waits = [one for one in self._waiting if one.askers[0].client == asker.client]
+        self._make_room(room, failures + len(waits))
         question = _Question(digest, password, phc, stored is not None, asker)
-        question.failures = failures
+        question.failures = failures + len(waits)
         self._asked[digest] = question
         self._waiting.append(question)
         self._go_on()
@@ -164,10 +171,10 @@ class SignIn:
 
     # Who waits.
 
-    def _make_room(self, failures: int) -> None:
+    def _make_room(self, room: int, failures: int) -> None:
         """Let a newcomer in, for one who would be taken later if need be; else ``Overloaded``."""
         waiting = self._waiting
-        if len(waiting) < (self._room_for_suspects if failures else self._room):
+        if len(waiting) < room:
             return
         last, least = None, failures or _NONE
         for question in waiting:
@@ -182,8 +189,12 @@ class SignIn:
     def _take(self) -> _Question:
         """Take who is to be asked about next out of those who wait."""
         clean, chosen, most = None, None, -1
+        before: dict[str, int] = {}
         for question in self._waiting:
-            failures = question.look_at_failures()
+            client = question.askers[0].client
+            ahead = before.get(client, 0)
+            before[client] = ahead + 1
+            failures = question.failures = question.count_failures() + ahead
             if failures == 0:
                 clean = clean or question
             elif failures > most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -36,7 +37,10 @@ def hasher() -> Hasher:
 class Asker:
     """Wants to know, and waits for it; so many failures count against it."""
 
-    def __init__(self, failures: int = 0, may_go_on: bool = True) -> None:
+    clients = itertools.count()
+
+    def __init__(self, failures: int = 0, may_go_on: bool = True, client: str = "") -> None:
+        self.client = client or f"client {next(self.clients)}"
         self.answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         self.counted = failures
         self._may_go_on = may_go_on
@@ -66,9 +70,10 @@ async def check(
     *,
     failures: int = 0,
     may_go_on: bool = True,
+    client: str = "",
 ) -> bool | None:
     """Ask, and wait for the answer."""
-    asker = Asker(failures, may_go_on)
+    asker = Asker(failures, may_go_on, client)
     sign_in.ask(accounts, name, password, asker)
     return await asker.answer
 
@@ -287,8 +292,8 @@ class Line:
         self._hasher = hasher
         self.waiting: dict[str, asyncio.Task[bool | None]] = {}
 
-    async def enter(self, password: str, failures: int = 0) -> None:
-        asked = check(self.sign_in, ACME, "acme", password, failures=failures)
+    async def enter(self, password: str, failures: int = 0, client: str = "") -> None:
+        asked = check(self.sign_in, ACME, "acme", password, failures=failures, client=client)
         self.waiting[password] = asyncio.create_task(asked)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -321,6 +326,14 @@ async def test_first_who_has_not_failed_then_who_has_failed_most(line: Line) -> 
     for password, failures in [("a", 1), ("b", 0), ("c", 3), ("d", 3), ("e", 0)]:
         await line.enter(password, failures)
     assert await line.move() == ["b", "e", "c", "d", "a"]
+
+
+async def test_what_else_one_client_has_waiting_makes_room_for_another_client(line: Line) -> None:
+    for password in "abcdef":
+        await line.enter(password, client="one")
+    await line.enter("g")
+    assert line.refused == ["b"], "what comes second counts like one failure"
+    assert "g" in await line.move()
 
 
 async def test_who_would_come_last_makes_room_when_there_is_none(line: Line) -> None:
