@@ -27,7 +27,7 @@ WARM_UP_SECONDS = 1
 CONNECTIONS = 8
 MOST_RATIO = 1.5
 FAILURES = 10
-ALL_BANNED_SECONDS = 240  # on the slowest machine; 70 on one with two processors
+ALL_BANNED_SECONDS = 240  # on the slowest machine; 100 on one with two processors
 HONEST_PAUSE_SECONDS = 5
 FIRST_SECONDS = 25  # the first waits behind one guess from each address
 
