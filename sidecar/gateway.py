@@ -150,6 +150,7 @@ class Gateway:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
         except Fault as fault:
             self._faults.note(fault, entry.request_id)
+            client.reader.remember(request, has_passed=False)
             return self._deny(client, request, entry, denial_for(fault.code))
         except asyncio.CancelledError:
             entry.status = entry.status or _CLIENT_GONE

@@ -23,8 +23,8 @@ class Layout:
     """The keys under one prefix, and the commands that write to them."""
 
     def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
         self.tokens_start = prefix + b"token:"
+        self._used_start = prefix + b"used:"
 
     def token_key(self, digest: str) -> bytes:
         """Return where the record is."""
@@ -32,7 +32,7 @@ class Layout:
 
     def used_key(self, digest: str) -> bytes:
         """Return where the last use is: half the digest spares memory and is unique enough."""
-        return b"%bused:%b" % (self._prefix, digest[:32].encode())
+        return self._used_start + digest[:32].encode()
 
     def set_record(self, record: TokenRecord, value: bytes, condition: str, now: float) -> Command:
         """Return what writes a record, encoded as ``value``, if ``condition`` (NX, XX) holds."""

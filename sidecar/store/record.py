@@ -25,6 +25,7 @@ import json
 import math
 import re
 import struct
+import sys
 from collections.abc import Callable
 from typing import Final, NoReturn, cast
 
@@ -36,6 +37,7 @@ MAX_RECORD_BYTES: Final = 4096
 MAX_NAME_CHARS: Final = 100
 
 _new: Final = tuple.__new__  # half of what it costs to call a class of named tuples
+_intern: Final = sys.intern
 _VERSION: Final = 1
 _FIELDS: Final = 8
 _LINE_START: Final = struct.Struct(">2sII")
@@ -127,6 +129,7 @@ def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | N
         return None
     expiry = float(created_at + days * _DAY_SECONDS) if days else None
     token_id, created = unpack(packed), float(created_at)
+    account = _intern(account)  # one for all records of an account that are kept
     return _new(TokenRecord, (token_id, account, name, kind, digest, created, expiry, paths, ""))
 
 
