@@ -79,8 +79,10 @@ class Throttle:
         on_ban: OnBan,
         *,
         now: Callable[[], float] = time,
+        most_reported: int = MOST_REPORTED,
     ) -> None:
         self.limits = limits
+        self._most_reported = most_reported
         self._counters = counters
         self._on_ban = on_ban
         self._now = now
@@ -282,11 +284,11 @@ class Throttle:
             count.failures = max(count.failures, failures)
 
     def _within_allowance(self, counts: dict[str, int]) -> dict[str, int]:
-        """Leave out what would make Redis hold more than ``MOST_REPORTED`` counts of ours."""
+        """Leave out what would make Redis hold more than ``most_reported`` counts of ours."""
         now = self._now()
         if now >= self._reported_until:
             self._reported, self._reported_until = 0, now + self.limits.window_seconds
-        room = MOST_REPORTED - self._reported
+        room = self._most_reported - self._reported
         if len(counts) > room:
             counts = dict(list(counts.items())[:room])
         self._reported += len(counts)

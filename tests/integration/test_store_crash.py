@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.core.errors import NameTaken, StoreUnavailable
-from sidecar.core.model import TokenRecord
-from sidecar.store.index import Holder
+from sidecar.store.commands import Command
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import Clock, make_record
 from tests.redis_servers import BINARIES, CutProxy, RedisServer, binary_of, running_redis
@@ -155,13 +155,14 @@ async def test_a_creator_that_was_overtaken_withdraws_its_token(
 ) -> None:
     """A sidecar suspended between index and record comes back after its name was given away."""
     slow, quick = rivals
-    write_new = slow._write_new
+    run = slow._commands.run
 
-    async def write_late(record: TokenRecord, value: bytes) -> None:
-        await quick.create(make_record(2, name="shop"))
-        await write_new(record, value)
+    async def write_late(*commands: Command) -> list[Any]:
+        if commands[0][0] == "SET":
+            await quick.create(make_record(2, name="shop"))
+        return await run(*commands)
 
-    monkeypatch.setattr(slow, "_write_new", write_late)
+    monkeypatch.setattr(slow._commands, "run", write_late)
     with pytest.raises(NameTaken):
         await slow.create(make_record(1, name="shop"))
     assert await slow.list() == [make_record(2, name="shop")]
@@ -172,22 +173,23 @@ async def test_who_overtook_a_creator_that_then_succeeded_gives_the_name_back(
 ) -> None:
     """The first was quicker after all: it is done before its reservation is taken over."""
     slow, quick = rivals
-    slow_write, quick_judge = slow._write_new, quick._is_in_use
+    slow_run, quick_get = slow._commands.run, quick._commands.get
     is_judged, is_written = asyncio.Event(), asyncio.Event()
 
-    async def write_late(record: TokenRecord, value: bytes) -> None:
-        is_written.set()
-        await is_judged.wait()
-        await slow_write(record, value)
+    async def write_late(*commands: Command) -> list[Any]:
+        if commands[0][0] == "SET":
+            is_written.set()
+            await is_judged.wait()
+        return await slow_run(*commands)
 
-    async def judge_early(holder: Holder) -> bool:
-        verdict = await quick_judge(holder)
+    async def judge_early(keys: Sequence[bytes]) -> list[bytes | None]:
+        values = await quick_get(keys)
         is_judged.set()
         await creation
-        return verdict
+        return values
 
-    monkeypatch.setattr(slow, "_write_new", write_late)
-    monkeypatch.setattr(quick, "_is_in_use", judge_early)
+    monkeypatch.setattr(slow._commands, "run", write_late)
+    monkeypatch.setattr(quick._commands, "get", judge_early)
     creation = asyncio.create_task(slow.create(make_record(1, name="shop")))
     await is_written.wait()
     with pytest.raises(NameTaken):

@@ -14,7 +14,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS
-from sidecar.throttle import MOST_COUNTED, Limits, Throttle
+from sidecar.throttle import MOST_COUNTED, MOST_REPORTED, Limits, Throttle
 
 LIMITS = Limits(failures=3, window_seconds=60, ban_seconds=300)
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -59,12 +59,20 @@ class FlakyCounters(MemoryFailureCounters):
 class Fleet:
     """Processes that share counters and a clock."""
 
-    def __init__(self, limits: Limits = LIMITS, size: int = 2) -> None:
+    def __init__(
+        self, limits: Limits = LIMITS, size: int = 2, most_reported: int = MOST_REPORTED
+    ) -> None:
         self.clock = Clock()
         self.counters = FlakyCounters(self.clock)
         self.told: list[tuple[str | None, str | None, float]] = []
         self.processes = [
-            Throttle(self.counters, limits, lambda *ban: self.told.append(ban), now=self.clock)
+            Throttle(
+                self.counters,
+                limits,
+                lambda *ban: self.told.append(ban),
+                now=self.clock,
+                most_reported=most_reported,
+            )
             for _ in range(size)
         ]
 
@@ -375,10 +383,8 @@ async def test_names_and_addresses_made_up_at_random_take_no_more_than_the_bound
     assert fleet.counters.adds <= MOST_COUNTED
 
 
-async def test_one_process_makes_redis_hold_no_more_counts_than_its_share(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sidecar.throttle.MOST_REPORTED", 50)
+async def test_one_process_makes_redis_hold_no_more_counts_than_its_share() -> None:
+    fleet = Fleet(most_reported=50)
     for number in range(100):
         fleet.one.note_failure(f"192.0.2.{number}")
         await fleet.one.exchange()
