@@ -11,10 +11,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ class Container:
     def kill(self) -> None:
         """End it, however it is."""
         if self._process is not None and self._process.stdout is not None:
+            if self._process.poll() is None:
+                with suppress(ProcessLookupError):  # `--kill-child` ends at a change of the user
+                    os.kill(self.pid, signal.SIGKILL)
             self._process.kill()
             self._process.stdout.close()
             self._process.wait()
