@@ -6,9 +6,9 @@ time is answered once; and a right answer is remembered for a while.
 
 Who waits is taken by what is known of it. First come those against whom no failure counts, one for
 each client, in their order, so that a flood of guesses does not stand in the way of an honest
-sign-in; what else a client has waiting counts like failures. Of the
-others the one who has failed most often comes first: so guessers are banned one after another,
-and not all of them just not. When there is no room, who would come last is told so.
+sign-in; what else a client has waiting counts like failures. Of the others the one who has failed
+most often comes first: so guessers are banned one after another, and not all of them just not. When
+there is no room, who would come last is told so.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ class SignIn:
         if phc is None:
             return None
         if proof is None or proof.phc != phc or proof.until <= self._now():
-            proof = self._known.get(self._digest(account.name, password, phc))
-            if proof is None or proof.until <= self._now():
-                return None
+            return self._proof_of(self._digest(account.name, password, phc))
         return proof
 
     def ask(self, accounts: Mapping[str, Account], name: str, password: str, asker: Asker) -> None:
@@ -142,8 +140,7 @@ class SignIn:
         stored = account.password_hash if account is not None else None
         phc = stored or self._decoy_for(accounts)
         digest = self._digest(name, password, phc)
-        proof = self._known.get(digest)
-        if proof is not None and proof.until > self._now():
+        if self._proof_of(digest) is not None:
             asker.settle(True)
             return
         question = self._asked.get(digest)
@@ -241,6 +238,10 @@ class SignIn:
             asker.fail(error)
 
     # What is remembered.
+
+    def _proof_of(self, digest: bytes) -> PasswordProof | None:
+        proof = self._known.get(digest)
+        return proof if proof is not None and proof.until > self._now() else None
 
     def _remember(self, question: _Question) -> None:
         known, digest = self._known, question.digest
