@@ -127,7 +127,7 @@ async def serve(
         url = worker.store_url if worker else await stack.enter_async_context(reached(settings))
         store = connect(url, prefix=settings.store.prefix, watcher=watchers)
         stack.push_async_callback(store.close)
-        cache.connect(store.look_up)
+        cache.connect(store.fetch, store.read)
         hashing = HashingProcesses(fair_share(worker.place.count if worker else 1))
         stack.push_async_callback(hashing.close)
         sign_in = SignIn(hashing.verify, hashing.most)

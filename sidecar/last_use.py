@@ -17,6 +17,7 @@ from sidecar.core.model import LastUse
 
 MOST_TOKENS: Final = 100_000
 _NOTED_ONCE_SECONDS: Final = 60.0
+_SAME_MOMENT_SECONDS: Final = 1.0
 
 _log = logging.getLogger("sidecar")
 
@@ -43,6 +44,7 @@ class LastUses:
         self._noted_until = 0.0
         self._pending: dict[str, LastUse] = {}
         self._is_failing = False
+        self._latest = LastUse(0.0, "")  # one for all tokens that a client uses within a second
 
     def __repr__(self) -> str:
         return f"<LastUses noted={len(self._noted)} pending={len(self._pending)}>"
@@ -56,8 +58,11 @@ class LastUses:
         if len(self._noted) >= self._most_tokens:
             self._noted.clear()
         self._noted.add(digest)
+        now, use = self._now(), self._latest
+        if now - use.at > _SAME_MOMENT_SECONDS or now < use.at or use.client != client:
+            use = self._latest = LastUse(now, client)
         self._pending.pop(digest, None)
-        self._pending[digest] = LastUse(self._now(), client)
+        self._pending[digest] = use
         if len(self._pending) > self._most_tokens:
             self._drop_oldest()
 

@@ -5,6 +5,9 @@ A record is believed while the store tells of every change (``Watcher``) and was
 know is remembered too, briefly and in a bounded number, so that a flood of one bad token costs it
 nothing.
 
+What is kept is what the store gave, as few objects, and the record only from when it is recalled:
+most of a flood of different tokens never is.
+
 When the store's word can't be heard any more, nothing is believed and every request asks. When
 asking fails as well, a record that held good at the store's last word is accepted until
 ``outage_grace`` after it; beyond it, and for everything else, the answer is "I don't know".
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
+from math import inf
 from time import time
 from typing import Any, Final
 
@@ -33,20 +37,25 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.port import HEARD_SECONDS
 
-LookUp = Callable[[str], Awaitable[TokenRecord | None]]
+Fetch = Callable[[str], Awaitable[bytes | None]]
+"""Asks the store for what it has at a digest."""
 
-Kept = tuple[TokenRecord, float, float]
-"""A record, until when it may be believed, and when it was asked for."""
+Read = Callable[[str, bytes], TokenRecord | None]
+"""Reads that; ``None`` if it is no live record."""
 
+Kept = tuple[bytes | TokenRecord, float, float]
+"""What the store gave, or the record that was read of it; when it was asked for; when it ends."""
+
+_NEVER: Final = inf
 _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
 _DROPPED_AT_ONCE: Final = 64  # the share of a full cache: see _make_room
 
 
 class TokenCache:
-    """A bounded cache in front of a store's ``look_up``; implements ``Watcher``.
+    """A bounded cache in front of a store; implements ``TokenLookup`` and ``Watcher``.
 
-    ``look_up`` is the store's. ``now`` gives Unix seconds. With ``most_tokens`` 0 nothing is kept.
+    ``now`` gives Unix seconds. With ``most_tokens`` 0 nothing is kept.
     """
 
     def __init__(
@@ -62,14 +71,15 @@ class TokenCache:
         self._max_age_seconds = max_age_seconds
         self._grace_seconds = outage_grace_seconds
         self._now = now
-        self._look_up: LookUp = _ask_nobody
+        self._fetch: Fetch = _ask_nobody
+        self._read: Read = _read_nothing
         self._is_watching = False
         self._heard_at = 0.0
         self._silent_from = 0.0
         self._kept: dict[str, Kept] = {}
         self._absent: dict[str, float] = {}  # until when to believe it
         self._remembered: dict[str, Kept] = {}
-        self._flights: dict[str, list[_Flight]] = {}
+        self._flights: dict[str, _Flight] = {}
         self.on_lookup: Callable[[float, bool], None] = _note_nothing
         """Told how long the store took for each look-up, and whether it gave no answer."""
         self.hits = 0
@@ -88,46 +98,53 @@ class TokenCache:
     @property
     def ends(self) -> list[float]:
         """When the tokens end that are kept and do end, in Unix seconds."""
-        return [end for record, _, _ in self._kept.values() if (end := record.expires_at)]
+        return [end for _, _, end in self._kept.values() if end != _NEVER]
 
     @property
     def is_watching(self) -> bool:
         """Tell whether the store tells of changes, so that records may be believed."""
         return self._is_watching
 
-    def connect(self, look_up: LookUp) -> None:
-        """Ask the store by ``look_up`` from now on."""
-        self._look_up = look_up
+    def connect(self, fetch: Fetch, read: Read) -> None:
+        """Ask the store by ``fetch`` from now on, and take its answers for what ``read`` says."""
+        self._fetch, self._read = fetch, read
 
     def recall(self, digest: str) -> TokenRecord | None:
         """Return the record if it may be believed at once; ``None``: ``look_up`` must tell."""
         kept = self._kept.get(digest)
-        if kept is not None and kept[1] > (now := self._now()) and self._silent_from > now:
-            self.hits += 1
-            return kept[0]
-        return None
+        if kept is None:
+            return None
+        found, asked_at, end = kept
+        now = self._now()
+        if end <= now or asked_at + self._max_age_seconds <= now or self._silent_from <= now:
+            return None
+        if isinstance(found, bytes):
+            record = self._read(digest, found)
+            if record is None:
+                return None
+            self._kept[digest] = (record, asked_at, end)
+            found = record
+        self.hits += 1
+        return found
 
     async def look_up(self, digest: str) -> TokenRecord | None:
         """Return the live record, from here or from the store; ``None`` if there is none.
 
         Raises ``StoreUnavailable`` when that can't be known.
         """
+        record = self.recall(digest)
+        if record is not None:
+            return record
         now = self._now()
-        if self._silent_from > now:
-            kept = self._kept.get(digest)
-            if kept is not None and kept[1] > now:
-                self.hits += 1
-                return kept[0]
-            if self._absent.get(digest, 0.0) > now:
-                self.hits += 1
-                return None
+        if self._silent_from > now and self._absent.get(digest, 0.0) > now:
+            self.hits += 1
+            return None
         self.misses += 1
-        record = None
         for _ in range(_ASKED_AT_MOST):
-            flight = self._begin_flight(digest, now)
+            flight = self._begin_flight(digest)
             is_failure = False
             try:
-                record = await self._look_up(digest)
+                value = await self._fetch(digest)
             except StoreUnavailable:
                 is_failure = True
                 record = self._recall_in_outage(digest)
@@ -136,13 +153,14 @@ class TokenCache:
                 return record
             finally:
                 self._end_flight(digest, flight)
-                now = self._now()
-                self.on_lookup(max(0.0, now - flight.asked_at), is_failure)
+                asked_at, now = now, self._now()
+                self.on_lookup(max(0.0, now - asked_at), is_failure)
+            record = None if value is None else self._read(digest, value)
             if flight.is_current:
-                self._keep(digest, record, flight.asked_at)
+                self._keep(digest, record, value, asked_at)
                 break
             if not self._is_watching:
-                self._remember(digest, record, flight.asked_at)
+                self._remember(digest, record, asked_at)
                 break
         return record
 
@@ -182,77 +200,77 @@ class TokenCache:
         self._heard_at = now
         self._silent_from = now + HEARD_SECONDS
 
-    def _begin_flight(self, digest: str, now: float) -> _Flight:
-        flight = _Flight(self._is_watching, now)
-        others = self._flights.get(digest)
-        if others is None:
-            self._flights[digest] = [flight]
-        else:
-            others.append(flight)
+    def _begin_flight(self, digest: str) -> _Flight:
+        """Join the flight for this digest, unless something was told since it began."""
+        flight = self._flights.get(digest)
+        if flight is None or not flight.is_current:
+            flight = self._flights[digest] = _Flight(self._is_watching)
+        flight.callers += 1
         return flight
 
     def _end_flight(self, digest: str, flight: _Flight) -> None:
-        flights = self._flights[digest]
-        if len(flights) == 1:
+        flight.callers -= 1
+        if not flight.callers and self._flights.get(digest) is flight:
             del self._flights[digest]
-        else:
-            flights.remove(flight)
 
-    def _keep(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
+    def _keep(
+        self, digest: str, record: TokenRecord | None, value: bytes | None, asked_at: float
+    ) -> None:
         if not self._most_tokens:
             return
-        if record is None:
+        if record is None or value is None:
             _make_room(self._absent, self._most_absent)
             self._absent[digest] = asked_at + min(_ABSENCE_SECONDS, self._max_age_seconds)
             return
-        until = asked_at + self._max_age_seconds
-        if record.expires_at is not None:
-            until = min(until, record.expires_at)
         self._kept.pop(digest, None)
         _make_room(self._kept, self._most_tokens)
-        self._kept[digest] = (record, until, asked_at)
+        self._kept[digest] = (value, asked_at, _end_of(record))
 
     def _remember(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
         """Note for an outage what a store says that does not tell of changes."""
         self._remembered.pop(digest, None)
         if record is not None and self._grace_seconds and self._most_tokens:
             _make_room(self._remembered, self._most_tokens)
-            self._remembered[digest] = (record, 0.0, asked_at)
+            self._remembered[digest] = (record, asked_at, _end_of(record))
 
     def _recall_in_outage(self, digest: str) -> TokenRecord | None:
         """Return what held good at the store's last word, or answer, while the grace lasts."""
         kept = self._remembered.get(digest)
         if kept is None:
             return None
-        record, _, asked_at = kept
+        found, asked_at, end = kept
         now = self._now()
         good_at = max(asked_at, self._heard_at)
-        is_in_grace = good_at <= now < good_at + self._grace_seconds
-        return record if is_in_grace and not record.is_expired(now) else None
+        if not (good_at <= now < min(good_at + self._grace_seconds, end)):
+            return None
+        return self._read(digest, found) if isinstance(found, bytes) else found
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:
             self._kept.pop(digest, None)
             self._absent.pop(digest, None)
-            for flight in self._flights.get(digest, ()):
+            flight = self._flights.get(digest)
+            if flight is not None:
                 flight.is_current = False
 
     def _forget_all(self) -> None:
         self._kept = {}
         self._absent = {}
-        for flights in self._flights.values():
-            for flight in flights:
-                flight.is_current = False
+        for flight in self._flights.values():
+            flight.is_current = False
 
 
 class _Flight:
-    """A look-up under way; ``is_current``: nothing was told since that its answer may not know."""
+    """A look-up under way, or more of the same digest.
 
-    __slots__ = ("asked_at", "is_current")
+    ``is_current``: nothing was told since the first began that their answers may not know.
+    """
 
-    def __init__(self, is_current: bool, asked_at: float) -> None:
+    __slots__ = ("callers", "is_current")
+
+    def __init__(self, is_current: bool) -> None:
+        self.callers = 0
         self.is_current = is_current
-        self.asked_at = asked_at
 
 
 def _make_room(entries: dict[str, Any], most: int) -> None:
@@ -266,9 +284,17 @@ def _make_room(entries: dict[str, Any], most: int) -> None:
             del entries[digest]
 
 
+def _end_of(record: TokenRecord) -> float:
+    return _NEVER if record.expires_at is None else record.expires_at
+
+
 def _note_nothing(seconds: float, is_failure: bool) -> None:
     pass
 
 
-async def _ask_nobody(digest: str) -> TokenRecord | None:
+async def _ask_nobody(digest: str) -> bytes | None:
     raise StoreUnavailable("no store is connected yet")
+
+
+def _read_nothing(digest: str, value: bytes) -> TokenRecord | None:
+    return None

@@ -106,6 +106,7 @@ class Lookups:
         So a link that died without a word is known to be dead after a second and a budget.
         """
         self._open_source = open_source
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._budget_seconds = budget_seconds
         self._source: Source | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -146,7 +147,9 @@ class Lookups:
         return lookup
 
     def _ask(self, key: bytes) -> Lookup:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # to look for it costs a system call each time
+            loop = self._loop = asyncio.get_running_loop()
         lookup = Lookup(loop, key, loop.time())
         self._waiting.append(lookup)
         if not self._flight and not self._is_flush_due:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from sidecar.core.errors import NameTaken, StoreUnavailable, UsageError
@@ -101,10 +101,25 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"<RedisStore {self._lookups!r}>"
 
+    def fetch(self, digest: str) -> Awaitable[bytes | None]:
+        """Ask for what is at a digest, to be awaited at once, for ``read`` to make a record of.
+
+        Raises ``StoreUnavailable`` as ``look_up`` does, which is both.
+        """
+        return self._lookups.get(self._layout.token_key(digest))
+
+    def read(self, digest: str, value: bytes) -> TokenRecord | None:
+        """Return the record; ``None``, which is logged, if it can't be read, or if it is over."""
+        record = decode(digest, value)
+        if record is None:
+            _log.warning("the record of the token with digest %s... can't be read", digest[:12])
+            return None
+        return None if record.is_expired(self._now()) else record
+
     async def look_up(self, digest: str) -> TokenRecord | None:
         """See ``TokenStore``."""
-        value: bytes | None = await self._lookups.get(self._layout.token_key(digest))
-        return None if value is None else self._live(digest, value)
+        value = await self.fetch(digest)
+        return None if value is None else self.read(digest, value)
 
     async def create(self, record: TokenRecord) -> None:
         """See ``TokenStore``: reserve the name, write the record, look at the reservation again."""
@@ -141,7 +156,7 @@ class RedisStore:
 
     async def _read(self, entry: Entry) -> TokenRecord | None:
         (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
-        return None if value is None else self._live(entry.digest, value)
+        return None if value is None else self.read(entry.digest, value)
 
     async def _write_new(self, record: TokenRecord, value: bytes) -> None:
         (was_set,) = await self._commands.run(self._set(record, value, "NX"))
@@ -173,7 +188,7 @@ class RedisStore:
         )
         live: dict[str, TokenRecord] = {}
         for (token_id, entry), value in zip(entries.items(), values, strict=True):
-            record = None if value is None else self._live(entry.digest, value)
+            record = None if value is None else self.read(entry.digest, value)
             if record is not None and (record.account, record.id) == (account, token_id):
                 live[token_id] = record
         return live
@@ -227,28 +242,33 @@ class RedisStore:
 
     async def record_use(self, uses: dict[str, LastUse]) -> None:
         """See ``TokenStore``. A use is kept while its token lives, or ``USE_KEPT_SECONDS``."""
-        digests = [*uses]
-        for start in range(0, len(digests), MOST_IN_PIPELINE):
-            batch = digests[start : start + MOST_IN_PIPELINE]
+        all_uses = [*uses.items()]
+        for start in range(0, len(all_uses), MOST_IN_PIPELINE):
+            batch = all_uses[start : start + MOST_IN_PIPELINE]
             if self._commands.is_one_server:
-                await self._record_together(batch, uses)
+                await self._record_together(batch)
                 continue
-            ttls = await self._commands.run(*(("PTTL", self._layout.token_key(d)) for d in batch))
+            keys = [self._layout.token_key(digest) for digest, _ in batch]
+            ttls = await self._commands.run(*(("PTTL", key) for key in keys))
             sets = [
-                self._layout.set_use(digest, uses[digest], ttl)
-                for digest, ttl in zip(batch, ttls, strict=True)
+                self._layout.set_use(digest, use, ttl)
+                for (digest, use), ttl in zip(batch, ttls, strict=True)
                 if ttl != -2  # no such key
             ]
             if sets:
                 await self._commands.run(*sets)
 
-    async def _record_together(self, batch: Sequence[str], uses: dict[str, LastUse]) -> None:
+    async def _record_together(self, batch: Sequence[tuple[str, LastUse]]) -> None:
         """Note uses in one command: a tenth of the work, where all keys are in one place."""
         keys: list[bytes] = []
         values: list[str | bytes | int] = []
-        for digest in batch:
+        latest: LastUse | None = None  # many share one
+        encoded = b""
+        for digest, use in batch:
             keys += (self._layout.token_key(digest), self._layout.used_key(digest))
-            values.append(encode_use(uses[digest]))
+            if use is not latest:
+                latest, encoded = use, encode_use(use).encode()
+            values.append(encoded)
         values.append(USE_KEPT_SECONDS * 1000)
         await self._quick_commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
 
@@ -285,13 +305,6 @@ class RedisStore:
         with suppress(StoreUnavailable):
             async with budget(self._budget_seconds):
                 await self._reach.close()
-
-    def _live(self, digest: str, value: bytes) -> TokenRecord | None:
-        record = decode(digest, value)
-        if record is None:
-            _log.warning("the record of the token with digest %s... can't be read", digest[:12])
-            return None
-        return None if record.is_expired(self._now()) else record
 
     def _set(self, record: TokenRecord, value: bytes, condition: str) -> Command:
         return self._layout.set_record(record, value, condition, self._now())

@@ -37,7 +37,7 @@ async def cached(
     """Yield a cache that watches a store, in which one record is kept already."""
     cache = TokenCache(most_tokens=most_tokens, max_age_seconds=60, outage_grace_seconds=30)
     store = connect(url, prefix=prefix, watcher=cache)
-    cache.connect(store.look_up)
+    cache.connect(store.fetch, store.read)
     try:
         await store.create(RECORD)
         assert await cache.look_up(RECORD.digest) == RECORD

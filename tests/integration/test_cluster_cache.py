@@ -35,7 +35,7 @@ async def cached(cluster: ClusterOfServers) -> AsyncIterator[tuple[TokenCache, R
     """Yield a cache that watches a store, in which the records are kept already."""
     cache = TokenCache(most_tokens=1000, max_age_seconds=60, outage_grace_seconds=30)
     store = connect(cluster.url, prefix="sidecar:", watcher=cache)
-    cache.connect(store.look_up)
+    cache.connect(store.fetch, store.read)
     cluster.command("FLUSHALL")
     try:
         for record in RECORDS:

@@ -116,7 +116,7 @@ async def at_command_line(stage: Stage) -> AsyncIterator[RedisStore]:
 async def running(stage: Stage) -> AsyncIterator[Run]:
     cache = TokenCache(most_tokens=1000, max_age_seconds=60, outage_grace_seconds=0)
     store = connect(stage.url, prefix="sidecar:", watcher=cache)
-    cache.connect(store.look_up)
+    cache.connect(store.fetch, store.read)
     async with at_command_line(stage) as admin:
         for record in [*RECORDS, SPARE]:
             await admin.create(record)

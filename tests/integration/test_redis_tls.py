@@ -58,7 +58,7 @@ async def test_tokens_are_kept_looked_up_and_told_of_over_tls(
     assert await store.look_up(RECORD.digest) == RECORD
     while not cache.is_watching:
         await asyncio.sleep(0.01)
-    cache.connect(store.look_up)
+    cache.connect(store.fetch, store.read)
     assert await cache.look_up(RECORD.digest) == RECORD
     assert await store.revoke(RECORD)
     while cache.recall(RECORD.digest) is not None:

@@ -11,6 +11,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
 from sidecar.store.port import HEARD_SECONDS
+from sidecar.store.record import decode, encode
 from tests.contract.records import digest_of, make_record
 
 RECORD = make_record(days=0)
@@ -36,9 +37,13 @@ class Bench:
             outage_grace_seconds=grace_seconds,
             now=lambda: self.time,
         )
-        self.cache.connect(self._look_up)
+        self.cache.connect(self._fetch, decode)
         if watches:
             self.cache.on_watching()
+
+    async def _fetch(self, digest: str) -> bytes | None:
+        record = await self._look_up(digest)
+        return None if record is None else encode(record)
 
     async def _look_up(self, digest: str) -> TokenRecord | None:
         self.asked.append(digest)
@@ -78,12 +83,27 @@ async def assert_unavailable(bench: Bench, digest: str = DIGEST) -> None:
 async def test_a_record_is_asked_for_once_and_then_recalled() -> None:
     bench = Bench()
     assert bench.cache.recall(DIGEST) is None
-    assert await bench.cache.look_up(DIGEST) is RECORD
-    assert bench.cache.recall(DIGEST) is RECORD
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
     assert bench.asked == [DIGEST]
     assert (bench.cache.misses, bench.cache.hits) == (1, 2)
     assert repr(bench.cache) == "<TokenCache watching kept=1 absent=0>"
+
+
+async def test_what_is_recalled_is_read_once() -> None:
+    bench = Bench()
+    read: list[str] = []
+
+    def note(digest: str, value: bytes) -> TokenRecord | None:
+        read.append(digest)
+        return decode(digest, value)
+
+    bench.cache.connect(bench._fetch, note)
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    first = bench.cache.recall(DIGEST)
+    assert bench.cache.recall(DIGEST) is first == RECORD
+    assert read == [DIGEST, DIGEST], "once to answer, and once to keep it"
 
 
 async def test_what_the_store_does_not_know_is_remembered_for_ten_seconds() -> None:
@@ -105,7 +125,7 @@ async def test_a_told_change_is_effective_at_once(told: list[str] | None) -> Non
     assert await bench.cache.look_up(DIGEST) is None
     bench.records[DIGEST] = RECORD
     bench.cache.on_changed(told)
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
 
 
 async def test_a_told_change_leaves_other_records_alone() -> None:
@@ -113,7 +133,7 @@ async def test_a_told_change_leaves_other_records_alone() -> None:
     await bench.cache.look_up(DIGEST)
     bench.cache.on_changed([digest_of("another")])
     bench.cache.on_changed([])
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
 
 
 @pytest.mark.parametrize("told", [[DIGEST], None], ids=["this one", "any"])
@@ -153,7 +173,7 @@ async def test_a_link_lost_between_an_answer_and_its_reader_leaves_nothing_kept(
     task = await start(bench.cache.look_up(DIGEST))
     bench.flights[0].set_result(RECORD)
     bench.cache.on_blind()
-    assert await task is RECORD
+    assert await task == RECORD
     bench.cache.on_watching()
     assert bench.cache.recall(DIGEST) is None
 
@@ -166,8 +186,8 @@ async def test_a_look_up_begun_before_the_watch_is_asked_again_within_it() -> No
     bench.flights[0].set_result(RECORD)
     await asyncio.sleep(0)
     bench.flights[1].set_result(RECORD)
-    assert await task is RECORD
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert await task == RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
 
 
 async def test_a_record_that_never_stops_changing_is_answered_and_not_kept() -> None:
@@ -178,7 +198,7 @@ async def test_a_record_that_never_stops_changing_is_answered_and_not_kept() -> 
         bench.cache.on_changed([DIGEST])
         bench.flights[flight].set_result(RECORD)
         await asyncio.sleep(0)
-    assert await task is RECORD
+    assert await task == RECORD
     assert bench.cache.recall(DIGEST) is None
 
 
@@ -190,7 +210,7 @@ async def test_a_caller_that_leaves_disturbs_no_other_and_leaves_nothing_behind(
     leaver.cancel()
     await asyncio.sleep(0)
     bench.flights[1].set_result(RECORD)
-    assert await stayer is RECORD
+    assert await stayer == RECORD
     assert leaver.cancelled()
     assert not bench.cache._flights
 
@@ -202,7 +222,7 @@ async def test_a_store_that_falls_silent_is_believed_for_two_seconds_at_most() -
     await bench.cache.look_up(DIGEST)
     await bench.cache.look_up(unknown)
     bench.wait(HEARD_SECONDS - 0.001, heard=False)
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
     bench.wait(0.001, heard=False)
     assert bench.cache.recall(DIGEST) is None
     bench.is_away = True
@@ -216,17 +236,17 @@ async def test_a_process_that_slept_believes_nothing_until_the_store_is_heard() 
     bench.wait(20, heard=False)
     assert bench.cache.recall(DIGEST) is None
     bench.cache.on_changed([])
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
 
 
 async def test_max_age_bounds_what_is_believed_of_a_store_that_is_heard() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.wait(MAX_AGE_SECONDS - 0.5)
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
     bench.wait(0.5)
     assert bench.cache.recall(DIGEST) is None
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
     assert len(bench.asked) == 2
 
 
@@ -256,8 +276,8 @@ async def test_a_clock_set_back_lengthens_nothing() -> None:
     bench.time -= 3600
     bench.cache.on_changed([])
     assert bench.cache.recall(DIGEST) is None
-    assert await bench.cache.look_up(DIGEST) is RECORD
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
     bench.wait(HEARD_SECONDS, heard=False)
     assert bench.cache.recall(DIGEST) is None
 
@@ -268,8 +288,8 @@ async def test_a_clock_set_forward_only_costs_another_look_up() -> None:
     bench.time += 3600
     assert bench.cache.recall(DIGEST) is None
     bench.cache.on_changed([])
-    assert await bench.cache.look_up(DIGEST) is RECORD
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
 
 
 # Outages.
@@ -282,7 +302,7 @@ async def test_in_an_outage_what_held_good_is_accepted_for_the_grace_and_nothing
     assert bench.cache.recall(DIGEST) is None
     await assert_unavailable(bench, digest_of("unknown"))
     bench.wait(GRACE_SECONDS - 0.001)
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
     bench.wait(0.001)
     await assert_unavailable(bench)
 
@@ -293,7 +313,7 @@ async def test_the_grace_counts_from_the_stores_last_word_and_not_from_its_loss(
     bench.wait(20, heard=False)
     bench.lose()
     bench.wait(GRACE_SECONDS - 20.001)
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
     bench.wait(0.001)
     await assert_unavailable(bench)
 
@@ -304,7 +324,7 @@ async def test_a_token_not_used_for_long_has_the_grace_too() -> None:
     await bench.cache.look_up(DIGEST)
     bench.wait(MAX_AGE_SECONDS * 10)
     bench.lose()
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
 
 
 async def test_without_a_grace_an_outage_is_unavailable_at_once() -> None:
@@ -383,7 +403,7 @@ async def test_without_a_store_nothing_is_known() -> None:
 async def test_a_store_that_does_not_tell_is_asked_by_every_request() -> None:
     bench = Bench(watches=False)
     for _ in range(3):
-        assert await bench.cache.look_up(DIGEST) is RECORD
+        assert await bench.cache.look_up(DIGEST) == RECORD
         assert bench.cache.recall(DIGEST) is None
     assert len(bench.asked) == 3
 
@@ -397,10 +417,10 @@ async def test_its_answers_serve_in_an_outage_each_for_the_grace() -> None:
     await bench.cache.look_up(other.digest)
     bench.is_away = True
     bench.wait(GRACE_SECONDS - 20.001)
-    assert await bench.cache.look_up(DIGEST) is RECORD
+    assert await bench.cache.look_up(DIGEST) == RECORD
     bench.wait(0.001)
     await assert_unavailable(bench)
-    assert await bench.cache.look_up(other.digest) is other
+    assert await bench.cache.look_up(other.digest) == other
 
 
 async def test_its_no_is_remembered_in_an_outage() -> None:
@@ -422,7 +442,7 @@ async def test_the_cache_is_bounded_and_the_first_kept_leave_first() -> None:
     for record in records:
         await bench.cache.look_up(record.digest)
         assert len(bench.cache._kept) <= 128
-    assert bench.cache.recall(records[-1].digest) is records[-1]
+    assert bench.cache.recall(records[-1].digest) == records[-1]
     assert sum(bench.cache.recall(record.digest) is not None for record in records) > 120
     assert bench.cache.recall(records[-129].digest) is None
 
@@ -436,7 +456,7 @@ async def test_a_record_kept_again_is_not_the_first_to_leave() -> None:
     bench.wait(MAX_AGE_SECONDS)
     for number in (0, 2):
         await bench.cache.look_up(records[number].digest)
-    assert bench.cache.recall(records[0].digest) is records[0]
+    assert bench.cache.recall(records[0].digest) == records[0]
 
 
 async def test_unknown_tokens_take_a_tenth_of_the_room_and_drive_out_no_good_one() -> None:
@@ -445,7 +465,7 @@ async def test_unknown_tokens_take_a_tenth_of_the_room_and_drive_out_no_good_one
     for number in range(5000):
         assert await bench.cache.look_up(digest_of(f"junk {number}")) is None
     assert len(bench.cache._absent) <= 10
-    assert bench.cache.recall(DIGEST) is RECORD
+    assert bench.cache.recall(DIGEST) == RECORD
 
 
 @pytest.mark.parametrize("watches", [True, False])
@@ -462,5 +482,5 @@ async def test_with_room_for_none_nothing_is_kept_or_remembered(watches: bool) -
 async def test_room_is_made_for_many_at_once_as_finding_the_first_entry_is_slow() -> None:
     bench = Bench(most_tokens=640)
     for number in range(641):
-        bench.cache._keep(f"{number:064x}", RECORD, bench.time)
+        bench.cache._keep(f"{number:064x}", RECORD, encode(RECORD), bench.time)
     assert len(bench.cache._kept) == 640 - 11 + 1

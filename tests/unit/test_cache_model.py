@@ -19,6 +19,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
 from sidecar.store.port import HEARD_SECONDS
+from sidecar.store.record import decode, encode
 from tests.contract.records import make_record
 
 GRACE_SECONDS = 5.0
@@ -60,7 +61,7 @@ class CacheMachine(RuleBasedStateMachine):
             outage_grace_seconds=GRACE_SECONDS,
             now=lambda: self.now,
         )
-        self.cache.connect(self._look_up)
+        self.cache.connect(self._fetch, decode)
         self.link: Link | None = None
         # When each token began to be, and ceased to be, live: [since, until, since, ...].
         self.history: dict[str, list[float]] = {record.digest: [] for record in RECORDS}
@@ -79,6 +80,10 @@ class CacheMachine(RuleBasedStateMachine):
     def _settle(self) -> None:
         for _ in range(4):
             self.loop.run_until_complete(asyncio.sleep(0))
+
+    async def _fetch(self, digest: str) -> bytes | None:
+        record = await self._look_up(digest)
+        return None if record is None else encode(record)
 
     async def _look_up(self, digest: str) -> TokenRecord | None:
         if self.link is None:
@@ -239,7 +244,7 @@ class CacheMachine(RuleBasedStateMachine):
             oldest = asked.at - SILENCE_SECONDS
             assert self._was(asked.record.digest, live=False, since=oldest)
         else:
-            assert found is asked.record
+            assert found == asked.record
             oldest = asked.at - max(SILENCE_SECONDS, GRACE_SECONDS)
             assert self._was(asked.record.digest, live=True, since=oldest)
 
@@ -259,7 +264,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert len(self.cache._kept) <= 2
         assert len(self.cache._absent) <= 1
         assert len(self.cache._remembered) <= 2
-        assert sum(map(len, self.cache._flights.values())) <= len(self.running)
+        assert sum(flight.callers for flight in self.cache._flights.values()) <= len(self.running)
 
 
 CacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=25)

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from sidecar.access_log import Entry
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import ALL_FORMS, Form, TokenRecord
+from sidecar.core.model import ALL_FORMS, Form
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.routes import Route
 from sidecar.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
 from sidecar.metrics import MOST_CELLS, Metrics
 from sidecar.store.cache import TokenCache
+from sidecar.store.record import decode
 
 ROUTE = "/v1/dynamic/listener/{id}"
 REQUESTS = "sidecar_requests_total"
@@ -110,14 +111,14 @@ def test_bytes_are_added_up_by_route() -> None:
 async def test_look_ups_are_timed_and_failures_counted() -> None:
     """The cache tells of each look-up, also of one that got no answer."""
 
-    async def look_up(digest: str) -> TokenRecord | None:
+    async def fetch(digest: str) -> bytes | None:
         if digest == "away":
             raise StoreUnavailable("no answer within 250 ms")
         return None
 
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
-    cache.connect(look_up)
+    cache.connect(fetch, decode)
     cache.on_lookup = metrics.on_lookup
     assert await cache.look_up("there") is None
     with pytest.raises(StoreUnavailable):
@@ -133,10 +134,10 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
 
-    async def look_up(digest: str) -> TokenRecord | None:
+    async def fetch(digest: str) -> bytes | None:
         raise asyncio.CancelledError
 
-    cache.connect(look_up)
+    cache.connect(fetch, decode)
     cache.on_lookup = metrics.on_lookup
     with pytest.raises(asyncio.CancelledError):
         await cache.look_up("there")
