@@ -47,8 +47,8 @@ compiled: $(COMPILED)/.built ## a copy with what every request passes made into 
 bench: $(INSTALLED_DEV) $(if $(CAN_COMPILE),$(COMPILED)/.built) ## measure the proxy beside its peers on this machine
 	@exec $(IN_VENV) -m benchmarks $(ARGS)
 
-soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes
-	@exec $(IN_VENV) -m pytest -m soak --timeout 1800 $(ARGS)
+soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes (TREE: see compiled)
+	@cd $(TREE) && exec $(abspath $(IN_VENV)) -m pytest -m soak --timeout 1800 $(ARGS)
 
 fuzz: $(INSTALLED_DEV) ## the property tests with ten thousand examples each
 	@exec $(IN_VENV) -m pytest -n 2 --hypothesis-profile fuzz --timeout 3600 tests/unit $(ARGS)

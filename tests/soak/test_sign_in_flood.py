@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import gateway
 from tests.e2e.witness import Token, make_token, put, running_proxies
 from tests.proxy_process import ROOT, ProxyProcess
 from tests.redis_servers import RedisServer
@@ -25,7 +26,8 @@ ROUND_SECONDS = 6
 ROUNDS = 9
 WARM_UP_SECONDS = 1
 CONNECTIONS = 8
-MOST_RATIO = 1.5
+IS_COMPILED = not gateway.__file__.endswith(".py")
+MOST_RATIO = 1.5 if IS_COMPILED else 2.0  # an interpreter misses more of what a hash drives out
 FAILURES = 10
 ALL_BANNED_SECONDS = 240  # on the slowest machine; 100 on one with two processors
 HONEST_PAUSE_SECONDS = 5
