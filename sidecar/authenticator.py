@@ -29,8 +29,7 @@ from sidecar.reading import Claim
 from sidecar.rules import Rules
 from sidecar.store.port import TokenLookup
 
-_new: Final = tuple.__new__  # half of what it costs to call a class of named tuples
-
+_JWT: Final = Kind.JWT  # a name of the module: looking an enumeration up costs 0.1 µs
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
 
 
@@ -40,7 +39,7 @@ class Authenticator:
     def __init__(
         self, tokens: TokenLookup, admission: Admission, now: Callable[[], float] = time
     ) -> None:
-        self._tokens = tokens
+        self._recall_token, self._look_up_token = tokens.recall, tokens.look_up
         self._admission = admission
         self._now = now
 
@@ -62,13 +61,13 @@ class Authenticator:
             if claim.principal is None:
                 claim.principal = Principal(account.name, Form.BASIC, None)
             return claim.principal
-        record = self._tokens.recall(claim.digest)
+        record = self._recall_token(claim.digest)
         if record is None:
             return self._recall_jwt(rules, claim, credential)
         known = claim.principal
         if known is not None and known.record is record:
             return known
-        return None if record.kind is Kind.JWT else _note(claim, credential, record)
+        return None if record.kind is _JWT else _note(claim, credential, record)
 
     async def identify(
         self, rules: Rules, claim: Claim, credential: Credential, client: str
@@ -92,8 +91,8 @@ class Authenticator:
         elif shape is Shape.BAD_CHECKSUM:
             caller = INVALID_TOKEN
         else:
-            record = await self._tokens.look_up(claim.digest)
-            is_good = record is not None and record.kind is not Kind.JWT
+            record = await self._look_up_token(claim.digest)
+            is_good = record is not None and record.kind is not _JWT
             caller = _note(claim, credential, record) if record and is_good else INVALID_TOKEN
         if isinstance(caller, Denial) and caller.code == INVALID_TOKEN.code:
             return self._admission.refuse_token(caller, client)
@@ -103,10 +102,12 @@ class Authenticator:
         self, rules: Rules, claim: Claim, credential: TokenCredential
     ) -> Principal | None:
         """Take a JWT of our own whose signature and record are both known; others must ask."""
+        if "." not in credential.secret:
+            return None
         proof = rules.jwt.recall(claim.digest, self._now())
         if proof is None or proof.record is not None:
             return None
-        record = self._tokens.recall(proof.key)
+        record = self._recall_token(proof.key)
         if record is None or not _is_of(record, proof.account):
             return None
         return Principal(record.account, credential.form, record)
@@ -117,7 +118,7 @@ class Authenticator:
         proof = await rules.jwt.verify(credential.secret, claim.digest, self._now())
         if isinstance(proof, Denial):
             return proof
-        record = await self._tokens.look_up(proof.key) if proof.key else None
+        record = await self._look_up_token(proof.key) if proof.key else None
         if proof.record is not None:
             is_denied = record is not None
             return (
@@ -132,11 +133,11 @@ class Authenticator:
 
 def _note(claim: Claim, credential: TokenCredential, record: TokenRecord) -> Principal:
     """Say whom an opaque token's record names, and keep that with its claim."""
-    principal = _new(Principal, (record.account, credential.form, record))
+    principal = Principal(record.account, credential.form, record)
     claim.principal = principal
     return principal
 
 
 def _is_of(record: TokenRecord, account: str) -> bool:
     """Tell whether a JWT's record is what the JWT itself says."""
-    return record.kind is Kind.JWT and record.account == account
+    return record.kind is _JWT and record.account == account

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
-from sidecar.core.model import Denial, Form, TokenRecord
+from sidecar.core.model import Denial, Form, TokenRecord, Value
 from sidecar.core.patterns import PathPattern, compile_pattern
 from sidecar.core.routes import Route
 
@@ -35,13 +35,22 @@ class Account:
     disabled: bool = False
 
 
-class Principal(NamedTuple):
-    """Who is calling, and by what: all that an identity is made of."""
+class Principal(Value):
+    """Who is calling, and by what: all that an identity is made of.
 
-    account: str
-    form: Form
-    record: TokenRecord | None
-    """The token's record; ``None`` for an account that came with its password."""
+    ``record`` is the token's; ``None`` for an account that came with its password.
+    """
+
+    __slots__ = ("account", "form", "record")
+
+    def __init__(self, account: str, form: Form, record: TokenRecord | None) -> None:
+        self.account: Final = account
+        self.form: Final = form
+        self.record: Final = record
+
+    def parts(self) -> tuple[object, ...]:
+        """See ``Value``."""
+        return self.account, self.form, self.record
 
 
 def judge(

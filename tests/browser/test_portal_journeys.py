@@ -53,8 +53,7 @@ async def fill_table(stage: PortalStage) -> None:
     stage.now += 5 * day
     shop, _ = await stage.create("acme", "Shop", 365, paths=["/v1/dynamic/listener/{id}"])
     await stage.terms.lifecycle.rotate(shop.id, 3600, "acme")
-    used = {erp.digest: LastUse(stage.now - 240, "203.0.113.7")}
-    await stage.store.record_use(used)
+    await stage.store.record_use([(LastUse(stage.now - 240, "203.0.113.7"), [erp.digest])])
     stage.now += 60
 
 
@@ -155,7 +154,7 @@ async def test_last_use_changes_when_the_token_is_used(stage: PortalStage, opene
     record, _ = await stage.create("acme", "Shop")
     page = await opened(signed_in=True)
     assert "Not yet" in await page.get_by_role("row", name="Shop").inner_text()
-    await stage.store.record_use({record.digest: LastUse(stage.now, "203.0.113.7")})
+    await stage.store.record_use([(LastUse(stage.now, "203.0.113.7"), [record.digest])])
     await page.reload()
     assert "just now" in await page.get_by_role("row", name="Shop").inner_text()
 

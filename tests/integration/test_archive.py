@@ -66,7 +66,7 @@ async def test_what_is_exported_is_all_that_the_store_has(bench: Bench) -> None:
     for record in records.values():
         await bench.store.create(record)
     use = LastUse(1_790_000_000.0, "203.0.113.9")
-    await bench.store.record_use({make_record(7).digest: use})
+    await bench.store.record_use([(use, [make_record(7).digest])])
     exported = await bench.export()
     assert {token_id: token.record for token_id, token in exported.items()} == records
     assert exported[make_record(7).id].use == use
@@ -118,7 +118,7 @@ async def test_doing_it_again_changes_nothing(bench: Bench) -> None:
     token = Exported(make_record(), LastUse(1_790_000_000.0, "::1"))
     assert await bench.restore(token, token) == [Outcome.CREATED, Outcome.PRESENT]
     later = LastUse(1_790_000_060.0, "::2")
-    await bench.store.record_use({token.record.digest: later})
+    await bench.store.record_use([(later, [token.record.digest])])
     assert await bench.restore(token) == [Outcome.PRESENT]
     assert (await bench.export())[token.record.id] == replace(token, use=later)
 
@@ -187,8 +187,8 @@ async def test_a_name_that_a_dead_token_holds_is_taken_over(bench: Bench) -> Non
 
 async def test_no_two_tokens_of_an_account_have_one_id(bench: Bench) -> None:
     """The second would take the first one's place in the index, so the first had no end."""
-    first, second = make_record(1), make_record(2)._replace(id=make_record(1).id)
-    elsewhere = make_record(3, account="other")._replace(id=first.id)
+    first, second = make_record(1), make_record(2).but(id=make_record(1).id)
+    elsewhere = make_record(3, account="other").but(id=first.id)
     outcomes = await bench.restore(Exported(first), Exported(second), Exported(elsewhere))
     assert outcomes == [Outcome.CREATED, Outcome.ID_TAKEN, Outcome.CREATED]
     assert await bench.store.look_up(second.digest) is None
@@ -198,7 +198,7 @@ async def test_no_two_tokens_of_an_account_have_one_id(bench: Bench) -> None:
 async def test_a_record_written_meanwhile_is_not_overwritten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = make_record(1), make_record(2)._replace(digest=make_record(1).digest)
+    ours, theirs = make_record(1), make_record(2).but(digest=make_record(1).digest)
     adopt = bench.archive._adopt
 
     async def adopt_late(tokens: list[Exported]) -> list[str | None]:
@@ -251,7 +251,7 @@ async def test_a_cluster_is_walked_node_by_node_and_written_slot_by_slot(tmp_pat
         archive = connect_archive(cluster.url, prefix=PREFIX, budget_seconds=5)
         for record in records.values():
             await store.create(record)
-        await store.record_use({make_record(7).digest: use})
+        await store.record_use([(use, [make_record(7).digest])])
         backup = [token async for batch in archive.export() for token in batch.tokens]
         assert {token.record.id: token.record for token in backup} == records
         cluster.command("FLUSHALL")

@@ -68,7 +68,7 @@ def test_an_answer_to_head_tells_the_length_and_has_no_body() -> None:
 
 
 def test_retry_after_is_the_denials_own_where_it_has_one() -> None:
-    denial = denial_for("overloaded")._replace(retry_after_seconds=7)
+    denial = Denial("overloaded", "Later.", retry_after_seconds=7)
     assert parse(render(denial, "r1"))[1]["retry-after"] == ["7"]
 
 

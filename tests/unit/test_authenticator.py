@@ -45,7 +45,7 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43
 
 def record(secret: str, kind: Kind = Kind.ACCESS, **changes: Any) -> TokenRecord:
     made = TokenRecord("token000001", "acme", "a token", kind, digest(secret), NOW, None)
-    return made._replace(**changes)
+    return made.but(**changes)
 
 
 class Tokens:
@@ -228,8 +228,8 @@ async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: Wo
     changes: dict[str, Callable[[], object]] = {
         "revoked": world.tokens.records.clear,
         "forgotten": world.tokens.known.clear,
-        "another's": lambda: world.tokens.add(kept._replace(account="globex")),
-        "of another kind": lambda: world.tokens.add(kept._replace(kind=Kind.ACCESS)),
+        "another's": lambda: world.tokens.add(kept.but(account="globex")),
+        "of another kind": lambda: world.tokens.add(kept.but(kind=Kind.ACCESS)),
     }
     changes[change]()
     assert world.recall(credential) is None

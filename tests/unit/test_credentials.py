@@ -39,11 +39,11 @@ def extract(*headers: tuple[str, str], query: str | None = None) -> Extracted:
 def outcome(credential: Credential | Denial | None) -> object:
     """Reduce to what a table can hold: a form and secret, an account and password, or a code."""
     match credential:
-        case TokenCredential(form, secret):
+        case TokenCredential(form=form, secret=secret):
             return form.value, secret
-        case PasswordCredential(account, password):
+        case PasswordCredential(account=account, password=password):
             return account, password
-        case Denial(code):
+        case Denial(code=code):
             return code
     return None
 

@@ -152,7 +152,7 @@ async def test_lists_and_single_tokens_are_shown_with_their_last_use(bench: Benc
     used, _ = await bench.lifecycle.create("acme", "Used", 1)
     unused, _ = await bench.lifecycle.create("brief", "Unused", 1)
     use = LastUse(1_800_000_000.0, "192.0.2.1")
-    await bench.store.record_use({used.digest: use})
+    await bench.store.record_use([(use, [used.digest])])
     assert await bench.lifecycle.show(used.id) == Description(used, use)
     assert await bench.lifecycle.list("brief") == [Description(unused, None)]
     assert len(await bench.lifecycle.list()) == 2

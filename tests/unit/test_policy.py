@@ -26,9 +26,7 @@ def code_of(
     accounts: frozenset[str] | None = None,
     path: str = "/l/a1",
 ) -> str | None:
-    denial = judge(
-        replace(ROUTE, accounts=accounts), account, RECORD._replace(paths=token_paths), path
-    )
+    denial = judge(replace(ROUTE, accounts=accounts), account, RECORD.but(paths=token_paths), path)
     return denial.code if denial else None
 
 
@@ -90,7 +88,7 @@ def test_a_record_with_a_pattern_that_cannot_be_read_authorizes_nothing(
 
 def test_the_reasons_tell_account_and_token_apart() -> None:
     by_account = judge(ROUTE, account("/x"), RECORD, "/l")
-    by_token = judge(ROUTE, ACME, RECORD._replace(paths=("/x",)), "/l")
+    by_token = judge(ROUTE, ACME, RECORD.but(paths=("/x",)), "/l")
     assert by_account is not None
     assert by_token is not None
     assert "account" in by_account.detail
