@@ -35,7 +35,6 @@ COMPILED = (
     "sign_in",
     "store/cache",
     "store/layout",
-    "store/link",
     "store/lookups",
     "store/packed_ids",
     "store/record",

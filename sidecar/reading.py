@@ -7,6 +7,7 @@ long as the configuration stays; what follows from a token's bytes is a ``Claim`
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 from sidecar.core.credentials import is_bearer, read_authorization, read_bearer, read_token
@@ -23,7 +24,8 @@ BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 
 _CLAIMS: Final = 4096
-_SIGHTS: Final = 4096
+_SIGHT_BITS: Final = 12
+_SIGHTS: Final = 1 << _SIGHT_BITS
 _CLAIM_BYTES: Final = 2048
 _AUTHORIZATION: Final = int(Class.AUTHORIZATION)  # ints: looking an enumeration up costs time
 _CREDENTIAL: Final = int(Class.CREDENTIAL)
@@ -60,7 +62,7 @@ class Claims:
     def __init__(self) -> None:
         self._bearers: dict[bytes, Claim] = {}  # by the token alone
         self._others: dict[bytes, Claim] = {}
-        self._sights = [0] * _SIGHTS
+        self._sights = array("I", [0]) * _SIGHTS  # a list's numbers would lie all over the memory
 
     def __repr__(self) -> str:
         return f"<Claims {len(self._bearers) + len(self._others)}>"
@@ -82,8 +84,8 @@ class Claims:
         return claim
 
     def _keep(self, claims: dict[bytes, Claim], value: bytes, claim: Claim) -> None:
-        sight = hash(value)
-        place = sight % _SIGHTS
+        key = hash(value)
+        place, sight = key & _SIGHTS - 1, key >> _SIGHT_BITS & 0xFFFFFFFF
         if self._sights[place] != sight:
             self._sights[place] = sight
         elif len(value) <= _CLAIM_BYTES:

@@ -6,28 +6,11 @@ Times are Unix seconds (``float``); ``None`` for an expiry means *unlimited*.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-
-class Form(StrEnum):
-    """How a credential travelled in a request (section "Credential forms" of docs/behaviour.md)."""
-
-    BEARER = "bearer"
-    HEADER = "header"
-    QUERY = "query"
-    BASIC = "basic"
-
-
-ALL_FORMS: frozenset[Form] = frozenset(Form)
-
-
-class Kind(StrEnum):
-    """What a token is: made here and opaque, brought from the replaced system, or a signed JWT."""
-
-    ACCESS = "access"
-    IMPORTED = "imported"
-    JWT = "jwt"
+from sidecar.core.kinds import ALL_FORMS as ALL_FORMS
+from sidecar.core.kinds import Form as Form
+from sidecar.core.kinds import Kind as Kind
 
 
 class Value:

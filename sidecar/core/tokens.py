@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from hashlib import sha256 as _sha256
+from hashlib import sha256
 from typing import Final
-from zlib import crc32 as _crc32
+from zlib import crc32
 
 Entropy = Callable[[int], bytes]
 """Gives so many unpredictable bytes; ``os.urandom`` outside of tests."""
@@ -65,7 +65,9 @@ class Shape(Enum):
     """None of these."""
 
 
-# Names of the module: looking an enumeration up costs 0.1 µs.
+# Names of the module, which mypyc finds faster; looking an enumeration up costs 0.1 µs.
+_crc32: Final = crc32
+_sha256: Final = sha256
 _ACCESS: Final = Shape.ACCESS
 _BAD_CHECKSUM: Final = Shape.BAD_CHECKSUM
 
@@ -97,13 +99,16 @@ def generate(prefix: str, entropy: Entropy) -> str:
 
 def classify(secret: str, prefix: str) -> Shape:
     """Tell what a string is; ``prefix`` is the one that access tokens are made with."""
-    if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and _is_access(secret):
+    if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and secret.isascii():
         raw = secret.encode()
         sum_at = TOKEN_CHARS - CHECKSUM_CHARS
         number = 0
         for code in raw[sum_at:]:
             number = number * 62 + _VALUE_OF_CODE[code]
-        return _ACCESS if number == _crc32(raw[:sum_at]) else _BAD_CHECKSUM
+        if number == _crc32(raw[:sum_at]):
+            return _ACCESS  # whatever its characters: chance makes none
+        if _is_access(secret):
+            return _BAD_CHECKSUM
     if MIN_OPAQUE_CHARS <= len(secret) <= MAX_JWT_CHARS and _is_jwt(secret):
         return Shape.JWT
     return Shape.OTHER if _is_opaque(secret) else Shape.UNREADABLE

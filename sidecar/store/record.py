@@ -25,25 +25,23 @@ import json
 import math
 import re
 import struct
-import sys
 from collections.abc import Callable
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
-from sidecar.store.packed_ids import PACKED_BYTES, pack, unpack
+from sidecar.store.packed_ids import PACKED_BYTES, PARTS, join, pack
 
 MAX_RECORD_BYTES: Final = 4096
 MAX_NAME_CHARS: Final = 100
 
-_new: Final = tuple.__new__  # half of what it costs to call a class of named tuples
-_intern: Final = sys.intern
 _VERSION: Final = 1
 _FIELDS: Final = 8
 _LINE_START: Final = struct.Struct(">2sII")
 _SHORT_START: Final = struct.Struct(f">cIH{PACKED_BYTES}s")
 _SHORT_BYTES: Final = _SHORT_START.size
-_unpack_short_start: Final = _SHORT_START.unpack_from
+_unpack_short_start: Final = struct.Struct(f">xIH{PARTS}").unpack_from
+_LF: Final = 0x0A
 _DAY_SECONDS: Final = 86400
 _MOST_DAYS: Final = 0xFFFF
 _MAX_LINE_TIME: Final = 0xFFFFFFFF
@@ -56,8 +54,9 @@ _ACCOUNT: Final = r"[A-Za-z0-9._@-]{1,64}"  # as the configuration has it
 is_id: Final = re.compile(_ID).fullmatch
 _is_account: Final = re.compile(_ACCOUNT).fullmatch
 _TEXTS: Final = rf"({_ACCOUNT})\t([^\t]{{1,{MAX_NAME_CHARS}}})((?:\t[^\t]+)*)\n"
-_parse_texts: Final = re.compile(_TEXTS).fullmatch
 _parse_id_and_texts: Final = re.compile(rf"({_ID})\t{_TEXTS}").fullmatch
+_MOST_KNOWN_ACCOUNTS: Final = 4096
+_known_accounts: Final[dict[str, str]] = {}
 _MAX_TIME: Final = 1e11  # the year 5138; beyond it, calendar arithmetic on a time could overflow
 
 
@@ -116,21 +115,31 @@ def _whole_days(created_at: int, expires_at: int) -> int | None:
 
 
 def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | None:
-    """Read version 3."""
-    start: tuple[bytes, int, int, bytes] = _unpack_short_start(value)
-    _, created_at, days, packed = start
-    texts = _parse_texts(value[_SHORT_BYTES:].decode())
-    if texts is None:
+    """Read version 3, as every look-up does: a third of what a regular expression takes."""
+    start: tuple[int, int, int, int, int] = _unpack_short_start(value)
+    created_at, days, high, middle, low = start
+    if value[-1] != _LF or len(value) == _SHORT_BYTES:
         return None
-    groups = cast(tuple[str, str, str], texts.groups())
-    account, name, tail = groups
-    paths = _split(tail) if tail else ()
-    if paths is None or not name.isprintable():
+    texts = value[_SHORT_BYTES:-1].decode().split("\t")
+    account = _known_accounts.get(texts[0]) or _know_account(texts[0])
+    if account is None or len(texts) < 2:
+        return None
+    name, paths = texts[1], tuple(texts[2:]) if len(texts) > 2 else ()
+    if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable() or not _are_texts(paths):
         return None
     expiry = float(created_at + days * _DAY_SECONDS) if days else None
-    token_id, created = unpack(packed), float(created_at)
-    account = _intern(account)  # one for all records of an account that are kept
-    return _new(TokenRecord, (token_id, account, name, kind, digest, created, expiry, paths, ""))
+    token_id, created = join(high, middle, low), float(created_at)
+    return TokenRecord(token_id, account, name, kind, digest, created, expiry, paths)
+
+
+def _know_account(account: str) -> str | None:
+    """Keep an account's name, one for all of its records; ``None`` if it is no such name."""
+    if not _is_account(account):
+        return None
+    if len(_known_accounts) >= _MOST_KNOWN_ACCOUNTS:
+        _known_accounts.clear()
+    _known_accounts[account] = account
+    return account
 
 
 def _decode_line(digest: str, value: bytes) -> TokenRecord | None:
@@ -151,7 +160,11 @@ def _decode_line(digest: str, value: bytes) -> TokenRecord | None:
 def _split(tail: str) -> tuple[str, ...] | None:
     """Return the paths at a line's end, each after a tab; ``None`` if one can't be."""
     paths = tuple(tail.split("\t")[1:])
-    return paths if all(map(str.isprintable, paths)) else None
+    return paths if _are_texts(paths) else None
+
+
+def _are_texts(paths: tuple[str, ...]) -> bool:
+    return all(path != "" and path.isprintable() for path in paths)
 
 
 def _encode_array(record: TokenRecord) -> bytes:

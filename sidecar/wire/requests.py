@@ -285,7 +285,7 @@ class _Last:
         if not (data.startswith(start) and data.endswith(end)):
             return False
         secret = data[len(start) : len(data) - len(end)]
-        if not _is_secret(secret):
+        if not (secret.replace(b"_", b"0").isalnum() or _is_secret(secret)):
             return False
         self.head, self.secret = data, secret
         return True

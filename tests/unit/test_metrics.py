@@ -19,7 +19,7 @@ from sidecar.core.routes import Route
 from sidecar.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
 from sidecar.metrics import MOST_CELLS, Metrics
 from sidecar.store.cache import TokenCache
-from sidecar.store.record import decode
+from tests.contract.records import read_record
 
 ROUTE = "/v1/dynamic/listener/{id}"
 REQUESTS = "sidecar_requests_total"
@@ -118,7 +118,7 @@ async def test_look_ups_are_timed_and_failures_counted() -> None:
 
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
-    cache.connect(fetch, decode)
+    cache.connect(fetch, read_record)
     cache.on_lookup = metrics.on_lookup
     assert await cache.look_up("there") is None
     with pytest.raises(StoreUnavailable):
@@ -137,7 +137,7 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
     async def fetch(digest: str) -> bytes | None:
         raise asyncio.CancelledError
 
-    cache.connect(fetch, decode)
+    cache.connect(fetch, read_record)
     cache.on_lookup = metrics.on_lookup
     with pytest.raises(asyncio.CancelledError):
         await cache.look_up("there")

@@ -1,0 +1,27 @@
+"""The model's enumerations; the schema of the configuration quotes what they say of themselves,
+which a compiled module would not keep.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """How a credential travelled in a request (section "Credential forms" of docs/behaviour.md)."""
+
+    BEARER = "bearer"
+    HEADER = "header"
+    QUERY = "query"
+    BASIC = "basic"
+
+
+ALL_FORMS: frozenset[Form] = frozenset(Form)
+
+
+class Kind(StrEnum):
+    """What a token is: made here and opaque, brought from the replaced system, or a signed JWT."""
+
+    ACCESS = "access"
+    IMPORTED = "imported"
+    JWT = "jwt"
