@@ -13,11 +13,12 @@ from time import time
 from typing import Final
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import LastUse
+from sidecar.core.model import LastUse, Uses
 
 MOST_TOKENS: Final = 100_000
 _NOTED_ONCE_SECONDS: Final = 60.0
 _SAME_MOMENT_SECONDS: Final = 1.0
+_MOST_IN_GROUP: Final = 256
 
 _log = logging.getLogger("sidecar")
 
@@ -30,7 +31,7 @@ class LastUses:
 
     def __init__(
         self,
-        record_use: Callable[[dict[str, LastUse]], Awaitable[None]],
+        record_use: Callable[[Uses], Awaitable[None]],
         *,
         now: Callable[[], float] = time,
         interval_seconds: float = 5.0,
@@ -42,12 +43,13 @@ class LastUses:
         self._most_tokens = most_tokens
         self._noted: set[str] = set()
         self._noted_until = 0.0
-        self._pending: dict[str, LastUse] = {}
+        self._pending: list[_Group] = []
+        self._pending_tokens = 0
+        self._latest: dict[str, _Group] = {}  # of each client, since the last flush
         self._is_failing = False
-        self._latest = LastUse(0.0, "")  # one for all tokens that a client uses within a second
 
     def __repr__(self) -> str:
-        return f"<LastUses noted={len(self._noted)} pending={len(self._pending)}>"
+        return f"<LastUses noted={len(self._noted)} pending={self._pending_tokens}>"
 
     def note(self, digest: str, client: str) -> None:
         """Note that the token with this digest was let through for a client address."""
@@ -58,12 +60,13 @@ class LastUses:
         if len(self._noted) >= self._most_tokens:
             self._noted.clear()
         self._noted.add(digest)
-        now, use = self._now(), self._latest
-        if now - use.at > _SAME_MOMENT_SECONDS or now < use.at or use.client != client:
-            use = self._latest = LastUse(now, client)
-        self._pending.pop(digest, None)
-        self._pending[digest] = use
-        if len(self._pending) > self._most_tokens:
+        now, group = self._now(), self._latest.get(client)
+        if group is None or not group.takes(now):
+            group = self._latest[client] = _Group(now, client)
+            self._pending.append(group)
+        group.digests.append(digest)
+        self._pending_tokens += 1
+        if self._pending_tokens > self._most_tokens:
             self._drop_oldest()
 
     async def run(self) -> None:
@@ -80,13 +83,16 @@ class LastUses:
             self._noted_until = now + _NOTED_ONCE_SECONDS
         if not self._pending:
             return
-        batch, self._pending = self._pending, {}
+        batch, self._pending = self._pending, []
+        written, self._pending_tokens = self._pending_tokens, 0
+        self._latest = {}
         try:
-            await self._record_use(batch)
+            await self._record_use([(LastUse(g.at, g.client), g.digests) for g in batch])
             self._is_failing = False
         except StoreUnavailable as fault:
             self._tell_failure(fault)
-            self._pending = {**batch, **self._pending}
+            self._pending = batch + self._pending
+            self._pending_tokens += written
             self._drop_oldest()
 
     async def close(self) -> None:
@@ -94,11 +100,34 @@ class LastUses:
         await self.flush()
 
     def _drop_oldest(self) -> None:
-        while len(self._pending) > self._most_tokens:
-            del self._pending[next(iter(self._pending))]
+        """Drop what was noted first, a group at once, until there is room."""
+        dropped = 0
+        while self._pending_tokens > self._most_tokens:
+            self._pending_tokens -= len(self._pending[dropped].digests)
+            dropped += 1
+        for group in self._pending[:dropped]:
+            if self._latest.get(group.client) is group:
+                del self._latest[group.client]
+        del self._pending[:dropped]
 
     def _tell_failure(self, fault: StoreUnavailable) -> None:
         """Log the first failure of a row of them."""
         if not self._is_failing:
             _log.warning("last uses wait to be written: %s", fault)
         self._is_failing = True
+
+
+class _Group:
+    """Tokens that a client used within a second."""
+
+    __slots__ = ("at", "client", "digests")
+
+    def __init__(self, at: float, client: str) -> None:
+        self.at = at
+        self.client = client
+        self.digests: list[str] = []
+
+    def takes(self, now: float) -> bool:
+        """Tell whether a token that is used now may join."""
+        is_same_moment = self.at <= now <= self.at + _SAME_MOMENT_SECONDS
+        return is_same_moment and len(self.digests) < _MOST_IN_GROUP

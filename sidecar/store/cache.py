@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from math import inf
+from struct import Struct
 from time import time
 from typing import Any, Final
 
@@ -40,15 +41,22 @@ from sidecar.store.port import HEARD_SECONDS
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """Asks the store for what it has at a digest."""
 
-Read = Callable[[str, bytes], TokenRecord | None]
-"""Reads that; ``None`` if it is no live record."""
+Read = Callable[[str, bytes, float], TokenRecord | None]
+"""Reads that; ``None`` if it is no record that lives at a time (Unix seconds)."""
 
-Kept = tuple[bytes | TokenRecord, float, float]
-"""What the store gave, or the record that was read of it; when it was asked for; when it ends."""
+Kept = bytes | tuple[TokenRecord, float, float]
+"""A record, when it was asked for and when it ends; or, until it is recalled, what the store gave
+with both times at its end: one object where the other is four.
+"""
 
+_TIMES: Final = Struct("dd")
+_TIMES_BYTES: Final = _TIMES.size
+_pack_times: Final = _TIMES.pack
+_unpack_times: Final = _TIMES.unpack
 _NEVER: Final = inf
 _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
+_CHANGES_AT_MOST: Final = 4096
 _DROPPED_AT_ONCE: Final = 64  # the share of a full cache: see _make_room
 
 
@@ -77,9 +85,13 @@ class TokenCache:
         self._heard_at = 0.0
         self._silent_from = 0.0
         self._kept: dict[str, Kept] = {}
+        self._leaving: list[tuple[str, Kept]] = []  # next, the first of them last
         self._absent: dict[str, float] = {}  # until when to believe it
         self._remembered: dict[str, Kept] = {}
-        self._flights: dict[str, _Flight] = {}
+        self._asking = 0
+        self._changes = 0  # told so far, counted
+        self._changed: dict[str, int] = {}  # while somebody asks: which change was a digest's last
+        self._all_changed = 0
         self.on_lookup: Callable[[float, bool], None] = _note_nothing
         """Told how long the store took for each look-up, and whether it gave no answer."""
         self.hits = 0
@@ -98,7 +110,7 @@ class TokenCache:
     @property
     def ends(self) -> list[float]:
         """When the tokens end that are kept and do end, in Unix seconds."""
-        return [end for _, _, end in self._kept.values() if end != _NEVER]
+        return [end for end in map(_end_of, self._kept.values()) if end != _NEVER]
 
     @property
     def is_watching(self) -> bool:
@@ -114,18 +126,28 @@ class TokenCache:
         kept = self._kept.get(digest)
         if kept is None:
             return None
-        found, asked_at, end = kept
-        now = self._now()
-        if end <= now or asked_at + self._max_age_seconds <= now or self._silent_from <= now:
+        if isinstance(kept, bytes):
+            return self._recall_first(digest, kept)
+        record, asked_at, end = kept
+        if not self._may_believe(asked_at, end):
             return None
-        if isinstance(found, bytes):
-            record = self._read(digest, found)
-            if record is None:
-                return None
-            self._kept[digest] = (record, asked_at, end)
-            found = record
         self.hits += 1
-        return found
+        return record
+
+    def _recall_first(self, digest: str, kept: bytes) -> TokenRecord | None:
+        """Read what the store gave, if it may be believed, so that it needn't be read again."""
+        asked_at, end = _times_of(kept)
+        record = None
+        if self._may_believe(asked_at, end):
+            record = self._read(digest, kept[:-_TIMES_BYTES], asked_at)
+        if record is not None:
+            self.hits += 1
+            self._kept[digest] = (record, asked_at, end)
+        return record
+
+    def _may_believe(self, asked_at: float, end: float) -> bool:
+        now = self._now()
+        return now < end and now < asked_at + self._max_age_seconds and now < self._silent_from
 
     async def look_up(self, digest: str) -> TokenRecord | None:
         """Return the live record, from here or from the store; ``None`` if there is none.
@@ -141,8 +163,9 @@ class TokenCache:
             return None
         self.misses += 1
         for _ in range(_ASKED_AT_MOST):
-            flight = self._begin_flight(digest)
             is_failure = False
+            was_watching, changes = self._is_watching, self._changes
+            self._asking += 1
             try:
                 value = await self._fetch(digest)
             except StoreUnavailable:
@@ -152,11 +175,14 @@ class TokenCache:
                     raise
                 return record
             finally:
-                self._end_flight(digest, flight)
+                has_changed = self._has_changed_since(changes, digest)
+                self._asking -= 1
+                if self._changed and not self._asking:
+                    self._changed = {}
                 asked_at, now = now, self._now()
                 self.on_lookup(max(0.0, now - asked_at), is_failure)
-            record = None if value is None else self._read(digest, value)
-            if flight.is_current:
+            record = None if value is None else self._read(digest, value, now)
+            if was_watching and not has_changed:
                 self._keep(digest, record, value, asked_at)
                 break
             if not self._is_watching:
@@ -200,18 +226,11 @@ class TokenCache:
         self._heard_at = now
         self._silent_from = now + HEARD_SECONDS
 
-    def _begin_flight(self, digest: str) -> _Flight:
-        """Join the flight for this digest, unless something was told since it began."""
-        flight = self._flights.get(digest)
-        if flight is None or not flight.is_current:
-            flight = self._flights[digest] = _Flight(self._is_watching)
-        flight.callers += 1
-        return flight
-
-    def _end_flight(self, digest: str, flight: _Flight) -> None:
-        flight.callers -= 1
-        if not flight.callers and self._flights.get(digest) is flight:
-            del self._flights[digest]
+    def _has_changed_since(self, changes: int, digest: str) -> bool:
+        """Tell whether anything was told since so many changes that an answer may not know."""
+        return self._changes != changes and (
+            self._all_changed > changes or self._changed.get(digest, 0) > changes
+        )
 
     def _keep(
         self, digest: str, record: TokenRecord | None, value: bytes | None, asked_at: float
@@ -222,55 +241,66 @@ class TokenCache:
             _make_room(self._absent, self._most_absent)
             self._absent[digest] = asked_at + min(_ABSENCE_SECONDS, self._max_age_seconds)
             return
-        self._kept.pop(digest, None)
-        _make_room(self._kept, self._most_tokens)
-        self._kept[digest] = (value, asked_at, _end_of(record))
+        if digest in self._kept:
+            del self._kept[digest]
+        elif len(self._kept) >= self._most_tokens:
+            self._let_go()
+        end = _NEVER if record.expires_at is None else record.expires_at
+        self._kept[digest] = value + _pack_times(asked_at, end)
+
+    def _let_go(self) -> None:
+        """Drop what was kept first, unless it was recalled for the first time just now.
+
+        A share is found at once, as ``_make_room`` says, but dropped one by one: what is kept next
+        takes the memory that the processor has at hand.
+        """
+        while len(self._kept) >= self._most_tokens:
+            if not self._leaving:
+                share = islice(self._kept.items(), self._most_tokens // _DROPPED_AT_ONCE + 1)
+                self._leaving = [*share]
+                self._leaving.reverse()
+            digest, kept = self._leaving.pop()
+            if self._kept.get(digest) is kept:
+                del self._kept[digest]
 
     def _remember(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
         """Note for an outage what a store says that does not tell of changes."""
         self._remembered.pop(digest, None)
         if record is not None and self._grace_seconds and self._most_tokens:
             _make_room(self._remembered, self._most_tokens)
-            self._remembered[digest] = (record, asked_at, _end_of(record))
+            end = _NEVER if record.expires_at is None else record.expires_at
+            self._remembered[digest] = (record, asked_at, end)
 
     def _recall_in_outage(self, digest: str) -> TokenRecord | None:
         """Return what held good at the store's last word, or answer, while the grace lasts."""
         kept = self._remembered.get(digest)
         if kept is None:
             return None
-        found, asked_at, end = kept
+        asked_at, end = _times_of(kept)
         now = self._now()
         good_at = max(asked_at, self._heard_at)
         if not (good_at <= now < min(good_at + self._grace_seconds, end)):
             return None
-        return self._read(digest, found) if isinstance(found, bytes) else found
+        return self._read(digest, kept[:-_TIMES_BYTES], now) if isinstance(kept, bytes) else kept[0]
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:
             self._kept.pop(digest, None)
             self._absent.pop(digest, None)
-            flight = self._flights.get(digest)
-            if flight is not None:
-                flight.is_current = False
+        if not self._asking:
+            return
+        self._changes += 1
+        if len(self._changed) < _CHANGES_AT_MOST:
+            self._changed.update(dict.fromkeys(digests, self._changes))
+        else:  # so many that who asks now asks again, whatever it asks for
+            self._changed, self._all_changed = {}, self._changes
 
     def _forget_all(self) -> None:
         self._kept = {}
+        self._leaving = []
         self._absent = {}
-        for flight in self._flights.values():
-            flight.is_current = False
-
-
-class _Flight:
-    """A look-up under way, or more of the same digest.
-
-    ``is_current``: nothing was told since the first began that their answers may not know.
-    """
-
-    __slots__ = ("callers", "is_current")
-
-    def __init__(self, is_current: bool) -> None:
-        self.callers = 0
-        self.is_current = is_current
+        self._changes += 1
+        self._all_changed = self._changes
 
 
 def _make_room(entries: dict[str, Any], most: int) -> None:
@@ -284,8 +314,16 @@ def _make_room(entries: dict[str, Any], most: int) -> None:
             del entries[digest]
 
 
-def _end_of(record: TokenRecord) -> float:
-    return _NEVER if record.expires_at is None else record.expires_at
+def _times_of(kept: Kept) -> tuple[float, float]:
+    """Return when it was asked for and when it ends."""
+    if isinstance(kept, bytes):
+        times: tuple[float, float] = _unpack_times(kept[-_TIMES_BYTES:])
+        return times
+    return kept[1], kept[2]
+
+
+def _end_of(kept: Kept) -> float:
+    return _times_of(kept)[1]
 
 
 def _note_nothing(seconds: float, is_failure: bool) -> None:
@@ -296,5 +334,5 @@ async def _ask_nobody(digest: str) -> bytes | None:
     raise StoreUnavailable("no store is connected yet")
 
 
-def _read_nothing(digest: str, value: bytes) -> TokenRecord | None:
+def _read_nothing(digest: str, value: bytes, now: float) -> TokenRecord | None:
     return None

@@ -57,7 +57,7 @@ class Lookup(Signal):
     __slots__ = ("_reason", "_value", "asked_at", "is_left", "is_over", "key")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes, asked_at: float) -> None:
-        """``asked_at`` is the loop's time."""
+        """``asked_at`` is the loop's time, or that of one that has waited longer."""
         super().__init__(loop)
         self.key = key
         self.asked_at = asked_at
@@ -150,7 +150,9 @@ class Lookups:
         loop = self._loop
         if loop is None:  # to look for it costs a system call each time
             loop = self._loop = asyncio.get_running_loop()
-        lookup = Lookup(loop, key, loop.time())
+        # Who waits with others has waited as long: the first one's time is everybody's end.
+        asked_at = self._waiting[-1].asked_at if self._waiting else loop.time()
+        lookup = Lookup(loop, key, asked_at)
         self._waiting.append(lookup)
         if not self._flight and not self._is_flush_due:
             self._is_flush_due = True

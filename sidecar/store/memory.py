@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenRecord, Uses
 from sidecar.store.port import MOST_BANS, WELCOME_SECONDS
 from sidecar.store.record import encode
 
@@ -61,11 +61,12 @@ class MemoryStore:
         self._add(successor)
         end = self._clock() + overlap_seconds
         if old.digest in self._records and (old.expires_at is None or old.expires_at > end):
-            self._records[old.digest] = old._replace(expires_at=end)
+            self._records[old.digest] = old.but(expires_at=end)
 
-    async def record_use(self, uses: dict[str, LastUse]) -> None:
+    async def record_use(self, uses: Uses) -> None:
         """See ``TokenStore``."""
-        self._uses.update({digest: use for digest, use in uses.items() if digest in self._records})
+        for use, digests in uses:
+            self._uses.update({digest: use for digest in digests if digest in self._records})
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """See ``TokenStore``."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from sidecar.core.model import LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenRecord, Uses
 
 MOST_BANS: Final = 10_000
 """As many bans are kept, and as many welcomes; beyond it the oldest are forgotten."""
@@ -92,8 +92,8 @@ class TokenStore(Protocol):
         ``supersede``.
         """
 
-    async def record_use(self, uses: dict[str, LastUse]) -> None:
-        """Note the last use of tokens, by digest; a loss of these is no fault."""
+    async def record_use(self, uses: Uses) -> None:
+        """Note last uses of tokens, a token's latest last; a loss of these is no fault."""
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
         """Return the last uses known for these records, by digest."""

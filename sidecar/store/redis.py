@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from sidecar.core.errors import NameTaken, StoreUnavailable, UsageError
-from sidecar.core.model import LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenRecord, Uses
 from sidecar.store.address import parse
 from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
 from sidecar.store.faults import budget
@@ -33,13 +33,17 @@ from sidecar.store.topology import Reach
 
 _PROBE_MILLISECONDS = 1000
 
-# KEYS: a token's and its last use's, in turn. ARGV: the uses, then the longest time to keep one.
+# KEYS: a token's and its last use's, in turn. ARGV: each use and how many of the keys are of its
+# tokens, in turn; then the longest time to keep one.
 _RECORD_USES = """
-for i = 1, #KEYS, 2 do
-    local left = redis.call('PTTL', KEYS[i])
-    if left ~= -2 then
-        local kept = left > 0 and left or ARGV[#ARGV]
-        redis.call('SET', KEYS[i + 1], ARGV[(i + 1) / 2], 'PX', kept)
+local i, longest = 1, ARGV[#ARGV]
+for u = 1, #ARGV - 1, 2 do
+    for _ = 1, tonumber(ARGV[u + 1]), 2 do
+        local left = redis.call('PTTL', KEYS[i])
+        if left ~= -2 then
+            redis.call('SET', KEYS[i + 1], ARGV[u], 'PX', left > 0 and left or longest)
+        end
+        i = i + 2
     end
 end
 """
@@ -108,18 +112,18 @@ class RedisStore:
         """
         return self._lookups.get(self._layout.token_key(digest))
 
-    def read(self, digest: str, value: bytes) -> TokenRecord | None:
-        """Return the record; ``None``, which is logged, if it can't be read, or if it is over."""
+    def read(self, digest: str, value: bytes, now: float) -> TokenRecord | None:
+        """Return the record; ``None`` if it is over at ``now``, or, logged, if it can't be read."""
         record = decode(digest, value)
         if record is None:
             _log.warning("the record of the token with digest %s... can't be read", digest[:12])
             return None
-        return None if record.is_expired(self._now()) else record
+        return None if record.is_expired(now) else record
 
     async def look_up(self, digest: str) -> TokenRecord | None:
         """See ``TokenStore``."""
         value = await self.fetch(digest)
-        return None if value is None else self.read(digest, value)
+        return None if value is None else self.read(digest, value, self._now())
 
     async def create(self, record: TokenRecord) -> None:
         """See ``TokenStore``: reserve the name, write the record, look at the reservation again."""
@@ -156,7 +160,7 @@ class RedisStore:
 
     async def _read(self, entry: Entry) -> TokenRecord | None:
         (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
-        return None if value is None else self.read(entry.digest, value)
+        return None if value is None else self.read(entry.digest, value, self._now())
 
     async def _write_new(self, record: TokenRecord, value: bytes) -> None:
         (was_set,) = await self._commands.run(self._set(record, value, "NX"))
@@ -188,7 +192,7 @@ class RedisStore:
         )
         live: dict[str, TokenRecord] = {}
         for (token_id, entry), value in zip(entries.items(), values, strict=True):
-            record = None if value is None else self.read(entry.digest, value)
+            record = None if value is None else self.read(entry.digest, value, self._now())
             if record is not None and (record.account, record.id) == (account, token_id):
                 live[token_id] = record
         return live
@@ -237,38 +241,35 @@ class RedisStore:
         if overlap_seconds <= 0:
             await self.revoke(old)
             return
-        retiring = old._replace(expires_at=end)
+        retiring = old.but(expires_at=end)
         await self._commands.run(self._set(retiring, encode(retiring), "XX"))
 
-    async def record_use(self, uses: dict[str, LastUse]) -> None:
+    async def record_use(self, uses: Uses) -> None:
         """See ``TokenStore``. A use is kept while its token lives, or ``USE_KEPT_SECONDS``."""
-        all_uses = [*uses.items()]
-        for start in range(0, len(all_uses), MOST_IN_PIPELINE):
-            batch = all_uses[start : start + MOST_IN_PIPELINE]
+        for batch in _in_batches(uses):
             if self._commands.is_one_server:
                 await self._record_together(batch)
                 continue
-            keys = [self._layout.token_key(digest) for digest, _ in batch]
+            each = [(digest, use) for use, digests in batch for digest in digests]
+            keys = [self._layout.token_key(digest) for digest, _ in each]
             ttls = await self._commands.run(*(("PTTL", key) for key in keys))
             sets = [
                 self._layout.set_use(digest, use, ttl)
-                for (digest, use), ttl in zip(batch, ttls, strict=True)
+                for (digest, use), ttl in zip(each, ttls, strict=True)
                 if ttl != -2  # no such key
             ]
             if sets:
                 await self._commands.run(*sets)
 
-    async def _record_together(self, batch: Sequence[tuple[str, LastUse]]) -> None:
+    async def _record_together(self, batch: Uses) -> None:
         """Note uses in one command: a tenth of the work, where all keys are in one place."""
         keys: list[bytes] = []
-        values: list[str | bytes | int] = []
-        latest: LastUse | None = None  # many share one
-        encoded = b""
-        for digest, use in batch:
-            keys += (self._layout.token_key(digest), self._layout.used_key(digest))
-            if use is not latest:
-                latest, encoded = use, encode_use(use).encode()
-            values.append(encoded)
+        values: list[str | int] = []
+        for use, digests in batch:
+            for digest in digests:
+                keys.append(self._layout.token_key(digest))
+                keys.append(self._layout.used_key(digest))
+            values += (encode_use(use), 2 * len(digests))
         values.append(USE_KEPT_SECONDS * 1000)
         await self._quick_commands.run(("EVAL", _RECORD_USES, len(keys), *keys, *values))
 
@@ -308,6 +309,24 @@ class RedisStore:
 
     def _set(self, record: TokenRecord, value: bytes, condition: str) -> Command:
         return self._layout.set_record(record, value, condition, self._now())
+
+
+def _in_batches(uses: Uses) -> Iterator[Uses]:
+    """Divide uses by tokens, ``MOST_IN_PIPELINE`` to a batch."""
+    batch: list[tuple[LastUse, Sequence[str]]] = []
+    room = MOST_IN_PIPELINE
+    for use, digests in uses:
+        start = 0
+        while start < len(digests):
+            part = digests[start : start + room]
+            batch.append((use, part))
+            start += len(part)
+            room -= len(part)
+            if not room:
+                yield batch
+                batch, room = [], MOST_IN_PIPELINE
+    if batch:
+        yield batch
 
 
 def _name_taken(record: TokenRecord) -> NameTaken:

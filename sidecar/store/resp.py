@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-_HEADS: Final = [b"$%d\r\n" % length for length in range(256)]
+_HEADS: Final = [b"\r\n$%d\r\n" % length for length in range(256)]
+"""What stands before a bulk string, the end of what stands before that included."""
 
 
 def pack_command(command: Sequence[str | bytes | int]) -> bytes:
@@ -15,8 +16,10 @@ def pack_command(command: Sequence[str | bytes | int]) -> bytes:
 
 def pack(command: Sequence[bytes]) -> bytes:
     """Return a command in RESP, as an array of bulk strings."""
-    pieces = [b"*%d\r\n" % len(command)]
+    pieces = [b"*%d" % len(command)]
     for part in command:
         length = len(part)
-        pieces += (_HEADS[length] if length < 256 else b"$%d\r\n" % length, part, b"\r\n")
+        pieces.append(_HEADS[length] if length < 256 else b"\r\n$%d\r\n" % length)
+        pieces.append(part)
+    pieces.append(b"\r\n")
     return b"".join(pieces)

@@ -119,7 +119,7 @@ async def bench(
 
 
 async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: Bench) -> None:
-    record = make_record()._replace(name='shop "№ 1"', paths=("/v1/a*", "/v1/{id}/**"))
+    record = make_record().but(name='shop "№ 1"', paths=("/v1/a*", "/v1/{id}/**"))
     await bench.store.create(record)
     assert await bench.store.look_up(record.digest) == record
     assert await bench.store.find(record.id) == record
@@ -133,7 +133,7 @@ async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: B
 async def test_every_kind_and_lifetime_comes_back_unchanged(
     bench: Bench, kind: Kind, days: int
 ) -> None:
-    record = make_record(days=days)._replace(kind=kind)
+    record = make_record(days=days).but(kind=kind)
     await bench.store.create(record)
     assert await bench.store.look_up(record.digest) == record
 
@@ -165,7 +165,7 @@ async def test_an_account_sees_only_its_own_tokens(bench: Bench) -> None:
 
 
 async def test_a_list_is_in_order_of_creation(bench: Bench) -> None:
-    records = [make_record(n)._replace(created_at=1000.0 + n) for n in (3, 1, 2)]
+    records = [make_record(n).but(created_at=1000.0 + n) for n in (3, 1, 2)]
     for record in records:
         await bench.store.create(record)
     assert [record.id[-1] for record in await bench.store.list()] == ["1", "2", "3"]
@@ -223,7 +223,7 @@ async def test_one_digest_is_stored_once(bench: Bench) -> None:
     record = make_record()
     await bench.store.create(record)
     with pytest.raises(UsageError, match="already"):
-        await bench.store.create(record._replace(id="t0ken000000002", name="other"))
+        await bench.store.create(record.but(id="t0ken000000002", name="other"))
     assert await bench.store.list() == [record]
 
 
@@ -246,7 +246,7 @@ async def test_a_record_that_could_not_be_read_back_is_not_written(
     bench: Bench, odd: dict[str, object]
 ) -> None:
     with pytest.raises(UsageError):
-        await bench.store.create(make_record()._replace(**odd))  # type: ignore[arg-type]
+        await bench.store.create(make_record().but(**odd))
     assert await bench.store.list() == []
 
 
@@ -291,16 +291,31 @@ async def test_last_uses_are_kept_for_live_tokens_only(bench: Bench) -> None:
     for record in (used, unused):
         await bench.store.create(record)
     use = LastUse(at=1_700_000_000.0, client="2001:db8::1")
-    await bench.store.record_use({used.digest: use, gone.digest: use})
-    await bench.store.record_use({})
+    await bench.store.record_use([(use, [used.digest, gone.digest])])
+    await bench.store.record_use([])
     assert await bench.store.last_uses([used, unused, gone]) == {used.digest: use}
     assert await bench.store.last_uses([]) == {}
+
+
+async def test_each_of_many_tokens_has_its_own_last_use(bench: Bench) -> None:
+    """However many came with one use, and the later of two is the last."""
+    records = [make_record(number) for number in range(600)]
+    for record in records:
+        await bench.store.create(record)
+    digests = [record.digest for record in records]
+    once, then = LastUse(1.7e9, "192.0.2.1"), LastUse(1.7e9 + 1, "2001:db8::1")
+    uses = [(once, digests[:300]), (then, digests[300:301]), (then, digests[200:250])]
+    await bench.store.record_use(uses)
+    assert await bench.store.last_uses(records) == {
+        digest: then if 200 <= place < 250 or place == 300 else once
+        for place, digest in enumerate(digests[:301])
+    }
 
 
 async def test_a_use_leaves_the_record_alone(bench: Bench) -> None:
     record = make_record()
     await bench.store.create(record)
-    await bench.store.record_use({record.digest: LastUse(5.0, "192.0.2.1")})
+    await bench.store.record_use([(LastUse(5.0, "192.0.2.1"), [record.digest])])
     assert await bench.store.look_up(record.digest) == record
 
 
@@ -340,7 +355,7 @@ async def test_the_last_use_ends_with_its_token(bench: Bench) -> None:
     brief, unlimited = make_record(1), make_record(2, days=0)
     for record in (brief, unlimited):
         await bench.store.create(record)
-        await bench.store.record_use({record.digest: LastUse(1.7e9, "2001:db8::1")})
+        await bench.store.record_use([(LastUse(1.7e9, "2001:db8::1"), [record.digest])])
     ttls = [bench.redis_cli("TTL", f"sidecar:used:{r.digest[:32]}") for r in (brief, unlimited)]
     assert ttls == [
         pytest.approx(bench.redis_cli("TTL", f"sidecar:token:{brief.digest}"), abs=2),
@@ -434,7 +449,7 @@ async def test_a_name_goes_from_token_to_token_whatever_their_ids_are(
     bench: Bench, ids: tuple[str, str]
 ) -> None:
     """Some ids are kept packed and some are not, and a name is held once all the same."""
-    old, new = (make_record(n, days=0)._replace(id=ids[n] % n, name="shop") for n in (0, 1))
+    old, new = (make_record(n, days=0).but(id=ids[n] % n, name="shop") for n in (0, 1))
     await bench.store.create(old)
     with pytest.raises(NameTaken):
         await bench.store.create(new)
@@ -452,7 +467,7 @@ async def test_names_that_share_a_bucket_are_each_taken_once_and_freed_apart(ben
     names = names_of_one_bucket(3)
     records = [make_record(n, name=name) for n, name in enumerate(names)]
     looks_like_a_name = unpack(bytes(2) + name_place(names[1]).mark + bytes(2))
-    records[0] = records[0]._replace(id=looks_like_a_name)
+    records[0] = records[0].but(id=looks_like_a_name)
     for record in records:
         await bench.store.create(record)
     assert bench.redis_cli("HLEN", "sidecar:account:acme") == len(names) + 1

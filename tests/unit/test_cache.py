@@ -11,8 +11,8 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
 from sidecar.store.port import HEARD_SECONDS
-from sidecar.store.record import decode, encode
-from tests.contract.records import digest_of, make_record
+from sidecar.store.record import encode
+from tests.contract.records import digest_of, make_record, read_record
 
 RECORD = make_record(days=0)
 DIGEST = RECORD.digest
@@ -37,7 +37,7 @@ class Bench:
             outage_grace_seconds=grace_seconds,
             now=lambda: self.time,
         )
-        self.cache.connect(self._fetch, decode)
+        self.cache.connect(self._fetch, read_record)
         if watches:
             self.cache.on_watching()
 
@@ -95,9 +95,9 @@ async def test_what_is_recalled_is_read_once() -> None:
     bench = Bench()
     read: list[str] = []
 
-    def note(digest: str, value: bytes) -> TokenRecord | None:
+    def note(digest: str, value: bytes, now: float) -> TokenRecord | None:
         read.append(digest)
-        return decode(digest, value)
+        return read_record(digest, value, now)
 
     bench.cache.connect(bench._fetch, note)
     assert await bench.cache.look_up(DIGEST) == RECORD
@@ -212,7 +212,7 @@ async def test_a_caller_that_leaves_disturbs_no_other_and_leaves_nothing_behind(
     bench.flights[1].set_result(RECORD)
     assert await stayer == RECORD
     assert leaver.cancelled()
-    assert not bench.cache._flights
+    assert not bench.cache._asking
 
 
 async def test_a_store_that_falls_silent_is_believed_for_two_seconds_at_most() -> None:
@@ -252,7 +252,7 @@ async def test_max_age_bounds_what_is_believed_of_a_store_that_is_heard() -> Non
 
 async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
     bench = Bench()
-    bench.records[DIGEST] = RECORD._replace(expires_at=bench.time + 1.5)
+    bench.records[DIGEST] = RECORD.but(expires_at=bench.time + 1.5)
     await bench.cache.look_up(DIGEST)
     bench.wait(1.4)
     assert bench.cache.recall(DIGEST) is not None
@@ -262,7 +262,7 @@ async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
 
 async def test_when_tokens_end_is_told_of_those_that_are_kept_and_do_end() -> None:
     bench, digest = Bench(), digest_of("another")
-    bench.records[digest] = RECORD._replace(digest=digest, expires_at=bench.time + 100)
+    bench.records[digest] = RECORD.but(digest=digest, expires_at=bench.time + 100)
     await bench.cache.look_up(DIGEST)
     await bench.cache.look_up(digest)
     assert bench.cache.ends == [bench.time + 100]
@@ -336,7 +336,7 @@ async def test_without_a_grace_an_outage_is_unavailable_at_once() -> None:
 
 async def test_the_grace_does_not_outlast_the_record() -> None:
     bench = Bench()
-    bench.records[DIGEST] = RECORD._replace(expires_at=bench.time + 5)
+    bench.records[DIGEST] = RECORD.but(expires_at=bench.time + 5)
     await bench.cache.look_up(DIGEST)
     bench.lose()
     bench.wait(4.9)
@@ -479,8 +479,23 @@ async def test_with_room_for_none_nothing_is_kept_or_remembered(watches: bool) -
     await assert_unavailable(bench)
 
 
-async def test_room_is_made_for_many_at_once_as_finding_the_first_entry_is_slow() -> None:
+async def test_who_leaves_next_is_found_for_many_at_once_as_finding_one_is_slow() -> None:
     bench = Bench(most_tokens=640)
-    for number in range(641):
-        bench.cache._keep(f"{number:064x}", RECORD, encode(RECORD), bench.time)
-    assert len(bench.cache._kept) == 640 - 11 + 1
+    digests = [f"{number:064x}" for number in range(651)]
+    for digest in digests:
+        bench.cache._keep(digest, RECORD, encode(RECORD), bench.time)
+        searched = len(bench.cache._leaving)
+        assert searched == (0 if digest < digests[640] else int(digests[650], 16) - int(digest, 16))
+    assert [*bench.cache._kept] == digests[11:]
+
+
+async def test_a_record_that_is_recalled_for_the_first_time_stays_for_another_round() -> None:
+    bench = Bench(most_tokens=128)
+    records = [make_record(number, days=0) for number in range(130)]
+    bench.records = {record.digest: record for record in records}
+    for record in records[:129]:
+        await bench.cache.look_up(record.digest)
+    assert bench.cache.recall(records[1].digest) == records[1]
+    await bench.cache.look_up(records[129].digest)
+    kept = [bench.cache.recall(record.digest) is not None for record in records[:4]]
+    assert kept == [False, True, False, True]

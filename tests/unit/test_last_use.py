@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.model import LastUse
+from sidecar.core.model import LastUse, Uses
 from sidecar.last_use import LastUses
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -25,10 +25,10 @@ class Bench:
             self._record, now=lambda: self.now, interval_seconds=0.001, most_tokens=most_tokens
         )
 
-    async def _record(self, batch: dict[str, LastUse]) -> None:
+    async def _record(self, batch: Uses) -> None:
         if self.is_away:
             raise StoreUnavailable("Redis is away")
-        self.batches.append(batch)
+        self.batches.append({digest: use for use, digests in batch for digest in digests})
 
     async def flush_after(self, seconds: float) -> None:
         self.now += seconds
@@ -48,6 +48,24 @@ async def test_uses_are_written_together_with_time_and_address(bench: Bench) -> 
     bench.uses.note("b", THERE)
     await bench.uses.flush()
     assert bench.batches == [{"a": LastUse(1_000_000, HERE), "b": LastUse(1_000_002, THERE)}]
+
+
+async def test_uses_of_many_clients_in_turn_are_each_written_as_they_were() -> None:
+    bench = Bench(most_tokens=2000)
+    clients = [f"192.0.2.{number}" for number in range(7)]
+    for number in range(1000):
+        bench.uses.note(f"token {number}", clients[number % 7])
+        bench.now += 0.125
+    bench.now -= 100  # the clock was set back
+    bench.uses.note("last", clients[0])
+    await bench.uses.flush()
+    (batch,) = bench.batches
+    assert len(batch) == 1001
+    for number in range(1000):
+        use = batch[f"token {number}"]
+        assert use.client == clients[number % 7]
+        assert 0 <= 1_000_000 + number * 0.125 - use.at <= 1
+    assert batch["last"] == LastUse(1_000_025, clients[0])
 
 
 async def test_a_token_in_use_all_the_time_is_written_once_a_minute(bench: Bench) -> None:
