@@ -17,7 +17,6 @@ from sidecar.core.model import LastUse, Uses
 
 MOST_TOKENS: Final = 100_000
 _NOTED_ONCE_SECONDS: Final = 60.0
-_SAME_MOMENT_SECONDS: Final = 1.0
 _MOST_IN_GROUP: Final = 256
 
 _log = logging.getLogger("sidecar")
@@ -62,7 +61,7 @@ class LastUses:
         self._noted.add(digest)
         now, group = self._now(), self._latest.get(client)
         if group is None or not group.takes(now):
-            group = self._latest[client] = _Group(now, client)
+            group = self._latest[client] = _Group(int(now), client)
             self._pending.append(group)
         group.digests.append(digest)
         self._pending_tokens += 1
@@ -118,16 +117,15 @@ class LastUses:
 
 
 class _Group:
-    """Tokens that a client used within a second."""
+    """Tokens that a client used in the same second, which is what is written of the time."""
 
     __slots__ = ("at", "client", "digests")
 
-    def __init__(self, at: float, client: str) -> None:
+    def __init__(self, at: int, client: str) -> None:
         self.at = at
         self.client = client
         self.digests: list[str] = []
 
     def takes(self, now: float) -> bool:
         """Tell whether a token that is used now may join."""
-        is_same_moment = self.at <= now <= self.at + _SAME_MOMENT_SECONDS
-        return is_same_moment and len(self.digests) < _MOST_IN_GROUP
+        return int(now) == self.at and len(self.digests) < _MOST_IN_GROUP
