@@ -101,14 +101,12 @@ def classify(secret: str, prefix: str) -> Shape:
     """Tell what a string is; ``prefix`` is the one that access tokens are made with."""
     if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and secret.isascii():
         raw = secret.encode()
-        sum_at = TOKEN_CHARS - CHECKSUM_CHARS
-        number = 0
-        for code in raw[sum_at:]:
-            number = number * 62 + _VALUE_OF_CODE[code]
-        if number == _crc32(raw[:sum_at]):
-            return _ACCESS  # whatever its characters: chance makes none
-        if _is_access(secret):
-            return _BAD_CHECKSUM
+        if raw[len(prefix) :].isalnum() or _is_access(secret):  # of ours, the first tells cheaper
+            sum_at = TOKEN_CHARS - CHECKSUM_CHARS
+            number = 0
+            for code in raw[sum_at:]:
+                number = number * 62 + _VALUE_OF_CODE[code]
+            return _ACCESS if number == _crc32(raw[:sum_at]) else _BAD_CHECKSUM
     if MIN_OPAQUE_CHARS <= len(secret) <= MAX_JWT_CHARS and _is_jwt(secret):
         return Shape.JWT
     return Shape.OTHER if _is_opaque(secret) else Shape.UNREADABLE

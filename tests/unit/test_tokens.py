@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.tokens import Shape, check_prefix, classify, digest, generate, new_id
+from sidecar.core.tokens import Shape, _checksum, check_prefix, classify, digest, generate, new_id
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = st.text(alphabet=BASE62 + "_", max_size=15)
@@ -56,6 +56,12 @@ def test_a_mistyped_token_is_known_by_its_checksum(
 def test_the_checksum_is_six_base62_digits_of_crc32() -> None:
     body = "sct_" + "0" * 54
     assert classify(body + "321jKJ", "sct_") is Shape.ACCESS
+
+
+@pytest.mark.parametrize("odd", "-.~")
+def test_a_right_checksum_makes_no_token_of_other_characters(odd: str) -> None:
+    body = "sct_" + odd + "0" * 53
+    assert classify(body + _checksum(body), "sct_") is Shape.OTHER
 
 
 @pytest.mark.parametrize("byte", [0, 61, 62, 247])
