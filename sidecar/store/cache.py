@@ -110,7 +110,7 @@ class TokenCache:
     @property
     def ends(self) -> list[float]:
         """When the tokens end that are kept and do end, in Unix seconds."""
-        return [end for end in map(_end_of, self._kept.values()) if end != _NEVER]
+        return [end for _, end in map(_times_of, self._kept.values()) if end != _NEVER]
 
     @property
     def is_watching(self) -> bool:
@@ -245,8 +245,7 @@ class TokenCache:
             del self._kept[digest]
         elif len(self._kept) >= self._most_tokens:
             self._let_go()
-        end = _NEVER if record.expires_at is None else record.expires_at
-        self._kept[digest] = value + _pack_times(asked_at, end)
+        self._kept[digest] = value + _pack_times(asked_at, _end_of(record))
 
     def _let_go(self) -> None:
         """Drop what was kept first, unless it was recalled for the first time just now.
@@ -268,8 +267,7 @@ class TokenCache:
         self._remembered.pop(digest, None)
         if record is not None and self._grace_seconds and self._most_tokens:
             _make_room(self._remembered, self._most_tokens)
-            end = _NEVER if record.expires_at is None else record.expires_at
-            self._remembered[digest] = (record, asked_at, end)
+            self._remembered[digest] = (record, asked_at, _end_of(record))
 
     def _recall_in_outage(self, digest: str) -> TokenRecord | None:
         """Return what held good at the store's last word, or answer, while the grace lasts."""
@@ -322,8 +320,8 @@ def _times_of(kept: Kept) -> tuple[float, float]:
     return kept[1], kept[2]
 
 
-def _end_of(kept: Kept) -> float:
-    return _times_of(kept)[1]
+def _end_of(record: TokenRecord) -> float:
+    return _NEVER if record.expires_at is None else record.expires_at
 
 
 def _note_nothing(seconds: float, is_failure: bool) -> None:
