@@ -104,8 +104,8 @@ def classify(secret: str, prefix: str) -> Shape:
         if raw[len(prefix) :].isalnum() or _is_access(secret):  # of ours, the first tells cheaper
             sum_at = TOKEN_CHARS - CHECKSUM_CHARS
             number = 0
-            for code in raw[sum_at:]:
-                number = number * 62 + _VALUE_OF_CODE[code]
+            for place in range(sum_at, TOKEN_CHARS):
+                number = number * 62 + _VALUE_OF_CODE[raw[place]]
             return _ACCESS if number == _crc32(raw[:sum_at]) else _BAD_CHECKSUM
     if MIN_OPAQUE_CHARS <= len(secret) <= MAX_JWT_CHARS and _is_jwt(secret):
         return Shape.JWT

@@ -30,7 +30,7 @@ from typing import Final, NoReturn
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
-from sidecar.store.packed_ids import PACKED_BYTES, PARTS, join, pack
+from sidecar.store.packed_ids import PACKED_BYTES, pack, read_number, unpack_at
 
 MAX_RECORD_BYTES: Final = 4096
 MAX_NAME_CHARS: Final = 100
@@ -40,7 +40,6 @@ _FIELDS: Final = 8
 _LINE_START: Final = struct.Struct(">2sII")
 _SHORT_START: Final = struct.Struct(f">cIH{PACKED_BYTES}s")
 _SHORT_BYTES: Final = _SHORT_START.size
-_unpack_short_start: Final = struct.Struct(f">xIH{PARTS}").unpack_from
 _LF: Final = 0x0A
 _DAY_SECONDS: Final = 86400
 _MOST_DAYS: Final = 0xFFFF
@@ -116,20 +115,22 @@ def _whole_days(created_at: int, expires_at: int) -> int | None:
 
 def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | None:
     """Read version 3, as every look-up does: a third of what a regular expression takes."""
-    start: tuple[int, int, int, int, int] = _unpack_short_start(value)
-    created_at, days, high, middle, low = start
-    if value[-1] != _LF or len(value) == _SHORT_BYTES:
+    if len(value) <= _SHORT_BYTES or value[-1] != _LF:
         return None
-    texts = value[_SHORT_BYTES:-1].decode().split("\t")
-    account = _known_accounts.get(texts[0]) or _know_account(texts[0])
-    if account is None or len(texts) < 2:
+    created_at, days = read_number(value, 1, 5), read_number(value, 5, 7)
+    text, _, name = value[_SHORT_BYTES:-1].decode().partition("\t")
+    account = _known_accounts.get(text) or _know_account(text)
+    paths: tuple[str, ...] = ()
+    if "\t" in name:
+        name, *others = name.split("\t")
+        paths = tuple(others)
+    if account is None or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
         return None
-    name, paths = texts[1], tuple(texts[2:]) if len(texts) > 2 else ()
-    if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable() or not _are_texts(paths):
+    if paths and not _are_texts(paths):
         return None
     expiry = float(created_at + days * _DAY_SECONDS) if days else None
-    token_id, created = join(high, middle, low), float(created_at)
-    return TokenRecord(token_id, account, name, kind, digest, created, expiry, paths)
+    token_id = unpack_at(value, _SHORT_BYTES - PACKED_BYTES)
+    return TokenRecord(token_id, account, name, kind, digest, float(created_at), expiry, paths)
 
 
 def _know_account(account: str) -> str | None:
