@@ -64,6 +64,15 @@ class Signal:
         elif self._callback is not None:
             self._tell_task()
 
+    def give_freely(self) -> None:
+        """Do as ``give``, for who knows that no task is running: to look costs 0.1 µs."""
+        task = self.prompt_task
+        if task is not None:
+            self.prompt_task = None
+            task.step()
+        elif self._callback is not None:
+            self._tell_task()
+
     # What an asyncio.Task asks of what it waits for.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:

@@ -80,10 +80,10 @@ class Lookup(Signal):
         return self._value
 
     def land(self, value: Any) -> None:
-        """Give the value to who waits."""
+        """Give the value to who waits; no task may be running."""
         self._value = value
         self.is_over = True
-        self.give()
+        self.give_freely()
 
     def fail(self, reason: str) -> None:
         """Have who waits raise ``StoreUnavailable``."""
