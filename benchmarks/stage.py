@@ -30,7 +30,7 @@ class Settings:
     warm_up_seconds: int = 1
     peers: tuple[str, ...] = tuple(PEERS)
     rotating_tokens: int = 200_000
-    cache_tokens: int = 100_000
+    cache_tokens: int = 10_000
     many_tokens: int = 1_000_000
     stream_bytes: int = 2**30
     idle_connections: int = 10_000

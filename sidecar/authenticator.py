@@ -40,15 +40,16 @@ class Authenticator:
         self, tokens: TokenLookup, admission: Admission, now: Callable[[], float] = time
     ) -> None:
         self._recall_token, self._look_up_token = tokens.recall, tokens.look_up
+        self._is_absent = tokens.is_absent
         self._admission = admission
         self._now = now
 
     def recall(
         self, rules: Rules, claim: Claim, credential: Credential, client: str
-    ) -> Principal | None:
+    ) -> Principal | Denial | None:
         """Say who is calling if that is known without asking; ``None``: ``identify`` must tell.
 
-        ``credential`` is that of ``claim``.
+        ``credential`` is that of ``claim``; what proves bad counts as it does there.
         """
         if isinstance(credential, PasswordCredential):
             account = rules.accounts.get(credential.account)
@@ -60,14 +61,20 @@ class Authenticator:
                 return None
             if claim.principal is None:
                 claim.principal = Principal(account.name, Form.BASIC, None)
+                claim.is_worth_keeping = True
             return claim.principal
         record = self._recall_token(claim.digest)
         if record is None:
-            return self._recall_jwt(rules, claim, credential)
+            if "." in credential.secret:
+                return self._recall_jwt(rules, claim, credential)
+            return self._refuse_absent(claim, client)
         known = claim.principal
         if known is not None and known.record is record:
             return known
-        return None if record.kind is _JWT else _note(claim, credential, record)
+        if record.kind is _JWT:
+            return None
+        claim.is_worth_keeping = True
+        return _note(claim, credential, record)
 
     async def identify(
         self, rules: Rules, claim: Claim, credential: Credential, client: str
@@ -98,18 +105,24 @@ class Authenticator:
             return self._admission.refuse_token(caller, client)
         return caller
 
+    def _refuse_absent(self, claim: Claim, client: str) -> Denial | None:
+        """Refuse an opaque token that is known to be unknown."""
+        if not self._is_absent(claim.digest):
+            return None
+        claim.is_worth_keeping = True
+        return self._admission.refuse_token(INVALID_TOKEN, client)
+
     def _recall_jwt(
         self, rules: Rules, claim: Claim, credential: TokenCredential
     ) -> Principal | None:
         """Take a JWT of our own whose signature and record are both known; others must ask."""
-        if "." not in credential.secret:
-            return None
         proof = rules.jwt.recall(claim.digest, self._now())
         if proof is None or proof.record is not None:
             return None
         record = self._recall_token(proof.key)
         if record is None or not _is_of(record, proof.account):
             return None
+        claim.is_worth_keeping = True
         return Principal(record.account, credential.form, record)
 
     async def _identify_jwt(
@@ -118,6 +131,7 @@ class Authenticator:
         proof = await rules.jwt.verify(credential.secret, claim.digest, self._now())
         if isinstance(proof, Denial):
             return proof
+        claim.is_worth_keeping = True
         record = await self._look_up_token(proof.key) if proof.key else None
         if proof.record is not None:
             is_denied = record is not None

@@ -216,9 +216,11 @@ class Gateway:
             return credential
         entry.form = credential.form
         callers, caller = self._callers, entry.client
-        principal: Principal | Denial | None = callers.recall(rules, claim, credential, caller)
+        principal = callers.recall(rules, claim, credential, caller)
         if principal is None:
             principal = await callers.identify(rules, claim, credential, caller)
+        if claim.key and claim.is_worth_keeping:
+            self._claims.keep(claim)
         if isinstance(principal, Denial):
             return principal
         entry.account = principal.account

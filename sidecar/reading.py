@@ -7,7 +7,6 @@ long as the configuration stays; what follows from a token's bytes is a ``Claim`
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 from sidecar.core.credentials import is_bearer, read_authorization, read_bearer, read_token
@@ -24,9 +23,8 @@ BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 
 _CLAIMS: Final = 4096
-_SIGHT_BITS: Final = 12
-_SIGHTS: Final = 1 << _SIGHT_BITS
 _CLAIM_BYTES: Final = 2048
+_HEADER: Final = Form.HEADER  # a name of the module: looking an enumeration up costs 0.1 µs
 _AUTHORIZATION: Final = int(Class.AUTHORIZATION)  # ints: looking an enumeration up costs time
 _CREDENTIAL: Final = int(Class.CREDENTIAL)
 
@@ -36,14 +34,19 @@ class Claim:
 
     ``digest`` is what the store knows a token by. ``principal`` is whom it was found to be when it
     was last looked up, and ``proof`` how a password was known, for the authenticator to compare: no
-    word on whether that still holds.
+    word on whether that still holds. ``key`` is what ``Claims`` would remember it by; empty: it is
+    remembered, or not to be.
     """
 
-    __slots__ = ("credential", "digest", "principal", "proof")
+    __slots__ = ("credential", "digest", "is_worth_keeping", "key", "principal", "proof")
 
-    def __init__(self, credential: Credential | Denial | None) -> None:
+    def __init__(self, credential: Credential | Denial | None, key: bytes = b"") -> None:
         self.credential = credential
         self.digest = digest(credential.secret) if type(credential) is TokenCredential else ""
+        self.key = key
+        self.is_worth_keeping = False
+        """Whether it was answered from memory, or with what is worked out once: then it will be
+        again (the authenticator's to say)."""
         self.principal: Principal | None = None
         self.proof: PasswordProof | None = None
 
@@ -54,44 +57,38 @@ class Claim:
 class Claims:
     """Claims by the bytes that make them; a bounded number is remembered, in this process alone.
 
-    What is seen for the first time is not, as most of that never comes again: the hash of what came
-    lately is kept, one for each place, and who finds it there comes for the second time (the
-    *doorkeeper* of TinyLFU, Einziger and others, 2017).
+    What comes for the first time is not, as most of a flood never comes again; nor is what lets
+    nobody in.
     """
 
     def __init__(self) -> None:
-        self._bearers: dict[bytes, Claim] = {}  # by the token alone
-        self._others: dict[bytes, Claim] = {}
-        self._sights = array("I", [0]) * _SIGHTS  # a list's numbers would lie all over the memory
+        # By the token alone for a plain bearer's, else by the whole value, which has a space.
+        self._authorizations: dict[bytes, Claim] = {}
+        self._headers: dict[bytes, Claim] = {}
 
     def __repr__(self) -> str:
-        return f"<Claims {len(self._bearers) + len(self._others)}>"
+        return f"<Claims {len(self._authorizations) + len(self._headers)}>"
 
     def read(self, reading: Reading, secret: bytes) -> Claim:
         """Return the claim that a ``secret`` makes in the place that ``reading`` has for one."""
         if reading.is_bearer:
-            claim = self._bearers.get(secret)
-            if claim is None:
-                claim = Claim(read_bearer(secret))
-                self._keep(self._bearers, secret, claim)
-            return claim
+            return self._authorizations.get(secret) or Claim(read_bearer(secret), secret)
+        if not reading.stem:
+            return self._headers.get(secret) or Claim(read_token(secret, _HEADER), secret)
         value = reading.stem + secret
-        claim = self._others.get(value)
-        if claim is None:
-            is_alone = not reading.stem
-            claim = Claim(read_token(value, Form.HEADER) if is_alone else read_authorization(value))
-            self._keep(self._others, value, claim)
-        return claim
+        return self._authorizations.get(value) or Claim(read_authorization(value), value)
 
-    def _keep(self, claims: dict[bytes, Claim], value: bytes, claim: Claim) -> None:
-        key = hash(value)
-        place, sight = key & _SIGHTS - 1, key >> _SIGHT_BITS & 0xFFFFFFFF
-        if self._sights[place] != sight:
-            self._sights[place] = sight
-        elif len(value) <= _CLAIM_BYTES:
-            if len(claims) >= _CLAIMS:
-                claims.clear()
-            claims[value] = claim
+    def keep(self, claim: Claim) -> None:
+        """Remember a claim of a credential by its ``key``."""
+        key, claim.key = claim.key, b""
+        if len(key) > _CLAIM_BYTES:
+            return
+        credential = claim.credential
+        is_header = isinstance(credential, TokenCredential) and credential.form is _HEADER
+        claims = self._headers if is_header else self._authorizations
+        if len(claims) >= _CLAIMS:
+            claims.clear()
+        claims[key] = claim
 
 
 class Reading:

@@ -213,6 +213,9 @@ class Lookup:
     def recall(self, digest: str) -> TokenRecord | None:
         return None
 
+    def is_absent(self, digest: str) -> bool:
+        return False
+
     async def look_up(self, digest: str) -> TokenRecord | None:
         await asyncio.sleep(0)
         return await self._store.look_up(digest)

@@ -123,6 +123,10 @@ class _Lookup:
         """Know nothing without asking."""
         return None
 
+    def is_absent(self, digest: str) -> bool:
+        """See ``recall``."""
+        return False
+
 
 async def _explain(settings: Settings, head: bytes) -> Explanation:
     from sidecar.admission import Admission

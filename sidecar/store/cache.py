@@ -6,7 +6,8 @@ know is remembered too, briefly and in a bounded number, so that a flood of one 
 nothing.
 
 What is kept is what the store gave, as few objects, and the record only from when it is recalled:
-most of a flood of different tokens never is.
+most of a flood of different tokens never is. For the same reason a full cache takes in only what
+comes a second time: tokens that are used once drive out none that is used often.
 
 When the store's word can't be heard any more, nothing is believed and every request asks. When
 asking fails as well, a record that held good at the store's last word is accepted until
@@ -58,6 +59,8 @@ _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
 _CHANGES_AT_MOST: Final = 4096
 _DROPPED_AT_ONCE: Final = 64  # the share of a full cache: see _make_room
+_HASH_MASK: Final = (1 << 48) - 1
+_SIGN_SHIFT: Final = 40
 
 
 class TokenCache:
@@ -86,6 +89,7 @@ class TokenCache:
         self._silent_from = 0.0
         self._kept: dict[str, Kept] = {}
         self._leaving: list[tuple[str, Kept]] = []  # next, the first of them last
+        self._seen = bytearray(1 << max(10, most_tokens.bit_length()))  # more than are kept
         self._absent: dict[str, float] = {}  # until when to believe it
         self._remembered: dict[str, Kept] = {}
         self._asking = 0
@@ -149,6 +153,17 @@ class TokenCache:
         now = self._now()
         return now < end and now < asked_at + self._max_age_seconds and now < self._silent_from
 
+    def is_absent(self, digest: str) -> bool:
+        """Tell whether the store has no record, as far as it may be believed at once."""
+        until = self._absent.get(digest)
+        if until is None:
+            return False
+        now = self._now()
+        if now >= until or now >= self._silent_from:
+            return False
+        self.hits += 1
+        return True
+
     async def look_up(self, digest: str) -> TokenRecord | None:
         """Return the live record, from here or from the store; ``None`` if there is none.
 
@@ -157,11 +172,10 @@ class TokenCache:
         record = self.recall(digest)
         if record is not None:
             return record
-        now = self._now()
-        if self._silent_from > now and self._absent.get(digest, 0.0) > now:
-            self.hits += 1
+        if self.is_absent(digest):
             return None
         self.misses += 1
+        now = self._now()
         for _ in range(_ASKED_AT_MOST):
             is_failure = False
             was_watching, changes = self._is_watching, self._changes
@@ -244,8 +258,23 @@ class TokenCache:
         if digest in self._kept:
             del self._kept[digest]
         elif len(self._kept) >= self._most_tokens:
+            if not self._comes_again(digest):
+                return
             self._let_go()
         self._kept[digest] = value + _pack_times(asked_at, _end_of(record))
+
+    def _comes_again(self, digest: str) -> bool:
+        """Tell whether a token was here lately, though it is not kept, and note that it was.
+
+        It is the *doorkeeper* of TinyLFU (Einziger and others, 2017): of what came lately, a byte
+        of the hash, at a place that the rest of the hash gives. One in 128 is mistaken for another.
+        """
+        seen, key = self._seen, hash(digest) & _HASH_MASK
+        place, sign = key & len(seen) - 1, key >> _SIGN_SHIFT | 1  # 0: nothing came
+        if seen[place] == sign:
+            return True
+        seen[place] = sign
+        return False
 
     def _let_go(self) -> None:
         """Drop what was kept first, unless it was recalled for the first time just now.

@@ -51,6 +51,9 @@ class TokenLookup(Protocol):
     def recall(self, digest: str) -> TokenRecord | None:
         """Return the live record if it is known without asking; ``None``: ``look_up`` must tell."""
 
+    def is_absent(self, digest: str) -> bool:
+        """Tell whether it is known without asking that there is no record."""
+
     async def look_up(self, digest: str) -> TokenRecord | None:
         """As ``TokenStore.look_up``."""
 

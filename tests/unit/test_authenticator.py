@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.admission import INVALID_PASSWORD, Admission
+from sidecar.admission import INVALID_PASSWORD, Admission, too_many_failures
 from sidecar.authenticator import INVALID_TOKEN, Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.credentials import MALFORMED
@@ -54,6 +54,7 @@ class Tokens:
     def __init__(self) -> None:
         self.records: dict[str, TokenRecord] = {}
         self.known: set[str] = set()
+        self.absent: set[str] = set()
         self.is_away = False
         self.asked: list[str] = []
 
@@ -62,6 +63,9 @@ class Tokens:
 
     def recall(self, key: str) -> TokenRecord | None:
         return self.records.get(key) if key in self.known else None
+
+    def is_absent(self, key: str) -> bool:
+        return key in self.absent
 
     async def look_up(self, key: str) -> TokenRecord | None:
         self.asked.append(key)
@@ -106,7 +110,7 @@ class World:
         self.callers = Authenticator(self.tokens, Admission(sign_in, self.gate), lambda: self.now)
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
-    def recall(self, credential: Credential) -> Principal | None:
+    def recall(self, credential: Credential) -> Principal | Denial | None:
         return self.callers.recall(self.rules, Claim(credential), credential, CLIENT)
 
     async def identify(self, credential: Credential) -> Principal | Denial:
@@ -194,6 +198,25 @@ async def test_what_can_be_no_token_is_refused_without_asking(
 @pytest.mark.parametrize("secret", [ACCESS, OPAQUE])
 async def test_a_token_that_the_store_does_not_know_is_invalid(secret: str, world: World) -> None:
     assert await world.ask(secret) == INVALID_TOKEN
+
+
+async def test_a_token_that_is_known_to_be_unknown_is_refused_at_once_and_counts(
+    world: World,
+) -> None:
+    world.tokens.absent.add(digest(ACCESS))
+    credential = TokenCredential(Form.BEARER, ACCESS)
+    assert world.recall(credential) == INVALID_TOKEN
+    assert world.gate.failures == [(CLIENT, None)]
+    world.gate.ban_seconds = 7
+    assert world.recall(credential) == too_many_failures(7)
+    assert world.tokens.asked == []
+
+
+async def test_a_jwt_is_not_refused_for_a_jti_that_the_store_does_not_know(world: World) -> None:
+    """A jti may be any text, that of another JWT included."""
+    token = own_jwt()
+    world.tokens.absent.add(digest(token))
+    assert world.recall(TokenCredential(Form.BEARER, token)) is None
 
 
 @pytest.mark.parametrize("jti", ["an-id-long-enough-for-a-token", JTI], ids=["long", "ours"])

@@ -61,6 +61,9 @@ class Tokens:
     def recall(self, digest: str) -> TokenRecord | None:
         return self.records.get(digest) if self.is_known else None
 
+    def is_absent(self, digest: str) -> bool:
+        return self.is_known and digest not in self.records
+
     async def look_up(self, digest: str) -> TokenRecord | None:
         self.asked += 1
         await self.gate.wait()

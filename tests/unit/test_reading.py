@@ -104,17 +104,16 @@ def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
     assert claim.credential == expected
     whole = [(name, value.replace(b"\0", secret)) for name, value in headers]
     assert Reading(rules, whole).claim.credential == expected
-    again = claims.read(reading, secret)
-    assert again.credential == expected
-    assert claims.read(reading, secret) is again
+    claims.keep(claim)
+    assert claims.read(reading, secret) is claim
     assert secret.decode() not in repr(claims) + repr(claim) + repr(reading)
 
 
-async def test_tokens_that_never_come_again_displace_none_that_do(rules: Rules) -> None:
-    """What comes once is not remembered, however much of it there is."""
+async def test_what_is_read_and_not_kept_displaces_nothing(rules: Rules) -> None:
+    """However much of it there is."""
     reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
-    claims.read(reading, OTHER)
     known = claims.read(reading, OTHER)
+    claims.keep(known)
     for number in range(20_000):
         claims.read(reading, b"a-token-that-comes-once-%d" % number)
     assert repr(claims) == "<Claims 1>"
@@ -124,9 +123,25 @@ async def test_tokens_that_never_come_again_displace_none_that_do(rules: Rules) 
 async def test_as_many_claims_are_remembered_as_there_is_room_for(rules: Rules) -> None:
     reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
     for number in range(20_000):
-        claims.read(reading, b"a-token-that-comes-twice-%d" % number)
-        claims.read(reading, b"a-token-that-comes-twice-%d" % number)
+        claims.keep(claims.read(reading, b"a-token-that-is-kept-%d" % number))
     assert repr(claims) in {f"<Claims {kept}>" for kept in range(1, 4097)}
+
+
+async def test_a_token_in_a_header_and_the_same_as_a_bearers_are_two_claims(rules: Rules) -> None:
+    bearer = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1)
+    header, claims = Reading(rules, [HOST, (b"access_token", b"\0")], 1), Claims()
+    for reading in (bearer, header):
+        claims.keep(claims.read(reading, OTHER))
+    forms = [claims.read(reading, OTHER).credential for reading in (bearer, header)]
+    text = OTHER.decode()
+    assert forms == [TokenCredential(Form.BEARER, text), TokenCredential(Form.HEADER, text)]
+    assert repr(claims) == "<Claims 2>"
+
+
+async def test_a_claim_of_more_than_two_kibibytes_is_not_kept(rules: Rules) -> None:
+    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
+    claims.keep(claims.read(reading, b"t" * 2049))
+    assert repr(claims) == "<Claims 0>"
 
 
 @pytest.mark.parametrize(
