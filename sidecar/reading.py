@@ -57,8 +57,8 @@ class Claim:
 class Claims:
     """Claims by the bytes that make them; a bounded number is remembered, in this process alone.
 
-    What comes for the first time is not, as most of a flood never comes again; nor is what lets
-    nobody in.
+    What comes for the first time is not, as most of a flood never comes again: a claim is kept once
+    it was answered from memory, with a yes or a no.
     """
 
     def __init__(self) -> None:

@@ -55,14 +55,11 @@ class Signal:
     def give(self) -> None:
         """Let who waits go on; nobody may."""
         task = self.prompt_task
-        if task is not None:
+        if task is None or current_task(self._loop) is None:
+            self.give_freely()
+        else:
             self.prompt_task = None
-            if current_task(self._loop) is None:
-                task.step()
-            else:
-                task.step_soon()
-        elif self._callback is not None:
-            self._tell_task()
+            task.step_soon()
 
     def give_freely(self) -> None:
         """Do as ``give``, for who knows that no task is running: to look costs 0.1 µs."""
