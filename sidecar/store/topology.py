@@ -95,11 +95,12 @@ class Reach:
     @cached_property
     def quick_channel(self) -> Channel:
         """Return the way of commands that are given often: on a link, not with the library."""
-        return self._cluster or LinkChannel(self._open_link)
+        return self._cluster or LinkChannel(self._open_link)  # no tracker: changes are told once
 
     def make_lookups(self) -> Lookups | Cluster:
         """Return look-ups on links of their own, of which the tracker is told."""
-        return self._cluster or Lookups(self._open_link, self._budget_seconds, self._probe_key)
+        open_link = partial(self._open_link, self._tracker)
+        return self._cluster or Lookups(open_link, self._budget_seconds, self._probe_key)
 
     async def close(self) -> None:
         """Close all connections but those of look-ups."""
@@ -157,8 +158,8 @@ class Reach:
     def _tls_options(self, kind: type[SSLConnection]) -> dict[str, Any]:
         return {"connection_class": kind, "tls": self._tls} if self._tls is not None else {}
 
-    async def _open_link(self) -> Link:
-        make = partial(Link, self._tracker)
+    async def _open_link(self, tracker: Tracker | None = None) -> Link:
+        make = partial(Link, tracker)
         if self._sentinels is None:
             return await self._connect(self._address.nodes[0], make)
         master = await self._sentinels.find_master()

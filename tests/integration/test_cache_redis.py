@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
+from sidecar.core.model import LastUse
 from sidecar.store.cache import TokenCache
 from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
@@ -87,6 +88,16 @@ async def test_redis_tells_of_every_change_whoever_makes_it(
     async with cached(server.unix_url) as (cache, _):
         server.command(*change)
         assert await is_forgotten(cache)
+
+
+async def test_noting_last_uses_makes_the_cache_forget_nothing(server: RedisServer) -> None:
+    """They go on a link of their own, of which the cache is told neither the start nor the end."""
+    async with cached(server.unix_url) as (cache, store):
+        await store.record_use([(LastUse(1.0, "192.0.2.1"), [RECORD.digest])])
+        assert cache.recall(RECORD.digest) == RECORD
+        await store.close()
+        await store.record_use([(LastUse(2.0, "192.0.2.1"), [RECORD.digest])])
+        assert not cache.is_watching, "only look-ups watch"
 
 
 async def test_redis_tells_when_a_key_expires_by_itself(server: RedisServer) -> None:
