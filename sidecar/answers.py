@@ -12,7 +12,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import ClassVar, Final
+from typing import Final
 
 from sidecar.core.model import Denial, Form
 
@@ -61,13 +61,15 @@ _DETAILS: Final[dict[str, str]] = {
     "overloaded": "The proxy is too busy right now; try again shortly.",
     "draining": "The proxy is shutting down; try again shortly.",
 }
+_DENIAL_OF_FAULT: Final = {code: Denial(code, detail) for code, detail in _DETAILS.items()}
 _BEARER_ERRORS: Final = frozenset({"invalid_token", "malformed_credentials"})
 _CHALLENGED: Final = 401
+_MOST_KNOWN: Final = 1024
 
 
 def denial_for(fault_code: str) -> Denial:
     """Return what a caller is told of a fault; the fault's own message is for the log."""
-    return Denial(fault_code, _DETAILS[fault_code])
+    return _DENIAL_OF_FAULT[fault_code]
 
 
 class Challenges:
@@ -78,8 +80,17 @@ class Challenges:
 
     def __init__(self, realm: str) -> None:
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
-        self.fields = lru_cache(maxsize=256)(self._build)
-        """``fields(denial, forms)``: the header lines, one for each scheme that the forms allow."""
+        self._known: dict[tuple[Denial, frozenset[Form]], bytes] = {}
+
+    def fields(self, denial: Denial, forms: frozenset[Form]) -> bytes:
+        """Return the header lines, one for each scheme that the forms allow."""
+        key = (denial, forms)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[key] = self._build(denial, forms)
+        return known
 
     def _build(self, denial: Denial, forms: frozenset[Form]) -> bytes:
         lines = []
@@ -131,19 +142,46 @@ def render(
     HTTP/1.0 client's connection stays open, which must be said. ``request_id`` is one that
     ``core.headers.is_sane_request_id`` holds for sane.
     """
-    begun, ended = _render_head(denial, challenge, closes, keeps_alive_1_0)
-    body = problem(denial, request_id)
+    key = (denial, challenge, closes, keeps_alive_1_0)
+    frame = _frames.get(key) or _build_frame(key)
+    sent_id = request_id.encode()
+    body = frame.document + sent_id + _END_OF_PROBLEM
     return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
-        begun,
+        frame.begun,
         len(body),
         http_date(),
-        request_id.encode(),
-        ended,
+        sent_id,
+        frame.ended,
         b"" if is_head_request else body,
     )
 
 
-@lru_cache(maxsize=1024)
+class _Frame:
+    """What a response has besides its time and request id: the head up to the value of
+    Content-Length, the head behind what varies, and the document up to the request id.
+    """
+
+    __slots__ = ("begun", "document", "ended")
+
+    def __init__(self, begun: bytes, ended: bytes, document: bytes) -> None:
+        self.begun = begun
+        self.ended = ended
+        self.document = document
+
+
+_Key = tuple[Denial, bytes, bool, bool]
+_frames: Final[dict[_Key, _Frame]] = {}  # compiled, half of what lru_cache takes
+
+
+def _build_frame(key: _Key) -> _Frame:
+    denial, challenge, closes, keeps_alive_1_0 = key
+    if len(_frames) >= _MOST_KNOWN:
+        _frames.clear()
+    begun, ended = _render_head(denial, challenge, closes, keeps_alive_1_0)
+    frame = _frames[key] = _Frame(begun, ended, _begin_problem(denial))
+    return frame
+
+
 def _render_head(
     denial: Denial, challenge: bytes, closes: bool, keeps_alive_1_0: bool
 ) -> tuple[bytes, bytes]:
@@ -172,17 +210,23 @@ def _render_head(
 class _DateClock:
     """The ``Date`` field's text, made once a second."""
 
-    second: ClassVar[int] = 0
-    text: ClassVar[bytes] = b""
+    __slots__ = ("second", "text")
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.text = b""
+
+
+_clock: Final = _DateClock()
 
 
 def http_date() -> bytes:
     """Return the current time as HTTP writes it (RFC 9110 section 5.6.7)."""
     now = int(time())
-    if now != _DateClock.second:
-        _DateClock.second = now
-        _DateClock.text = formatdate(now, usegmt=True).encode("ascii")
-    return _DateClock.text
+    if now != _clock.second:
+        _clock.second = now
+        _clock.text = formatdate(now, usegmt=True).encode("ascii")
+    return _clock.text
 
 
 def _quotable(text: str) -> str:

@@ -99,6 +99,9 @@ class Denial(Value):
         """See ``Value``."""
         return self.code, self.detail, self.retry_after_seconds, self.allow
 
+    def __hash__(self) -> int:  # each refused request finds its answer by it
+        return hash(self.detail) + (self.retry_after_seconds or 0)
+
 
 _PARTS_OF_RECORD: Final = (
     "id",

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
+from sidecar import answers
 from sidecar.answers import ANSWERS, Challenges, denial_for, problem, render
 from sidecar.core import errors
 from sidecar.core.model import ALL_FORMS, Denial, Form
@@ -141,3 +142,24 @@ def test_a_description_holds_only_what_it_may() -> None:
     fields = Challenges("r").fields(denial, frozenset({Form.BEARER}))
     assert b'error_description="abcX-Evil: "\r\n' in fields
     assert fields.count(b"\r\n") == 1
+
+
+def test_each_denial_has_its_own_answer_however_many_there_were() -> None:
+    """They are kept in a bounded memory, by all that they are made of."""
+    challenges = Challenges("r")
+    for number in [*range(1500), *range(1500)]:
+        denial = Denial("too_many_failures", f"Why {number % 7}.", number + 1)
+        _, fields, body = parse(render(denial, "r1"))
+        assert fields["retry-after"] == [str(number + 1)]
+        assert json.loads(body)["detail"] == denial.detail
+        error = challenges.fields(Denial("invalid_token", f"Why {number}."), ALL_FORMS)
+        assert f'"Why {number}."'.encode() in error
+    assert len(answers._frames) <= 1024
+    assert len(challenges._known) <= 1024
+
+
+def test_equal_denials_are_answered_alike_and_others_are_not() -> None:
+    one, same = (Denial("not_allowed", "Why.", allow=("GET",)) for _ in range(2))
+    other = Denial("not_allowed", "Why.", allow=("PUT",))
+    assert (one, hash(one)) == (same, hash(same))
+    assert one != other
