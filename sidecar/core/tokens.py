@@ -15,8 +15,11 @@ import re
 from collections.abc import Callable
 from enum import Enum
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
+
+if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like any other
+    from mypy_extensions import i64
 
 Entropy = Callable[[int], bytes]
 """Gives so many unpredictable bytes; ``os.urandom`` outside of tests."""
@@ -36,7 +39,7 @@ MAX_JWT_CHARS: Final = 8192  # identity providers that list roles and groups do 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE62_PAIRS: Final = [high + low for high in _BASE62 for low in _BASE62]
 _VALUE_OF_CODE: Final = [
-    _BASE62.index(chr(code)) if chr(code) in _BASE62 else 1 << 40  # more than any sum
+    _BASE62.index(chr(code)) if chr(code) in _BASE62 else 1 << 32  # more than any sum
     for code in range(128)
 ]
 _BASE62_OF_BYTE: Final = bytes(ord(_BASE62[byte % 62]) for byte in range(256))
@@ -102,8 +105,8 @@ def classify(secret: str, prefix: str) -> Shape:
     if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and secret.isascii():
         raw = secret.encode()
         if raw[len(prefix) :].isalnum() or _is_access(secret):  # of ours, the first tells cheaper
-            sum_at = TOKEN_CHARS - CHECKSUM_CHARS
-            number = 0
+            sum_at: i64 = TOKEN_CHARS - CHECKSUM_CHARS
+            number: i64 = 0  # six digits that are none are still less than 63 bits
             for place in range(sum_at, TOKEN_CHARS):
                 number = number * 62 + _VALUE_OF_CODE[raw[place]]
             return _ACCESS if number == _crc32(raw[:sum_at]) else _BAD_CHECKSUM

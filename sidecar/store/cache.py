@@ -33,11 +33,14 @@ from itertools import islice
 from math import inf
 from struct import Struct
 from time import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.port import HEARD_SECONDS
+
+if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like any other
+    from mypy_extensions import i64
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """Asks the store for what it has at a digest."""
@@ -59,8 +62,8 @@ _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
 _CHANGES_AT_MOST: Final = 4096
 _DROPPED_AT_ONCE: Final = 64  # the share of a full cache: see _make_room
-_HASH_MASK: Final = (1 << 48) - 1
 _SIGN_SHIFT: Final = 40
+_SIGN_MASK: Final = 0xFF
 
 
 class TokenCache:
@@ -269,8 +272,9 @@ class TokenCache:
         It is the *doorkeeper* of TinyLFU (Einziger and others, 2017): of what came lately, a byte
         of the hash, at a place that the rest of the hash gives. One in 128 is mistaken for another.
         """
-        seen, key = self._seen, hash(digest) & _HASH_MASK
-        place, sign = key & len(seen) - 1, key >> _SIGN_SHIFT | 1  # 0: nothing came
+        seen = self._seen
+        key: i64 = hash(digest)
+        place, sign = key & len(seen) - 1, key >> _SIGN_SHIFT & _SIGN_MASK | 1  # 0: nothing came
         if seen[place] == sign:
             return True
         seen[place] = sign

@@ -5,9 +5,12 @@ Any other id, from another release or an import, has no packed form.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar.core.tokens import ID_ALPHABET, ID_CHARS
+
+if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like any other
+    from mypy_extensions import i64
 
 PACKED_BYTES: Final = 9
 
@@ -34,8 +37,8 @@ def unpack(packed: bytes) -> str:
 
 def unpack_at(value: bytes, start: int) -> str:
     """Return the id that is packed within; raises as ``unpack`` does."""
-    high = read_number(value, start, start + 4)
-    low = read_number(value, start + 4, start + PACKED_BYTES)
+    high: i64 = read_number(value, start, start + 4)
+    low: i64 = read_number(value, start + 4, start + PACKED_BYTES)
     pairs = _PAIRS
     try:
         return (  # two thirds of what a loop costs, for every look-up; 30 bits and 40
@@ -47,9 +50,9 @@ def unpack_at(value: bytes, start: int) -> str:
         raise ValueError("no packed id") from None
 
 
-def read_number(value: bytes, start: int, end: int) -> int:
-    """Return the big-endian number at a place."""
-    number = 0
+def read_number(value: bytes, start: i64, end: i64) -> i64:
+    """Return the big-endian number at a place, of at most seven bytes."""
+    number: i64 = 0
     for place in range(start, end):
         number = number << 8 | value[place]
     return number

@@ -115,6 +115,7 @@ JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
         ("sct-" + "x" * 60, Shape.OTHER),
         ("sct_" + "x" * 59 + "-", Shape.OTHER),
         ("sct_" + "x" * 60, Shape.BAD_CHECKSUM),
+        ("sct_" + "x" * 54 + "_" * 6, Shape.BAD_CHECKSUM),
         ("x" * 15, Shape.UNREADABLE),
         ("x" * 4097, Shape.UNREADABLE),
         ("", Shape.UNREADABLE),
