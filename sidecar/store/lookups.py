@@ -18,7 +18,6 @@ that is what a restarted or failed-over Redis costs when it is back quickly.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -111,7 +110,7 @@ class Lookups:
         self._source: Source | None = None
         self._opening: asyncio.Task[None] | None = None
         self._away: str | None = None
-        self._waiting: deque[Lookup] = deque()
+        self._waiting: list[Lookup] = []
         self._flight: list[Lookup] = []
         self._is_flush_due = False
         self._has_resent = False
@@ -205,10 +204,10 @@ class Lookups:
 
     def _next_batch(self) -> list[Lookup]:
         batch: list[Lookup] = []
-        while self._waiting and len(batch) < MOST_IN_BATCH:
-            lookup = self._waiting.popleft()
-            if not lookup.is_left:
-                batch.append(lookup)
+        while self._waiting and not batch:
+            taken = self._waiting[:MOST_IN_BATCH]
+            self._waiting = self._waiting[MOST_IN_BATCH:]
+            batch = [lookup for lookup in taken if not lookup.is_left]
         return batch
 
     def _land(self, batch: list[Lookup], answer: asyncio.Future[Any]) -> None:
@@ -233,7 +232,7 @@ class Lookups:
             self._go_away(describe(fault))
             return
         self._has_resent = True
-        self._waiting.extendleft(reversed(self._flight))
+        self._waiting = self._flight + self._waiting
         self._flight = []
         self._drop_source()
         self._start_opening()

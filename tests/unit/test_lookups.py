@@ -126,6 +126,21 @@ async def test_who_leaves_disturbs_nobody_and_is_not_asked_for(
     await looked.close()
 
 
+async def test_who_comes_behind_a_batch_of_those_who_left_is_asked_for(
+    looked: Lookups, opener: Opener
+) -> None:
+    ask(looked, b"x")
+    await settle()
+    left, stays = ask(looked, *[b"a"] * lookups.MOST_IN_BATCH), ask(looked, b"b")
+    await settle()
+    for task in left:
+        task.cancel()
+    for _ in range(2):
+        await opener.source.answer()
+    assert stays[0].result() == b"b"
+    await looked.close()
+
+
 async def test_a_silent_redis_fails_all_that_wait_and_the_connection_is_thrown_away(
     looked: Lookups, opener: Opener
 ) -> None:
