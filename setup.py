@@ -17,6 +17,7 @@ COMPILED = (
     "authenticator",
     "core/credentials",
     "core/headers",
+    "core/histogram",
     "core/model",
     "core/passwords",
     "core/patterns",

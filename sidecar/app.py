@@ -312,7 +312,7 @@ class _Running:
         metrics.follow("sidecar_connections", lambda: self.server.open_connections)
         metrics.follow("sidecar_bans_in_force", lambda: self.throttle.bans_in_force)
         metrics.follow("sidecar_live_streams", lambda: len(self._parts.streams))
-        self._parts.cache.on_lookup = metrics.on_lookup
+        self._parts.cache.lookup_seconds = metrics.lookup_seconds
         metrics.follow_cache(self._parts.cache)
         metrics.follow_pools(
             lambda: {name: lane.pool for name, lane in self.gateway.rules.lanes.items()}

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS
+from sidecar.core.histogram import Histogram
 from sidecar.core.model import Form, TokenRecord
 from sidecar.core.routes import Route
 from sidecar.metric_families import REQUEST_BOUNDS, STORE_BOUNDS, Snapshot, Value, merge
@@ -42,6 +43,7 @@ class CacheCounts(Protocol):
     hits: int
     misses: int
     invalidations: int
+    failures: int
 
     @property
     def entries(self) -> int:
@@ -109,29 +111,6 @@ def _bucket_of(seconds: float) -> int:
     return 0 if seconds <= _FIRST_BOUND else _bisect_left(_BOUNDS, seconds)
 
 
-class _Histogram:
-    """Counts of values by bucket, and their sum."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = list(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def add(self, value: float) -> None:
-        place = 0
-        for bound in self.bounds:  # most are in the first few: compiled, a seventh of bisect
-            if value <= bound:
-                break
-            place += 1
-        self.counts[place] += 1
-        self.sum += value
-
-    def value(self) -> list[float]:
-        return [*self.counts, self.sum]
-
-
 class _Cell:
     """All requests that share their labels."""
 
@@ -140,7 +119,7 @@ class _Cell:
     def __init__(self) -> None:
         self.counts = [0] * (len(REQUEST_BOUNDS) + 1)
         self.seconds = 0.0
-        self.upstream = _Histogram(REQUEST_BOUNDS)
+        self.upstream = Histogram(REQUEST_BOUNDS)
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -176,8 +155,8 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self._cells: dict[_Key, _Cell] = {}
-        self._store = _Histogram(STORE_BOUNDS)
-        self._store_failures = 0
+        self.lookup_seconds = Histogram(STORE_BOUNDS)
+        """How long the store takes for a look-up: for the cache of tokens to fill."""
         self._bans: dict[tuple[str, ...], Value] = {}
         self._sources: list[Callable[[], Snapshot]] = []
         self._build = (version, platform.python_version())
@@ -205,11 +184,6 @@ class Metrics:
             upstream = cell.upstream
             upstream.sum += seconds
             upstream.counts[_bucket_of(seconds)] += 1
-
-    def on_lookup(self, seconds: float, is_failure: bool) -> None:
-        """Note how long the store took for a look-up, and whether it gave no answer."""
-        self._store.add(seconds)
-        self._store_failures += is_failure
 
     def on_ban(self, network: str | None, account: str | None, seconds: float) -> None:
         """Count a ban (``throttle.OnBan``); who is banned is for the log alone."""
@@ -239,6 +213,7 @@ class Metrics:
         self.follow("sidecar_cache_misses_total", lambda: cache.misses)
         self.follow("sidecar_cache_invalidations_total", lambda: cache.invalidations)
         self.follow("sidecar_cache_entries", lambda: cache.entries)
+        self.follow("sidecar_store_failures_total", lambda: cache.failures)
         self.follow("sidecar_store_watching", lambda: cache.is_watching)
 
     def follow_pools(self, pools: Callable[[], Mapping[str, PoolCounts]]) -> None:
@@ -286,8 +261,7 @@ class Metrics:
             [
                 _read_cells(self._cells),
                 {
-                    "sidecar_store_lookup_seconds": {(): self._store.value()},
-                    "sidecar_store_failures_total": {(): float(self._store_failures)},
+                    "sidecar_store_lookup_seconds": {(): self.lookup_seconds.value()},
                     "sidecar_bans_total": dict(self._bans),
                     "sidecar_build_info": {self._build: 1.0},
                 },

@@ -36,6 +36,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.core.histogram import Histogram
 from sidecar.core.model import TokenRecord
 from sidecar.store.port import HEARD_SECONDS
 
@@ -83,6 +84,7 @@ class TokenCache:
         self._most_tokens = most_tokens
         self._most_absent = max(1, most_tokens // 10)
         self._max_age_seconds = max_age_seconds
+        self._absence_seconds = min(_ABSENCE_SECONDS, max_age_seconds)
         self._grace_seconds = outage_grace_seconds
         self._now = now
         self._fetch: Fetch = _ask_nobody
@@ -99,10 +101,12 @@ class TokenCache:
         self._changes = 0  # told so far, counted
         self._changed: dict[str, int] = {}  # while somebody asks: which change was a digest's last
         self._all_changed = 0
-        self.on_lookup: Callable[[float, bool], None] = _note_nothing
-        """Told how long the store took for each look-up, and whether it gave no answer."""
+        self.lookup_seconds = Histogram()
+        """How long the store took for each look-up; who shows it sets one with its bounds."""
         self.hits = 0
         self.misses = 0
+        self.failures = 0
+        """Look-ups that the store did not answer."""
         self.invalidations = 0
 
     def __repr__(self) -> str:
@@ -180,13 +184,12 @@ class TokenCache:
         self.misses += 1
         now = self._now()
         for _ in range(_ASKED_AT_MOST):
-            is_failure = False
             was_watching, changes = self._is_watching, self._changes
             self._asking += 1
             try:
                 value = await self._fetch(digest)
             except StoreUnavailable:
-                is_failure = True
+                self.failures += 1
                 record = self._recall_in_outage(digest)
                 if record is None:
                     raise
@@ -197,7 +200,7 @@ class TokenCache:
                 if self._changed and not self._asking:
                     self._changed = {}
                 asked_at, now = now, self._now()
-                self.on_lookup(max(0.0, now - asked_at), is_failure)
+                self.lookup_seconds.add(max(0.0, now - asked_at))
             record = None if value is None else self._read(digest, value, now)
             if was_watching and not has_changed:
                 self._keep(digest, record, value, asked_at)
@@ -256,7 +259,7 @@ class TokenCache:
             return
         if record is None or value is None:
             _make_room(self._absent, self._most_absent)
-            self._absent[digest] = asked_at + min(_ABSENCE_SECONDS, self._max_age_seconds)
+            self._absent[digest] = asked_at + self._absence_seconds
             return
         if digest in self._kept:
             del self._kept[digest]
@@ -355,10 +358,6 @@ def _times_of(kept: Kept) -> tuple[float, float]:
 
 def _end_of(record: TokenRecord) -> float:
     return _NEVER if record.expires_at is None else record.expires_at
-
-
-def _note_nothing(seconds: float, is_failure: bool) -> None:
-    pass
 
 
 async def _ask_nobody(digest: str) -> bytes | None:

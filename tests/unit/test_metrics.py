@@ -119,7 +119,8 @@ async def test_look_ups_are_timed_and_failures_counted() -> None:
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
     cache.connect(fetch, read_record)
-    cache.on_lookup = metrics.on_lookup
+    cache.lookup_seconds = metrics.lookup_seconds
+    metrics.follow_cache(cache)
     assert await cache.look_up("there") is None
     with pytest.raises(StoreUnavailable):
         await cache.look_up("away")
@@ -138,7 +139,7 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
         raise asyncio.CancelledError
 
     cache.connect(fetch, read_record)
-    cache.on_lookup = metrics.on_lookup
+    metrics.follow_cache(cache)
     with pytest.raises(asyncio.CancelledError):
         await cache.look_up("there")
     assert metrics.snapshot()["sidecar_store_failures_total"] == {(): 0.0}
@@ -159,6 +160,7 @@ class Counts:
     hits: int = 7
     misses: int = 3
     invalidations: int = 1
+    failures: int = 0
     entries: int = 4
     ends: tuple[float, ...] = ()
     is_watching: bool = False
