@@ -253,15 +253,17 @@ class Request:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+_MOST_PREFIX_BYTES: Final = 16
 _is_secret: Final = re.compile(rb"[\x21-\x7e]{%d,}" % _SECRET_BYTES).fullmatch
 
 
 class _Last:
     """The head that a connection sent last, taken apart; ``start`` and ``end`` are what stands
-    before and behind its secret; without one, ``start`` is empty.
+    before and behind its secret; without one, ``start`` is empty. ``prefix`` is what the secret
+    begins with, up to an underscore: tokens that are made alike share it.
     """
 
-    __slots__ = ("end", "fields", "head", "method", "secret", "start", "target")
+    __slots__ = ("end", "fields", "head", "method", "prefix", "secret", "start", "target")
 
     def __init__(
         self, head: bytes, line: tuple[str, str], fields: Fields, secret: bytes, start: int
@@ -270,6 +272,7 @@ class _Last:
         self.method, self.target = line
         self.fields = fields
         self.secret = secret
+        self.prefix = secret[: secret.rfind(b"_", 0, _MOST_PREFIX_BYTES) + 1]
         self.start = head[:start] if secret else b""
         self.end = head[start + len(secret) :]
 
@@ -285,7 +288,9 @@ class _Last:
         if not (data.startswith(start) and data.endswith(end)):
             return False
         secret = data[len(start) : len(data) - len(end)]
-        if not (secret.replace(b"_", b"0").isalnum() or _is_secret(secret)):
+        prefix = self.prefix
+        is_plain = secret.startswith(prefix) and secret[len(prefix) :].isalnum()
+        if not (is_plain or _is_secret(secret)):  # the first tells cheaper
             return False
         self.head, self.secret = data, secret
         return True
