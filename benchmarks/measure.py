@@ -70,18 +70,29 @@ def measured(running: Running, redis: RedisServer) -> Iterator[Usage]:
 
 
 def under_load(
-    running: Running, redis: RedisServer, load: wrk.Load, *, seconds: int, cores: str
+    running: Running,
+    redis: RedisServer,
+    load: wrk.Load,
+    *,
+    seconds: int,
+    cores: str,
+    settle_seconds: float = 0.0,
 ) -> tuple[Sample, wrk.Result]:
-    """Put a load on a peer; return the figures per request, and what ``wrk`` counted."""
+    """Put a load on a peer; return the figures per request, and what ``wrk`` counted.
+
+    What the peer puts off, and does within ``settle_seconds`` after the load, is counted too.
+    """
     with measured(running, redis) as usage:
-        result = wrk.run(load, port=running.port, seconds=seconds, cores=cores)
+        with measured(running, redis) as meanwhile:
+            result = wrk.run(load, port=running.port, seconds=seconds, cores=cores)
+        time.sleep(settle_seconds)
     sample = {
         "cpu_us": usage.cpu_seconds / result.requests * 1e6,
         "rate": result.rate,
         "p50_ms": result.p50_ms,
         "p99_ms": result.p99_ms,
         "memory_mib": resident_bytes(running.pids) / 2**20,
-        "busy_percent": usage.cpu_seconds / result.seconds * 100,
+        "busy_percent": meanwhile.cpu_seconds / result.seconds * 100,
         "redis_us": usage.redis_seconds / result.requests * 1e6,
         "lookups": usage.lookups / result.requests,
     }

@@ -28,6 +28,7 @@ class Settings:
     rounds: int = 7
     seconds: int = 5
     warm_up_seconds: int = 1
+    settle_seconds: float = 6.0
     peers: tuple[str, ...] = tuple(PEERS)
     rotating_tokens: int = 200_000
     cache_tokens: int = 10_000
@@ -42,6 +43,7 @@ class Settings:
         return cls(
             rounds=1,
             seconds=1,
+            settle_seconds=0.0,
             rotating_tokens=2_000,
             cache_tokens=100,
             many_tokens=5_000,
@@ -128,11 +130,16 @@ class Stage:
         return running
 
     def load(
-        self, running: Running, load: wrk.Load, seconds: int
+        self, running: Running, load: wrk.Load, seconds: int, settle_seconds: float = 0.0
     ) -> tuple[measure.Sample, wrk.Result]:
-        """Put a load on a peer for whole seconds."""
+        """Put a load on a peer for whole seconds (``settle_seconds``: ``measure.under_load``)."""
         return measure.under_load(
-            running, self.redis, load, seconds=seconds, cores=self.cores.around
+            running,
+            self.redis,
+            load,
+            seconds=seconds,
+            cores=self.cores.around,
+            settle_seconds=settle_seconds,
         )
 
 

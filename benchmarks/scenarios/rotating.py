@@ -1,4 +1,8 @@
-"""A load that never sends a token again before as many others as the caches hold were sent."""
+"""A load that never sends a token again before as many others as the caches hold were sent.
+
+The sidecar writes a token's last use up to five seconds after it: that is waited for and counted
+here, or it would be found in the figure of whoever's turn comes next.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ class Rotation:
     def __call__(self, seconds: int) -> Sample:
         """Put the load on the peer for whole seconds."""
         load = replace(self._load, first_token=self._next % self._count + 1)
-        sample, result = self._stage.load(self._running, load, seconds)
+        settle_seconds = 0.0 if load.is_refused else self._stage.settings.settle_seconds
+        sample, result = self._stage.load(self._running, load, seconds, settle_seconds)
         # Those under way at the end were sent as well, though nobody counted them.
         self._next += result.requests + load.connections
         return sample
