@@ -34,8 +34,8 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
                         help=f"scenarios: {', '.join(SCENARIOS)} (default: all)")  # fmt: skip
     parser.add_argument("--peers", type=_names(PEERS), default=tuple(PEERS), metavar="A,B",
                         help=f"peers: {', '.join(PEERS)} (default: all installed)")  # fmt: skip
-    parser.add_argument("--runs", type=int, help="rounds (default: 7)")
-    parser.add_argument("--seconds", type=int, help="length of one measurement (default: 5)")
+    parser.add_argument("--runs", type=_positive, help="rounds (default: 7)")
+    parser.add_argument("--seconds", type=_positive, help="length of one measurement (default: 5)")
     parser.add_argument("--check", action="store_true",
                         help="tiny amounts: does the bench itself work?")  # fmt: skip
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write charts there")
@@ -59,6 +59,11 @@ def main(given: list[str]) -> int:
     """Run, print and save; the status is 1 if any case failed."""
     arguments = parse_arguments(given)
     settings = settings_of(arguments)
+    try:
+        output = prepare_places(arguments.output, arguments.plots)
+    except OSError as error:
+        _say(f"nothing was measured, as the results could not be written: {error}")
+        return 2
     _prepare_process()
     found = report.circumstances(settings)
     print(report.heading(found), flush=True)
@@ -71,13 +76,29 @@ def main(given: list[str]) -> int:
                 place = directory / scenario
                 outcomes.append(carry_out(SCENARIOS[scenario], place, settings, _say))
                 print(report.table(outcomes[-1]), flush=True)
+                _save(found, outcomes, output)
         except UnavailableError as reason:
             _say(f"the bench can't be run: {reason}")
             return 1
-    _save({**found, "outcomes": list(map(report.as_json, outcomes))}, arguments.output)
+    _say(f"saved: {output}")
     if arguments.plots:
         _draw(outcomes, arguments.plots)
     return int(any(outcome.failed for outcome in outcomes))
+
+
+def prepare_places(output: Path | None, plots_directory: Path | None) -> Path:
+    """Make the directories of what will be written; return where the JSON file goes.
+
+    Raises ``OSError`` where nothing can be written: to be known before an hour of measuring.
+    """
+    if plots_directory is not None:
+        plots_directory.mkdir(parents=True, exist_ok=True)
+    path = output or RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("a").close()
+    if not path.stat().st_size:
+        path.unlink()
+    return path
 
 
 def _prepare_process() -> None:
@@ -85,6 +106,13 @@ def _prepare_process() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def _names(known: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
@@ -105,12 +133,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _save(found: dict[str, Any], path: Path | None) -> None:
-    if path is None:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    _say(f"saved: {path}")
+def _save(found: dict[str, Any], outcomes: list[Outcome], path: Path) -> None:
+    results = {**found, "outcomes": list(map(report.as_json, outcomes))}
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def _draw(outcomes: list[Outcome], directory: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.__main__ import parse_arguments, settings_of
+from benchmarks.__main__ import main, parse_arguments, prepare_places, settings_of
 from benchmarks.peers.registry import PEERS
 from benchmarks.scenarios.registry import SCENARIOS
 from benchmarks.stage import Settings
@@ -42,3 +44,33 @@ def test_a_name_that_does_not_exist_is_refused_with_those_that_do(
 
     assert ended.value.code == 2
     assert "no nothing; there are " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--runs", "--seconds"])
+def test_none_of_something_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments([option, "0"])
+
+    assert ended.value.code == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_directories_for_the_results_are_made(tmp_path: Path) -> None:
+    output = tmp_path / "results" / "today.json"
+
+    assert prepare_places(output, tmp_path / "plots") == output
+
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["plots", "results"]
+    assert not output.exists()
+
+
+def test_results_that_can_not_be_written_are_known_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+
+    assert main(["--output", str(file / "today.json")]) == 2
+
+    assert "nothing was measured" in capsys.readouterr().err
+    assert file.read_text() == "kept"
