@@ -11,7 +11,7 @@ from sidecar.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
-from sidecar.web_runner import BoundedRunner
+from sidecar.web_runner import BoundedRunner, hide_server
 from sidecar.workers.overview import Overview
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,6 +61,7 @@ def operations_app(
     tells how all workers are, ``/readyz`` and ``/metrics`` speak for all.
     """
     app = web.Application(middlewares=[_errors_as_problems])
+    app.on_response_prepare.append(hide_server)
     app[_HEALTH] = health
     app[_CONFIGURATION] = configuration
     app[_EVERYONE] = everyone

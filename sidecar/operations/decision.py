@@ -132,7 +132,6 @@ def _refuse(denial: Denial, rules: Rules, entry: Entry, *, takes_all: bool) -> w
         "X-Auth-Code": denial.code,
         "X-Request-Id": entry.request_id,
         "Cache-Control": "no-store",
-        "Server": "sidecar",  # callers may see it, and need not know of what it is made
     }
     if answer.status == _UNAUTHORIZED:
         # In one field: nginx before 1.23 hands on only the first of several.

@@ -8,8 +8,6 @@ import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
-from traceback import extract_tb
 from typing import Final
 
 from aiohttp import web
@@ -35,6 +33,7 @@ from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
 from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.sign_in import SignIn
+from sidecar.web_runner import hide_server, where
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def portal_app(
         secret or secret_of_this_process(),
         now,
     )
-    app.on_response_prepare.append(_set_headers)
+    app.on_response_prepare.extend((hide_server, _set_headers))
     _add_pages(app.router)
     for operation in OPERATIONS:
         app.router.add_route(
@@ -133,7 +132,6 @@ async def _serve_description(_request: web.Request) -> web.Response:
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.popall("Server", None)
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
 
@@ -153,7 +151,7 @@ async def _answer_failures(request: web.Request, handler: Handler) -> web.Stream
         return _fail(request, Denial(code, _DETAILS[code]))
     except Exception as error:
         # The message and the locals may hold a password; the type and the place do not.
-        _log.error("request %s: %s", request[REQUEST_ID], _where(error))
+        _log.error("request %s: %s", request[REQUEST_ID], where(error))
         return _fail(request, Denial("internal_error", _DETAILS["internal_error"]))
 
 
@@ -167,9 +165,3 @@ def _fail(request: web.Request, denial: Denial) -> web.Response:
     if request.path.startswith("/api/") or request.path == "/openapi.json":
         return answer(request, denial)
     return failure(request, denial, PROBLEMS[denial.code].status)
-
-
-def _where(error: BaseException) -> str:
-    frames = extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

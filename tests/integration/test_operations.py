@@ -191,3 +191,9 @@ async def test_a_request_that_was_counted_is_on_the_page(probe: Probe) -> None:
 async def test_what_is_not_given_is_not_there(probe: Probe, path: str) -> None:
     async with client_of(probe) as client, client.get(path) as response:
         assert response.status == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/nothing"])
+async def test_no_answer_says_of_what_the_listener_is_made(probe: Probe, path: str) -> None:
+    async with client_of(probe) as client, client.get(path) as response:
+        assert "Server" not in response.headers

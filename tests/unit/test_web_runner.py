@@ -1,10 +1,16 @@
-"""What aiohttp serves has bounds: a head in time, and no more connections than there may be."""
+"""What aiohttp serves has bounds: a head in time, and no more connections than there may be.
+
+And it keeps to itself what it could not read, and of what it is made.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -17,6 +23,14 @@ from sidecar.web_runner import BoundedRunner
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SECONDS = 20.0
+SECRET = "sct_secret"
+UNREADABLE = {
+    "a control character in a value": f"GET / HTTP/1.1\r\naccess_token: {SECRET}\x01\r\n\r\n",
+    "a space in a name": f"GET / HTTP/1.1\r\nAuthorization : Bearer {SECRET}\r\n\r\n",
+    "a value without end": f"GET / HTTP/1.1\r\naccess_token: {SECRET * 20_000}\r\n\r\n",
+    "a control character in a query": f"GET /?access_token={SECRET}\x7f HTTP/1.1\r\n\r\n",
+    "no method": f"{SECRET}\r\n\r\n",
+}
 
 
 class Door:
@@ -40,9 +54,20 @@ async def door(
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="here")
 
+    async def fail(_: web.Request) -> web.Response:
+        raise ValueError(SECRET)
+
+    async def fail_midway(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(asked)
+        await response.write(b"begun")
+        raise ValueError(SECRET)
+
     monkeypatch.setattr(module, "HEAD_SECONDS", 0.2)
     app = web.Application()
     app.router.add_get("/", answer)
+    app.router.add_get("/fails", fail)
+    app.router.add_get("/fails/midway", fail_midway)
     make: Callable[[web.Application], web.AppRunner] = request.param
     runner = make(app)
     await runner.setup()
@@ -107,3 +132,56 @@ async def is_served(door: Door) -> bool:
         return False
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize("sent", UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_can_not_be_read_is_refused_and_never_repeated(
+    door: Door, sent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = await ask(door, sent.encode())
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert SECRET not in answer.text + caplog.text
+    assert "can't be parsed" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_failure_is_told_by_its_kind_and_place_alone(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await ask(door, b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (answer.status, answer.code) == (500, "internal_error")
+    assert "ValueError at test_web_runner.py:" in caplog.text
+    assert SECRET not in answer.text + caplog.text
+
+
+async def test_an_answer_that_fails_midway_is_cut_and_not_followed_by_another(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, _ = await door.connect(b"GET /fails/midway HTTP/1.1\r\nHost: a\r\n\r\n")
+    async with asyncio.timeout(SECONDS):
+        text = (await reader.read()).decode()
+    assert text.count("HTTP/1.") == 1
+    assert text.endswith("begun\r\n")  # and no last chunk
+    assert SECRET not in text + caplog.text
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+
+    @property
+    def code(self) -> Any:
+        head, _, body = self.text.partition("\r\n\r\n")
+        assert "application/problem+json" in head
+        return json.loads(body)["code"]
+
+
+async def ask(door: Door, sent: bytes) -> Answer:
+    """Send bytes and read to the end; no answer may say of what the listener is made."""
+    reader, _ = await door.connect(sent)
+    async with asyncio.timeout(SECONDS):
+        text = (await reader.read()).decode()
+    assert "aiohttp" not in text
+    return Answer(int(text.split()[1]), text)
