@@ -31,6 +31,7 @@ from sidecar.authenticator import Authenticator
 from sidecar.config import model as configured
 from sidecar.core.errors import UsageError
 from sidecar.duties import Duties, Ending
+from sidecar.fault_log import log_stray
 from sidecar.gateway import Gateway
 from sidecar.hashing import HashingProcesses, fair_share
 from sidecar.interpretation import build_accounts as build_accounts
@@ -117,6 +118,7 @@ async def serve(
     A ``worker`` minds its supervisor and signals. Raises ``UsageError`` when something can't start.
     """
     refuse_slow_parser()
+    asyncio.get_running_loop().set_exception_handler(log_stray)
     reloader = _follow(source, settings, worker)
     ending = Ending(stop or asyncio.Event())
     async with AsyncExitStack() as stack:

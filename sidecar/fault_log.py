@@ -6,13 +6,25 @@ What was left out is counted and said with the next line of its kind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from sidecar.core.errors import Fault
+from sidecar.core.failures import where
 
 _SECONDS: Final = 1.0
+_log = logging.getLogger("sidecar")
+
+
+def log_stray(loop: object, context: Mapping[str, Any]) -> None:
+    """Log an exception that reached nobody but the event loop; called by asyncio.
+
+    Not in its words, nor with what was called: both may quote a credential.
+    """
+    error = context.get("exception")
+    told = context.get("message", "") if error is None else where(error)
+    _log.error("nobody expected this: %s", told)
 
 
 class FaultLog:

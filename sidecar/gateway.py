@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
-import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
@@ -24,6 +22,7 @@ from sidecar.answers import ANSWERS, denial_for, render
 from sidecar.authenticator import Authenticator
 from sidecar.core.credentials import accept
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
+from sidecar.core.failures import where
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
 from sidecar.core.model import Credential, Denial
 from sidecar.core.patterns import normalise_path
@@ -155,8 +154,8 @@ class Gateway:
         except asyncio.CancelledError:
             entry.status = entry.status or _CLIENT_GONE
             raise
-        except Exception:
-            _log.error("request %s failed at %s", entry.request_id, _where())
+        except Exception as error:
+            _log.error("request %s failed: %s", entry.request_id, where(error))
             return self._deny(client, request, entry, denial_for("internal_error"))
 
     # Judge.
@@ -517,10 +516,3 @@ def _asked_host(target: Target, scan: Scan, lane: Lane) -> bytes:
     if target.authority is not None:
         return target.authority.encode()
     return scan.host[0] if scan.host else lane.authority
-
-
-def _where() -> str:
-    """Say what was raised and where, without the message: it could quote a credential."""
-    kind, _, trace = sys.exc_info()
-    frame = traceback.extract_tb(trace)[-1]
-    return f"{kind.__name__ if kind else '?'} in {frame.name}, {frame.filename}:{frame.lineno}"

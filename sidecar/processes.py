@@ -25,7 +25,7 @@ from sidecar.core.errors import UsageError
 from sidecar.interpretation import build_listening_tls, build_rules
 from sidecar.line_writer import WriteTurn
 from sidecar.metric_families import Snapshot
-from sidecar.stderr_lines import StderrLines
+from sidecar.stderr_lines import StderrFormatter, StderrLines
 from sidecar.supervisor import Supervisor
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
@@ -196,5 +196,5 @@ async def _rehearse(settings: Settings, listened: set[str]) -> None:
 
 def _log_to_stderr(prefix: str) -> None:
     handler = StderrLines()
-    handler.setFormatter(logging.Formatter(f"%(levelname)s {prefix}%(message)s"))
+    handler.setFormatter(StderrFormatter(f"%(levelname)s {prefix}%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

@@ -9,7 +9,9 @@ import logging
 import os
 import select
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+
+from sidecar.core.failures import where
 
 _DESCRIPTOR: Final = 2
 _MOST_BYTES: Final = 4096  # PIPE_BUF: what a pipe that is ready to be written to takes in one piece
@@ -23,6 +25,16 @@ def write_at_once(lines: bytes) -> bool:
         if poll.poll(0):
             return os.write(_DESCRIPTOR, lines[:_MOST_BYTES]) > 0
     return False
+
+
+class StderrFormatter(logging.Formatter):
+    """Tells where an exception was raised, in a line, and not its words: what they quote may be a
+    credential. So it holds for whatever a library logs.
+    """
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging calls it so
+        """Return the line; called by ``logging``."""
+        return where(ei[1])
 
 
 class StderrLines(logging.Handler):

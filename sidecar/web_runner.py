@@ -12,12 +12,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any, ClassVar, Final, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from sidecar.core.failures import where
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +39,6 @@ _FAILED: Final = (
 async def hide_server(request: web.Request, response: web.StreamResponse) -> None:
     """Leave out of what this is made; for ``web.Application.on_response_prepare``."""
     response.headers.popall("Server", None)
-
-
-def where(error: BaseException) -> str:
-    """Say what was raised and where, without the message: it could quote a credential."""
-    frames = extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
 
 
 class _Refusal(web.Response):

@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "addresses": {"config", "core", "wire.listening"},
     "duties": {"metric_families", "operations.health", "reload", "workers"},
     "line_writer": {"core"},
-    "stderr_lines": set(),
+    "stderr_lines": {"core"},
     "workers": {"workers", "core", "metric_families", "wire.listening"},
     "supervisor": {"workers", "core", "metric_families", "wire.listening"},
 }

@@ -30,6 +30,7 @@ from sidecar.cli import (
     token,
 )
 from sidecar.core.errors import ConfigurationError, Fault, UsageError
+from sidecar.core.failures import where
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -99,8 +100,6 @@ def _end_without_reader() -> int:
 
 def _describe(error: Exception) -> str:
     """Say what broke and where, without the exception's own words: they may hold a secret."""
-    frames = traceback.extract_tb(error.__traceback__)
     if os.environ.get("SIDECAR_DEBUG") == "1":
-        return "".join([*traceback.format_list(frames), type(error).__name__])
-    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}"
-    return f"internal error: {type(error).__name__} at {place} (SIDECAR_DEBUG=1 shows the way)"
+        return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
+    return f"internal error: {where(error)} (SIDECAR_DEBUG=1 shows the way)"

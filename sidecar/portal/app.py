@@ -15,6 +15,7 @@ from aiohttp import web
 from sidecar.admission import Admission, Gate
 from sidecar.audit import AuditLog, keep_no_audit
 from sidecar.core.errors import Fault
+from sidecar.core.failures import where
 from sidecar.core.model import Denial
 from sidecar.portal import changes, pages
 from sidecar.portal.api import OPERATIONS
@@ -33,7 +34,7 @@ from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
 from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.sign_in import SignIn
-from sidecar.web_runner import hide_server, where
+from sidecar.web_runner import hide_server
 
 _log = logging.getLogger(__name__)
 
