@@ -28,6 +28,7 @@ from time import monotonic
 from typing import Any, Final, NoReturn, Protocol
 
 from sidecar.core.errors import UsageError
+from sidecar.core.failures import where
 from sidecar.metric_families import Snapshot
 from sidecar.wire.listening import Slots, close_all
 from sidecar.workers import handover
@@ -270,7 +271,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             status = self._plan.work(place)
         except BaseException as error:
-            _log.error("%s failed: %s", place.name, type(error).__name__)
+            _log.error("%s failed: %s", place.name, where(error))
         finally:
             logging.shutdown()
             with suppress(OSError, ValueError):

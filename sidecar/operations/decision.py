@@ -21,6 +21,7 @@ from multidict import CIMultiDict
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, problem
 from sidecar.core.errors import Fault
+from sidecar.core.failures import where
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
@@ -100,7 +101,7 @@ class Decisions:
             self._faults.note(fault, entry.request_id)
             return denial_for(fault.code)
         except Exception as error:  # its message could quote a credential
-            _log.error("decision %s failed: %s", entry.request_id, type(error).__name__)
+            _log.error("decision %s failed: %s", entry.request_id, where(error))
             return denial_for("internal_error")
 
     def _pass(self, passage: Passage, entry: Entry) -> CIMultiDict[str]:

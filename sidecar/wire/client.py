@@ -11,6 +11,7 @@ import logging
 from time import monotonic
 from typing import Final, Protocol, cast
 
+from sidecar.core.failures import where
 from sidecar.turns import PromptTask, Signal
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
@@ -271,10 +272,10 @@ class ClientConnection(asyncio.Protocol):
     # Within.
 
     def _on_served(self, error: BaseException | None) -> None:
-        """A connection that nobody serves must not stay; only the fault's kind is logged."""
+        """A connection that nobody serves must not stay."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
-        _log.error("a connection's task failed with %s", type(error).__name__)
+        _log.error("a connection's task failed: %s", where(error))
         self.abort()
 
     def _begin_end(self) -> None:
