@@ -34,7 +34,7 @@ class StderrFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging calls it so
         """Return the line; called by ``logging``."""
-        return where(ei[1])
+        return "" if ei[1] is None else where(ei[1])
 
 
 class StderrLines(logging.Handler):

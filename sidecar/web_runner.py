@@ -54,7 +54,7 @@ class BoundedConnection(RequestHandler):
 
     __slots__ = ("_head_timer",)
 
-    listener: ClassVar = "operations"
+    listener: ClassVar[str] = "operations"
     """What the log calls it."""
 
     refusal_headers: ClassVar[Mapping[str, str]] = {}

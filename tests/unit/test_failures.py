@@ -45,6 +45,14 @@ def test_a_library_that_logs_an_exception_gets_a_line_without_its_words() -> Non
     assert told == f"ERROR it failed\n{where(error)}"
 
 
+def test_a_library_that_logs_an_exception_where_there_is_none_is_heard() -> None:
+    record = logging.LogRecord(
+        "a.library", logging.ERROR, __file__, 1, "it failed", None, (None, None, None)
+    )
+
+    assert StderrFormatter("%(message)s").format(record).strip() == "it failed"
+
+
 async def test_a_callback_that_fails_is_told_without_what_it_was_called_with(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
