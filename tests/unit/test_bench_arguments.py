@@ -47,9 +47,12 @@ def test_a_name_that_does_not_exist_is_refused_with_those_that_do(
 
 
 @pytest.mark.parametrize("option", ["--runs", "--seconds"])
-def test_none_of_something_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "x"])
+def test_none_of_something_is_refused(
+    option: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse_arguments([option, "0"])
+        parse_arguments([f"{option}={given}"])
 
     assert ended.value.code == 2
     assert "at least 1" in capsys.readouterr().err
