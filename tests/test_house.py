@@ -47,9 +47,10 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "mis
 MAY_IMPORT = {
     "core": {"core"},
     "config": {"config", "core"},
-    "store": {"store", "core", "turns"},
-    "wire": {"wire", "core", "turns"},
+    "store": {"store", "core", "turns", "timeouts"},
+    "wire": {"wire", "core", "turns", "timeouts"},
     "turns": set(),
+    "timeouts": set(),
     "operations": {
         *("operations", "core", "answers", "gateway", "reading", "rules", "access_log"),
         *("fault_log", "metric_families", "workers.overview"),
