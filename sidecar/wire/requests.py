@@ -1,15 +1,9 @@
 """Where a request starts and ends: request bytes in, ``Request`` values out.
 
-aiohttp's C parser (llhttp, strict) reads heads and chunked bodies. Two things it does are kept out
-of reach by never letting it see past a message's end:
-
-- it hands the last trailer of a chunked message to the *next* message as its first header
-  (measured with aiohttp 3.14.5), so a parser that has read a chunked body is never used again;
-- it loses what follows an ``Upgrade`` it does not know.
-
-A message's end is found exactly: a head or a chunked body can end only behind CR LF CR LF, so the
-parser is fed up to there and asked; a body with a Content-Length is counted and not shown to the
-parser at all.
+aiohttp's C parser (llhttp, strict) reads heads, and never sees a byte behind one: a head can end
+only behind CR LF CR LF, so the parser is fed up to there and asked. A body with a Content-Length is
+counted; a chunked one is read by ``wire.chunked``, and only once the request may pass
+(``begin_body``). Until then its bytes are held as they came.
 """
 
 from __future__ import annotations
@@ -27,9 +21,11 @@ from aiohttp.http import (
     HttpVersion11,
 )
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.streams import StreamReader
+
+from sidecar.wire.chunked import ChunkedBody, ChunkError, TrailersTooLarge
 
 _END: Final = b"\r\n\r\n"
+_skip_empty_lines: Final = re.compile(rb"(?:\r\n)*").match
 _KEY_BYTES: Final = 2048
 _LINES: Final = 4096
 _LINE_BYTES: Final = 512
@@ -40,8 +36,7 @@ _parse_line: Final = re.compile(
 ).fullmatch
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
-_FRAMING_BYTES: Final = 16 * 1024  # chunk extensions and trailers, beside
-_FRAMING_RATIO: Final = 16  # so much for each byte of the body: a chunk of one byte takes 5
+_SMALL_BODY_BYTES: Final = 8 * 1024
 _PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
 
 
@@ -320,8 +315,7 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_chunks",
-        "_framing_bytes",
+        "_body",
         "_head_bytes",
         "_held",
         "_last",
@@ -329,6 +323,7 @@ class RequestReader:
         "_loop",
         "_memory",
         "_parser",
+        "_start",
         "_tail",
         "current",
     )
@@ -344,21 +339,28 @@ class RequestReader:
         self._limits = limits
         self._parser: HttpRequestParser | None = None
         self._held = b""
+        self._start = 0  # of what is held: where it has not been read yet
         self._last: _Last | None = None
         self._tail = b""
         self._head_bytes = 0
-        self._framing_bytes = 0
         self._memory = memory
-        self._chunks: StreamReader | None = None
+        self._body: ChunkedBody | None = None
         self.current: Request | None = None
 
     def __repr__(self) -> str:
-        return f"<RequestReader current={self.current!r} held={len(self._held)}>"
+        return f"<RequestReader current={self.current!r} held={self.held_bytes}>"
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that arrived behind the current request and wait for their turn."""
-        return len(self._held)
+        """Bytes that have arrived and have not been read: behind the current request, or of its
+        chunked body.
+        """
+        return len(self._held) - self._start
+
+    @property
+    def head_bytes(self) -> int:
+        """How much of an unfinished head has arrived."""
+        return self._head_bytes
 
     @property
     def has_begun(self) -> bool:
@@ -367,22 +369,32 @@ class RequestReader:
 
     def take_held(self) -> bytes:
         """Return, once, what came behind an upgrade request: the first bytes of the tunnel."""
-        held, self._held = self._held, b""
+        held = self._held[self._start :]
+        self._drop_held()
         return held
+
+    def discard(self) -> None:
+        """Let go of all that is held, to free its memory; no request can be read any more."""
+        self._drop_held()
+        self._parser = None
+        if self.current is not None:
+            self.current.pieces = []
 
     def receive(self, data: bytes) -> bool:
         """Take bytes from the client; ``True`` if they belong to the current request's body.
 
-        Raises ``RequestRefused`` when a chunked body is malformed or a body limit is passed.
+        Raises ``RequestRefused`` when a chunked body that has begun is malformed or too large.
         """
         request = self.current
         if request is None or request.is_complete:
-            self._held = self._held + data if self._held else data
+            self._hold(data)
             return False
         if request.length is not None:
             self._receive_counted(request, request.length, data)
         else:
-            self._receive_chunked(request, data)
+            self._hold(data)
+            if self._body is not None:
+                self.read_body()
         return True
 
     def next_request(self) -> Request | None:
@@ -391,24 +403,78 @@ class RequestReader:
         The caller has finished with the current request. Raises ``RequestRefused``.
         """
         self.current = None
-        data, start = self._held, 0
-        if not data:
-            return None
-        if self._memory is not None and not self._head_bytes:
-            request = self._recall(self._memory, data)
+        if not self._head_bytes and self._start < len(self._held) and self._memory is not None:
+            request = self._recall(self._memory, self._held, self._start)
             if request is not None:
                 return request
-        self._held = b""
+        if not self._head_bytes:
+            self._skip_line_ends()
+        data, start = self._held, self._start
+        if len(data) - start == 1 and not self._head_bytes and data.endswith(b"\r"):
+            return None  # it may still become an empty line
         while start < len(data):
-            end = self._message_end(data, start)
+            self._start = end = self._message_end(data, start)
             request = self._feed_head(data if end - start == len(data) else data[start:end])
+            if end == len(data):
+                self._drop_held()
             if request is not None:
-                self.current = request
-                if end < len(data):
-                    self.receive(data[end:])
+                self._begin(request)
                 return request
             start = end
         return None
+
+    def begin_body(self) -> None:
+        """Read the current request's chunked body from now on, beginning with what is held.
+
+        Raises ``RequestRefused``, as ``read_body`` does.
+        """
+        limits = self._limits
+        self._body = ChunkedBody(limits.headers, limits.header_bytes)
+        self.read_body()
+
+    def read_body(self) -> bool:
+        """Read what is held of a chunked body that has begun; ``False`` if some is left for another
+        call, as its chunks are tiny (``has_unread_body``).
+
+        Raises ``RequestRefused`` when it is malformed or too large.
+        """
+        request, body = self.current, self._body
+        if request is None or body is None:
+            return True
+        try:
+            self._start = body.read(self._held, self._start, request.pieces)
+        except ChunkError as error:
+            code = "headers_too_large" if isinstance(error, TrailersTooLarge) else "bad_request"
+            refusal = RequestRefused(code, f"The chunked body is malformed: {error}.")
+        else:
+            request.received_bytes = body.data_bytes
+            request.is_complete = body.is_complete
+            if body.is_complete:
+                self._body = None
+            if self._start == len(self._held):
+                self._drop_held()
+            if not 0 < self._limits.body_bytes < body.data_bytes:
+                return self._body is None or not self._held
+            refusal = self._too_large()
+        raise refusal
+
+    @property
+    def has_unread_body(self) -> bool:
+        """Tell whether ``read_body`` has left something that it could read now."""
+        return self._body is not None and self._start < len(self._held)
+
+    def skip_small_body(self) -> None:
+        """Read the current request's body to its end if that is little work, so that a connection
+        can stay whose request was refused.
+        """
+        request = self.current
+        if request is None or request.length is not None or self.held_bytes > _SMALL_BODY_BYTES:
+            return
+        try:
+            self.begin_body()
+        except RequestRefused:
+            return  # the connection does not stay
+        request.pieces = []
 
     def remember(self, request: Request, *, has_passed: bool = True) -> None:
         """Keep the header section of a request that was judged, for those that repeat it."""
@@ -421,38 +487,69 @@ class RequestReader:
             memory.keep(head[end:-4], request.fields, has_passed=has_passed)
         request.head = None
 
-    def _recall(self, memory: FieldMemory, data: bytes) -> Request | None:
+    def _recall(self, memory: FieldMemory, data: bytes, begin: int) -> Request | None:
         """Make a request of a line and a header section seen before, the parser left aside.
 
         What a connection repeats, but for its secret, is not even taken apart.
         """
         last = self._last
-        if last is not None and last.match(data):
+        if last is not None and begin == 0 and last.match(data):
             self._held = b""
             self.current = request = Request(
                 last.method, last.target, HttpVersion11, last.fields, False, last.secret
             )
             return request
-        end = data.find(_END)
-        line_end = data.find(b"\r\n")
+        end = data.find(_END, begin)
+        line_end = data.find(b"\r\n", begin)
         limits = self._limits
-        if not 0 < line_end < end <= line_end + limits.header_bytes:
+        if not begin < line_end < end <= line_end + limits.header_bytes:
             return None
         recalled = memory.recall(data[line_end:end])
         if recalled is None:
             return None
-        line = memory.read_line(data[:line_end])
+        line = memory.read_line(data[begin:line_end])
         if line is None or len(line[1]) > limits.url_bytes:
             return None
         fields, secret, start = recalled
         request = Request(line[0], line[1], HttpVersion11, fields, False, secret)
-        self.current = request
-        self._held = b""
         if end + 4 < len(data):
-            self.receive(data[end + 4 :])
-        elif end <= _KEY_BYTES:
+            self._start = end + 4
+            self._begin(request)
+            return request
+        self.current = request
+        self._drop_held()
+        if begin == 0 and end <= _KEY_BYTES:
             self._last = _Last(data, line, fields, secret, line_end + start)
         return request
+
+    def _hold(self, data: bytes) -> None:
+        start = self._start
+        if start == len(self._held):
+            self._held = data
+        else:
+            self._held = (self._held[start:] if start else self._held) + data
+        self._start = 0
+
+    def _drop_held(self) -> None:
+        self._held = b""
+        self._start = 0
+
+    def _skip_line_ends(self) -> None:
+        """Skip empty lines before a request: old clients send one behind a body (RFC 9112 section
+        2.2).
+        """
+        found = _skip_empty_lines(self._held, self._start)
+        self._start = self._start if found is None else found.end()
+        if self._start == len(self._held):
+            self._drop_held()
+
+    def _begin(self, request: Request) -> None:
+        """Go on with a request whose head has come; what is held of a counted body is its own."""
+        self.current = request
+        if request.length and self._start < len(self._held):
+            data = self._held[self._start :]
+            self._drop_held()
+            self._receive_counted(request, request.length, data)
 
     def _message_end(self, data: bytes, start: int) -> int:
         """Return the offset just behind the first CR LF CR LF from ``start`` on, also one that
@@ -482,12 +579,9 @@ class RequestReader:
             if self._head_bytes > limits.url_bytes + limits.header_bytes + _REQUEST_LINE_BYTES:
                 raise RequestRefused("headers_too_large", "The request's head is too large.")
             return None
-        message, payload = messages[0]
+        message = messages[0][0]
         request = self._admit(message)
-        if request.length is None:
-            self._chunks = payload
-            self._framing_bytes = 0
-        elif request.length or message.upgrade:
+        if request.length != 0 or message.upgrade:
             self._parser = None
         is_plain = request.length is not None and not message.upgrade
         if is_plain and self._head_bytes == len(piece) and request.version == HttpVersion11:
@@ -515,12 +609,12 @@ class RequestReader:
         limits = self._limits
         return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
 
-    def _feed(self, parser: Any, piece: bytes) -> Sequence[tuple[Any, StreamReader]]:
+    def _feed(self, parser: Any, piece: bytes) -> Sequence[tuple[Any, Any]]:
         """Return what has come whole. The C parser and what it returns are untyped here: its types
         describe the one in Python, and are not those of its values.
         """
         try:
-            found: Sequence[tuple[Any, StreamReader]] = parser.feed_data(piece)[0]
+            found: Sequence[tuple[Any, Any]] = parser.feed_data(piece)[0]
         except Exception as error:  # whatever the parser raises, the bytes are refused
             refusal = self._refusal(error)
         else:
@@ -562,7 +656,7 @@ class RequestReader:
         elif declared is not None:
             length = _content_length(declared)
         if limits.body_bytes and (length or 0) > limits.body_bytes:
-            raise RequestRefused("body_too_large", f"The body may have {limits.body_bytes} bytes.")
+            raise self._too_large()
         wants_upgrade = (
             bool(message.upgrade)
             and version == HttpVersion11  # RFC 9110 section 7.8: 1.0 knows none
@@ -578,40 +672,18 @@ class RequestReader:
             wants_upgrade,
         )
 
+    def _too_large(self) -> RequestRefused:
+        most = self._limits.body_bytes
+        return RequestRefused("body_too_large", f"The body may have {most} bytes.")
+
     def _receive_counted(self, request: Request, length: int, data: bytes) -> None:
         missing = length - request.received_bytes
         if len(data) > missing:
-            data, self._held = data[:missing], data[missing:]
+            self._hold(data[missing:])
+            data = data[:missing]
         request.received_bytes += len(data)
         request.pieces.append(data)
         request.is_complete = request.received_bytes == length
-
-    def _receive_chunked(self, request: Request, data: bytes) -> None:
-        parser, chunks = self._parser, self._chunks
-        assert parser is not None
-        assert chunks is not None
-        start = 0
-        while start < len(data):
-            end = self._message_end(data, start)
-            self._feed(parser, data if end - start == len(data) else data[start:end])
-            body = chunks.read_nowait()
-            self._framing_bytes += end - start - len(body)
-            start = end
-            if body:
-                request.received_bytes += len(body)
-                request.pieces.append(body)
-                if 0 < self._limits.body_bytes < request.received_bytes:
-                    raise RequestRefused(
-                        "body_too_large", f"The body may have {self._limits.body_bytes} bytes."
-                    )
-            if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * request.received_bytes:
-                raise RequestRefused("bad_request", "The chunks of the body are mostly framing.")
-            if chunks.is_eof():
-                request.is_complete = True
-                self._parser = self._chunks = None
-                self._tail = b""
-                self._held = data[end:]
-                return
 
 
 def _content_length(value: str) -> int:

@@ -42,7 +42,7 @@ def read_all(
 ) -> list[Seen | str]:
     """Feed ``pieces`` as a connection would and return the requests, and the code of a refusal.
 
-    Every request is let pass, as far as ``memory`` is concerned.
+    Every request is let pass, so that its body is read.
     """
     reader = RequestReader(LOOP, limits, memory)
     seen: list[Seen | str] = []
@@ -57,20 +57,25 @@ def read_all(
         if request.is_complete:
             request, body = None, b""
 
+    def read_on() -> None:
+        while reader.has_unread_body:
+            reader.read_body()
+        note()
+
     try:
         for piece in pieces:
             is_body = reader.receive(piece)
             assert is_body == (request is not None)
             if request is not None:
-                note()
+                read_on()
             while request is None and (request := reader.next_request()) is not None:
                 seen.append("begun")
                 reader.remember(request)
-                note()
+                if request.length is None:
+                    reader.begin_body()
+                read_on()
     except RequestRefused as refusal:
-        if seen and seen[-1] == "begun":
-            seen.pop()
-        if request is not None:
+        if (seen and seen[-1] == "begun") or request is not None:
             seen.pop()
         seen.append(refusal.code)
     return seen
@@ -505,7 +510,17 @@ def test_a_refusal_is_the_same_in_small_pieces(name: str) -> None:
 
 
 def test_a_head_that_never_ends_is_refused_once_it_is_too_large() -> None:
-    assert read_all([b"\r\n"] * 2000) == ["headers_too_large"]
+    assert read_all([HEAD, *[b"X: y\r\n"] * 2000]) == ["headers_too_large"]
+
+
+@pytest.mark.parametrize("piece", [b"\r\n", b"\r", b"\n", b"\r\n\r"])
+def test_empty_lines_before_a_request_do_not_begin_one(piece: bytes) -> None:
+    reader = RequestReader(LOOP, LIMITS)
+    for byte in b"\r\n" * 1000 + piece.lstrip(b"\n"):
+        reader.receive(bytes((byte,)))
+        assert reader.next_request() is None
+    assert not reader.has_begun
+    assert reader.held_bytes <= 1
 
 
 def test_a_refusal_quotes_nothing_of_the_request() -> None:
@@ -517,11 +532,12 @@ def test_a_refusal_quotes_nothing_of_the_request() -> None:
 
 
 def test_a_trailer_never_becomes_a_header_of_the_next_request() -> None:
-    """aiohttp's parser hands the last trailer to the next message; it is never used for one."""
+    """aiohttp's parser hands the last trailer to the next message; so it never sees one."""
     smuggled = CHUNKED + b"0\r\nX-Account: admin\r\nAuthorization: Bearer x\r\n\r\n"
     reader = RequestReader(LOOP, LIMITS)
     reader.receive(smuggled + NEXT)
     assert reader.next_request() is not None
+    reader.begin_body()
     second = reader.next_request()
     assert second is not None
     assert second.headers == ((b"Host", b"b"),)

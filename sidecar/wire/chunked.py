@@ -1,0 +1,206 @@
+"""Where a chunked body ends, and what its data is (RFC 9112 section 7.1). Pure: bytes in, data out.
+
+Size lines are read, data is counted: its bytes are never looked at, whatever they are. Strict, as
+two readings of a chunked body are a request smuggled: one spelling of a line end, no space around a
+size, and of a trailer field only the form that RFC 9110 section 5.5 has. Extensions and trailers
+are checked and dropped (RFC 9112 section 7.1.1 and RFC 9110 section 6.5.1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MOST_CHUNKS_AT_ONCE: Final = 256
+"""So many chunks are read in one call, as a tiny one takes far longer than its bytes deserve. A run
+of tiny chunks of one size counts as one.
+"""
+
+_MOST_LINE_BYTES: Final = 16 * 1024
+_FRAMING_BYTES: Final = 16 * 1024  # size lines and extensions, beside
+_FRAMING_RATIO: Final = 16  # so much for each byte of the body: a chunk of one byte takes 5
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_read_size_line: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*"
+    % (_TOKEN, _TOKEN, _QUOTED)
+).fullmatch
+_is_trailer_field: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).fullmatch
+
+_RUN_CHUNKS: Final = 1024
+_LAST_DIGIT: Final = 16
+
+
+def _run_of(size: int) -> re.Pattern[bytes]:
+    """Match chunks of one size that follow each other, their sizes spelled alike."""
+    digit = b"[%x%X]" % (size, size)
+    return re.compile(rb"(?s:(?:%b\r\n.{%d}\r\n){4,%d})" % (digit, size, _RUN_CHUNKS))
+
+
+_TINY_FRAMING_BYTES: Final = 5  # a digit and two line ends
+_NO_RUN: Final = (0, _run_of(1).match)
+_runs: Final = {
+    ord(digit): (size, _run_of(size).match)
+    for size in range(1, _LAST_DIGIT)
+    for digit in {f"{size:x}", f"{size:X}"}
+}
+
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
+_DONE: Final = 4
+
+
+class ChunkError(Exception):
+    """The framing is malformed, or there is too much of it; the message says which."""
+
+
+class TrailersTooLarge(ChunkError):
+    """The trailer section has more fields, or bytes, than a header section may have."""
+
+
+class ChunkedBody:
+    """Reads one chunked body, fed as its bytes come.
+
+    Its trailer section may have ``most_trailers`` fields of ``most_trailer_bytes`` in all.
+    """
+
+    __slots__ = (
+        "_framing_bytes",
+        "_missing",
+        "_most_trailer_bytes",
+        "_most_trailers",
+        "_part",
+        "_state",
+        "_trailer_bytes",
+        "_trailers",
+        "data_bytes",
+    )
+
+    def __init__(self, most_trailers: int = 128, most_trailer_bytes: int = 32 * 1024) -> None:
+        self._most_trailers = most_trailers
+        self._most_trailer_bytes = most_trailer_bytes
+        self._state = _SIZE
+        self._missing = 0
+        self._part = b""
+        self._framing_bytes = 0
+        self._trailers = 0
+        self._trailer_bytes = 0
+        self.data_bytes = 0
+        """How much data has come."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether the last chunk and the trailer section have come whole."""
+        return self._state == _DONE
+
+    def read(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
+        """Read ``raw`` from ``start``, append the data to ``pieces``; return where reading stopped.
+
+        That is the end of ``raw``, the end of the body, or where ``MOST_CHUNKS_AT_ONCE`` were read:
+        go on from there. Raises ``ChunkError``.
+        """
+        end, chunks = len(raw), 0
+        while start < end and self._state != _DONE:
+            if self._state == _DATA:
+                start = self._take_data(raw, start, pieces)
+            elif self._state == _DATA_END:
+                start = self._take_data_end(raw, start)
+            elif chunks >= MOST_CHUNKS_AT_ONCE:
+                break
+            else:
+                chunks += 1
+                start = self._take_run(raw, start, pieces) or self._take_line(raw, start)
+        return start
+
+    def _take_run(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
+        """Take tiny chunks of one size, written by a caller that flushes each byte; 0: there are
+        none. At this speed a byte of them costs little more than one of a large chunk.
+        """
+        if self._state != _SIZE or self._part:
+            return 0
+        size, match_run = _runs.get(raw[start], _NO_RUN)
+        run = match_run(raw, start) if size else None
+        if run is None:
+            return 0
+        end, width = run.end(), size + _TINY_FRAMING_BYTES
+        count = (end - start) // width
+        data = bytearray(count * size)
+        for place in range(size):
+            data[place::size] = raw[start + 3 + place : end : width]
+        pieces.append(bytes(data))
+        self.data_bytes += len(data)
+        self._framing_bytes += count * _TINY_FRAMING_BYTES
+        return end
+
+    def _take_data(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
+        data = raw[start : start + self._missing]
+        pieces.append(data)
+        self.data_bytes += len(data)
+        self._missing -= len(data)
+        if not self._missing:
+            self._state = _DATA_END
+        return start + len(data)
+
+    def _take_data_end(self, raw: bytes, start: int) -> int:
+        """Take the CR LF behind a chunk's data, which may come in two pieces."""
+        found = self._part + raw[start : start + 2 - len(self._part)]
+        if not b"\r\n".startswith(found):
+            raise ChunkError("a chunk is longer than its size")
+        start += len(found) - len(self._part)
+        self._part = found
+        if len(found) == 2:
+            self._part = b""
+            self._state = _SIZE
+        return start
+
+    def _take_line(self, raw: bytes, start: int) -> int:
+        """Take a size line or a trailer field; without its end, keep what there is of it."""
+        part = self._part
+        if part.endswith(b"\r") and raw.startswith(b"\n", start):
+            self._part = b""
+            self._read_line(part[:-1])
+            return start + 1
+        found = raw.find(b"\r\n", start)
+        if found == -1:
+            self._part = part + raw[start:]
+            self._check_part()
+            return len(raw)
+        self._part = b""
+        self._read_line(part + raw[start:found] if part else raw[start:found])
+        return found + 2
+
+    def _check_part(self) -> None:
+        """Bound what is kept of a line that has not ended."""
+        if self._state == _TRAILERS:
+            if self._trailer_bytes + len(self._part) > self._most_trailer_bytes:
+                raise TrailersTooLarge("the trailer section is too large")
+        elif len(self._part) > _MOST_LINE_BYTES:
+            raise ChunkError("a size line is too long")
+
+    def _read_line(self, line: bytes) -> None:
+        if self._state == _TRAILERS:
+            self._read_trailer(line)
+            return
+        size_line = _read_size_line(line)
+        if size_line is None or len(line) > _MOST_LINE_BYTES:
+            raise ChunkError("the size of a chunk is unreadable")
+        self._framing_bytes += len(line) + 4
+        if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * self.data_bytes:
+            raise ChunkError("the body is mostly framing")
+        self._missing = int(size_line[1], 16)
+        self._state = _DATA if self._missing else _TRAILERS
+
+    def _read_trailer(self, line: bytes) -> None:
+        if not line:
+            self._state = _DONE
+            return
+        self._trailers += 1
+        self._trailer_bytes += len(line) + 2
+        is_too_large = self._trailer_bytes > self._most_trailer_bytes
+        if is_too_large or self._trailers > self._most_trailers:
+            raise TrailersTooLarge("the trailer section is too large")
+        if _is_trailer_field(line) is None:
+            raise ChunkError("a trailer field is malformed")
