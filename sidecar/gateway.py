@@ -144,6 +144,7 @@ class Gateway:
                 client.reader.remember(request, has_passed=has_passed)
             if isinstance(verdict, Denial):
                 return self._deny(client, request, entry, verdict)
+            client.account = "" if verdict.principal is None else verdict.principal.account
             return await self._forward(client, request, hop, entry, verdict)
         except RequestRefused as refusal:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
@@ -445,6 +446,9 @@ class Gateway:
         if entry.status:
             client.abort()  # an answer has begun; a second one must not be read as its body
             return False
+        client.account = ""
+        if not request.is_complete:
+            client.reader.skip_small_body()
         stays = (
             ANSWERS[denial.code].status not in _CLOSING_STATUSES
             and request.keeps_alive

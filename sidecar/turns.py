@@ -161,6 +161,16 @@ class PromptTask:
             self._must_cancel = True
         return True
 
+    def cancel_freely(self) -> None:
+        """Do as ``cancel``, but at once, for a caller that knows that no task is running."""
+        waited = self._waited
+        if self._is_ended or not isinstance(waited, Signal):
+            self.cancel()
+            return
+        self._cancels += 1
+        waited.prompt_task = self._waited = None
+        self.step(asyncio.CancelledError())
+
     def cancelling(self) -> int:
         """Return how often it was cancelled, less what was taken back (``asyncio.timeout``)."""
         return self._cancels

@@ -36,6 +36,9 @@ class FakeTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Take all that is written, at once."""
+
     def pause_reading(self) -> None:
         assert not self.is_paused
         self.is_paused = True

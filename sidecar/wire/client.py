@@ -2,6 +2,10 @@
 
 The connection owns its socket and its deadline; what a request may do is the gateway's decision,
 which runs as one coroutine per connection (``Host.serve``). A caller that leaves cancels it.
+
+Nothing that a caller sends is served without a bound: once the loop's turn is over, or a connection
+has had ``MOST_REQUESTS_IN_TURN`` of those that it sent in one piece, it waits in the line of
+``wire.turn_queue``.
 """
 
 from __future__ import annotations
@@ -13,14 +17,19 @@ from typing import Final, Protocol, cast
 
 from sidecar.core.failures import where
 from sidecar.turns import PromptTask, Signal
+from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.turn_queue import TurnQueue
 
 _log = logging.getLogger("sidecar")
 
+MOST_REQUESTS_IN_TURN: Final = 16
 _HELD_BYTES: Final = 64 * 1024  # read ahead of a verdict, or of a pipelined request's turn
+_UNSENT_BYTES: Final = 16 * 1024  # what may wait to be sent before the caller has to read
 LAST_CHANCE_SECONDS: Final = 1.0  # for a request that was sent before the caller knows of the end
+_IN_LINE_SECONDS: Final = 1.0
 _LINGER_SECONDS: Final = 2.0  # between two pieces read away
 _LINGER_SECONDS_IN_ALL: Final = 10.0
 
@@ -30,13 +39,15 @@ class Host(Protocol):
 
     limits: RequestLimits
     memory: FieldMemory
+    turns: TurnQueue
+    buffers: BufferBudget
     header_timeout_seconds: float
     idle_timeout_seconds: float
     is_draining: bool
     is_closing: bool
 
-    def on_opened(self, connection: ClientConnection) -> bool:
-        """Register the connection; ``False`` if there are too many."""
+    def on_opened(self, connection: ClientConnection) -> None:
+        """Register the connection, which was counted as it was accepted."""
 
     def on_closed(self, connection: ClientConnection) -> None:
         """Forget the connection."""
@@ -49,27 +60,36 @@ class ClientConnection(asyncio.Protocol):
     """A caller's connection.
 
     ``peer`` is the address of the other end, ``unix:`` for a local socket; ``is_tls`` whether TLS
-    ends here.
+    ends here; ``account`` whose request was let pass last, empty: nobody's. ``is_made``: it was
+    told ``connection_made``, and so will be told of its end.
     """
 
     __slots__ = (
         "_ends_by",
         "_has_heard",
         "_host",
+        "_is_buffering",
         "_is_ending",
         "_is_head_timed",
+        "_is_in_line",
         "_is_reading",
+        "_is_shed",
         "_is_waiting_for_head",
         "_loop",
         "_progress",
         "_served",
+        "_served_in_turn",
         "_task",
         "_timed_out",
+        "_turns",
         "_unsent_bytes",
+        "account",
         "deadline",
         "has_ended",
+        "is_made",
         "is_tls",
         "is_writable",
+        "network",
         "now",
         "peer",
         "reader",
@@ -79,7 +99,8 @@ class ClientConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, host: Host) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, host: Host, network: str = "") -> None:
+        """``network`` is where the connection was accepted from (``core.subjects``)."""
         self._loop = loop
         self._host = host
         self.now = monotonic  # the loop's clock, but exact: uvloop's own stands still within a turn
@@ -101,7 +122,15 @@ class ClientConnection(asyncio.Protocol):
         self._is_head_timed = False
         self._is_waiting_for_head = False
         self._timed_out = False
+        self._is_in_line = False
+        self._is_buffering = False
+        self._is_shed = False
         self._served = 0
+        self._served_in_turn = 0
+        self._turns = host.turns
+        self.account = ""
+        self.network = network
+        self.is_made = False
         self._progress = Signal(loop)
         self._task: PromptTask | None = None
 
@@ -120,31 +149,62 @@ class ClientConnection(asyncio.Protocol):
 
         Raises ``RequestRefused`` for what is no request, or comes too slowly.
         """
+        reader = self.reader
         if not self.is_writable:
             await self._flushed()
-        reader = self.reader
+        if reader.held_bytes:
+            await self._own_turn()
+        if self._is_shed:
+            return None
+        is_first = True
         while (request := reader.next_request()) is None:
             has_begun = reader.has_begun
             if self.has_ended:
                 return None
+            if has_begun or self._is_buffering:
+                self._note_buffered()
             if not self._is_reading:
                 self.pace_reading()
-            self._set_head_deadline(has_begun)
+            self._time_head(has_begun, is_first)
+            is_first = False
             self._is_waiting_for_head = True
             try:
                 await self._progress
             finally:
                 self._is_waiting_for_head = False
-            if self._timed_out:
+            if self._timed_out or self._is_shed:
+                if self._is_shed:
+                    raise _shed_refusal()
                 if reader.has_begun:
                     raise RequestRefused("request_timeout", "The request head came too slowly.")
                 return None
+        if self._is_buffering:
+            self._note_buffered()
         self.deadline = NEVER
         self._is_head_timed = False
-        self.refusal = None if request.is_complete or not self.has_ended else _early_end()
+        self.refusal = _early_end() if self.has_ended and self._is_short(request) else None
         self.speaks_1_0 = request.version[1] == 0
         self._served += 1
         return request
+
+    def begin_body(self) -> None:
+        """Read the body of the current request, which may pass, from now on.
+
+        Raises ``RequestRefused`` when what has come of it is malformed.
+        """
+        request = self.reader.current
+        if request is None or request.length is not None:
+            return
+        self.reader.begin_body()
+        if self.has_ended and not request.is_complete and not self.reader.has_unread_body:
+            self.refusal = _early_end()
+
+    def go_on_reading(self) -> None:
+        """Read the rest of a body, now that there is where it goes."""
+        if self.reader.has_unread_body:
+            self._enter_line()
+        else:
+            self.pace_reading()
 
     def write(self, data: bytes) -> None:
         """Send bytes to the caller; they wait in memory while ``is_writable`` is false."""
@@ -153,6 +213,8 @@ class ClientConnection(asyncio.Protocol):
 
     def pace_reading(self) -> None:
         """Read on or stop, by who takes what is read."""
+        if self._is_buffering:
+            self._note_buffered()
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -196,7 +258,9 @@ class ClientConnection(asyncio.Protocol):
     def on_deadline(self) -> None:
         """Called by ``Deadlines``: what was waited for did not come."""
         self.deadline = NEVER
-        if self._is_ending:
+        if self._is_in_line:
+            self.deadline = self.now() + _IN_LINE_SECONDS  # not its fault
+        elif self._is_ending:
             self._end_or_wait()
         elif self._is_waiting_for_head:
             self._timed_out = True
@@ -209,12 +273,14 @@ class ClientConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.is_made = True
+        self.transport = connected = cast(asyncio.Transport, transport)
+        connected.set_write_buffer_limits(_UNSENT_BYTES)
         self.peer = _peer_of(transport)
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.deadline = self.now() + self._host.header_timeout_seconds
-        if self._host.on_opened(self):
-            self._task = PromptTask(self._loop, self._host.serve(self), self._on_served)
+        self._host.on_opened(self)
+        self._task = PromptTask(self._loop, self._host.serve(self), self._on_served)
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
@@ -223,6 +289,8 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         if relay is not None and relay.upstream.is_tunnel:
             relay.on_client_bytes(data)
+            if self._turns.is_turn_over():
+                self._enter_line()
             return
         try:
             is_body = self.reader.receive(data)
@@ -231,9 +299,15 @@ class ClientConnection(asyncio.Protocol):
             return
         if is_body and relay is not None:
             relay.on_client_bytes(data)
-        elif self._is_waiting_for_head:
-            self._progress.give()
+            if self.reader.has_unread_body or self._turns.is_turn_over():
+                self._enter_line()
+        elif self._is_waiting_for_head and not self._is_in_line:
+            if self._turns.is_turn_over():
+                self._enter_line()
+            else:
+                self._progress.give()
         else:
+            self._note_buffered()
             self.pace_reading()
 
     def eof_received(self) -> bool:
@@ -242,11 +316,12 @@ class ClientConnection(asyncio.Protocol):
         if self._is_ending:
             return False
         if relay is not None:
-            if not relay.on_client_end():
+            if not self.reader.has_unread_body and not relay.on_client_end():
                 self.abort()
         elif self._is_waiting_for_head:
-            self._progress.give()
-        elif self.reader.current is not None and not self.reader.current.is_complete:
+            if not self._is_in_line:
+                self._progress.give()
+        elif self.reader.current is not None and self._is_short(self.reader.current):
             self._note_refusal(_early_end())
         return not self.is_tls  # TLS knows no half-open connection
 
@@ -254,13 +329,21 @@ class ClientConnection(asyncio.Protocol):
         self.has_ended = True
         self.transport = None
         self._host.on_closed(self)
-        if self._task is not None and not self._task.done():
+        if self._is_buffering:
+            self._host.buffers.note(self, 0)
+        if self._task is None or self._task.done():
+            return
+        if self._turns.is_turn_over():
+            self._enter_line()  # when many leave at once
+        else:
             self._task.cancel()
 
     def pause_writing(self) -> None:
         self.is_writable = False
         if self.relay is not None:
             self.relay.on_client_pace(False)
+        else:
+            self._note_buffered()
 
     def resume_writing(self) -> None:
         self.is_writable = True
@@ -269,7 +352,89 @@ class ClientConnection(asyncio.Protocol):
         elif not self._is_waiting_for_head:
             self._progress.give()
 
+    # What the line and the budget ask of a connection.
+
+    def take_turn(self) -> None:
+        """Go on after waiting in line: with the next request, the body, or the end."""
+        self._is_in_line = False
+        relay = self.relay
+        if self.transport is None:
+            if self._task is not None and not self._task.done():
+                self._task.cancel_freely()
+        elif relay is None:
+            self._progress.give_freely()
+        else:
+            self._read_on(relay)
+
+    def shed(self) -> None:
+        """Let go of what is buffered for this caller, as there is too much in all.
+
+        What was under way is refused, and the connection ends: the place in its bytes is lost.
+        """
+        self._is_buffering = False
+        self._is_shed = True
+        self.reader.discard()
+        if not self.is_writable or self._is_ending:
+            self.abort()
+        elif self._is_waiting_for_head:
+            if not self._is_in_line:
+                self._progress.give()
+        else:
+            self._note_refusal(_shed_refusal())
+
     # Within.
+
+    def _enter_line(self) -> None:
+        if not self._is_in_line:
+            self._is_in_line = True
+            self._turns.enter(self)
+            self.pace_reading()
+
+    async def _own_turn(self) -> None:
+        """Wait in line if this connection has had its share of the turn: what it asks next is
+        here already.
+        """
+        self._served_in_turn += 1
+        if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self._turns.is_turn_over():
+            self._served_in_turn = 0
+            self._enter_line()
+        while self._is_in_line:
+            await self._progress
+
+    def _read_on(self, relay: Relay) -> None:
+        """Go on with a body or a tunnel that was left for this turn."""
+        if self.reader.has_unread_body:
+            try:
+                is_read = self.reader.read_body()
+            except RequestRefused as refusal:
+                self._note_refusal(refusal)
+                return
+            relay.on_client_bytes(b"")
+            if is_read and self.has_ended and self._has_unfinished_body():
+                relay.on_client_end()
+        self.go_on_reading()
+
+    def _note_buffered(self) -> None:
+        """Tell the budget how much of this caller is buffered here."""
+        reader, relay = self.reader, self.relay
+        size = reader.head_bytes * HEAD_WEIGHT + reader.held_bytes
+        if reader.current is not None:
+            size += reader.current.waiting_bytes
+        if relay is None and not self.is_writable and self.transport is not None:
+            size += self.transport.get_write_buffer_size()
+        if size or self._is_buffering:
+            self._is_buffering = self._host.buffers.note(self, size)
+
+    def _has_unfinished_body(self) -> bool:
+        request = self.reader.current
+        return request is not None and not request.is_complete
+
+    def _is_short(self, request: Request) -> bool:
+        """Tell whether a request's body will not come whole, now that the caller has ended.
+
+        Of a chunked one that has not begun, that is not known yet.
+        """
+        return not request.is_complete and request.length is not None
 
     def _on_served(self, error: BaseException | None) -> None:
         """A connection that nobody serves must not stay."""
@@ -310,7 +475,7 @@ class ClientConnection(asyncio.Protocol):
         request = self.reader.current
         is_upload = request is not None and not request.is_complete
         if relay is not None and (is_upload or relay.upstream.is_tunnel):
-            return relay.upstream.is_writable
+            return relay.upstream.is_writable and not self._is_in_line
         waiting = self.reader.held_bytes
         if request is not None and is_upload:
             waiting += request.waiting_bytes
@@ -321,18 +486,22 @@ class ClientConnection(asyncio.Protocol):
         if self.relay is not None:
             self.relay.on_client_refused(refusal)
 
-    def _set_head_deadline(self, has_begun: bool) -> None:
+    def _time_head(self, has_begun: bool, is_first: bool) -> None:
         """Give a head the header time-out in all once it has begun, before that the idle one.
 
-        A new connection's first head is timed from the connection's start.
+        Both are set once, so that empty lines keep no connection open. A new connection's first
+        head is timed from the connection's start.
         """
         host = self._host
-        if (self._served or host.is_closing) and not self._is_head_timed:
-            wait = host.header_timeout_seconds if has_begun else host.idle_timeout_seconds
-            if host.is_closing and not has_begun:
-                wait = min(wait, LAST_CHANCE_SECONDS)
-            self.deadline = self.now() + wait
-            self._is_head_timed = has_begun
+        if (not self._served and not host.is_closing) or self._is_head_timed:
+            return
+        if not (has_begun or is_first or host.is_closing):
+            return
+        wait = host.header_timeout_seconds if has_begun else host.idle_timeout_seconds
+        if host.is_closing and not has_begun:
+            wait = min(wait, LAST_CHANCE_SECONDS)
+        self.deadline = self.now() + wait
+        self._is_head_timed = has_begun
 
     async def _flushed(self) -> None:
         self.deadline = self.now() + self._host.idle_timeout_seconds
@@ -343,6 +512,10 @@ class ClientConnection(asyncio.Protocol):
 
 def _early_end() -> RequestRefused:
     return RequestRefused("bad_request", "The request body ended early.")
+
+
+def _shed_refusal() -> RequestRefused:
+    return RequestRefused("overloaded", "Too much is buffered here; try again shortly.")
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:

@@ -3,6 +3,10 @@
 A connection sets ``deadline`` (monotonic seconds) when it begins to wait and is told by
 ``on_deadline`` once that has passed, up to one sweep late. Setting an attribute costs a fiftieth of
 setting a timer.
+
+A deadline that has passed is not up yet: when this process was busy or asleep, what was waited for
+may lie unread in a socket. So the loop looks at its sockets once more, and only a deadline that
+still stands then is up (``sidecar.timeouts``). Many at once are told a slice at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 from typing import Final, Protocol
+
+from sidecar.wire.turn_queue import TURN_SECONDS
 
 NEVER: Final = float("inf")
 
@@ -57,5 +63,19 @@ class Deadlines:
             self._loop.call_later(self._period_seconds, self._sweep) if self._watched else None
         )
         now = monotonic()
-        for connection in [watched for watched in self._watched if watched.deadline <= now]:
-            connection.on_deadline()
+        due = [watched for watched in self._watched if watched.deadline <= now]
+        if due:
+            self._loop.call_soon(self._look, due, now)
+
+    def _look(self, due: list[Watched], now: float) -> None:
+        self._loop.call_soon(self._tell, due, now)
+
+    def _tell(self, due: list[Watched], now: float) -> None:
+        until = monotonic() + TURN_SECONDS
+        while due:
+            connection = due.pop()
+            if connection.deadline <= now and connection in self._watched:
+                connection.on_deadline()
+            if monotonic() >= until:
+                self._loop.call_soon(self._look, due, now)
+                return

@@ -79,6 +79,8 @@ class Relay:
         Raises ``RequestRefused``, and sends nothing, when the body is known to be bad already.
         """
         request, client = self.request, self.client
+        if request.length is None:
+            client.begin_body()
         if client.refusal is not None:
             raise client.refusal
         if request.length != 0:
@@ -87,7 +89,7 @@ class Relay:
         client.relay = self
         client.deadline = client.now() + self._waiting_seconds()
         if not request.is_complete:
-            client.pace_reading()
+            client.go_on_reading()
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
         """Send the response's head with what has come of its body; from now on the rest follows."""

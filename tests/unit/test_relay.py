@@ -10,9 +10,11 @@ import pytest
 from sidecar.core.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from sidecar.core.headers import WEBSOCKET
 from sidecar.core.response_heads import build_response_head
+from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.relay import Patience, Relay
 from sidecar.wire.requests import FieldMemory, RequestLimits, RequestRefused
+from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
 
@@ -34,12 +36,16 @@ class Host:
     limits = RequestLimits()
     memory = FieldMemory()
     header_timeout_seconds = 7.0
+    buffers = BufferBudget()
     idle_timeout_seconds = 70.0
     is_draining = False
     is_closing = False
 
-    def on_opened(self, connection: ClientConnection) -> bool:
-        return True
+    def __init__(self) -> None:
+        self.turns = TurnQueue(asyncio.get_running_loop())
+
+    def on_opened(self, connection: ClientConnection) -> None:
+        return
 
     def on_closed(self, connection: ClientConnection) -> None:
         return

@@ -1,0 +1,119 @@
+"""Whose turn it is when more has arrived than one turn of the event loop may serve.
+
+Work runs at once, inside the callback that delivers its data, until the loop's current turn has
+lasted ``TURN_SECONDS``. What arrives after that waits here, and is served a slice at a time; the
+loop looks at its sockets between two slices, so that no amount of work keeps others unheard.
+
+The order is fair, not first come, first served. There are two rings: one of accounts (connections
+whose last request was let pass) and one of networks (strangers). They alternate, and each ring
+takes one connection of each member in turn. So however many connections an account or a network
+has, and however much they send, each of the others waits for one connection of it at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import Final, Protocol
+
+TURN_SECONDS: Final = 0.004
+"""How long one turn of the loop may serve what it has just read, and how long a slice is."""
+
+
+class InLine(Protocol):
+    """A connection that waits for its turn."""
+
+    @property
+    def account(self) -> str:
+        """Who is known to be calling; empty: a stranger."""
+
+    @property
+    def network(self) -> str:
+        """Where a stranger calls from."""
+
+    def take_turn(self) -> None:
+        """Do a bounded amount of work; raises nothing, and does nothing if the work is gone."""
+
+
+class Ring:
+    """What waits, by owner; each ``take`` serves the next owner."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[InLine]] = {}
+
+    def enter(self, owner: str, one: InLine) -> None:
+        """Put one behind what else its owner has waiting."""
+        line = self._lines.get(owner)
+        if line is None:
+            self._lines[owner] = deque((one,))
+        else:
+            line.append(one)
+
+    def take(self) -> InLine | None:
+        """Return the first one of the owner whose turn it is; ``None``: nothing waits."""
+        for owner in self._lines:
+            line = self._lines.pop(owner)
+            one = line.popleft()
+            if line:
+                self._lines[owner] = line  # behind the others
+            return one
+        return None
+
+
+class TurnQueue:
+    """The line of one event loop. What enters is told ``take_turn``, once each time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn_seconds: float = TURN_SECONDS) -> None:
+        self._loop = loop
+        self._turn_seconds = turn_seconds
+        self._accounts = Ring()
+        self._strangers = Ring()
+        self._is_accounts_turn = True
+        self._waiting = 0
+
+    def __repr__(self) -> str:
+        return f"<TurnQueue waiting={self._waiting}>"
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def is_turn_over(self) -> bool:
+        """Tell whether the loop has served for long enough since it last looked at its sockets.
+
+        uvloop's clock stands still during a turn, so it tells when the turn began. asyncio's does
+        not: there a turn is never over, and the bounds in number hold alone.
+        """
+        return monotonic() - self._loop.time() > self._turn_seconds
+
+    def enter(self, one: InLine) -> None:
+        """Have ``one`` take its turn later."""
+        account = one.account
+        if account:
+            self._accounts.enter(account, one)
+        else:
+            self._strangers.enter(one.network, one)
+        self._waiting += 1
+        if self._waiting == 1:
+            self._loop.call_soon(self._serve_slice)
+
+    def _serve_slice(self) -> None:
+        until = monotonic() + self._turn_seconds
+        while self._waiting:
+            self._waiting -= 1
+            self._next().take_turn()
+            if monotonic() >= until:
+                break
+        if self._waiting:
+            self._loop.call_soon(self._serve_slice)
+
+    def _next(self) -> InLine:
+        first, second = self._accounts, self._strangers
+        if not self._is_accounts_turn:
+            first, second = second, first
+        self._is_accounts_turn = not self._is_accounts_turn
+        one = first.take() or second.take()
+        assert one is not None
+        return one

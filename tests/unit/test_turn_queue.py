@@ -1,0 +1,112 @@
+"""Whose turn it is: accounts and strangers alternate, and each owner is served one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.wire.turn_queue import TurnQueue
+
+
+@dataclass(eq=False)
+class Waiting:
+    account: str
+    network: str
+    served: list[str]
+    then: Callable[[], None] | None = None
+    name: str = field(default="")
+
+    def take_turn(self) -> None:
+        self.served.append(self.name or self.account or self.network)
+        if self.then is not None:
+            self.then()
+
+
+async def served(queue: TurnQueue, who: list[Waiting]) -> list[str]:
+    for one in who:
+        queue.enter(one)
+    while len(queue):
+        await asyncio.sleep(0)
+    return who[0].served
+
+
+async def test_an_owner_with_one_connection_waits_for_one_of_each_other() -> None:
+    queue = TurnQueue(asyncio.get_running_loop())
+    order: list[str] = []
+    flood = [Waiting("flood", "n", order) for _ in range(50)]
+    strangers = [Waiting("", network, order) for network in ("x", "x", "y", "x") * 10]
+    honest = Waiting("honest", "n", order)
+    assert (await served(queue, [*flood, *strangers, honest]))[:4].count("honest") == 1
+
+
+async def test_strangers_of_a_thousand_networks_hold_an_account_up_for_one_turn_each() -> None:
+    queue = TurnQueue(asyncio.get_running_loop())
+    order: list[str] = []
+    strangers = [Waiting("", f"n{number}", order) for number in range(1000)]
+    honest = Waiting("honest", "n", order)
+    assert "honest" in (await served(queue, [*strangers, honest]))[:2]
+
+
+async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
+    queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
+    order: list[str] = []
+    for number in range(3):
+        queue.enter(Waiting("", f"n{number}", order))
+    seen = []
+    while len(queue):
+        await asyncio.sleep(0)
+        seen.append(len(order))
+    assert seen == [1, 2, 3]
+
+
+async def test_what_enters_again_waits_behind_the_others() -> None:
+    queue = TurnQueue(asyncio.get_running_loop())
+    order: list[str] = []
+    again = Waiting("", "a", order)
+    left = [2]
+
+    def enter_again() -> None:
+        if left[0]:
+            left[0] -= 1
+            queue.enter(again)
+
+    again.then = enter_again
+    assert await served(queue, [again, Waiting("", "b", order)]) == ["a", "b", "a", "a"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from("xyz")), max_size=30))
+def test_everybody_is_served_once_and_an_owner_in_order(who: list[tuple[str, str]]) -> None:
+    order: list[str] = []
+
+    async def run() -> None:
+        queue = TurnQueue(asyncio.get_running_loop())
+        waiting = [
+            Waiting(account, network, order, name=f"{account or network}{number}")
+            for number, (account, network) in enumerate(who)
+        ]
+        if waiting:
+            await served(queue, waiting)
+        expected = [one.name for one in waiting]
+        assert sorted(order) == sorted(expected)
+        for owner in {name[0] for name in expected}:
+            assert [n for n in order if n[0] == owner] == [n for n in expected if n[0] == owner]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("clock", "is_over"), [(0.0, False), (-0.003, False), (-0.005, True)])
+def test_a_turn_is_over_by_the_clock_that_stands_still_in_it(clock: float, is_over: bool) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() + clock
+
+    loop = Loop()
+    try:
+        assert TurnQueue(loop).is_turn_over() is is_over
+    finally:
+        loop.close()
