@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect
 from sidecar.throttle import Limits, Throttle
+from sidecar.wire.accepting import Acceptor
 from sidecar.wire.listening import Doors
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
@@ -196,7 +198,7 @@ async def _serve_with(
     tasks = [_drop_stale(running.gateway), parts.last_uses.run(), running.throttle.run()]
     if settings.portal is not None:
         await _open_portal(settings, parts, running, doors, stack)
-    await doors.open("proxy", running.server.new_connection, running.tls)
+    await doors.open_by("proxy", running.accept)
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
         tasks.append(reloader.watch(running.prepare))
@@ -266,6 +268,10 @@ class _Running:
         self._parts = parts
         self.terms = self._build_terms()
         self.server = _build_server(settings, self.gateway)
+
+    async def accept(self, listener: socket.socket) -> Acceptor:
+        """Accept callers' connections from ``listener``."""
+        return Acceptor(listener, self.server, self.tls)
 
     def prepare(self, change: Change) -> Commit:
         """Make what ``change`` needs; return what makes it effective. Raises ``UsageError``."""
@@ -486,6 +492,7 @@ def _build_server(settings: configured.Settings, gateway: Gateway) -> ProxyServe
         limits=build_limits(settings),
         credential_headers=settings.credentials.headers,
         max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
         header_timeout_seconds=limits.header_timeout,
         idle_timeout_seconds=limits.idle_timeout,
         shortest_timeout_seconds=shortest_timeout_seconds(settings),
@@ -497,6 +504,7 @@ def _apply_limits(server: ProxyServer, settings: configured.Settings) -> None:
     limits = settings.limits
     server.use_limits(build_limits(settings), settings.credentials.headers)
     server.max_connections = limits.connections
+    server.max_connections_per_address = limits.connections_per_address
     server.header_timeout_seconds = limits.header_timeout
     server.idle_timeout_seconds = limits.idle_timeout
     server.deadlines.shortest_timeout_seconds = shortest_timeout_seconds(settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -33,6 +34,7 @@ from sidecar.last_use import LastUses
 from sidecar.live_streams import LiveStreams
 from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
+from sidecar.wire.accepting import Acceptor
 from sidecar.wire.listening import Doors, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
@@ -329,11 +331,16 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
             limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes
         ),
         max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
         header_timeout_seconds=limits.header_timeout,
         idle_timeout_seconds=limits.idle_timeout,
         shortest_timeout_seconds=0.25,
         too_many=lambda: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     )
     doors = Doors({"proxy": bind("127.0.0.1", 0, None)}, 0)
-    await doors.open("proxy", server.new_connection, tls)
+
+    async def accept(listener: socket.socket) -> Acceptor:
+        return Acceptor(listener, server, tls)
+
+    await doors.open_by("proxy", accept)
     return Proxy(doors.ports["proxy"], doors, server, gateway, store, upstream, entries)

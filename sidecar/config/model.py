@@ -241,7 +241,9 @@ class Limits(Section):
     """What a caller may use."""
 
     connections: values.PositiveCount = 10_000
-    """Open client connections, for each worker."""
+    """Open client connections, for each worker; more are cut at once."""
+    connections_per_address: values.Count = 0
+    """Of these, how many from one address (IPv6: from one /64 network). 0: no limit of its own."""
     headers: values.PositiveCount = 128
     """Header lines of a request; more: 431."""
     header_bytes: values.PositiveSize = 32 * 1024

@@ -13,17 +13,27 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import ssl
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 BACKLOG: Final = 4096
-_HANDSHAKE_SECONDS: Final = 10.0
 
 Slots = list[list[socket.socket]]
 """The sockets of one address, by slot."""
 Factory = Callable[[], asyncio.BaseProtocol]
+
+
+class Closable(Protocol):
+    """What accepts connections until it is closed."""
+
+    def close(self) -> None:
+        """Accept nothing more."""
+
+
+Accept = Callable[[socket.socket], Awaitable[Closable]]
+"""Accepts connections from a socket that is its own to close."""
 
 
 def bind(host: str, port: int, unix_path: str | None, count: int = 1) -> Slots:
@@ -66,19 +76,13 @@ def close_all(slots: Slots) -> None:
         one.close()
 
 
-async def accept(
-    factory: Factory, listener: socket.socket, tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    """Accept connections from ``listener``; closing the server leaves that one open."""
+async def accept(factory: Factory, listener: socket.socket) -> asyncio.Server:
+    """Accept connections from ``listener``, which is closed with the server, as the loop does it:
+    one in each of its turns, and without a bound. For listeners that callers do not reach.
+    """
     loop = asyncio.get_running_loop()
     listen = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-    return await listen(
-        factory,
-        sock=listener.dup(),
-        backlog=BACKLOG,
-        ssl=tls,
-        ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
-    )
+    return await listen(factory, sock=listener, backlog=BACKLOG)
 
 
 class Doors:
@@ -89,12 +93,12 @@ class Doors:
         self._sockets = dict(sockets)
         self._own = slot
         self._foreign: frozenset[int] = frozenset()
-        self._factories: dict[str, tuple[Factory, ssl.SSLContext | None]] = {}
-        self._servers: dict[tuple[str, int], list[asyncio.Server]] = {}
+        self._ways: dict[str, Accept] = {}
+        self._servers: dict[tuple[str, int], list[Closable]] = {}
         self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Doors slot={self._own} foreign={sorted(self._foreign)} {sorted(self._factories)}>"
+        return f"<Doors slot={self._own} foreign={sorted(self._foreign)} {sorted(self._ways)}>"
 
     @property
     def ports(self) -> dict[str, int]:
@@ -105,10 +109,14 @@ class Doors:
             if slots[self._own][0].family != socket.AF_UNIX
         }
 
-    async def open(self, use: str, factory: Factory, tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections for ``use`` from now on."""
+    async def open(self, use: str, factory: Factory) -> None:
+        """Accept connections for ``use`` from now on, as ``accept`` does."""
+        await self.open_by(use, partial(accept, factory))
+
+    async def open_by(self, use: str, way: Accept) -> None:
+        """Accept connections for ``use`` from now on, in a way of its own."""
         async with self._changing:
-            self._factories[use] = factory, tls
+            self._ways[use] = way
             await self._accept(use, {self._own, *self._foreign})
 
     async def take_over(self, slots: Collection[int]) -> None:
@@ -118,13 +126,13 @@ class Doors:
             for use, slot in list(self._servers):
                 if slot != self._own and slot not in self._foreign:
                     _close(self._servers.pop((use, slot)))
-            for use in self._factories:
+            for use in self._ways:
                 await self._accept(use, self._foreign)
 
     def close(self, *uses: str) -> None:
         """Accept nothing more for these uses, and let go of their sockets."""
         for use in uses:
-            self._factories.pop(use, None)
+            self._ways.pop(use, None)
             for key in [key for key in self._servers if key[0] == use]:
                 _close(self._servers.pop(key))
             close_all(self._sockets.pop(use, []))
@@ -134,20 +142,20 @@ class Doors:
         self.close(*self._sockets)
 
     async def _accept(self, use: str, slots: Iterable[int]) -> None:
-        factory, tls = self._factories[use]
+        way = self._ways[use]
         by_slot = self._sockets[use]
         for slot in slots:
             is_shared = slot != self._own and _is_same(by_slot, slot, self._own)
             if (use, slot) in self._servers or slot >= len(by_slot) or is_shared:
                 continue
-            self._servers[use, slot] = [await accept(factory, one, tls) for one in by_slot[slot]]
+            self._servers[use, slot] = [await way(one.dup()) for one in by_slot[slot]]
 
 
 def _is_same(by_slot: Slots, slot: int, other: int) -> bool:
     return slot < len(by_slot) and by_slot[slot] == by_slot[other]
 
 
-def _close(servers: list[asyncio.Server]) -> None:
+def _close(servers: list[Closable]) -> None:
     for server in servers:
         server.close()
 

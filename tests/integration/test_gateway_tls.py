@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sidecar.wire import accepting
 from sidecar.wire.tls import listening_context
 from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
 
@@ -212,3 +213,115 @@ async def test_a_caller_that_closes_is_no_reason_for_a_warning(
         await caller.close()
         await proxy.settle(lambda: proxy.server.open_connections == 0)
     assert caplog.messages == []
+
+
+@on_uvloop
+async def test_a_connection_counts_before_its_handshake_and_above_the_limit_it_is_cut(
+    certificate: Certificate,
+) -> None:
+    limits = {"connections": 5}
+    async with running_proxy(listen_tls=certificate.of_server(), limits=limits) as proxy:
+        silent = [await proxy.caller() for _ in range(20)]
+        await proxy.settle(lambda: proxy.server.open_connections == 5)
+        assert [await peer.rest() for peer in silent[5:]] == [b""] * 15
+        for peer in silent[:5]:
+            peer.reset()
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+        caller = await proxy.caller(certificate.of_client())
+        await caller.send(request())
+        assert (await caller.response())[1] == b"ok"
+
+
+@on_uvloop
+async def test_an_address_has_no_more_connections_than_it_may(certificate: Certificate) -> None:
+    limits = {"connections_per_address": 2}
+    async with running_proxy(listen_tls=certificate.of_server(), limits=limits) as proxy:
+        first = [await proxy.caller(certificate.of_client()) for _ in range(2)]
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await proxy.caller(certificate.of_client())
+        first[0].reset()
+        await proxy.settle(lambda: proxy.server.open_connections == 1)
+        again = await proxy.caller(certificate.of_client())
+        await again.send(request())
+        assert (await again.response())[1] == b"ok"
+
+
+FIRST_FLIGHTS = {
+    "nothing": [],
+    "half of a header": [b"\x16\x03"],
+    "half of a message": [b"\x16\x03\x01\x02\x00\x01\x00"],
+    "dribbled": [b"\x16", b"\x03", b"\x01", b"\x02", b"\x00", b"\x01"],
+}
+
+
+@pytest.mark.parametrize("name", FIRST_FLIGHTS)
+@on_uvloop
+async def test_a_handshake_that_never_begins_is_given_up_in_time(
+    certificate: Certificate, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.3)
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        peer = await proxy.caller()
+        for piece in FIRST_FLIGHTS[name]:
+            await peer.send(piece)
+            await asyncio.sleep(0.01)
+        assert await peer.rest() == b""
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+
+
+@on_uvloop
+async def test_a_caller_that_leaves_within_its_first_message_is_forgotten_at_once(
+    certificate: Certificate,
+) -> None:
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        peer = await proxy.caller()
+        await peer.send(b"\x16\x03\x01\x02\x00\x01\x00")
+        await proxy.settle(lambda: proxy.server.open_connections == 1)
+        peer.writer.write_eof()
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+
+
+@on_uvloop
+async def test_what_is_no_tls_is_told_so(certificate: Certificate) -> None:
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        peer = await proxy.caller()
+        await peer.send(b"GET / HTTP/1.1\r\n\r\n")
+        await peer.rest()
+        await proxy.settle(lambda: proxy.server.open_connections == 0)
+
+
+@on_uvloop
+async def test_a_first_message_that_comes_in_pieces_begins_the_handshake(
+    certificate: Certificate,
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = certificate.of_client().wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        peer = await proxy.caller()
+        for start in range(0, len(hello), 50):
+            await peer.send(hello[start : start + 50])
+            await asyncio.sleep(0.002)
+        assert (await peer.read()).startswith(b"\x16\x03")
+
+
+@on_uvloop
+async def test_too_many_handshakes_cost_the_network_that_has_most_its_oldest(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "MOST_HANDSHAKES", 4)
+    monkeypatch.setattr(accepting, "_STALE_SECONDS", 0.0)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = certificate.of_client().wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    async with running_proxy(listen_tls=certificate.of_server()) as proxy:
+        stuck = [await proxy.caller() for _ in range(12)]
+        for peer in stuck:
+            await peer.send(hello)
+        caller = await proxy.caller(certificate.of_client())
+        await caller.send(request())
+        assert (await caller.response())[1] == b"ok"

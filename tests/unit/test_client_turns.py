@@ -37,7 +37,8 @@ class Host:
 
     def __init__(self, budget_bytes: int = 1 << 20) -> None:
         self.memory = FieldMemory()
-        self.turns = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
+        self.line = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
+        self.turns: TurnQueue = self.line
         self.buffers = BufferBudget(budget_bytes)
         self.order: list[str] = []
         self.refused: dict[str, str] = {}
@@ -106,7 +107,7 @@ async def test_another_caller_is_served_between_two_turns_of_a_flood() -> None:
 
 async def test_what_comes_after_the_turn_is_over_waits_in_line() -> None:
     host = Host()
-    host.turns.is_over = True
+    host.line.is_over = True
     first, _ = await connected(host, "first")
     second, _ = await connected(host, "second")
     await hears(first, GET)
@@ -120,7 +121,7 @@ async def test_a_flood_of_connections_from_one_network_delays_another_by_one_of_
     host = Host()
     flood = [(await connected(host, "flood"))[0] for _ in range(200)]
     honest, _ = await connected(host, "honest")
-    host.turns.is_over = True
+    host.line.is_over = True
     loop = asyncio.get_running_loop()
     for client in [*flood, honest]:
         loop.call_soon(client.data_received, GET)
@@ -130,7 +131,7 @@ async def test_a_flood_of_connections_from_one_network_delays_another_by_one_of_
 
 async def test_a_caller_that_leaves_while_it_waits_in_line_is_forgotten() -> None:
     host = Host()
-    host.turns.is_over = True
+    host.line.is_over = True
     client, _ = await connected(host, "gone")
     await hears(client, GET)
     client.connection_lost(None)
@@ -142,7 +143,7 @@ async def test_a_caller_that_leaves_while_it_waits_in_line_is_forgotten() -> Non
 
 async def test_a_deadline_that_passes_in_line_is_not_the_callers_fault() -> None:
     host = Host()
-    host.turns.is_over = True
+    host.line.is_over = True
     client, transport = await connected(host, "a")
     await hears(client, GET)
     client.on_deadline()
