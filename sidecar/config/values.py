@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +29,7 @@ from sidecar.config import address, units
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.problems import Rejected
 from sidecar.config.substitution import Substituted
+from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.patterns import compile_pattern
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -205,9 +205,7 @@ def _has_readable_hosts(url: str) -> bool:
     if url == "embedded" or url.startswith("unix:"):
         return True
     try:
-        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
-        parts = [urlsplit(f"//{host}") for host in hosts]
-        return all(part.hostname and part.port != 0 for part in parts)
+        return all(host.port != 0 for host in read_hosts(split_url(url).netloc))
     except ValueError:
         return False
 

@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
+from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.errors import UsageError
 from sidecar.store.link import Endpoint, Login
 
@@ -73,7 +74,7 @@ _TOPOLOGY_OF_SCHEME = {
 def parse(url: str) -> Address:
     """Return what ``url`` means; ``UsageError`` says what is wrong, without repeating it."""
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError:
         raise UsageError("the store's URL is not a URL") from None
@@ -121,24 +122,16 @@ def _parse_nodes(parts: SplitResult, topology: Topology) -> tuple[Endpoint, ...]
         if not parts.path or parts.netloc.rpartition("@")[2]:
             raise UsageError("the store's URL names no socket: write unix:///path/to/socket")
         return (Endpoint(path=unquote(parts.path)),)
-    hosts = parts.netloc.rpartition("@")[2].split(",")
+    try:
+        hosts = read_hosts(parts.netloc)
+    except ValueError:
+        raise UsageError("the store's URL has a host or port that can't be read") from None
     if topology is Topology.SINGLE and len(hosts) > 1:
         raise UsageError(
             "the store's URL names several hosts: that is redis+sentinel:// or redis+cluster://"
         )
     default = _SENTINEL_PORT if topology is Topology.SENTINEL else _REDIS_PORT
-    return tuple(_parse_node(host, default) for host in hosts)
-
-
-def _parse_node(text: str, default_port: int) -> Endpoint:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host:
-        raise UsageError("the store's URL has a host or port that can't be read")
-    return Endpoint(unquote(host), port or default_port)
+    return tuple(Endpoint(unquote(host.name), host.port or default) for host in hosts)
 
 
 def _parse_login(parts: SplitResult, options: Mapping[str, str], database: str) -> Login:

@@ -1,0 +1,53 @@
+"""The authority of a store's URL: who signs in, and which hosts are named, one or several.
+
+``urllib.parse`` does not read it: a list such as ``h1:1,[::2]:2`` is no authority of RFC 3986, and
+whether ``urlsplit`` takes one with brackets depends on the version of Python.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+_parse_host: Final = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)(?:%[A-Za-z0-9_.-]+)?\]|([^\[\]:@]+))(?::([0-9]{0,5}))?"
+).fullmatch
+_find_end: Final = re.compile(r"[/?#]").search
+_MAX_PORT: Final = 65535
+
+
+class Host(NamedTuple):
+    """A host as written, in lower case and without brackets, and its port if one is named."""
+
+    name: str
+    port: int | None
+
+
+def split_url(url: str) -> SplitResult:
+    """Take a URL apart as ``urlsplit`` does, whatever its authority is; never reads that."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return urlsplit(url)
+    end = _find_end(rest)
+    at = len(rest) if end is None else end.start()
+    return urlsplit(f"{scheme}://{rest[at:]}")._replace(netloc=rest[:at])
+
+
+def read_hosts(authority: str) -> tuple[Host, ...]:
+    """Return the hosts that an authority names, after the user if there is one.
+
+    Raises ``ValueError`` for a host or port that can't be read.
+    """
+    return tuple(map(_read_host, authority.rpartition("@")[2].split(",")))
+
+
+def _read_host(text: str) -> Host:
+    found = _parse_host(text)
+    if found is None or int(found[3] or 0) > _MAX_PORT:
+        raise ValueError("this is neither a host nor a host and a port")
+    if found[1]:
+        ipaddress.IPv6Address(found[1])
+    name = found[2] or text[1 : text.index("]")]
+    return Host(name.lower(), int(found[3]) if found[3] else None)
