@@ -41,7 +41,7 @@ _MAX_ENCODED_CHARS: Final = 3 * MAX_JWT_CHARS
 _VISIBLE: Final = rb"[\x21-\x7e]{%d,%d}" % (MIN_OPAQUE_CHARS, MAX_JWT_CHARS)
 _parse_bearer: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _VISIBLE + rb") *").fullmatch
 _parse_basic: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+={0,2}) *").fullmatch
-_is_scheme_alone: Final = re.compile(rb" *(?:bearer|basic)? *", re.IGNORECASE).fullmatch
+_is_scheme_alone: Final = re.compile(rb"(?: *(?:bearer|basic))? *", re.IGNORECASE).fullmatch
 _is_token: Final = re.compile(_VISIBLE).fullmatch
 _has_control: Final = re.compile(r"[\x00-\x1f\x7f]").search
 

@@ -61,7 +61,7 @@ def _decode(found: re.Match[str]) -> str:
 def compile_pattern(text: str) -> PathPattern:
     """Make a pattern of its text; raises ``ValueError`` with what is wrong in one sentence."""
     _check(text)
-    head, rest = (text[:-3], "(?:/.*+)?+") if text.endswith("/**") else (text, "")
+    head, rest = (text[:-3], "(?:/.*)?") if text.endswith("/**") else (text, "")
     segments = [_segment_regex(segment, text) for segment in normalise_path(head).split("/")]
     return PathPattern(text, re.compile("/".join(segments) + rest, re.DOTALL))
 
@@ -79,7 +79,7 @@ def _check(text: str) -> None:
 
 def _segment_regex(segment: str, text: str) -> str:
     if _NAMED_SEGMENT.fullmatch(segment):
-        return "[^/]++"
+        return "[^/]+"
     if "{" in segment or "}" in segment:
         raise ValueError(f"in the path pattern {text!r}, {{name}} must be a whole segment")
     if "**" in segment:
@@ -94,8 +94,22 @@ def _starred_regex(*literals: str) -> str:
     """Match each literal after any run of characters, the last one at the segment's end.
 
     The leftmost place of a literal is always as good as any later one, so each search but the last
-    is atomic: what it found is never given back, and many stars cost no more than one.
+    can match in one way only: what it found is never looked for again further on, and many stars
+    cost no more than one.
     """
-    *inner, last = (re.escape(literal) for literal in literals)
-    searches = "".join(f"(?>[^/]*?{literal})" for literal in inner if literal)
-    return f"(?>{searches}[^/]*{last}(?![^/]))"
+    *inner, last = literals
+    searches = "".join(_leftmost_regex(literal) for literal in inner if literal)
+    return f"{searches}[^/]*{re.escape(last)}"
+
+
+def _leftmost_regex(literal: str) -> str:
+    """Match up to the end of the leftmost ``literal`` in the segment, and nothing else.
+
+    Atomic groups would say it more shortly; they and possessive repeats go wrong in ``re`` before
+    Python 3.11.5, so none stand in this program.
+    """
+    first, rest = re.escape(literal[0]), re.escape(literal[1:])
+    other = f"[^/{first}]*"
+    if not rest:
+        return other + first
+    return f"{other}(?:{first}(?!{rest}){other})*{first}{rest}"

@@ -32,10 +32,12 @@ MAX_HOST_CHARS: Final = 255 + len(":65535")
 _MAX_HOSTS_REMEMBERED: Final = 1024
 _MAX_ENCODINGS: Final = 4
 
-# A path none of whose segments starts with a dot and that holds no %; then any query.
+# A path that holds no %, then any query. Whether a segment starts with a dot is asked apart: a
+# look-ahead within a repeat is what versions of `re` have read wrongly.
 _parse_plain: Final = re.compile(
-    r"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*+)++)(?:\?([\x21\x22\x24-\x7e]*+))?+"
+    r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)(?:\?([\x21\x22\x24-\x7e]*))?"
 ).fullmatch
+_DOT_FIRST: Final = "/."
 _FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]|#")
 _FORBIDDEN_IN_PATH: Final = re.compile(r'["<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -71,7 +73,8 @@ def parse_target(method: str, raw: str) -> Target | Denial:
     """
     if method == "CONNECT" or method == "TRACE":
         return BAD_METHOD
-    if plain := _parse_plain(raw):
+    plain = _parse_plain(raw)
+    if plain is not None and _DOT_FIRST not in plain[1]:
         return Target(plain[1], plain[2], None)
     return _parse_carefully(raw)
 

@@ -49,7 +49,7 @@ _ID_OF_BYTE: Final = bytes(ord(ID_ALPHABET[byte % 32]) for byte in range(256))
 
 _is_prefix: Final = re.compile(r"[A-Za-z0-9_]*").fullmatch
 _is_access: Final = re.compile(r"[A-Za-z0-9_]{64}").fullmatch
-_is_jwt: Final = re.compile(r"[\w-]++={0,2}+\.[\w-]++={0,2}+\.[\w-]++={0,2}+", re.ASCII).fullmatch
+_is_jwt: Final = re.compile(r"[\w-]+={0,2}\.[\w-]+={0,2}\.[\w-]+={0,2}", re.ASCII).fullmatch
 _is_opaque: Final = re.compile(r"[\x21-\x7e]{16,4096}").fullmatch
 
 
