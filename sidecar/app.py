@@ -31,6 +31,7 @@ from sidecar.audit import AuditLog
 from sidecar.authenticator import Authenticator
 from sidecar.config import model as configured
 from sidecar.core.errors import UsageError
+from sidecar.core.self_check import refuse_broken_re
 from sidecar.duties import Duties, Ending
 from sidecar.fault_log import log_stray
 from sidecar.gateway import Gateway
@@ -120,6 +121,7 @@ async def serve(
     A ``worker`` minds its supervisor and signals. Raises ``UsageError`` when something can't start.
     """
     refuse_slow_parser()
+    refuse_broken_re()
     asyncio.get_running_loop().set_exception_handler(log_stray)
     reloader = _follow(source, settings, worker)
     ending = Ending(stop or asyncio.Event())

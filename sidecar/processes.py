@@ -22,6 +22,7 @@ from sidecar.addresses import addresses_of, bind_for
 from sidecar.config.load import load
 from sidecar.config.model import Settings
 from sidecar.core.errors import UsageError
+from sidecar.core.self_check import refuse_broken_re
 from sidecar.interpretation import build_listening_tls, build_rules
 from sidecar.line_writer import WriteTurn
 from sidecar.metric_families import Snapshot
@@ -183,6 +184,7 @@ def _count_of(settings: Settings) -> int:
 async def _rehearse(settings: Settings, listened: set[str]) -> None:
     """Make everything that a start makes, and leave no trace. Raises ``UsageError``."""
     app.refuse_slow_parser()
+    refuse_broken_re()
     loop = asyncio.get_running_loop()
     build_rules(settings, loop)
     build_listening_tls(settings)
