@@ -22,6 +22,7 @@ COMPILED = (
     "core/passwords",
     "core/patterns",
     "core/policy",
+    "core/readings",
     "core/request_heads",
     "core/response_heads",
     "core/routes",

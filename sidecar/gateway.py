@@ -25,7 +25,6 @@ from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.failures import where
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
 from sidecar.core.model import Credential, Denial
-from sidecar.core.patterns import normalise_path
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.request_heads import Hop
@@ -201,7 +200,7 @@ class Gateway:
             return reading.denial or place
         if reading.denial is not None:
             return reading.denial
-        target, path, route = place
+        target, path, route, readings = place
         entry.path = target.path
         entry.route = route.name
         entry.forms = route.forms
@@ -228,7 +227,7 @@ class Gateway:
         if record is not None:
             entry.token_id = record.id
         account = rules.accounts.get(principal.account)
-        denial = judge_policy(route, account, record, path)
+        denial = judge_policy(route, account, record, path, readings)
         if denial is not None:
             return denial
         if record is not None and record.digest:
@@ -385,9 +384,8 @@ class Gateway:
             entry.code = _CUT
             client.abort()
 
-        path = normalise_path(passage.target.path)
-        rules = passage.reading.rules
-        stream = Stream(principal, credential, rules, relay.request.method, path, cut)
+        rules, method = passage.reading.rules, relay.request.method
+        stream = Stream(principal, credential, rules, method, passage.target.path, cut)
         self.streams.enter(stream)
         try:
             await relay.upstream.finished()

@@ -21,7 +21,7 @@ from sidecar.core.errors import Fault
 from sidecar.core.model import Credential, Denial, Kind, TokenCredential, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
-from sidecar.core.routes import Route
+from sidecar.core.targets import Target
 from sidecar.rules import Rules
 from sidecar.store.port import TokenLookup
 
@@ -34,7 +34,7 @@ _LONGEST_TIMER_SECONDS: Final = 86400.0
 
 class Stream:
     """One long exchange: who began it, by what credential under which rules, with what request
-    (``path`` normalised), and its end.
+    (``path`` as sent), and its end.
     """
 
     __slots__ = ("credential", "cut", "method", "path", "principal", "rules", "timer")
@@ -219,10 +219,12 @@ def _may_go_on(stream: Stream, rules: Rules) -> bool:
         account is None or before is None or account.password_hash != before.password_hash
     ):
         return False
-    route = rules.routes.match(stream.method, stream.path)
-    if not isinstance(route, Route):
+    place = rules.routes.place(stream.method, Target(stream.path, None, None))
+    if isinstance(place, Denial):
         return False
+    _, path, route, readings = place
     if route.public:
         return True
-    is_accepted = principal.form in route.forms
-    return is_accepted and judge_policy(route, account, principal.record, stream.path) is None
+    if principal.form not in route.forms:
+        return False
+    return judge_policy(route, account, principal.record, path, readings) is None

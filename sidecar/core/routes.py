@@ -2,6 +2,8 @@
 
 The first route that names both the path and the method wins. A method counts only where it is
 named: ``GET`` does not imply ``HEAD`` or ``OPTIONS``, since nothing may pass that no route names.
+A path that services may read as another one (``readings``) must fall under the same route however
+it is read.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from typing import Final, NamedTuple
 
 from sidecar.core.model import Denial, Form
 from sidecar.core.patterns import PathPattern, normalise_path
+from sidecar.core.readings import other_readings
 from sidecar.core.targets import Target, parse_target
 
 _PLACES: Final = 4096
 _PLACE_CHARS: Final = 512
 
 NO_ROUTE: Final = Denial("no_route", "No route is configured for this path.")
+OTHER_ROUTE: Final = Denial(
+    "unsafe_path", "Some services read this path as another, which does not fall under this route."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Place(NamedTuple):
     target: Target
     path: str
     route: Route
+    readings: tuple[str, ...]
+    """The path as services may read it otherwise, under the same route; mostly empty."""
 
 
 class RouteTable:
@@ -69,16 +77,25 @@ class RouteTable:
         target = parse_target(method, raw_target)
         if isinstance(target, Denial):
             return target
-        path = normalise_path(target.path)
-        route = self.match(method, path)
-        if isinstance(route, Denial):
-            return route
-        place = Place(target, path, route)
-        if target.query is None and len(raw_target) <= _PLACE_CHARS:
+        found = self.place(method, target)
+        is_kept = target.query is None and len(raw_target) <= _PLACE_CHARS
+        if is_kept and isinstance(found, Place):
             if len(self._places) >= _PLACES:
                 self._places.clear()
-            self._places[key] = place
-        return place
+            self._places[key] = found
+        return found
+
+    def place(self, method: str, target: Target) -> Place | Denial:
+        """Find the route of a target, under which every reading of its path falls, or refuse it."""
+        path = normalise_path(target.path)
+        route = self._first(method, path)
+        if route is None:
+            return self._deny(path)
+        readings = other_readings(target.path, path)
+        for reading in readings:
+            if self._first(method, reading) is not route:
+                return OTHER_ROUTE
+        return Place(target, path, route, readings)
 
     def match(self, method: str, path: str) -> Route | Denial:
         """Return the first route that names ``path`` (normalised) and ``method``, else the denial.
@@ -86,10 +103,14 @@ class RouteTable:
         The denial is ``no_route``, or ``method_not_allowed`` with every method that some route
         has for this path.
         """
+        route = self._first(method, path)
+        return self._deny(path) if route is None else route
+
+    def _first(self, method: str, path: str) -> Route | None:
         for is_match, methods, route in self._rules:
             if is_match(path) and (methods is None or method in methods):
                 return route
-        return self._deny(path)
+        return None
 
     def _deny(self, path: str) -> Denial:
         named = [methods for is_match, methods, _ in self._rules if methods and is_match(path)]

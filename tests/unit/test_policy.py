@@ -79,6 +79,38 @@ def test_the_path_must_be_among_the_accounts_and_the_tokens(
     assert code_of(account(*account_paths), *token_paths) == code
 
 
+@pytest.mark.parametrize(
+    ("account_paths", "token_paths", "code"),
+    [
+        ([], [], None),
+        (["/l/**"], ["/**"], None),
+        (["/l//a1"], [], "unsafe_path"),
+        (["/l/a1"], [], "unsafe_path"),
+        (["/x"], [], "not_allowed"),
+        ([], ["/l//a1"], "unsafe_path"),
+        ([], ["/l/a1"], "unsafe_path"),
+        ([], ["/x"], "not_allowed"),
+        (["/l/**"], ["/l/a1"], "unsafe_path"),
+        (["/l/a1", "/l//{x}"], [], None),
+        ([], ["bad"], "not_allowed"),
+    ],
+)
+def test_a_path_that_can_be_read_as_another_must_be_of_the_same_rules(
+    account_paths: list[str], token_paths: list[str], code: str | None
+) -> None:
+    denial = judge(
+        ROUTE, account(*account_paths), RECORD.but(paths=(*token_paths,)), "/l//a1", ("/l/a1",)
+    )
+    assert (denial.code if denial else None) == code
+
+
+def test_an_account_that_may_not_come_at_all_is_told_so_whatever_the_path() -> None:
+    for refused, code in ((None, "invalid_token"), (account(disabled=True), "account_disabled")):
+        denial = judge(ROUTE, refused, RECORD, "/a;x", ("/a",))
+        assert denial is not None
+        assert denial.code == code
+
+
 @pytest.mark.parametrize("paths", [("",), ("x",), ("/**/x",), ("/l/**", "bad")])
 def test_a_record_with_a_pattern_that_cannot_be_read_authorizes_nothing(
     paths: tuple[str, ...],

@@ -1,0 +1,47 @@
+"""The other ways in which services are known to read a path.
+
+=========================  ========================================================================
+slashes merged             ``//admin`` is ``/admin``: nginx (``merge_slashes``), Apache, Go's mux
+parameters taken out       ``/admin;v=1/x`` is ``/admin/x``: servlet containers, Spring, Jetty
+read as a URL reference    ``//x/admin`` is ``/admin`` on the host ``x`` (RFC 3986 section 4.2):
+                           ``new URL(request.url, base)`` in Node.js
+=========================  ========================================================================
+
+Alone and together, in either order. What was judged must be what is served: a path of which any
+reading falls under another rule than the path as sent is refused (``routes``, ``policy``). Dot
+segments, which such readings could uncover, are refused before (``targets``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sidecar.core.patterns import normalise_path
+
+_merge: Final = re.compile(r"//+").sub
+_take_parameters: Final = re.compile(r";[^/]*").sub
+_ENCODED_SEMICOLON: Final = "%3"
+
+
+def other_readings(sent: str, path: str) -> tuple[str, ...]:
+    """Return the readings of a path that differ from it, normalised; of nearly all paths none.
+
+    ``path`` is ``sent`` as ``normalise_path`` returns it. At most a dozen, and none is longer than
+    ``path``, so that the time is proportional to its length.
+    """
+    if "//" not in path and ";" not in path:
+        return ()
+    found = dict.fromkeys(_read(path))
+    if path.startswith("//"):
+        _, _, rest = path.lstrip("/").partition("/")
+        found.update(dict.fromkeys(_read("/" + rest)))
+    if _ENCODED_SEMICOLON in sent:  # some take parameters out first, and decode what is left
+        found.update(dict.fromkeys(_read(normalise_path(_take_parameters("", sent)))))
+    found.pop(path, None)
+    return tuple(found)
+
+
+def _read(path: str) -> tuple[str, ...]:
+    merged, bare = _merge("/", path), _take_parameters("", path)
+    return path, merged, bare, _merge("/", bare), _take_parameters("", merged)
