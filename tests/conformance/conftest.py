@@ -28,6 +28,7 @@ GROUPS = {
     "U": "upstream",
     "K": "configuration",
     "L": "leaks",
+    "Z": "readings",
 }
 _HERE = Path(__file__).parent
 _ITEM = re.compile(r"[A-Z]\d+: .*")

@@ -38,6 +38,12 @@ IDENTITY_HEADERS = {
     "X-Token-Name": "token_name",
 }
 
+OPEN_ROUTES = [
+    {"path": "/admin/**", "upstream": "listener"},
+    {"path": "/v1/dynamic/listener/{id}", "upstream": "listener"},
+    {"path": "/**", "public": True, "upstream": "listener"},
+]
+
 ID, ACCOUNT, EXPIRY, PATHS = 1, 2, 6, 7  # places in a stored record
 _PLACEHOLDER = re.compile(rb"\{([a-z0-9_]+)\}")
 
@@ -71,6 +77,7 @@ def settings(redis_url: str, recorder: Recorder, down_port: int, stuck_port: int
             "globex": {},
             "disabled": {"disabled": True},
             "limited": {"paths": ["/v1/dynamic/listener/b*"]},
+            "exact": {"paths": ["/v1/dynamic/listener/b1"]},
         },
         "identity": {"headers": IDENTITY_HEADERS},
         "store": {"url": redis_url},
@@ -196,10 +203,13 @@ class Stage:
         self._open.callback(self.monitor.close)
         stuck_port = self._open.enter_context(stuck_listener())
         plain = settings(self.redis.unix_url, self.recorder, free_port(), stuck_port)
-        trusting = {**plain, "trusted_proxies": ["127.0.0.0/8"]}
+        kinds = {
+            "plain": plain,
+            "trusting": {**plain, "trusted_proxies": ["127.0.0.0/8"]},
+            "open": {**plain, "routes": OPEN_ROUTES},
+        }
         self.proxies = {
-            name: self._start(directory / name, configured)
-            for name, configured in (("plain", plain), ("trusting", trusting))
+            name: self._start(directory / name, configured) for name, configured in kinds.items()
         }
         self.secrets = self._make_secrets(self.proxies["plain"].config)
         self.honest = {
@@ -280,6 +290,8 @@ def altered_records() -> dict[str, dict[int, Any]]:
         "expired": {EXPIRY: int(time.time()) - 60},
         "disabled": {ACCOUNT: "disabled"},
         "limited": {ACCOUNT: "limited"},
+        "exact": {ACCOUNT: "exact"},
+        "narrow_exact": {PATHS: ["/v1/dynamic/listener/b1"]},
         "narrow": {PATHS: ["/v1/dynamic/listener/b*"]},
         "ghost": {ACCOUNT: "ghost"},
         "account_crlf": {ACCOUNT: "acme\r\nX-Admin: yes"},

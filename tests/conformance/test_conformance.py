@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance import credentials, framing, identity, leaks, passwords, target, upstream
+from tests.conformance import (
+    credentials,
+    framing,
+    identity,
+    leaks,
+    passwords,
+    readings,
+    target,
+    upstream,
+)
 from tests.conformance.case import Case
 from tests.conformance.oracle import play
 from tests.conformance.stage import Stage
 
 CASES = [
     case
-    for table in (framing, identity, target, credentials, passwords, upstream, leaks)
+    for table in (framing, identity, target, readings, credentials, passwords, upstream, leaks)
     for case in table.CASES
 ]
 

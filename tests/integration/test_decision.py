@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS
@@ -258,6 +259,29 @@ async def test_envoys_question_is_the_request_itself_behind_the_path(
     async with stage.client.request(method, "/auth/nowhere") as response:
         assert response.status == 404
     assert (stage.entry.method, stage.entry.path) == (method, "/nowhere")
+
+
+OPEN = [{"path": "/admin/**"}, {"path": "/**", "public": True}]
+
+
+@pytest.mark.parametrize("target", ["//admin/x", "/admin;x/y", "/;/admin", "/admin%3Bx"])
+async def test_a_path_that_a_service_could_take_for_one_of_another_rule_is_refused(
+    stage: Stage, target: str
+) -> None:
+    stage.use(upstreams={"service": SETTINGS["upstreams"]["service"]}, routes=OPEN)
+    status, headers, _ = await stage.ask("GET", target, BEARER)
+    assert (status, headers["X-Auth-Code"]) == (403, "unsafe_path")
+    async with stage.client.get(URL(f"/auth{target}", encoded=True)) as response:
+        assert (response.status, response.headers["X-Auth-Code"]) == (400, "unsafe_path")
+
+
+@pytest.mark.parametrize("target", ["/a//b", "/a;v=1", "//a", "/x/admin", "/Admin"])
+async def test_a_path_of_one_rule_in_every_reading_passes_as_it_was_sent(
+    stage: Stage, target: str
+) -> None:
+    stage.use(upstreams={"service": SETTINGS["upstreams"]["service"]}, routes=OPEN)
+    status, headers, _ = await stage.ask("GET", target)
+    assert (status, headers["X-Auth-Uri"]) == (200, target)
 
 
 @pytest.mark.parametrize(("trusted", "client"), [([], "127.0.0.1"), (["127.0.0.0/8"], "192.0.2.7")])

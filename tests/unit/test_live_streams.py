@@ -93,11 +93,12 @@ class Exchange:
         record: TokenRecord | None = RECORD,
         form: Form = Form.BEARER,
         rules: Rules | None = None,
+        path: str = "/a",
     ) -> None:
         self.cuts = 0
         principal = Principal("acme", form if record else Form.BASIC, record)
         credential = TokenCredential(form, "a.b.c") if record else PasswordCredential("acme", "x")
-        self.stream = Stream(principal, credential, rules or rules_with(), "GET", "/a", self._cut)
+        self.stream = Stream(principal, credential, rules or rules_with(), "GET", path, self._cut)
         self._streams = streams
         streams.enter(self.stream)
 
@@ -401,6 +402,16 @@ async def test_a_token_limited_to_paths_is_held_to_them_when_the_rules_change(
     )
     streams.on_rules_changed(rules_with())
     assert (narrow.cuts, wide.cuts) == (1, 0)
+
+
+async def test_a_path_that_can_be_read_as_one_of_another_rule_ends_when_that_rule_comes(
+    streams: LiveStreams,
+) -> None:
+    exchanges = [Exchange(streams, path=path) for path in ("/a", "//b", "/b;x", "/%62%3bx")]
+    streams.on_rules_changed(rules_with(routes=[{"path": "/**"}]))
+    assert [exchange.cuts for exchange in exchanges] == [0, 0, 0, 0]
+    streams.on_rules_changed(rules_with(routes=[{"path": "/b"}, {"path": "/**"}]))
+    assert [exchange.cuts for exchange in exchanges] == [0, 1, 1, 1]
 
 
 async def test_closing_ends_no_exchange_and_all_questions(
