@@ -18,6 +18,7 @@ COMPILED = (
     "core/credentials",
     "core/headers",
     "core/histogram",
+    "core/masking",
     "core/model",
     "core/passwords",
     "core/patterns",

@@ -1,18 +1,18 @@
 """One JSON line for each request.
 
 Lines are gathered and handed over in batches (``line_writer``), so that no request waits for a
-disk. No field can hold a credential: the query is never logged, and what looks like one of our
-tokens in a path is masked.
+disk. No field can hold a credential that can be recognised: the query is never logged, and what
+looks like a token in a path is masked (``core.masking``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from time import gmtime, strftime, time
 from typing import Any, Final
 
+from sidecar.core.masking import hide_tokens
 from sidecar.core.model import ALL_FORMS
 from sidecar.core.trace_context import TRACE_ID
 from sidecar.line_writer import LineWriter, WriteTurn
@@ -76,7 +76,7 @@ class Entry:
 
 
 class LineFormatter:
-    """Makes a line of an entry; what looks like a token of ours in a path is masked."""
+    """Makes a line of an entry; what looks like a token in a path is masked."""
 
     def __init__(self, token_prefix: str) -> None:
         self._same = _SameParts(token_prefix)
@@ -177,12 +177,10 @@ class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
 
     def __init__(self, token_prefix: str) -> None:
         self._prefix = token_prefix
-        self._token = re.compile(re.escape(token_prefix) + r"[A-Za-z0-9_]{8,}")
 
     def __missing__(self, values: tuple[Any, ...]) -> tuple[str, str]:
         client, method, path, route, status, code, form, upstream = values
-        if self._prefix and self._prefix in path:
-            path = self._token.sub(f"{self._prefix}[masked]", path)
+        path = hide_tokens(path, self._prefix)
         before = (
             f'"client":{_text(client)},"method":{_text(method)},"path":{_text(path)}'
             f',"route":{_text(route)},"status":{status},"code":{_text(code)}'

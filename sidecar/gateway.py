@@ -24,6 +24,7 @@ from sidecar.core.credentials import accept
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.failures import where
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
+from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Credential, Denial
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
@@ -190,24 +191,26 @@ class Gateway:
         """
         rules, scan = reading.rules, reading.scan
         entry.method = method
-        entry.request_id = self._id_for(scan)
-        entry.traceparent, entry.parent_id = rules.traces.find(scan.traceparent)
+        self._tag(entry, reading, claim)
         if is_trusted and scan.forwarded_for:
             entry.client = rules.caller_of(entry.client, scan.forwarded_for)
         place = rules.routes.find(method, raw_target)
         if isinstance(place, Denial):
-            entry.path = path_of(method, raw_target)
+            self._note_refused(entry, reading, claim, raw_target)
             return reading.denial or place
         if reading.denial is not None:
             return reading.denial
         target, path, route, readings = place
-        entry.path = target.path
+        entry.path = hide_credential(target.path, claim.credential)
         entry.route = route.name
         entry.forms = route.forms
         query = target.query
         if query and rules.credentials.are_in(query):
             found, query = rules.credentials.extract(scan, query)
             claim = Claim(found)
+            if scan.request_id or scan.traceparent:
+                self._tag(entry, reading, claim)
+            entry.path = hide_credential(target.path, claim.credential)
         if route.public:
             return Passage(route, target, reading, query, None)
         credential = accept(claim.credential, route.forms)
@@ -496,11 +499,38 @@ class Gateway:
             client.peer.encode("ascii", "replace"), scheme, self.rules.is_trusted(client.peer)
         )
 
-    def _id_for(self, scan: Scan) -> str:
-        """Return the caller's own request id if it is one and sane, else a new one."""
-        given = scan.request_id
-        if given and len(given) == 1 and is_sane_request_id(given[0]):
-            return given[0].decode("ascii")
+    def _tag(self, entry: Entry, reading: Reading, claim: Claim) -> None:
+        """Give a request its id and its trace: the caller's own, unless they hold a token.
+
+        Both go into logs, answers and to the upstream.
+        """
+        rules, scan = reading.rules, reading.scan
+        given = scan.traceparent
+        if given and is_repeated(given[0].decode("latin-1"), claim.credential):
+            given = ()
+        entry.traceparent, entry.parent_id = rules.traces.find(given)
+        entry.request_id = (
+            self._id_for(scan.request_id, claim, rules.token_prefix)
+            if scan.request_id
+            else self.new_id()
+        )
+
+    def _note_refused(self, entry: Entry, reading: Reading, claim: Claim, raw_target: str) -> None:
+        """Note the path of a request that no route was found for, less its own credential."""
+        credentials = reading.rules.credentials
+        if credentials.are_in_query_of(raw_target):
+            _, _, query = raw_target.partition("?")
+            claim = Claim(credentials.extract(reading.scan, query)[0])
+            self._tag(entry, reading, claim)
+        entry.path = hide_credential(path_of(entry.method, raw_target), claim.credential)
+
+    def _id_for(self, given: tuple[bytes, ...], claim: Claim, token_prefix: str) -> str:
+        """Return the caller's own request id if it is one and sane and no token, else a new one."""
+        if len(given) == 1 and is_sane_request_id(given[0]):
+            text = given[0].decode("ascii")
+            is_token = hide_tokens(text, token_prefix) != text
+            if not is_token and not is_repeated(text, claim.credential):
+                return text
         return self.new_id()
 
     def new_id(self) -> str:

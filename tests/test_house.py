@@ -16,6 +16,7 @@ import pytest
 
 import sidecar
 from sidecar.core.credentials import CredentialRules
+from sidecar.core.masking import hide_tokens
 from sidecar.core.patterns import compile_pattern
 from sidecar.wire.requests import FieldMemory
 
@@ -256,6 +257,7 @@ def uses_what_is_broken(pattern: str | bytes) -> bool:
 MAKERS = {
     "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
+    "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
     "wire.requests": lambda: FieldMemory(["a-b", "c"]),
 }
 

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from sidecar.answers import ANSWERS
 from sidecar.core.errors import Fault
-from sidecar.core.model import Denial, TokenCredential
+from sidecar.core.masking import hide_credential, hide_tokens
+from sidecar.core.model import Credential, Denial, TokenCredential
+from sidecar.core.patterns import PathPattern, normalise_path
+from sidecar.core.readings import other_readings
+from sidecar.core.routes import Route
+from sidecar.core.targets import parse_target
 from sidecar.core.tokens import Shape, classify
 
 if TYPE_CHECKING:
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.config.model import Settings
     from sidecar.gateway import Passage
     from sidecar.reading import Reading
+    from sidecar.rules import Rules
 
 _SHAPES = {
     Shape.ACCESS: "access token",
@@ -53,11 +59,15 @@ class Explainer:
         self.entry = entry
         self._settings = settings
         self._shape: Shape | None = None
+        self._rules: Rules | None = None
+        self._found: Credential | Denial | None = None
+        self._raw_target = ""
 
     def look_at(self, reading: Reading, raw_target: str) -> None:
-        """See what kind of token the request carries, if it carries one."""
+        """See what the request asks for, and what kind of token it carries, if it carries one."""
         _, mark, query = raw_target.partition("?")
         found = reading.rules.credentials.extract(reading.scan, query if mark else None)[0]
+        self._rules, self._found, self._raw_target = reading.rules, found, raw_target
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
@@ -86,7 +96,7 @@ class Explainer:
         return Explanation(
             passes=code is None,
             method=entry.method or None,
-            path=entry.path or None,
+            path=self._masked(entry.path) or None,
             route=entry.route or None,
             credential=str(entry.form) or None,
             token=token,
@@ -106,6 +116,8 @@ class Explainer:
                 return f"The routes are {', '.join(route.path for route in self._settings.routes)}."
             case "method_not_allowed":
                 return f"Allowed: {', '.join(denial.allow)}."
+            case "unsafe_path" if self._rules is not None:
+                return self._readings(self._rules)
             case "missing_credentials":
                 return self._places()
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
@@ -116,10 +128,39 @@ class Explainer:
                 return "`sidecar token inspect` says what it is."
         return ""
 
+    def _masked(self, path: str) -> str:
+        return hide_tokens(hide_credential(path, self._found), self._settings.tokens.prefix)
+
+    def _readings(self, rules: Rules) -> str:
+        """Say how services may read the path, and where each reading falls."""
+        target = parse_target(self.entry.method, self._raw_target)
+        if isinstance(target, Denial):
+            return ""
+        path = normalise_path(target.path)
+        account = rules.accounts.get(self.entry.account)
+        paths = () if account is None else account.paths
+        sent = _place_of(rules, self.entry.method, path, paths)
+        others = [
+            f"As {self._masked(reading)} it is {place}."
+            for reading in other_readings(target.path, path)
+            if (place := _place_of(rules, self.entry.method, reading, paths)) != sent
+        ]
+        return " ".join([f"As sent it is {sent}.", *others])
+
     def _places(self) -> str:
         named = self._settings.credentials
         headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
         return f"Looked at: Authorization; headers {headers}; parameters {query}."
+
+
+def _place_of(rules: Rules, method: str, path: str, paths: tuple[PathPattern, ...]) -> str:
+    """Say under which route a path falls, and whether it is among an account's."""
+    route = rules.routes.match(method, path)
+    under = f"under the route {route.name}" if isinstance(route, Route) else "under no route"
+    if not paths:
+        return under
+    is_among = any(pattern.matches(path) for pattern in paths)
+    return f"{under} and {'among' if is_among else 'not among'} the account's paths"
 
 
 def print_explanation(told: Explanation) -> None:

@@ -82,9 +82,11 @@ class Decisions:
         original = find_original(request.method, request.raw_path, headers)
         if isinstance(original, Denial):
             return original
-        entry.method = original.method
         denial = check_line(original, asyncio.get_running_loop())
-        denial = denial or find_misleading(rules.headers, headers)
+        if denial is not None:
+            return denial
+        entry.method = original.method  # one that HTTP has: others could be anything, a token too
+        denial = find_misleading(rules.headers, headers)
         if denial is not None:
             return denial
         reading = Reading(rules, headers)

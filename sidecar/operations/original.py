@@ -21,7 +21,7 @@ import asyncio
 import re
 from typing import Final, NamedTuple
 
-from sidecar.core.headers import HOP_BY_HOP, Class, HeaderRules, Headers
+from sidecar.core.headers import HOP_BY_HOP, Class, HeaderRules, Headers, canonical
 from sidecar.core.model import Denial
 from sidecar.wire.requests import RequestLimits, RequestReader, RequestRefused
 
@@ -47,6 +47,7 @@ _TOLERATED: Final = (
     | {name.decode() for pair in _PAIRS for name in pair}
     | {"x-original-url"}  # ingress-nginx sets it
 )
+_FORWARDED: Final = "x-forwarded-"
 _is_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}").fullmatch
 
 
@@ -96,8 +97,14 @@ def find_misleading(rules: HeaderRules, headers: Headers) -> Denial | None:
     for name, _ in headers:
         spelled = name.lower().decode("latin-1")
         if rules.classes[name] == Class.STRIPPED and spelled not in _TOLERATED:
-            return Denial("bad_request", f"The field {spelled} must not reach the service.")
+            return Denial("bad_request", f"The field {_shown(name)} must not reach the service.")
     return None
+
+
+def _shown(name: bytes) -> str:
+    """Return a name that misleads as it is meant; one that anything may follow is cut off there."""
+    meant = canonical(name)
+    return f"{_FORWARDED}*" if meant.startswith(_FORWARDED) else meant
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:

@@ -1,0 +1,145 @@
+"""Tokens in text that a caller chose: recognised, so that no log repeats them.
+
+Recognised by their looks, also percent-encoded over and over:
+
+- what begins with the prefix of our access tokens, cut ones too;
+- 64 letters, digits and ``_`` with a right checksum: an access token of any prefix;
+- JWTs, by the first characters that a JSON object has in base64url.
+
+An imported token looks like anything else. It is recognised only where the very request carries it
+as its credential (``hide_credential``). Passwords are not looked for in paths: a mask that appears
+in place of ordinary words would tell what the password is.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+from sidecar.core.model import Credential, Denial, PasswordCredential, TokenCredential
+from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
+
+MASKED: Final = "[masked]"
+
+_MIN_SECRET_CHARS: Final = 8
+_MIN_JWT_HEADER_CHARS: Final = 16
+_MAX_ENCODINGS: Final = 4  # as many as a path may have (targets)
+# An encoded character that a token can hold, or an encoded percent sign.
+_may_encode_token: Final = re.compile(
+    r"%(?:25|2[DdEe]|3[0-9Dd]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff])"
+).search
+_LONG_WORD: Final = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z0-9_]{64,}")
+_DOTTED: Final = re.compile(r"(?<![A-Za-z0-9_=.-])[A-Za-z0-9_=.-]{64,}")
+# How a JSON object begins in base64url: {" or, with white space, { and what may follow it.
+_find_jwt: Final = re.compile(r"e(?:y[AJ]|w[0ko])").search
+
+
+def hide_tokens(text: str, prefix: str) -> str:
+    """Return a path, or any other text without white space, with its tokens masked.
+
+    ``prefix`` is that of our access tokens. Nearly always the text as it came, after a few
+    look-ups; else it takes time proportional to its length. Where a token is percent-encoded, its
+    segment is shown decoded.
+    """
+    if "%" in text and _may_encode_token(text):
+        return _hide_encoded(text, prefix)
+    if len(text) < TOKEN_CHARS and not (prefix and prefix in text):
+        return text
+    return _hide_plain(text, prefix)
+
+
+def hide_credential(path: str, credential: Credential | Denial | None) -> str:
+    """Return a path without the token that the same request carries as its credential."""
+    if not isinstance(credential, TokenCredential):
+        return path
+    secret = credential.secret
+    if len(secret) > len(path):
+        return path
+    if secret in path:
+        return path.replace(secret, MASKED)
+    if "%" in path:
+        decoded = _decode(path)
+        if secret in decoded:
+            return decoded.replace(secret, MASKED)
+    return path
+
+
+def is_repeated(text: str, credential: Credential | Denial | None) -> bool:
+    """Tell whether a text holds the secret of a credential, as it is or as HTTP Basic sends it."""
+    if isinstance(credential, TokenCredential):
+        return credential.secret in text
+    if not isinstance(credential, PasswordCredential):
+        return False
+    pair = f"{credential.account}:{credential.password}".encode("utf-8", "replace")
+    is_long = len(credential.password) >= _MIN_SECRET_CHARS
+    return (is_long and credential.password in text) or (
+        base64.b64encode(pair).rstrip(b"=").decode("ascii") in text
+    )
+
+
+def _hide_encoded(text: str, prefix: str) -> str:
+    """Hide the tokens of each segment as it is once decoded; one without any stays as it came."""
+    segments = text.split("/")
+    for place, segment in enumerate(segments):
+        decoded = _decode(segment)
+        hidden = _hide_plain(decoded, prefix)
+        if hidden != decoded:
+            segments[place] = hidden
+    return "/".join(segments)
+
+
+def _decode(text: str) -> str:
+    for _ in range(_MAX_ENCODINGS):
+        decoded = unquote(text, encoding="latin-1")
+        if decoded == text:
+            break
+        text = decoded
+    return text
+
+
+def _hide_plain(text: str, prefix: str) -> str:
+    if prefix and prefix in text:
+        text = _prefixed(prefix).sub(prefix + MASKED, text)
+    if len(text) >= TOKEN_CHARS:
+        text = _LONG_WORD.sub(_hide_in_word, text)
+        if "." in text:
+            text = _DOTTED.sub(_hide_jwts, text)
+    return text
+
+
+@lru_cache(maxsize=8)
+def _prefixed(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix) + r"[A-Za-z0-9_]{8,}")
+
+
+def _hide_in_word(found: re.Match[str]) -> str:
+    """Hide a token at either end of a word, and leave what else there is of it."""
+    word = found[0]
+    if _is_access_token(word[:TOKEN_CHARS]):
+        return MASKED + word[TOKEN_CHARS:]
+    if _is_access_token(word[-TOKEN_CHARS:]):
+        return word[:-TOKEN_CHARS] + MASKED
+    return word
+
+
+def _is_access_token(text: str) -> bool:
+    return classify(text, "") is Shape.ACCESS
+
+
+def _hide_jwts(found: re.Match[str]) -> str:
+    """Hide a JWT's header and up to two parts behind it, wherever among others they stand."""
+    parts, kept = found[0].split("."), []
+    place = 0
+    while place < len(parts):
+        part = parts[place]
+        start = _find_jwt(part)
+        if start is not None and len(part) - start.start() >= _MIN_JWT_HEADER_CHARS:
+            kept.append(part[: start.start()] + MASKED)
+            place += 3
+        else:
+            kept.append(part)
+            place += 1
+    return ".".join(kept)
