@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.conformance.case import BEARER, LISTENER, Case, Do, authorized, request
 from tests.conformance.oracle import Observation
@@ -94,6 +95,91 @@ EVERYWHERE = [
         scripts=((0.05, answer(body=b"late")),),
     ),
 ]
+
+
+def is_masked(seen: Observation) -> None:
+    one_line(seen)
+    assert all("[masked]" in (line["path"] or "") for line in seen.log_lines()), seen.log_lines()
+
+
+TOKENS = ("token", "token_encoded", "token_encoded_twice", "token_hidden")
+IN_PATHS = [
+    Case(
+        name=f"L6 {{{name}}} in the path: {what}",
+        weight=5,
+        send=(request(*lines, target=start + b"{%s}/x" % name.encode()),),
+        answers=(status,),
+        account=None,
+        seen=(start + b"{%s}/x" % name.encode(),) if status == 200 else (),
+        shows=("token", *TOKENS, "jwt", "imported", "imported_encoded"),
+        check=is_masked,
+    )
+    for what, start, status, lines, names in (
+        ("let pass", b"/public/a/", 200, (), (*TOKENS, "jwt")),
+        ("let pass in a longer word", b"/public/my-", 200, (), (*TOKENS, "jwt")),
+        ("refused", b"/admin/", 401, (), (*TOKENS, "jwt")),
+        ("on no route", b"/nowhere/", 404, (), (*TOKENS, "jwt")),
+        (
+            "and in a header, let pass",
+            b"/public/",
+            200,
+            (b"Authorization: Bearer {imported}",),
+            ("imported", "imported_encoded"),
+        ),
+        (
+            "and in a header, on no route",
+            b"/nowhere/",
+            404,
+            (b"access_token: {imported}",),
+            ("imported", "imported_encoded"),
+        ),
+    )
+    for name in names
+] + [
+    Case(
+        name=f"L6 {{{name}}} in the path and in the query: {status}",
+        weight=5,
+        send=(request(target=start + b"{%s}?token={imported}" % name.encode()),),
+        answers=(status,),
+        seen=(start + b"{%s}" % name.encode(),) if status == 200 else (),
+        shows=("imported", "imported_encoded"),
+        check=is_masked,
+    )
+    for name in ("imported", "imported_encoded")
+    for start, status in ((b"/v1/dynamic/listener/", 200), (b"/nowhere/", 404))
+]
+
+
+def has_an_id_of_ours(seen: Observation) -> None:
+    one_line(seen)
+    (line,) = seen.log_lines()
+    assert re.fullmatch("[0-9a-f]{32}", line["request_id"]), line
+    if seen.exchanges:
+        assert seen.exchange.values("x-request-id") == [line["request_id"].encode()]
+
+
+IN_REQUEST_IDS = [
+    Case(
+        name=f"L6 {what} as the request id: {status}",
+        weight=5,
+        send=(request(*lines, target=target),),
+        answers=(status,),
+        seen=(LISTENER,) if status == 200 else (),
+        check=has_an_id_of_ours,
+    )
+    for what, target, status, lines in (
+        ("its own token", LISTENER, 200, (BEARER, b"X-Request-Id: {token}")),
+        ("another token", LISTENER, 200, (BEARER, b"X-Request-Id: {token2}")),
+        ("a token among others", LISTENER, 200, (BEARER, b"X-Request-Id: a:{token2}/b")),
+        ("a token without a credential", LISTENER, 401, (b"X-Request-Id: {token}",)),
+        ("a token on no route", b"/nowhere", 404, (b"X-Request-Id: {token}",)),
+        ("an imported token", LISTENER, 200, (b"jwt_token: {imported}", b"X-Request-Id: {imported}")),
+        ("an imported one of the query", LISTENER + b"?token={imported}", 200, (b"X-Request-Id: {imported}",)),
+        ("the same on no route", b"/nowhere?token={imported}", 404, (b"X-Request-Id: {imported}",)),
+        ("its own Basic", LISTENER, 200, (b"Authorization: Basic {basic}", b"X-Request-Id: {basic}")),
+        ("its own password", LISTENER, 200, (b"Authorization: Basic {basic}", b"X-Request-Id: x-{password}")),
+    )
+]  # fmt: skip
 
 REFERERS = [
     Case(
@@ -186,4 +272,12 @@ STORED = [
     ),
 ]
 
-CASES: list[Case] = [*EVERYWHERE, *REFERERS, *INJECTED, *CACHED, *STORED]
+CASES: list[Case] = [
+    *EVERYWHERE,
+    *IN_PATHS,
+    *IN_REQUEST_IDS,
+    *REFERERS,
+    *INJECTED,
+    *CACHED,
+    *STORED,
+]

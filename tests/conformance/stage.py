@@ -239,11 +239,16 @@ class Stage:
             secrets[name] = generate("sct_", os.urandom).encode()
             record = [changed.get(place, value) for place, value in enumerate(model)]
             self.redis.command("SET", self.key(secrets[name]), json.dumps(record))
+        secrets["imported"] = f"of-the-old-system:{os.urandom(12).hex()}".encode()
+        self.redis.command("SET", self.key(secrets["imported"]), json.dumps(model))
         mistyped = generate("sct_", os.urandom).encode()
         return {
             **secrets,
             **basic_pairs(secrets["token"]),
-            "token_encoded": b"".join(b"%%%02X" % byte for byte in secrets["token"]),
+            "token_encoded": encode(secrets["token"]),
+            "token_encoded_twice": encode(encode(secrets["token"])),
+            "token_hidden": b"%73c%74_" + secrets["token"][4:],
+            "imported_encoded": encode(secrets["imported"]),
             "unknown": generate("sct_", os.urandom).encode(),
             "unseen": generate("sct_", os.urandom).encode(),
             "badsum": mistyped[:-1] + (b"1" if mistyped.endswith(b"0") else b"0"),
@@ -276,6 +281,11 @@ class Stage:
 
     def close(self) -> None:
         self._close()
+
+
+def encode(text: bytes) -> bytes:
+    """Percent-encode every byte."""
+    return b"".join(b"%%%02X" % byte for byte in text)
 
 
 def as_array(record: TokenRecord) -> list[Any]:
