@@ -137,15 +137,18 @@ class Explainer:
         if isinstance(target, Denial):
             return ""
         path = normalise_path(target.path)
+        readings = {self._masked(reading): reading for reading in other_readings(target.path, path)}
         account = rules.accounts.get(self.entry.account)
         paths = () if account is None else account.paths
         sent = _place_of(rules, self.entry.method, path, paths)
         others = [
-            f"As {self._masked(reading)} it is {place}."
-            for reading in other_readings(target.path, path)
+            f"As {shown} it is {place}."
+            for shown, reading in readings.items()
             if (place := _place_of(rules, self.entry.method, reading, paths)) != sent
         ]
-        return " ".join([f"As sent it is {sent}.", *others])
+        if others:
+            return " ".join([f"As sent it is {sent}.", *others])
+        return f"It can also be read as {' or '.join(readings)}."
 
     def _places(self) -> str:
         named = self._settings.credentials

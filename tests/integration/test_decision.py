@@ -261,6 +261,13 @@ async def test_envoys_question_is_the_request_itself_behind_the_path(
     assert (stage.entry.method, stage.entry.path) == (method, "/nowhere")
 
 
+async def test_a_method_that_http_does_not_have_is_not_noted_as_it_could_be_anything(
+    stage: Stage,
+) -> None:
+    status, _, _ = await stage.ask("OF-THE-OLD-SYSTEM-1234567890", "/calls/1", BEARER)
+    assert (status, stage.entry.code, stage.entry.method) == (403, "bad_request", "")
+
+
 OPEN = [{"path": "/admin/**"}, {"path": "/**", "public": True}]
 
 

@@ -113,6 +113,13 @@ def test_a_field_that_could_mislead_the_service_is_refused(name: bytes) -> None:
     assert "admin" not in denial.detail
 
 
+def test_a_name_that_a_caller_made_up_is_not_quoted() -> None:
+    denial = find_misleading(RULES, [(b"X_Forwarded-of-the-old-system-123456", b"x")])
+    assert denial == Denial("bad_request", "The field x-forwarded-* must not reach the service.")
+    denial = find_misleading(RULES, [(b"x_aCCount", b"x")])
+    assert denial == Denial("bad_request", "The field x-account must not reach the service.")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.tokens import digest
 from tests.in_process import (
     OK,
     TOKEN,
@@ -59,6 +60,32 @@ def code_of(body: bytes) -> str:
 
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("token", ["0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"])
+@pytest.mark.parametrize("target", ["/x", "/x?token={}"], ids=["header", "query"])
+@on_uvloop
+async def test_a_trace_that_repeats_the_token_of_its_request_is_begun_anew(
+    token: str, target: str
+) -> None:
+    async with running_proxy() as proxy:
+        known = await proxy.store.look_up(digest(TOKEN))
+        assert known is not None
+        await proxy.store.create(known.but(id="token000002", name="old", digest=digest(token)))
+        line = "X-Other: 1" if "?" in target else f"access_token: {token}"
+        caller = await proxy.caller()
+        await caller.send(
+            raw(
+                f"GET {target.format(token)} HTTP/1.1",
+                "Host: a",
+                line,
+                f"traceparent: {TRACEPARENT}",
+            )
+        )
+        head, _ = await caller.response()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert token.encode() not in proxy.upstream.received[0]
+        assert token not in proxy.entries[0].traceparent
 
 
 @on_uvloop

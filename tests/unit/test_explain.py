@@ -181,6 +181,55 @@ def test_of_a_denial_its_answer_and_its_reason_are_told(
     assert told["upstream"] is None
 
 
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (
+            "/v1/7;x//",
+            "does not fall under this route. As sent it is under the route /v1/**. "
+            "As /v1/7;x/ it is under the route /v1/{id}/. "
+            "As /v1/7/ it is under the route /v1/{id}/.",
+        ),
+        ("//status", "As /status it is under the route /status."),
+        ("/v1/7;x", "As /v1/7 it is under the route /v1/** and among the account's paths."),
+        ("/v1/8;x", "the token's rule is another. It can also be read as /v1/8."),
+    ],
+)
+def test_how_a_path_can_be_read_otherwise_is_told(
+    explain: Explain, config: Path, store: MemoryStore, target: str, why: str
+) -> None:
+    routes = """
+  - {path: "/v1/{id}/"}
+  - {path: /v1/**}
+  - {path: /status}
+  - {path: /**, public: true}
+accounts:
+  acme: {paths: [/v1/7, "/v1/8*", "/status"]}
+"""
+    upstreams = CONFIGURATION.partition("routes:")[0]
+    config.write_text(f"{upstreams}routes:{routes}")
+    narrow = record_of("acme", f"{OLD}-narrow").but(id="narrow0001", paths=("/v1/7*", "/v1/8"))
+    asyncio.run(store.create(narrow.but(name="narrow")))
+    told = explain("GET", target, "-H", f"access_token: {OLD}-narrow")
+    assert (told["status"], told["code"]) == (400, "unsafe_path")
+    assert why in told["why"]
+
+
+@pytest.mark.parametrize(
+    "secret", [OLD.replace("/", ":"), jwt_of(LIVE), "sct_" + "x" * 60, "%73%63t_" + "x" * 60]
+)
+def test_a_token_in_the_path_is_not_printed(
+    config: Path, capsys: pytest.CaptureFixture[str], secret: str
+) -> None:
+    for path in (f"/v1/{secret}", f"/nowhere/{secret}", f"/status/{secret}", f"/v1/{secret};x"):
+        header = ["-H", f"access_token: {secret}", "-H", f"X-Request-Id: {secret}"]
+        for asked in (["--json"], []):
+            main(["explain", "GET", path, *header, *asked, "--config", str(config)])
+            printed = capsys.readouterr()
+            assert secret[-16:] not in printed.out + printed.err
+            assert "[masked]" in printed.out
+
+
 def test_a_public_route_asks_nobody(explain: Explain) -> None:
     told = explain("GET", "/status", "-H", f"access_token: {OLD}")
     assert (told["passes"], told["account"], told["credential"]) == (True, None, None)
