@@ -51,19 +51,24 @@ def _is_address(text: str) -> bool:
     return "%" not in text
 
 
+_Said = tuple[str, Form, str, str]
+"""All that identity lines are made of: an account, a form, a token's id and name."""
+
+
 class IdentityLines:
     """The header lines that tell the upstream who is calling; made once per caller, not per
     request.
 
     ``headers`` are names and what each carries: ``account``, ``method``, ``token_id`` or
-    ``token_name``.
+    ``token_name``. Lines are remembered by the very values they are made of. An id alone would not
+    do: a foreign JWT's is its ``jti``, which two issuers may both give out.
     """
 
     def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
         self._most = most
         self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
         self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
-        self._known: dict[tuple[str, Form, str], bytes] = {}
+        self._known: dict[_Said, bytes] = {}
 
     def lines(self, principal: Principal) -> bytes:
         """Return the lines for a caller; what it does not have is left out.
@@ -71,8 +76,10 @@ class IdentityLines:
         Raises ``ValueError`` for a value that can't stand in a header.
         """
         record = principal.record
-        token_id = record.id if self._per_token and record is not None else ""
-        key = (principal.account, principal.form, token_id)
+        if record is None or not self._per_token:
+            key = (principal.account, principal.form, "", "")
+        else:
+            key = (principal.account, principal.form, record.id, record.name)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= self._most:

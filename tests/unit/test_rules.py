@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,30 @@ def test_one_callers_identity_is_never_anothers() -> None:
         for record in (RECORD, None)
     }
     assert len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"name": "issuer-a"}, {"name": "issuer-b"}, id="the name of the token"),
+        pytest.param({"id": "jti-1"}, {"id": "jti-2"}, id="the id of the token"),
+        pytest.param({"form": Form.BEARER}, {"form": Form.QUERY}, id="the form"),
+        pytest.param({"account": "acme"}, {"account": "other"}, id="the account"),
+    ],
+)
+def test_callers_who_differ_in_anything_that_is_told_are_told_apart(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    headers = {"X-A": "account", "X-M": "method", "X-I": "token_id", "X-N": "token_name"}
+    remembers, knows_nobody = IdentityLines(headers), IdentityLines(headers)
+    remembers.lines(make_caller(**first))
+    assert remembers.lines(make_caller(**second)) == knows_nobody.lines(make_caller(**second))
+
+
+def make_caller(
+    *, account: str = "acme", form: Form = Form.BEARER, id: str = "jti-1", name: str = "issuer-a"
+) -> Principal:
+    return Principal(account, form, RECORD.but(account=account, id=id, name=name))
 
 
 @pytest.mark.parametrize("account", ["a\r\nX-Admin: 1", "a\0", "é", "", " ", "a\x7f"])
