@@ -1,8 +1,16 @@
 """Where foreign issuers' keys come from, how fresh they are, and what an unreachable issuer means.
 
-Keys are fetched ahead of need, so a caller whose key is known never waits. Only a token whose key
-is not known waits for a fetch, and such fetches happen at most once a minute. An issuer that is
-away is "I don't know" (``IssuerUnavailable``, 503), never "no".
+Keys are fetched ahead of need, so a caller whose key is known never waits. Only a token whose
+``kid`` is not known waits for a fetch, and a few such fetches a minute are made, whoever asks.
+
+An unknown ``kid`` is refused (401) when a set that was asked for after the token had come does not
+have it, and then, as the same answer to the same question, for ``unknown_key_seconds``. Anything
+else is "I don't know" (``IssuerUnavailable``, 503) and never "no": the issuer is away, or all
+fetches of this minute are spent, perhaps by a stranger who makes ``kid``s up. What any fetch brings
+counts for everybody, so a key that was just published is waited for that long at most.
+
+A signature that does not fit the key of its ``kid`` is refused without a fetch. An issuer that puts
+another key in the place of one, under the same ``kid`` or none, is followed at the next refresh.
 """
 
 from __future__ import annotations
@@ -43,8 +51,12 @@ class FetchLimits:
     keep_seconds: float = 3600.0
     """How long after the last good fetch keys still verify while the issuer is away."""
     retry_seconds: float = 5.0
-    unknown_key_seconds: float = 60.0
-    """The shortest time between two fetches that an unknown ``kid`` asks for."""
+    unknown_key_seconds: float = 15.0
+    """The time between fetches for an unknown ``kid``, and how long one that is absent stays so."""
+    unknown_key_fetches: int = 8
+    """So many of them may follow each other at once, after a while without any."""
+    most_unknown_keys: int = 256
+    """So many ``kid``s that an issuer does not have are remembered."""
     file_poll_seconds: float = 1.0
 
 
@@ -52,9 +64,9 @@ class IssuerKeys(KeySource, Protocol):
     """A source of keys that can also look again."""
 
     async def seek(self, key_id: str | None) -> None:
-        """Return when the keys are as fresh as they may be made for a key not known so far.
+        """Return once it is known whether the issuer has a key that was not known so far.
 
-        Raises ``IssuerUnavailable`` when it can't be known whether the issuer has that key.
+        Raises ``IssuerUnavailable`` when that can't be known.
         """
 
     async def keep_fresh(self) -> None:
@@ -125,7 +137,14 @@ class FetchedKeys:
         self._limits = limits
         self._clock = clock
         self._ring = KeyRing(())
-        self._fetched_at = self._tried_at = self._sought_at = float("-inf")
+        self._fetched_at = self._tried_at = float("-inf")
+        self._allowance = _Allowance(limits.unknown_key_fetches, limits.unknown_key_seconds)
+        self._begun = self._answered = 0
+        """How many fetches have begun, and which of them was the last to bring keys."""
+        self._asked: set[str | None] = set()
+        """What tokens have named since the last fetch began, and was not known."""
+        self._absent: dict[str | None, float] = {}
+        """What fetches did not bring that were asked for it, and when the last of them began."""
         self._problem: str | None = None
         """Why the last fetch failed; it is logged when it changes."""
         self._fetch: asyncio.Task[None] | None = None
@@ -135,11 +154,58 @@ class FetchedKeys:
         return self._ring.find(key_id) if self._is_believed() else None
 
     async def seek(self, key_id: str | None) -> None:
-        """Fetch if it is time to; see ``IssuerKeys.seek``. Waits at most ``timeout_seconds``."""
-        if self._fetch is not None or self._take_turn():
+        """Fetch if that may be done; see ``IssuerKeys.seek``.
+
+        Waits at most twice ``timeout_seconds``: for a fetch that had begun before, as its answer
+        may be older than the key, and for one more.
+        """
+        begun = self._begun
+        if key_id in self._absent or len(self._asked) < self._limits.most_unknown_keys:
+            self._asked.add(key_id)
+        if self._is_refused(key_id):
+            return
+        if self._fetch is not None:
             await self._refresh()
+            if self._has_failed:
+                raise self._unavailable()
+        if not self._is_settled(key_id, begun) and (self._fetch is not None or self._take_turn()):
+            await self._refresh()
+        if not self._is_settled(key_id, begun):
+            raise self._unavailable()
+
+    def _is_refused(self, key_id: str | None) -> bool:
+        """Tell whether the issuer was asked for this ``kid`` just now, and does not have it."""
+        absent_at = self._absent.get(key_id)
+        return absent_at is not None and self._is_recent(absent_at)
+
+    def _is_recent(self, at: float) -> bool:
+        return self._clock() - at < self._limits.unknown_key_seconds
+
+    def _note_absent(self, asked: set[str | None], began_at: float) -> None:
+        """Remember which of the ``kid``s asked for the new keys don't have; forget what is old.
+
+        Those remembered already come first: made-up ones drive out none that is in use.
+        """
+        before = {
+            key_id: began_at if key_id in asked else absent_at
+            for key_id, absent_at in self._absent.items()
+            if key_id in asked or self._is_recent(absent_at)
+        }
+        absent = before | dict.fromkeys(asked - before.keys(), began_at)
+        missing = [item for item in absent.items() if self._ring.find(item[0]) is None]
+        self._absent = dict(missing[: self._limits.most_unknown_keys])
+
+    def _is_settled(self, key_id: str | None, begun: int) -> bool:
+        """Tell whether the key is there, or not in a set asked for after ``begun`` fetches."""
+        return self.find(key_id) is not None or self._answered > begun
+
+    def _unavailable(self) -> IssuerUnavailable:
         if self._has_failed or not self._is_believed():
-            raise IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+            return IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+        return IssuerUnavailable(
+            f"whether issuer {self._issuer!r} has a key can't be known right now: it was asked for"
+            " unknown ones too often"
+        )
 
     @property
     def _has_failed(self) -> bool:
@@ -165,14 +231,11 @@ class FetchedKeys:
         return self._clock() - self._fetched_at < self._limits.keep_seconds
 
     def _take_turn(self) -> bool:
-        """Take the turn to fetch, if one is due; an unknown ``kid`` has its own, slower pace."""
+        """Take the turn to fetch, if there is one to be had."""
         now = self._clock()
         if not self._is_believed():
             return now - self._tried_at >= self._limits.retry_seconds
-        if now - self._sought_at < self._limits.unknown_key_seconds:
-            return False
-        self._sought_at = now
-        return True
+        return self._allowance.take(now)
 
     async def _refresh(self) -> None:
         """Join the fetch that runs, or begin one. A caller that leaves does not stop it."""
@@ -185,7 +248,9 @@ class FetchedKeys:
         self._fetch = None
 
     async def _replace(self) -> None:
-        self._tried_at = self._clock()
+        began_at = self._tried_at = self._clock()
+        self._begun += 1
+        asked, self._asked = self._asked, set()
         try:
             document = await get(
                 self._url,
@@ -199,6 +264,8 @@ class FetchedKeys:
         if self._has_failed:
             log.info("the keys of issuer %r can be had again", self._issuer)
         self._fetched_at = self._clock()
+        self._answered = self._begun
+        self._note_absent(asked, began_at)
         self._problem = None
 
     def _note_failure(self, error: Exception) -> None:
@@ -206,6 +273,22 @@ class FetchedKeys:
         if problem != self._problem:
             log.warning("the keys of issuer %r can't be had: %s", self._issuer, problem)
         self._problem = problem
+
+
+class _Allowance:
+    """How often something may be done: ``most`` times at once, then every ``seconds``."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._ahead_seconds = (most - 1) * seconds
+        self._seconds = seconds
+        self._spent_until = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Take one, if there is one; ``now`` is in seconds on a clock of the caller's."""
+        if self._spent_until - now > self._ahead_seconds:
+            return False
+        self._spent_until = max(self._spent_until, now) + self._seconds
+        return True
 
 
 class FileKeys:

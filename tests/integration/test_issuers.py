@@ -393,23 +393,126 @@ async def test_without_keys_a_fetch_is_tried_again_only_after_a_pause(
     assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
 
 
-async def test_an_unknown_kid_refetches_at_most_once_a_minute(
+async def judge(issuers: Issuers, token: str) -> str:
+    """Return what becomes of a token: ``passes``, ``refused`` or ``not known``."""
+    try:
+        verdict = await issuers.verify(token, NOW)
+    except IssuerUnavailable:
+        return "not known"
+    return "refused" if isinstance(verdict, Denial) else "passes"
+
+
+async def name_unknown_kids(issuers: Issuers, count: int, stem: str = "made-up") -> list[str]:
+    """Be a stranger who makes ``kid``s up; return what became of its tokens."""
+    made_up = (token_of(OLD, kid=f"{stem}-{number}") for number in range(count))
+    return [await judge(issuers, token) for token in made_up]
+
+
+async def test_made_up_kids_cause_a_few_fetches_a_minute(
     server: JwksServer, keys: FetchedKeys, clock: Clock
 ) -> None:
     issuers = make_issuers(keys)
     await issuers.verify(token_of(OLD), NOW)
-    clock.seconds += 60
-    for number in range(50):
-        verdict = await issuers.verify(token_of(OLD, kid=f"made-up-{number}"), NOW)
-        assert isinstance(verdict, Denial)
-        assert verdict.code == "invalid_token"
-    assert len(server.requests) == 2
-    clock.seconds += 59
-    await issuers.verify(token_of(OLD, kid="made-up"), NOW)
-    assert len(server.requests) == 2
-    clock.seconds += 1
-    await issuers.verify(token_of(OLD, kid="made-up"), NOW)
+    most = LIMITS.unknown_key_fetches
+    found = await name_unknown_kids(issuers, 50)
+    assert found == ["refused"] * most + ["not known"] * (50 - most)
+    assert len(server.requests) == 1 + most
+    for _ in range(60):
+        clock.seconds += 1
+        await name_unknown_kids(issuers, 5, f"at-{clock.seconds}")
+    assert len(server.requests) == 1 + most + 60 / LIMITS.unknown_key_seconds
+
+
+async def test_no_stranger_can_have_a_new_keys_tokens_refused(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    await name_unknown_kids(issuers, 1)
+    server.behave = publish(NEW, kid="new")
+    assert await judge(issuers, token_of(NEW, kid="new")) == "passes"
+
+
+async def test_a_new_keys_tokens_are_not_known_until_the_next_fetch_however_many_are_spent(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    await name_unknown_kids(issuers, 50)
+    server.behave = publish(NEW, kid="new")
+    assert await judge(issuers, token_of(NEW, kid="new")) == "not known"
+    clock.seconds += LIMITS.unknown_key_seconds
+    await name_unknown_kids(issuers, 1, "later")
+    assert await judge(issuers, token_of(NEW, kid="new")) == "passes"
+
+
+async def test_a_refused_kid_is_refused_for_a_while_without_a_fetch(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    stray = token_of(NEW, kid="of-another-system")
+    for fetches in (2, 3):
+        assert {await judge(issuers, stray) for _ in range(20)} == {"refused"}
+        assert len(server.requests) == fetches
+        clock.seconds += LIMITS.unknown_key_seconds
+
+
+async def test_a_withdrawn_key_in_use_stays_refused_while_a_stranger_spends_all_fetches(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    assert await judge(issuers, token_of(OLD, kid="withdrawn")) == "refused"
+    for _ in range(60):
+        clock.seconds += 1
+        await name_unknown_kids(issuers, 300, f"at-{clock.seconds}")
+        assert await judge(issuers, token_of(OLD, kid="withdrawn")) == "refused"
+
+
+async def test_what_is_remembered_of_unknown_kids_is_bounded(
+    server: JwksServer, keys: FetchedKeys, clock: Clock
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    for start in range(5):
+        clock.seconds += 5
+        tokens = [token_of(OLD, kid=f"{start}-{number}") for number in range(300)]
+        await asyncio.gather(*(judge(issuers, token) for token in tokens))
+    assert len(keys._absent) + len(keys._asked) <= 3 * LIMITS.most_unknown_keys
+
+
+async def test_keys_that_were_asked_for_before_a_token_came_do_not_refuse_it(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    answered = asyncio.Event()
+    before = publish(OLD)
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answered.wait()
+        await before(reader, writer)
+
+    server.behave = answer_late
+    stranger = asyncio.create_task(judge(issuers, token_of(OLD, kid="made-up")))
+    await wait_until(lambda: len(server.requests) == 2)
+    server.behave = publish(NEW, kid="new")
+    callers = [asyncio.create_task(judge(issuers, token_of(NEW, kid="new"))) for _ in range(100)]
+    await asyncio.sleep(0)
+    answered.set()
+    assert await stranger == "refused"
+    assert {await caller for caller in callers} == {"passes"}
     assert len(server.requests) == 3
+
+
+async def test_a_signature_that_does_not_fit_a_known_key_causes_no_fetch(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    issuers = make_issuers(keys)
+    await issuers.verify(token_of(OLD), NOW)
+    assert await judge(issuers, token_of(NEW)) == "refused"
+    assert len(server.requests) == 1
 
 
 async def test_a_new_key_is_found_by_the_first_token_that_it_signed(
