@@ -144,6 +144,7 @@ class Lifecycle:
     ) -> tuple[TokenRecord, str]:
         """Make a successor of same name, paths and lifetime; the old one lives for the overlap.
 
+        The lifetime is the one that the old token was given, also when it has been cut short since.
         An imported token is succeeded by an access token. Raises ``UnknownToken``, and
         ``NameTaken`` when the token has been rotated before.
         """
@@ -152,7 +153,7 @@ class Lifecycle:
                 f"the overlap must be from 0 to {MAX_OVERLAP_SECONDS // DAY_SECONDS} days"
             )
         old = await self._find(token_id, account)
-        lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+        lifetime = old.lifetime_seconds
         self._check_account(old.account)
         self._check_longest(old.account, lifetime)
         kind = Kind.JWT if old.kind is Kind.JWT else Kind.ACCESS

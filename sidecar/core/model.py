@@ -5,6 +5,7 @@ Times are Unix seconds (``float``); ``None`` for an expiry means *unlimited*.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -113,6 +114,7 @@ _PARTS_OF_RECORD: Final = (
     "expires_at",
     "paths",
     "denied_at",
+    "granted_until",
 )
 
 
@@ -122,6 +124,8 @@ class TokenRecord(Value):
     ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT.
     ``paths`` are path patterns; empty means every path its account may use. ``denied_at`` is the
     digest at which the store would hold the denial of a foreign JWT; no other has one.
+    ``granted_until`` is when a token that ends early (as after it was rotated) was to end: infinite
+    for never; ``None``: it ends when it was to.
     """
 
     __slots__ = _PARTS_OF_RECORD
@@ -137,6 +141,7 @@ class TokenRecord(Value):
         expires_at: float | None,
         paths: tuple[str, ...] = (),
         denied_at: str = "",
+        granted_until: float | None = None,
     ) -> None:
         self.id: Final = id
         self.account: Final = account
@@ -147,6 +152,7 @@ class TokenRecord(Value):
         self.expires_at: Final = expires_at
         self.paths: Final = paths
         self.denied_at: Final = denied_at
+        self.granted_until: Final = granted_until
 
     def parts(self) -> tuple[object, ...]:
         """See ``Value``."""
@@ -160,6 +166,20 @@ class TokenRecord(Value):
             self.expires_at,
             self.paths,
             self.denied_at,
+            self.granted_until,
+        )
+
+    @property
+    def lifetime_seconds(self) -> float | None:
+        """The lifetime it was given, which an early end does not change; ``None``: unlimited."""
+        until = self.expires_at if self.granted_until is None else self.granted_until
+        return None if until is None or until == math.inf else until - self.created_at
+
+    def ending_early(self, end: float) -> TokenRecord:
+        """Return the same with an earlier end: in whole seconds, so by under a second the less."""
+        until = self.expires_at if self.granted_until is None else self.granted_until
+        return self.but(
+            expires_at=float(math.floor(end)), granted_until=math.inf if until is None else until
         )
 
     def but(self, **changes: Any) -> TokenRecord:

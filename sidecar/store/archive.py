@@ -97,7 +97,7 @@ class RedisArchive:
         """
         end = math.inf if ttl == _NO_TTL else self._now() + ttl / 1000
         own_end = math.inf if record.expires_at is None else record.expires_at
-        return record.but(expires_at=end) if end + _TTL_SLACK_SECONDS < own_end else record
+        return record.ending_early(end) if end + _TTL_SLACK_SECONDS < own_end else record
 
     async def _complete(self, records: Sequence[TokenRecord]) -> list[Exported]:
         """Add the last uses, and whether each token holds its name."""
@@ -214,4 +214,7 @@ def _ttl(record: TokenRecord, now: float) -> int:
 def _rounded(record: TokenRecord) -> TokenRecord:
     """Return the record with times to the millisecond, as written ones have microseconds alone."""
     expires_at = None if record.expires_at is None else round(record.expires_at, 3)
-    return record.but(created_at=round(record.created_at, 3), expires_at=expires_at)
+    granted = None if record.granted_until is None else round(record.granted_until, 3)
+    return record.but(
+        created_at=round(record.created_at, 3), expires_at=expires_at, granted_until=granted
+    )

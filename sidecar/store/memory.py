@@ -61,7 +61,7 @@ class MemoryStore:
         self._add(successor)
         end = self._clock() + overlap_seconds
         if old.digest in self._records and (old.expires_at is None or old.expires_at > end):
-            self._records[old.digest] = old.but(expires_at=end)
+            self._records[old.digest] = old.ending_early(end)
 
     async def record_use(self, uses: Uses) -> None:
         """See ``TokenStore``."""

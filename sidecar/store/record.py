@@ -5,12 +5,17 @@ A record is a line, so that a million of them stay small (64 bytes of Redis with
     a <created, 4 bytes> <days or 0, 2 bytes> <id, 9 bytes> <account> TAB <name> [TAB <path>]... LF
 
 without the spaces: the first letter of the kind, the creation in Unix seconds and the lifetime in
-days (both big-endian), the id as ``packed_ids`` has it. A lifetime of another length, as of a token
-that has been rotated, or an id that can't be packed takes version 2::
+days (both big-endian), the id as ``packed_ids`` has it. A token that ends before the days it was
+given, as one that has been rotated, is told by a capital letter, and has its end behind the id::
+
+    A <created, 4 bytes> <days or 0, 2 bytes> <id, 9 bytes> <end, 4 bytes> <account> TAB ... LF
+
+A lifetime of another length, or an id that can't be packed takes version 2::
 
     2a <created, 4 bytes> <expires or 0, 4 bytes> <id> TAB <account> TAB <name> [TAB <path>]... LF
 
-A time that is no whole second, or later than 2106, takes the long form, which is version 1::
+A time that is no whole second, or later than 2106, takes the long form, which is version 1; so does
+an early end that nothing else holds, which is its last member: when it was to end, or null::
 
     [1, "<id>", "<account>", "<name>", "a", <created>, <expires or null>, ["<path>", ...]]
 
@@ -26,7 +31,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import Kind, TokenRecord
@@ -37,6 +42,7 @@ MAX_NAME_CHARS: Final = 100
 
 _VERSION: Final = 1
 _FIELDS: Final = 8
+_END: Final = struct.Struct(">I")
 _LINE_START: Final = struct.Struct(">2sII")
 _SHORT_START: Final = struct.Struct(f">cIH{PACKED_BYTES}s")
 _SHORT_BYTES: Final = _SHORT_START.size
@@ -62,7 +68,7 @@ _MAX_TIME: Final = 1e11  # the year 5138; beyond it, calendar arithmetic on a ti
 def encode(record: TokenRecord) -> bytes:
     """Return the record as it is stored; ``UsageError`` if it can't be read back."""
     try:
-        value = _encode_line(record) if _fits_line(record) else _encode_array(record)
+        value = _encode(record)
     except UnicodeEncodeError:
         raise UsageError("a token's name or path holds half a character") from None
     if len(value) >= MAX_RECORD_BYTES:
@@ -84,6 +90,20 @@ def decode(digest: str, value: bytes) -> TokenRecord | None:
         return None if decode_version is None else decode_version(digest, value)
     except (ValueError, RecursionError, struct.error):
         return None
+
+
+def _encode(record: TokenRecord) -> bytes:
+    if record.granted_until is None:
+        return _encode_line(record) if _fits_line(record) else _encode_array(record)
+    granted = None if record.granted_until == math.inf else record.granted_until
+    as_granted = record.but(expires_at=granted, granted_until=None)
+    end = record.expires_at
+    if end is not None and _fits_line(record) and _fits_line(as_granted):
+        line = _encode_line(as_granted)
+        if line[:1] in _KIND_OF_BYTE:
+            start = line[:1].upper() + line[1:_SHORT_BYTES]
+            return start + _END.pack(int(end)) + line[_SHORT_BYTES:]
+    return _encode_array(record)
 
 
 def _fits_line(record: TokenRecord) -> bool:
@@ -133,6 +153,16 @@ def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | N
     return TokenRecord(token_id, account, name, kind, digest, float(created_at), expiry, paths)
 
 
+def _decode_early_line(digest: str, value: bytes) -> TokenRecord | None:
+    """Read a short line with an end of its own before that of its days."""
+    first = value[:1].lower()
+    (end,) = _END.unpack_from(value, _SHORT_BYTES)
+    as_granted = first + value[1:_SHORT_BYTES] + value[_SHORT_BYTES + _END.size :]
+    record = _decode_short_line(digest, as_granted, _KIND_OF_BYTE[first])
+    is_early = record is not None and 0 < end <= (record.expires_at or math.inf)
+    return record.ending_early(float(end)) if record is not None and is_early else None
+
+
 def _know_account(account: str) -> str | None:
     """Keep an account's name, one for all of its records; ``None`` if it is no such name."""
     if not _is_account(account):
@@ -179,30 +209,55 @@ def _encode_array(record: TokenRecord) -> bytes:
         None if record.expires_at is None else _number(record.expires_at),
         list(record.paths),
     ]
+    if record.granted_until is not None:
+        is_limited = record.granted_until != math.inf
+        fields.append(_number(record.granted_until) if is_limited else None)
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _decode_array(digest: str, value: bytes) -> TokenRecord | None:
     fields = _parse(value.decode())
-    if type(fields) is not list or len(fields) != _FIELDS:
+    if type(fields) is not list or len(fields) not in (_FIELDS, _FIELDS + 1):
         return None
-    version, token_id, account, name, letter, created_at, expires_at, paths = fields
+    version, token_id, account, name, letter, created_at, expires_at, paths = fields[:_FIELDS]
+    granted = _read_granted(fields[_FIELDS:])
     if type(version) is not int or version != _VERSION or not _are_names(token_id, account, name):
         return None
     if not _is_time(created_at) or not (expires_at is None or _is_time(expires_at)):
+        return None
+    if len(fields) > _FIELDS and (granted is None or (expires_at or math.inf) > granted):
         return None
     if not _are_paths(paths) or type(letter) is not str or letter not in _KIND_OF_LETTER:
         return None
     expiry = None if expires_at is None else float(expires_at)
     kind = _KIND_OF_LETTER[letter]
     return TokenRecord(
-        token_id, account, name, kind, digest, float(created_at), expiry, tuple(paths)
+        token_id,
+        account,
+        name,
+        kind,
+        digest,
+        float(created_at),
+        expiry,
+        tuple(paths),
+        granted_until=granted,
     )
+
+
+def _read_granted(members: list[Any]) -> float | None:
+    """Return when the token was to end; ``None``: there is no such member, or it is no time."""
+    if not members:
+        return None
+    until = members[0]
+    if until is None:
+        return math.inf
+    return float(until) if _is_time(until) else None
 
 
 _DECODER_OF_BYTE: Final[dict[bytes, Callable[[str, bytes], TokenRecord | None]]] = {
     b"2": _decode_line,
     b"[": _decode_array,
+    **{letter.upper(): _decode_early_line for letter in _KIND_OF_BYTE},
 }
 
 

@@ -238,10 +238,10 @@ class RedisStore:
         end = self._now() + overlap_seconds
         if old.expires_at is not None and old.expires_at <= end:
             return
-        if overlap_seconds <= 0:
+        retiring = old.ending_early(end)
+        if retiring.is_expired(self._now()):
             await self.revoke(old)
             return
-        retiring = old.but(expires_at=end)
         await self._commands.run(self._set(retiring, encode(retiring), "XX"))
 
     async def record_use(self, uses: Uses) -> None:

@@ -8,7 +8,8 @@
     {"tokens": 1}
 
 each on one line. The last one proves that nothing is cut off. ``"holds_name": false`` is added to a
-token whose name is another's by now: one that has been rotated and lives on for its overlap. Times
+token whose name is another's by now: one that has been rotated and lives on for its overlap;
+``"granted_until"`` to one that ends early, as that does: when it was to end (null: never). Times
 are RFC 3339 in UTC, with a fraction where the record has one; an expiry is an absolute time, so a
 file may lie as long as it will and lengthens no life. There are digests and never a token.
 """
@@ -16,6 +17,7 @@ file may lie as long as it will and lengthens no life. There are digests and nev
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -38,7 +40,7 @@ _Value = TypeVar("_Value")
 _MEMBERS = frozenset(
     (
         *("digest", "id", "account", "name", "kind", "created_at", "expires_at", "paths"),
-        *("last_used_at", "last_client", "holds_name"),
+        *("last_used_at", "last_client", "holds_name", "granted_until"),
     )
 )
 
@@ -63,7 +65,12 @@ def write_token(token: Exported) -> bytes:
         "last_used_at": None if use is None else _write_time(use.at),
         "last_client": None if use is None else use.client,
     }
-    return _line(members if token.holds_name else {**members, "holds_name": False})
+    if not token.holds_name:
+        members["holds_name"] = False
+    if record.granted_until is not None:
+        is_limited = record.granted_until != math.inf
+        members["granted_until"] = _write_time(record.granted_until) if is_limited else None
+    return _line(members)
 
 
 def write_last(tokens: int) -> bytes:
@@ -129,7 +136,15 @@ def _read_record(members: Mapping[str, object]) -> TokenRecord:
         created_at=_read_time(members, "created_at"),
         expires_at=_read_time_or_none(members, "expires_at"),
         paths=tuple(paths),
+        granted_until=_read_granted(members),
     )
+
+
+def _read_granted(members: Mapping[str, object]) -> float | None:
+    if "granted_until" not in members:
+        return None
+    until = _read_time_or_none(members, "granted_until")
+    return math.inf if until is None else until
 
 
 def _read_use(members: Mapping[str, object]) -> LastUse | None:

@@ -257,6 +257,7 @@ async def test_a_successor_takes_the_name_and_both_live_for_the_overlap(bench: B
     retiring = await bench.store.look_up(old.digest)
     assert retiring is not None
     assert retiring.expires_at == pytest.approx(bench.clock() + 3600, abs=5)
+    assert retiring.lifetime_seconds is None
     assert await bench.store.look_up(new.digest) == new
     with pytest.raises(NameTaken):
         await bench.store.create(make_record(3, name="shop"))

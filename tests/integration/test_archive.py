@@ -160,6 +160,8 @@ async def test_a_rotated_token_comes_back_without_its_name(bench: Bench) -> None
     assert {token.holds_name for token in exported.values()} == {True, False}
     bench.server.command("FLUSHALL")
     assert await bench.restore(exported[old.id], exported[successor.id]) == [Outcome.CREATED] * 2
+    assert (await bench.export())[old.id] == exported[old.id]
+    assert exported[old.id].record.lifetime_seconds is None
     with pytest.raises(NameTaken):
         await bench.store.supersede(exported[old.id].record, make_record(3, name="shop"), 60)
     await bench.store.supersede(successor, make_record(4, name="shop"), 60)

@@ -200,6 +200,34 @@ async def test_a_successor_is_like_the_old_one_which_lives_for_the_overlap(
     assert await bench.found(new_secret) == new
 
 
+@pytest.mark.parametrize("days", [0, 7])
+@pytest.mark.parametrize("kind", [Kind.ACCESS, Kind.JWT])
+async def test_a_token_whose_successor_was_lost_is_rotated_for_the_lifetime_that_it_was_given(
+    bench: Bench, days: int, kind: Kind
+) -> None:
+    lifecycle = bench.made(signs=True)
+    old, _ = await lifecycle.create("acme", "Shop", days, kind=kind)
+    for overlap_seconds in (7200, 3600, 1800):
+        bench.now += 60
+        successor, _ = await lifecycle.rotate(old.id, overlap_seconds)
+        assert successor.lifetime_seconds == old.lifetime_seconds
+        assert successor.expires_at == (successor.created_at + 7 * DAY_SECONDS if days else None)
+        retiring = (await lifecycle.show(old.id)).record
+        assert retiring.expires_at == int(bench.now) + overlap_seconds
+        assert await lifecycle.revoke(successor.id)
+    bench.now += 1800
+    with pytest.raises(UnknownToken):
+        await lifecycle.rotate(old.id, 60)
+
+
+async def test_an_imported_token_keeps_its_lifetime_through_a_lost_successor(bench: Bench) -> None:
+    old = await bench.lifecycle.import_token("acme", "Shop", 30, FOREIGN)
+    lost, _ = await bench.lifecycle.rotate(old.id, 3600)
+    await bench.lifecycle.revoke(lost.id)
+    successor, _ = await bench.lifecycle.rotate(old.id, 3600)
+    assert successor.expires_at == successor.created_at + 30 * DAY_SECONDS
+
+
 async def test_an_imported_token_is_succeeded_by_an_access_token(bench: Bench) -> None:
     old = await bench.lifecycle.import_token("acme", "Shop", 0, FOREIGN)
     new, secret = await bench.lifecycle.rotate(old.id, 0)

@@ -61,6 +61,9 @@ records |= st.builds(
     records,
     st.integers(0, 70_000),
 )
+records |= st.builds(TokenRecord.ending_early, records, times).filter(
+    lambda record: 0 < (record.expires_at or 0.0) <= (record.granted_until or 0.0)
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -76,6 +79,42 @@ def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
 def test_a_record_is_a_line_and_small() -> None:
     assert encode(GOOD) == SHORT
     assert len(encode(GOOD.but(name="n" * 20, account="a" * 14, paths=()))) == 52
+
+
+@pytest.mark.parametrize(
+    ("record", "more_bytes"),
+    [
+        pytest.param(GOOD, 4, id="of a day"),
+        pytest.param(GOOD.but(expires_at=None), 4, id="unlimited"),
+        pytest.param(GOOD.but(id="imported-long-ago"), 48, id="of a foreign id"),
+        pytest.param(GOOD.but(expires_at=1_800_050_000.0), 48, id="of no whole days"),
+    ],
+)
+def test_an_early_end_costs_little_and_leaves_the_lifetime_as_it_was(
+    record: TokenRecord, more_bytes: int
+) -> None:
+    early = record.ending_early(1_800_003_600.9)
+    assert decode(DIGEST, encode(early)) == early
+    assert early.expires_at == 1_800_003_600
+    assert early.lifetime_seconds == record.lifetime_seconds
+    assert len(encode(early)) - len(encode(record)) <= more_bytes
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"A" + SHORT[1:],
+        b"A" + SHORT[1:16] + (1_800_086_401).to_bytes(4, "big") + SHORT[16:],
+        b"A" + SHORT[1:16] + bytes(4) + SHORT[16:],
+        b"A" + SHORT[1:18],
+        ARRAY[:-1] + b",1800086399]",
+        ARRAY[:-1] + b',"1800086400"]',
+        ARRAY[:-1] + b",null,null]",
+        ARRAY.replace(b"1800086400", b"null")[:-1] + b",1800086400]",
+    ],
+)
+def test_an_early_end_that_is_none_makes_no_record(written: bytes) -> None:
+    assert decode(DIGEST, written) is None
 
 
 @pytest.mark.parametrize(
