@@ -154,6 +154,7 @@ def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
                 password_hash=account.password_hash,
                 paths=tuple(compile_pattern(path) for path in account.paths),
                 max_token_days=account.max_token_days,
+                max_tokens=account.max_tokens,
                 disabled=account.disabled,
             )
             for name, account in settings.accounts.items()

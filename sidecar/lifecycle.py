@@ -9,14 +9,16 @@ less by under a second.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sidecar.core import tokens
-from sidecar.core.errors import UsageError
+from sidecar.core.errors import Overloaded, UsageError
 from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
@@ -28,6 +30,8 @@ MAX_DAYS = 36_500
 MAX_NAME_CHARS = 100
 MAX_PATHS_BYTES = 2048
 MAX_OVERLAP_SECONDS = 30 * DAY_SECONDS
+MOST_WAITING = 64
+"""So many tokens of one account may wait to be made by a process; beyond it: ``Overloaded``."""
 
 Signer = Callable[[TokenRecord], str]
 """Makes the JWT whose ``jti`` is the record's id and whose ``exp`` is its expiry."""
@@ -35,6 +39,10 @@ Signer = Callable[[TokenRecord], str]
 
 class UnknownToken(UsageError):
     """No live token has this id, or none of this account's has."""
+
+
+class TooManyTokens(UsageError):
+    """The account has as many live tokens as it may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,8 @@ class Lifecycle:
     """Every change to tokens.
 
     All methods may raise ``StoreUnavailable``, and ``UsageError`` with the reason when asked for
-    what can't be done.
+    what can't be done. What makes a token may raise ``TooManyTokens``, and ``Overloaded`` when too
+    many are asked for at once.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class Lifecycle:
         self._now = now
         self._entropy = entropy
         self._signer = signer
+        self._turns = _Turns()
 
     async def create(
         self,
@@ -96,7 +106,8 @@ class Lifecycle:
         self._check(account, name, days, paths)
         name = name.strip(" ")
         record, secret = self._make(account, name, kind, _seconds(days), tuple(paths))
-        await self._store.create(record)
+        async with self._room_for_one_more(account):
+            await self._store.create(record)
         return record, secret
 
     async def import_token(
@@ -113,7 +124,8 @@ class Lifecycle:
         if await self._store.look_up(digest) is not None:
             raise UsageError("this token has been imported already")
         record = self._record(account, name, Kind.IMPORTED, _seconds(days), tuple(paths), digest)
-        await self._store.create(record)
+        async with self._room_for_one_more(account):
+            await self._store.create(record)
         return record
 
     async def list(self, account: str | None = None) -> builtins.list[Description]:
@@ -158,7 +170,9 @@ class Lifecycle:
         self._check_longest(old.account, lifetime)
         kind = Kind.JWT if old.kind is Kind.JWT else Kind.ACCESS
         successor, secret = self._make(old.account, old.name, kind, lifetime, old.paths)
-        await self._store.supersede(old, successor, overlap_seconds)
+        ends_at_once = not overlap_seconds
+        async with self._room_for_one_more(old.account, old.id, ends_at_once=ends_at_once):
+            await self._store.supersede(old, successor, overlap_seconds)
         return successor, secret
 
     async def inspect(self, secret: str) -> Inspection:
@@ -174,6 +188,27 @@ class Lifecycle:
         near = get_close_matches(account, self._accounts, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         return f"the configuration declares no account {account!r}{meant}"
+
+    @asynccontextmanager
+    async def _room_for_one_more(
+        self, account: str, replaces: str = "", *, ends_at_once: bool = False
+    ) -> AsyncIterator[None]:
+        """Hold a place for another token of the account, or one instead of that with an id.
+
+        Those that have been rotated and live on have as many places again: so a token can be
+        rotated at the limit, and rotating again and again makes no more than twice as many.
+        Raises ``TooManyTokens``.
+        """
+        most = self._accounts[account].max_tokens
+        if not most:
+            yield
+            return
+        async with self._turns.of(account):
+            if await self._store.count_at_most(account) >= most:
+                live = await self._store.list(account)
+                current = [r for r in live if r.granted_until is None and r.id != replaces]
+                _check_room(account, most, len(current), len(live) - ends_at_once)
+            yield
 
     async def _find(self, token_id: str, account: str | None) -> TokenRecord:
         record = await self._store.find(token_id, account)
@@ -268,6 +303,53 @@ class Lifecycle:
                 f"a token that begins with {self._token_prefix} is not imported: "
                 "only this sidecar's own tokens do"
             )
+
+
+class _Turns:
+    """One after the other of each account, so that what is counted is still true when it is used.
+
+    A process has its own; others may make one token each in between.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def of(self, account: str) -> AsyncIterator[None]:
+        """Wait for the account's turn and have it. Raises ``Overloaded``."""
+        waiting = self._waiting.get(account, 0)
+        if waiting >= MOST_WAITING:
+            raise Overloaded(f"too many tokens of account {account} are being made at once")
+        self._waiting[account] = waiting + 1
+        try:
+            async with self._locks.setdefault(account, asyncio.Lock()):
+                yield
+        finally:
+            self._waiting[account] -= 1
+            if not self._waiting[account]:
+                del self._waiting[account], self._locks[account]
+
+
+def _check_room(account: str, most: int, current: int, live: int) -> None:
+    """Raise ``TooManyTokens`` unless an account with so many tokens may have one more.
+
+    ``current`` are those that were not rotated, ``live`` all.
+    """
+    if current >= most:
+        raise TooManyTokens(
+            f"account {account} has {_tokens(current)}, and may have {most}: revoke one that is "
+            f"no longer needed, or have accounts.{account}.max_tokens raised"
+        )
+    if live >= 2 * most:
+        raise TooManyTokens(
+            f"account {account} has {_tokens(live)} with those that were rotated and live on, and "
+            f"may have {2 * most}: revoke one that is no longer needed, or rotate without overlap"
+        )
+
+
+def _tokens(number: int) -> str:
+    return f"{number} token{'' if number == 1 else 's'}"
 
 
 def _seconds(days: int) -> float | None:

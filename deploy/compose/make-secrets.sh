@@ -7,5 +7,5 @@ cd /secrets
 # The least rights, as docs/redis.md has them, and those that `sidecar check --connect` asks for besides.
 cat >users.acl <<ACL
 user default off
-user sidecar on >$(cat redis-password) ~sidecar:* -@all +get +mget +set +del +pttl +pexpire +scan +eval +incrby +hget +hset +hdel +hscan +hmget +zadd +zrem +zremrangebyscore +zremrangebyrank +zrevrangebyscore +client|tracking +select +info +config|get +time
+user sidecar on >$(cat redis-password) ~sidecar:* -@all +get +mget +set +del +pttl +pexpire +scan +eval +incrby +hget +hset +hdel +hlen +hscan +hmget +zadd +zrem +zremrangebyscore +zremrangebyrank +zrevrangebyscore +client|tracking +select +info +config|get +time
 ACL

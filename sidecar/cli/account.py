@@ -62,6 +62,7 @@ def _list(arguments: argparse.Namespace) -> int:
             "password": account.password_hash is not None,
             "paths": list(account.paths),
             "max_token_days": account.max_token_days,
+            "max_tokens": account.max_tokens,
             "disabled": account.disabled,
         }
         for name, account in load_settings(arguments).accounts.items()

@@ -169,13 +169,13 @@ def _duration(text: str) -> float:
 
 async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    from sidecar.lifecycle import UnknownToken
+    from sidecar.lifecycle import TooManyTokens, UnknownToken
 
     async with reached_store(settings) as store:
         reached = _Reached(settings, store, lifecycle_on(store, settings), audit_of(settings))
         try:
             return await action(reached, arguments)
-        except (NameTaken, UnknownToken) as error:
+        except (NameTaken, TooManyTokens, UnknownToken) as error:
             return _fail(str(error))
 
 

@@ -130,6 +130,8 @@ class Account(Section):
     """Path patterns that the account may call; left out: any."""
     max_token_days: values.Count = 0
     """The longest lifetime of a new token, in days; 0: no limit."""
+    max_tokens: values.Count = 1000
+    """How many live tokens it may have; 0: no limit."""
     disabled: values.Switch = False
     """Refuse the account's password and all its tokens."""
 

@@ -124,8 +124,8 @@ class TokenRecord(Value):
     ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT.
     ``paths`` are path patterns; empty means every path its account may use. ``denied_at`` is the
     digest at which the store would hold the denial of a foreign JWT; no other has one.
-    ``granted_until`` is when a token that ends early (as after it was rotated) was to end: infinite
-    for never; ``None``: it ends when it was to.
+    ``granted_until`` is when a token whose end was set since, as it has been rotated, was to end:
+    infinite for never. ``None``: nobody has.
     """
 
     __slots__ = _PARTS_OF_RECORD
@@ -175,11 +175,15 @@ class TokenRecord(Value):
         until = self.expires_at if self.granted_until is None else self.granted_until
         return None if until is None or until == math.inf else until - self.created_at
 
-    def ending_early(self, end: float) -> TokenRecord:
-        """Return the same with an earlier end: in whole seconds, so by under a second the less."""
+    def ending_by(self, end: float) -> TokenRecord:
+        """Return the same, to end by then: at the whole second that has begun, or sooner as before.
+
+        What it was granted stays known.
+        """
+        sooner = end if self.expires_at is None else min(end, self.expires_at)
         until = self.expires_at if self.granted_until is None else self.granted_until
         return self.but(
-            expires_at=float(math.floor(end)), granted_until=math.inf if until is None else until
+            expires_at=float(math.floor(sooner)), granted_until=math.inf if until is None else until
         )
 
     def but(self, **changes: Any) -> TokenRecord:

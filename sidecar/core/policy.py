@@ -40,6 +40,8 @@ class Account:
     """Where the account may go; empty: everywhere that a route lets it."""
     max_token_days: int = 0
     """The longest lifetime of a token; 0: no limit."""
+    max_tokens: int = 0
+    """How many live tokens it may have; 0: no limit."""
     disabled: bool = False
 
 

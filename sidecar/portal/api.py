@@ -16,13 +16,13 @@ from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial, Form, Kind, PasswordCredential
 from sidecar.core.policy import Account
-from sidecar.lifecycle import UnknownToken
+from sidecar.lifecycle import TooManyTokens, UnknownToken
 from sidecar.portal.bodies import read_json
 from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler, Parts
 from sidecar.portal.problems import answer
-from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token
+from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token, as_sentence
 
 Action = Callable[[web.Request, Parts, Account], Awaitable[web.Response]]
 
@@ -118,8 +118,10 @@ def _signed_in(action: Action) -> Handler:
             return await action(request, request.app[PARTS], account)
         except UnknownToken:
             return answer(request, _UNKNOWN)
+        except TooManyTokens as error:
+            return answer(request, Denial("too_many_tokens", as_sentence(error)))
         except UsageError as error:
-            return answer(request, Denial("invalid_fields", f"{error}."))
+            return answer(request, Denial("invalid_fields", as_sentence(error)))
 
     return handle
 
@@ -192,7 +194,7 @@ OPERATIONS: Final = (
         201,
         MadeToken,
         NewToken,
-        (*_BODY_CODES, "name_taken"),
+        (*_BODY_CODES, "name_taken", "too_many_tokens"),
     ),
     Operation(
         "GET", "/api/tokens/{id}", _show, "Show one token", 200, Token, codes=("unknown_token",)
@@ -214,7 +216,7 @@ OPERATIONS: Final = (
         201,
         MadeToken,
         Rotation,
-        (*_BODY_CODES, "unknown_token", "already_rotated"),
+        (*_BODY_CODES, "unknown_token", "already_rotated", "too_many_tokens"),
         is_body_required=False,
     ),
 )

@@ -15,14 +15,21 @@ from sidecar.audit import Actor
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import Denial, Kind, TokenRecord
 from sidecar.core.policy import Account
-from sidecar.lifecycle import Description, UnknownToken
+from sidecar.lifecycle import Description, TooManyTokens, UnknownToken
 from sidecar.portal.callers import client_of
 from sidecar.portal.door import admit
 from sidecar.portal.pages import Fields, form_headers, form_status, keys_page, sentence
 from sidecar.portal.parts import PARTS
 from sidecar.portal.rendering import failure, page
 from sidecar.portal.sessions import Visit
-from sidecar.portal.token_fields import DEFAULT_OVERLAP, FieldError, Limits, NewToken, Rotation
+from sidecar.portal.token_fields import (
+    DEFAULT_OVERLAP,
+    FieldError,
+    Limits,
+    NewToken,
+    Rotation,
+    as_sentence,
+)
 from sidecar.portal.wording import row_of
 
 OVERLAPS: Final = {
@@ -92,7 +99,8 @@ async def rotate(
         refused = _refused(409, [FieldError("", text)])
         return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
     except UsageError as error:
-        refused = _refused(422, [_field_of(error)])
+        status = 409 if isinstance(error, TooManyTokens) else 422
+        refused = _refused(status, [_field_of(error)])
         return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
     parts.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
     return _show_secret(request, visit, record, secret, _end_of_old(overlap))
@@ -196,5 +204,4 @@ def _field_of(error: Exception) -> FieldError:
     """Say what the lifecycle refused, beside the field that it is about."""
     if isinstance(error, NameTaken):
         return FieldError("name", "You already have a token of this name. Choose another name.")
-    text = str(error)
-    return FieldError("", f"{text[:1].upper()}{text[1:]}.")
+    return FieldError("", as_sentence(error))

@@ -37,6 +37,7 @@ PROBLEMS: Final[dict[str, Answer]] = {
     "not_found": Answer(404, "Nothing is here"),
     "name_taken": Answer(409, "The name is taken"),
     "already_rotated": Answer(409, "The token has been rotated already"),
+    "too_many_tokens": Answer(409, "The account has too many tokens"),
     "unsupported_media_type": Answer(415, "The body must be JSON"),
     "invalid_fields": Answer(422, "Some fields are not right"),
     "internal_error": Answer(500, "The portal failed"),

@@ -100,7 +100,7 @@ def _read_paths(value: object) -> list[str]:
         try:
             compile_pattern(path)
         except ValueError as error:
-            raise _wrong(f"{_capital(str(error))}.") from None
+            raise _wrong(as_sentence(error)) from None
     return value
 
 
@@ -115,8 +115,10 @@ def _limits(info: ValidationInfo) -> Limits:
     return info.context
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def as_sentence(error: Exception) -> str:
+    """Return what an error says as a sentence of its own."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 class _Asked(BaseModel):

@@ -97,7 +97,7 @@ class RedisArchive:
         """
         end = math.inf if ttl == _NO_TTL else self._now() + ttl / 1000
         own_end = math.inf if record.expires_at is None else record.expires_at
-        return record.ending_early(end) if end + _TTL_SLACK_SECONDS < own_end else record
+        return record.ending_by(end) if end + _TTL_SLACK_SECONDS < own_end else record
 
     async def _complete(self, records: Sequence[TokenRecord]) -> list[Exported]:
         """Add the last uses, and whether each token holds its name."""

@@ -221,6 +221,11 @@ class AccountIndex:
         (reply,) = await self._commands.run(("HGET", self.key(account), token_id))
         return _unpack_entry(reply, self._now())
 
+    async def count_at_most(self, account: str) -> int:
+        """Return how many fields an account's hash has: one for each token, and those of names."""
+        (fields,) = await self._commands.run(("HLEN", self.key(account)))
+        return int(fields)
+
     async def accounts(self) -> list[str]:
         """Return every account that has an index, by scanning the keys."""
         keys = {key async for key in self._commands.scan(self._key_start)}

@@ -46,6 +46,10 @@ class MemoryStore:
         found = [record for record in await self.list(account) if record.id == token_id]
         return found[0] if found else None
 
+    async def count_at_most(self, account: str) -> int:
+        """See ``TokenStore``."""
+        return sum(record.account == account for record in self._records.values())
+
     async def revoke(self, record: TokenRecord) -> bool:
         """See ``TokenStore``."""
         was_live = self._live(record.digest) is not None
@@ -59,9 +63,8 @@ class MemoryStore:
         if self._names.get((old.account, old.name), old.digest) != old.digest:
             raise NameTaken(f"token {old.id} has been superseded already")
         self._add(successor)
-        end = self._clock() + overlap_seconds
-        if old.digest in self._records and (old.expires_at is None or old.expires_at > end):
-            self._records[old.digest] = old.ending_early(end)
+        if old.digest in self._records:
+            self._records[old.digest] = old.ending_by(self._clock() + overlap_seconds)
 
     async def record_use(self, uses: Uses) -> None:
         """See ``TokenStore``."""

@@ -83,6 +83,9 @@ class TokenStore(Protocol):
     async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
         """Return the live record with this id (of this account only, if one is named)."""
 
+    async def count_at_most(self, account: str) -> int:
+        """Return, cheaply, a number that the account's live tokens do not exceed."""
+
     async def revoke(self, record: TokenRecord) -> bool:
         """Delete the record; ``True`` if it was there. It authorizes nothing from then on."""
 

@@ -160,7 +160,7 @@ def _decode_early_line(digest: str, value: bytes) -> TokenRecord | None:
     as_granted = first + value[1:_SHORT_BYTES] + value[_SHORT_BYTES + _END.size :]
     record = _decode_short_line(digest, as_granted, _KIND_OF_BYTE[first])
     is_early = record is not None and 0 < end <= (record.expires_at or math.inf)
-    return record.ending_early(float(end)) if record is not None and is_early else None
+    return record.ending_by(float(end)) if record is not None and is_early else None
 
 
 def _know_account(account: str) -> str | None:

@@ -212,6 +212,10 @@ class RedisStore:
                     return live[token_id]
         return None
 
+    async def count_at_most(self, account: str) -> int:
+        """See ``TokenStore``: names are counted too, and what has died since it was last listed."""
+        return await self._index.count_at_most(account)
+
     async def revoke(self, record: TokenRecord) -> bool:
         """See ``TokenStore``. Once the record is gone the rest may fail: it is mended later."""
         async with budget(self._budget_seconds):
@@ -235,10 +239,7 @@ class RedisStore:
             await self._retire(old, overlap_seconds)
 
     async def _retire(self, old: TokenRecord, overlap_seconds: float) -> None:
-        end = self._now() + overlap_seconds
-        if old.expires_at is not None and old.expires_at <= end:
-            return
-        retiring = old.ending_early(end)
+        retiring = old.ending_by(self._now() + overlap_seconds)
         if retiring.is_expired(self._now()):
             await self.revoke(old)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -272,8 +273,33 @@ async def test_an_overlap_never_lengthens_a_life_and_none_ends_it_at_once(bench:
     await bench.store.create(old)
     await bench.store.supersede(brief, make_record(3, name="a"), overlap_seconds=7 * DAY_SECONDS)
     await bench.store.supersede(old, make_record(4, name="b"), overlap_seconds=0)
-    assert await bench.store.look_up(brief.digest) == brief
+    found = await bench.store.look_up(brief.digest)
+    assert found is not None
+    assert found.expires_at == brief.expires_at
     assert await bench.store.look_up(old.digest) is None
+
+
+async def test_a_token_that_was_superseded_is_told_from_one_that_was_not(bench: Bench) -> None:
+    brief, long = make_record(1, name="a"), make_record(2, name="b", days=0)
+    for number, old in enumerate((brief, long), 3):
+        await bench.store.create(old)
+        successor = make_record(number, name=old.name)
+        await bench.store.supersede(old, successor, overlap_seconds=7 * DAY_SECONDS)
+    live = {record.id: record for record in await bench.store.list()}
+    assert {live[brief.id].granted_until, live[long.id].granted_until} == {
+        brief.expires_at,
+        math.inf,
+    }
+    assert [record.granted_until for record in live.values()].count(None) == 2
+
+
+async def test_what_a_count_says_no_account_exceeds(bench: Bench) -> None:
+    assert await bench.store.count_at_most("acme") == 0
+    for number in range(20):
+        await bench.store.create(make_record(number, days=number % 2))
+    await bench.store.create(make_record(20, account="other"))
+    assert 20 <= await bench.store.count_at_most("acme") <= 40
+    assert 1 <= await bench.store.count_at_most("other") <= 2
 
 
 async def test_a_token_is_superseded_once(bench: Bench) -> None:

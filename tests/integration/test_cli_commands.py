@@ -169,6 +169,20 @@ def test_a_rotated_token_has_a_successor_and_lives_for_the_overlap(admin: Admin)
     assert listed[old["id"]]["expires_at"] < new["expires_at"]
 
 
+def test_the_limit_of_an_accounts_tokens_is_the_command_lines_too(admin: Admin) -> None:
+    admin.settings["accounts"]["acme"]["max_tokens"] = 1
+    admin.write()
+    first = admin.create("shop")
+    for door in (("create",), ("import",)):
+        asked = (*door, "--account", "acme", "--name", "another", "--days", "1")
+        refused = admin.run("token", *asked, stdin=IMPORTED)
+        assert refused.returncode == 1
+        assert "revoke one that is no longer needed, or have accounts.acme.max_tokens" in (
+            refused.stderr
+        )
+    assert admin.json("token", "rotate", first["id"])["name"] == "shop"
+
+
 def test_an_imported_token_is_taken_from_standard_input_and_is_not_shown(admin: Admin) -> None:
     asked = ("--account", "acme", "--name", "old shop", "--days", "0")
     record = admin.json("token", "import", *asked, stdin=f"{IMPORTED}\n")
@@ -290,6 +304,7 @@ def test_accounts_are_listed_without_their_hashes(admin: Admin) -> None:
         "password": True,
         "paths": ["/v1/*"],
         "max_token_days": 0,
+        "max_tokens": 1000,
         "disabled": False,
     }
     assert [account["disabled"] for account in accounts] == [False, False, True]

@@ -298,6 +298,28 @@ async def test_a_name_is_taken_once_and_a_token_rotated_once(
     assert (status, problem["code"]) == (409, "already_rotated")
 
 
+async def test_a_flood_of_creations_makes_as_many_tokens_as_the_account_may_have(
+    stage: PortalStage, acme: ApiClient
+) -> None:
+    stage.change_account("acme", max_tokens=5)
+    asked = [{"name": f"shop {number}", "days": 1} for number in range(30)]
+    answers = await asyncio.gather(*(acme.call("POST", "/api/tokens", one) for one in asked))
+    assert sorted(status for status, _, _ in answers) == [201] * 5 + [409] * 25
+    (problem,) = {
+        (answer["code"], answer["detail"]) for status, answer, _ in answers if status == 409
+    }
+    assert problem == (
+        "too_many_tokens",
+        "Account acme has 5 tokens, and may have 5: revoke one that is no longer needed, or have "
+        "accounts.acme.max_tokens raised.",
+    )
+    _, tokens, _ = await acme.call("GET", "/api/tokens")
+    path = f"/api/tokens/{tokens[0]['id']}"
+    assert (await acme.call("POST", f"{path}/rotate"))[0] == 201
+    assert (await acme.call("DELETE", path))[0] == 204
+    assert (await acme.call("POST", "/api/tokens", asked[0]))[1]["code"] == "too_many_tokens"
+
+
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/rotate")])
 @pytest.mark.parametrize("whose", ["other", "nobody"])
 async def test_another_accounts_token_is_as_unknown_as_one_that_does_not_exist(

@@ -89,6 +89,18 @@ async def test_rotating_again_by_the_same_form_makes_no_third_token(
     assert len(await stage.tokens("acme")) == 2
 
 
+async def test_the_form_says_that_an_account_has_as_many_tokens_as_it_may_have(
+    stage: PortalStage, browser: ClientSession
+) -> None:
+    await stage.create("acme", "first")
+    stage.change_account("acme", max_tokens=1)
+    page = await sign_in(browser)
+    refused = await send(browser, "/tokens", page, **NEW)
+    assert refused.status == 409
+    assert "Account acme has 1 token, and may have 1: revoke one" in await refused.text()
+    assert await stage.names("acme") == ["first"]
+
+
 async def test_a_token_that_was_rotated_stands_right_below_its_successor(
     stage: PortalStage, browser: ClientSession
 ) -> None:

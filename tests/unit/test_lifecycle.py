@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
 from sidecar.core import tokens
-from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.errors import NameTaken, Overloaded, UsageError
 from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.tokens import Shape
-from sidecar.lifecycle import Description, Lifecycle, UnknownToken
+from sidecar.lifecycle import (
+    MOST_WAITING,
+    Description,
+    Lifecycle,
+    TooManyTokens,
+    UnknownToken,
+)
 from sidecar.store.memory import MemoryStore
 
 DAY_SECONDS = 86400
@@ -19,6 +26,7 @@ ACCOUNTS = {
     "acme": Account("acme"),
     "brief": Account("brief", max_token_days=30),
     "off": Account("off", disabled=True),
+    "few": Account("few", max_tokens=3),
 }
 FOREIGN = "legacy-token-of-24-chars"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
@@ -214,7 +222,7 @@ async def test_a_token_whose_successor_was_lost_is_rotated_for_the_lifetime_that
         assert successor.expires_at == (successor.created_at + 7 * DAY_SECONDS if days else None)
         retiring = (await lifecycle.show(old.id)).record
         assert retiring.expires_at == int(bench.now) + overlap_seconds
-        assert await lifecycle.revoke(successor.id)
+        await lifecycle.revoke(successor.id)
     bench.now += 1800
     with pytest.raises(UnknownToken):
         await lifecycle.rotate(old.id, 60)
@@ -261,6 +269,88 @@ async def test_a_lifetime_that_is_no_longer_allowed_is_not_renewed(bench: Bench)
     old, _ = await bench.lifecycle.create("acme", "Shop", 0)
     with pytest.raises(UsageError, match="at most 5 days"):
         await strict.rotate(old.id, 60)
+
+
+async def fill(bench: Bench) -> list[TokenRecord]:
+    """Make as many tokens as the account may have."""
+    return [(await bench.lifecycle.create("few", f"Shop {number}", 30))[0] for number in range(3)]
+
+
+async def test_an_account_has_at_most_its_number_of_tokens_by_whichever_door(bench: Bench) -> None:
+    first, *_ = await fill(bench)
+    why = "account few has 3 tokens, and may have 3: revoke one .* accounts.few.max_tokens raised"
+    with pytest.raises(TooManyTokens, match=why):
+        await bench.lifecycle.create("few", "Shop 4", 30)
+    with pytest.raises(TooManyTokens, match=why):
+        await bench.lifecycle.import_token("few", "Shop 4", 30, FOREIGN)
+    await bench.lifecycle.create("acme", "Shop 4", 30)
+    await bench.lifecycle.revoke(first.id)
+    await bench.lifecycle.create("few", "Shop 4", 30)
+    bench.now += 31 * DAY_SECONDS
+    await fill(bench)
+
+
+async def test_a_token_is_rotated_at_the_limit_which_the_old_one_does_not_count_for(
+    bench: Bench,
+) -> None:
+    for old in await fill(bench):
+        successor, _ = await bench.lifecycle.rotate(old.id, 3600)
+    await bench.lifecycle.revoke(successor.id)
+    await bench.lifecycle.create("few", "Shop 4", 30)
+    with pytest.raises(TooManyTokens):
+        await bench.lifecycle.create("few", "Shop 5", 30)
+
+
+@pytest.mark.parametrize("days", [1, 30, 0])
+async def test_rotating_again_and_again_makes_no_more_than_twice_as_many(
+    bench: Bench, days: int
+) -> None:
+    token, _ = await bench.lifecycle.create("few", "Shop", days)
+    for _ in range(5):
+        token, _ = await bench.lifecycle.rotate(token.id, 30 * DAY_SECONDS)
+    with pytest.raises(TooManyTokens, match="has 6 tokens with those that were rotated"):
+        await bench.lifecycle.rotate(token.id, 3600)
+    with pytest.raises(TooManyTokens):
+        await bench.lifecycle.create("few", "Another", 30)
+    await bench.lifecycle.rotate(token.id, 0)
+    assert len(await bench.lifecycle.list("few")) == 6
+
+
+async def test_of_many_asked_for_at_once_no_more_are_made_than_there_is_room_for(
+    bench: Bench,
+) -> None:
+    asked = [bench.lifecycle.create("few", f"Shop {number}", 30) for number in range(50)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(outcome, TooManyTokens) for outcome in outcomes) == 47
+    assert len(await bench.lifecycle.list("few")) == 3
+
+
+async def test_a_few_wait_to_be_made_and_more_are_told_to_come_again(bench: Bench) -> None:
+    stopped = asyncio.Event()
+
+    async def count_late(_account: str) -> int:
+        await stopped.wait()
+        return 0
+
+    bench.store.count_at_most = count_late  # type: ignore[assignment, method-assign]
+    asked = [
+        asyncio.create_task(bench.lifecycle.create("few", f"Shop {number}", 30))
+        for number in range(MOST_WAITING)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await bench.lifecycle.create("few", "One more", 30)
+    await bench.lifecycle.create("acme", "Shop", 30)
+    for task in asked[:-1]:
+        task.cancel()
+    stopped.set()
+    await asked[-1]
+    await bench.lifecycle.create("few", "One more", 30)
+
+
+async def test_without_a_limit_nothing_is_counted(bench: Bench) -> None:
+    bench.store.count_at_most = None  # type: ignore[assignment, method-assign]
+    await bench.lifecycle.create("acme", "Shop", 30)
 
 
 async def test_a_jwt_needs_a_signer(bench: Bench) -> None:

@@ -61,7 +61,7 @@ records |= st.builds(
     records,
     st.integers(0, 70_000),
 )
-records |= st.builds(TokenRecord.ending_early, records, times).filter(
+records |= st.builds(TokenRecord.ending_by, records, times).filter(
     lambda record: 0 < (record.expires_at or 0.0) <= (record.granted_until or 0.0)
 )
 json_values = st.recursive(
@@ -93,7 +93,7 @@ def test_a_record_is_a_line_and_small() -> None:
 def test_an_early_end_costs_little_and_leaves_the_lifetime_as_it_was(
     record: TokenRecord, more_bytes: int
 ) -> None:
-    early = record.ending_early(1_800_003_600.9)
+    early = record.ending_by(1_800_003_600.9)
     assert decode(DIGEST, encode(early)) == early
     assert early.expires_at == 1_800_003_600
     assert early.lifetime_seconds == record.lifetime_seconds

@@ -68,13 +68,13 @@ def test_what_was_written_is_read(
 
 @pytest.mark.parametrize("days", [0, 30])
 def test_the_lifetime_of_a_token_that_ends_early_is_kept(days: int) -> None:
-    record = make_record(days=days).ending_early(make_record().created_at + 3600)
+    record = make_record(days=days).ending_by(make_record().created_at + 3600)
     assert read(write_token(Exported(record))) == Exported(record)
 
 
 @pytest.mark.parametrize("until", [1_790_000_000, "soon", "1970-01-02T00:00:00Z"])
 def test_a_lifetime_that_ends_before_the_token_is_refused(until: object) -> None:
-    with pytest.raises(ValueError, match="granted_until|times"):
+    with pytest.raises(ValueError, match=r"granted_until|times"):
         read(changed(granted_until=until))
 
 
