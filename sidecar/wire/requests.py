@@ -4,6 +4,9 @@ aiohttp's C parser (llhttp, strict) reads heads, and never sees a byte behind on
 only behind CR LF CR LF, so the parser is fed up to there and asked. A body with a Content-Length is
 counted; a chunked one is read by ``wire.chunked``, and only once the request may pass
 (``begin_body``). Until then its bytes are held as they came.
+
+The parser also reads RTSP/1.1 and ICE/1.1 as HTTP/1.1 and does not say so: the end of the request
+line is compared here (``_note_line``).
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ _CUT: Final = b"\0"  # which no header section that passed the parser holds
 _parse_line: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1"
 ).fullmatch
-_VERSIONS: Final = (HttpVersion11, HttpVersion10)
+_LINE_ENDS: Final = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")
+_LINE_END_BYTES: Final = 11
 _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
 _SMALL_BODY_BYTES: Final = 8 * 1024
 _PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
@@ -320,6 +324,7 @@ class RequestReader:
         "_held",
         "_last",
         "_limits",
+        "_line_end",
         "_loop",
         "_memory",
         "_parser",
@@ -342,6 +347,7 @@ class RequestReader:
         self._start = 0  # of what is held: where it has not been read yet
         self._last: _Last | None = None
         self._tail = b""
+        self._line_end = b""
         self._head_bytes = 0
         self._memory = memory
         self._body: ChunkedBody | None = None
@@ -570,6 +576,7 @@ class RequestReader:
 
     def _feed_head(self, piece: bytes) -> Request | None:
         self._head_bytes += len(piece)
+        self._note_line(piece)
         limits = self._limits
         parser = self._parser
         if parser is None:
@@ -587,7 +594,18 @@ class RequestReader:
         if is_plain and self._head_bytes == len(piece) and request.version == HttpVersion11:
             request.head = piece
         self._head_bytes = 0
+        self._line_end = b""
         return request
+
+    def _note_line(self, piece: bytes) -> None:
+        """Keep how the request line ends, from the bytes of a head as they come."""
+        seen = self._line_end
+        if seen.endswith(b"\n"):
+            return
+        if not seen:
+            piece = piece.lstrip(b"\r\n")  # the parser skips empty lines before a request
+        line = seen + piece[: piece.find(b"\n") + 1 or len(piece)]
+        self._line_end = line[-_LINE_END_BYTES:]
 
     def _new_parser(self) -> HttpRequestParser:
         limits = self._limits
@@ -639,7 +657,7 @@ class RequestReader:
         """
         limits = self._limits
         version = message.version
-        if version not in _VERSIONS:
+        if not self._line_end.endswith(_LINE_ENDS):
             raise RequestRefused("bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         if self._head_bytes - len(message.path) > limits.header_bytes + _REQUEST_LINE_BYTES:
             raise RequestRefused("headers_too_large", "The request's header section is too large.")

@@ -327,8 +327,35 @@ VERSIONS = [
         b"http/1.1",
         b"HTTPS/1.1",
         b"ICE/1.0",
+        b"RTSP/1.0",
+        b"RTSP/1.1",
     )
 ] + [
+    # llhttp takes each of these for HTTP/1.x with the methods of its protocol.
+    *(
+        refused(f"Y4 {line.decode()}", b"%s\r\nHost: a\r\n%s\r\n\r\n" % (line, BEARER))
+        for line in (
+            b"OPTIONS %s RTSP/1.1" % LISTENER,
+            b"POST %s RTSP/1.1" % LISTENER,
+            b"DESCRIBE %s RTSP/1.0" % LISTENER,
+            b"GET /open/a RTSP/1.1",
+            b"SOURCE %s ICE/1.0" % LISTENER,
+            b"SOURCE %s ICE/1.1" % LISTENER,
+        )
+    ),
+    refused(
+        "Y4 RTSP, a byte at a time",
+        *(bytes([byte]) for byte in b"GET %s RTSP/1.1\r\n" % LISTENER),
+        b"Host: a\r\n%s\r\n\r\n" % BEARER,
+    ),
+    Case(
+        name="Y4 RTSP behind HTTP, on one connection",
+        send=(authorized() + b"GET %s RTSP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (LISTENER, BEARER),),
+        answers=(200, 400),
+        code="bad_request",
+        closes=True,
+        seen=(LISTENER,),
+    ),
     refused("S12 a simple request", b"GET %s\r\n\r\n" % LISTENER, status=(400, 505)),
     refused("S12 the HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status=(400, 505)),
     refused(

@@ -440,6 +440,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         f"version {version!r}": (b"GET / %b\r\nHost: a\r\n\r\n" % version, "bad_request")
         for version in (b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.10", b"http/1.1", b"")
     },
+    **{
+        f"protocol {line!r}": (b"%b\r\nHost: a\r\n\r\n" % line, "bad_request")
+        for line in (
+            *(b"GET / RTSP/1.0", b"GET / RTSP/1.1", b"POST / RTSP/1.0", b"OPTIONS * RTSP/1.0"),
+            *(b"OPTIONS / RTSP/1.1", b"DESCRIBE / RTSP/1.0", b"PLAY / RTSP/1.1"),
+            *(b"GET / ICE/1.0", b"SOURCE / ICE/1.0", b"SOURCE / ICE/1.1"),
+            *(b"\r\n\r\nGET / RTSP/1.1", b"\nSOURCE / ICE/1.1"),
+        )
+    },
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad_request"),
     "bare LF": (b"GET / HTTP/1.1\nHost: a\n\n", "bad_request"),
     "bare CR in a value": (HEAD + b"X: a\rb\r\n\r\n", "bad_request"),
