@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import httptools
 
 HEAD_BYTES = 32 * 1024
+_PROTOCOL = b"HTTP/"
 _PIECE_BYTES = 16 * 1024
 
 
@@ -82,17 +83,25 @@ def _request(url: SplitResult) -> bytes:
 
 
 class _Answer:
-    """One answer, with the interim ones before it left out."""
+    """One answer, with the interim ones before it left out.
+
+    llhttp reads RTSP/1.1 and ICE/1.1 as HTTP/1.1, and gives an interim answer the body that its
+    fields announce (``wire.responses`` has more on both): here either makes the answer none.
+    """
 
     def __init__(self) -> None:
         self.is_complete = False
         self._parser = httptools.HttpResponseParser(self)
         self._body = bytearray()
+        self._opening = b""
         self._status = 0
         self._has_length = False
         self._is_packed = False
 
     def feed(self, piece: bytes) -> None:
+        self._opening += piece[: len(_PROTOCOL) - len(self._opening)]
+        if not _PROTOCOL.startswith(self._opening):
+            raise ValueError("the answer is not HTTP/1.1")
         try:
             self._parser.feed_data(piece)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -130,6 +139,8 @@ class _Answer:
             self._status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
+        if self._status < 200:
+            raise ValueError("an interim answer has a body")
         if not self.is_complete:
             self._body += body
 

@@ -1,9 +1,17 @@
 """Where a response starts and ends: upstream bytes in, a ``Response`` out, nothing lenient.
 
 httptools (llhttp, strict) reads heads and chunked bodies; what it lets through is judged here:
-versions, framing, sizes, a 101 nobody asked for. A body with a Content-Length is counted and not
-shown to the parser. Whatever is odd raises ``UpstreamBroken``; what follows a complete response
-makes the connection unfit for another (``is_clean`` is false), and the response itself stands.
+protocols, versions, framing, sizes, interim responses with a body, a 101 nobody asked for.
+
+- llhttp reads RTSP/1.1 and ICE/1.1 as HTTP/1.1 and does not say so. The parser is therefore shown
+  one head at a time, and the first bytes of each are compared here.
+- llhttp gives an interim response (1xx) the body that its fields announce, and reports it as if it
+  belonged to the final one: a service could compose the caller's next answer. RFC 9110 section 15.2
+  allows no such body, so fields that announce one break the exchange.
+- A body with a Content-Length is counted and not shown to the parser.
+
+Whatever is odd raises ``UpstreamBroken``; what follows a complete response makes the connection
+unfit for another (``is_clean`` is false), and the response itself stands.
 """
 
 from __future__ import annotations
@@ -20,6 +28,7 @@ _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
 
 _END: Final = b"\r\n\r\n"
+_PROTOCOL: Final = b"HTTP/"
 _VERSION: Final = b"HTTP/1."  # else stray line ends, which the parser skips, pass for a whole head
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
@@ -133,8 +142,10 @@ class ResponseReader:
         "_is_head_request",
         "_memory",
         "_missing",
+        "_opening",
         "_parser",
         "_reason",
+        "_tail",
         "_wants_upgrade",
         "head",
         "interim",
@@ -156,6 +167,8 @@ class ResponseReader:
         self._is_head_request = False
         self._wants_upgrade = False
         self._missing = 0
+        self._opening = b""  # the first bytes of the head under way, at most as many as _PROTOCOL
+        self._tail = b""  # its last three, as its end may be split
         self.head: ResponseHead | None = None
         self.interim: list[ResponseHead] = []
         self.pieces: list[bytes] = []
@@ -183,6 +196,7 @@ class ResponseReader:
         self._interim_count = 0
         self._missing = 0
         self._head_bytes = 0
+        self._opening = self._tail = b""
         self.head = None
         if self.pieces:  # of an answer that came whole as its caller left, so nobody took it
             self.pieces = []
@@ -197,26 +211,27 @@ class ResponseReader:
             return
         if self._missing:
             self._receive_counted(data)
-            return
-        is_first = self.head is None and not self._head_bytes and not self._interim_count
+        elif self.head is None:
+            self._receive_head(data)
+        else:
+            self._feed(data)
+
+    def _receive_head(self, data: bytes) -> None:
+        is_first = not self._head_bytes and not self._interim_count
         is_head = is_first and self._memory is not None and data.startswith(_VERSION)
         end = data.find(_END) + 4 if is_head else 0
         if end > 4 and self._recall(data, end):
             return
         self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)  # type: ignore[union-attr]  # expect() made it
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._fail(error)
+        rest = self._read_heads(data)
         head = self.head
         if head is None:
             if self._head_bytes > _HEAD_BYTES:
                 raise UpstreamBroken("the response head is too large")
-        elif head.length and not self.is_complete:
-            self._count_from_here(head.length)
-        if end > 4 and head is not None and self._memory is not None and not self._interim_count:
+            return
+        self._head_bytes = 0
+        self._begin_body(head, rest)
+        if end > 4 and self._memory is not None and not self._interim_count:
             self._memory.keep(data[:end], head)
 
     def _recall(self, data: bytes, end: int) -> bool:
@@ -269,10 +284,65 @@ class ResponseReader:
         self._missing = missing - len(data)
         self.is_complete = self._missing == 0
 
-    def _count_from_here(self, length: int) -> None:
-        """Leave the parser in the middle of a body with a known length, and count the rest."""
-        self._missing = length - sum(map(len, self.pieces))
-        self._parser = None
+    def _read_heads(self, data: bytes) -> bytes:
+        """Show the parser one head at a time, up to the final one; return what lies behind it."""
+        while self.head is None:
+            if not self._opening:
+                data = data.lstrip(b"\r\n")  # as the parser would: empty lines before a head
+            if not data:
+                break
+            end = self._find_head_end(data)
+            self._check_protocol(data)
+            self._feed(data if end == len(data) else data[:end])
+            data = data[end:]
+        return data
+
+    def _find_head_end(self, data: bytes) -> int:
+        """Return the offset just behind the head's CR LF CR LF, part of which may have come before;
+        without it, the end of ``data``.
+        """
+        tail = self._tail
+        if tail:
+            straddling = (tail + data[:3]).find(_END)
+            if straddling != -1:
+                self._tail = b""
+                return straddling + 4 - len(tail)
+        found = data.find(_END)
+        if found != -1:
+            self._tail = b""
+            return found + 4
+        self._tail = (tail + data[-3:])[-3:]
+        return len(data)
+
+    def _check_protocol(self, data: bytes) -> None:
+        """Raise ``UpstreamBroken`` once the head under way can't be one of HTTP."""
+        missing = len(_PROTOCOL) - len(self._opening)
+        if missing:
+            self._opening += data[:missing]
+            if not _PROTOCOL.startswith(self._opening):
+                raise UpstreamBroken("the response is not HTTP")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)  # type: ignore[union-attr]  # expect() made it
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._fail(error)
+
+    def _begin_body(self, head: ResponseHead, data: bytes) -> None:
+        """Take what came behind the final head."""
+        if self.is_upgraded:
+            self.tunnelled += data
+        elif self.is_complete:
+            self.is_clean = self.is_clean and not data
+        elif head.length:
+            self._parser = None  # it is in the middle of a body that it will not see
+            self._missing = head.length
+            if data:
+                self._receive_counted(data)
+        elif data:
+            self._feed(data)
 
     def _switch(self, rest: bytes) -> None:
         head = self.head
@@ -319,16 +389,17 @@ class ResponseReader:
             raise UpstreamBroken("the response has too many header fields")
         status = parser.get_status_code()
         head = ResponseHead(status, self._reason, self._fields)
+        if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
+            raise UpstreamBroken("the response's version or status is none of HTTP/1.1")
+        if status < 200 and _announces_body(head):
+            raise UpstreamBroken("an interim response announces a body")
         if status < 200 and status != 101:
             self._note_interim(head)
             return
-        if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
-            raise UpstreamBroken("the response's version or status is none of HTTP/1.1")
         if status == 101 and not (self._wants_upgrade and _is_websocket(head)):
             raise UpstreamBroken("the upstream switched protocols unasked")
         self._frame(head)
         head.keeps_alive = parser.should_keep_alive()
-        self._head_bytes = 0
         self.head = head
 
     def on_body(self, body: bytes) -> None:
@@ -346,6 +417,7 @@ class ResponseReader:
         self._interim_count += 1
         if self._interim_count > _INTERIM_HEADS or head.status < 100:
             raise UpstreamBroken("too many interim responses, or a status below 100")
+        self._opening = b""
         self.interim.append(head)
 
     def _frame(self, head: ResponseHead) -> None:
@@ -372,6 +444,19 @@ class ResponseReader:
         self.is_complete = True
         if head.length or head.is_chunked or self._is_head_request:
             self._parser = None
+
+
+def _announces_body(head: ResponseHead) -> bool:
+    """Tell whether the framing fields of a 1xx response say more than that nothing follows.
+
+    RFC 9110 section 8.6 and RFC 9112 section 6.1 allow it neither field. ``Content-Length: 0`` is
+    let pass, as it announces what holds anyway; it is not passed on.
+    """
+    for name, value in head.headers:
+        meaning = MEANINGS[name]
+        if meaning == _CODING or (meaning == _LENGTH and value.strip(b" \t") != b"0"):
+            return True
+    return False
 
 
 def _is_websocket(head: ResponseHead) -> bool:

@@ -26,6 +26,7 @@ GROUPS = {
     "J": "JWT",
     "B": "passwords",
     "U": "upstream",
+    "Y": "answers",
     "K": "configuration",
     "L": "leaks",
     "Z": "readings",

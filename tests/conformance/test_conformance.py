@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance import (
+    answers,
     credentials,
     framing,
     identity,
@@ -20,7 +21,9 @@ from tests.conformance.stage import Stage
 
 CASES = [
     case
-    for table in (framing, identity, target, readings, credentials, passwords, upstream, leaks)
+    for table in (
+        *(framing, identity, target, readings, credentials, passwords, upstream, answers, leaks),
+    )
     for case in table.CASES
 ]
 

@@ -300,6 +300,9 @@ async def test_hints_come_before_the_answer() -> None:
         b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
         b"HTTP/2.0 200 OK\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 199 X\r\nContent-Length: 1\r\n\r\na" + OK,
+        b"RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"ICE/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"not HTTP\r\n\r\n",
     ],
 )
@@ -313,6 +316,22 @@ async def test_an_answer_that_is_none_is_502_and_its_connection_is_closed(answer
         await caller.send(request())
         assert (await caller.response())[1] == b"ok"
         assert len(proxy.upstream.peers) == 2
+
+
+@pytest.mark.parametrize("status", [100, 103, 104, 199])
+@on_uvloop
+async def test_a_service_does_not_make_up_the_answer_to_the_next_request(status: int) -> None:
+    # The final answer's body has two bytes; the interim one's would come before them, and what is
+    # behind its first two be read by the caller as the answer to its second request.
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    interim = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\nok" % (status, 2 + len(forged))
+    async with running_proxy(responding(interim + forged + OK), answering(OK)) as proxy:
+        caller = await proxy.caller()
+        await caller.send(request() + request())
+        head, body = await caller.response()
+        assert (head.split(b" ")[1], code_of(body)) == (b"502", "upstream_broken")
+        assert (await caller.response())[1] == b"ok"
+        assert b"forged" not in caller.received
 
 
 @pytest.mark.parametrize(

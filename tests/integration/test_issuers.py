@@ -130,6 +130,15 @@ FAILURES: dict[str, Behaviour] = {
     "endless in its head": endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 60000 + b"\r\n"),
     "endless in its header fields": endless(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n" * 10000),
     "endless in interim answers": endless(b"", b"HTTP/1.1 103 Early\r\n\r\n" * 1000),
+    "a body of an interim answer": answer(
+        key_set(OLD), head="HTTP/1.1 104 Early", extra=f"Content-Length: {len(key_set(OLD))}\r\n"
+    ),
+    "keys in an interim answer, before an empty body": endless(
+        b"HTTP/1.1 199 Early\r\nContent-Length: %d\r\n\r\n" % len(key_set(OLD)) + key_set(OLD),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
+    "RTSP": answer(key_set(OLD), head="RTSP/1.0 200 OK"),
+    "ICE": answer(key_set(OLD), head="ICE/1.0 200 OK"),
     "announcing a gigabyte": answer(b"{", extra="Content-Length: 1000000000\r\n"),
     "truncated": answer(key_set(OLD)[:-10]),
     "html": answer(b"<html>"),

@@ -15,6 +15,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
 WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+INTERIM_STATUSES = (100, 102, 103, 104, 150, 199)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,28 @@ READ: dict[str, tuple[bytes, Seen]] = {
         + b"Content-Length: 1\r\n\r\na",
         Seen(200, b"a", 1, interim=(100, 103)),
     ),
+    "interim answers that announce no body": (
+        b"".join(b"HTTP/1.1 %d X\r\nContent-Length: 0 \r\n\r\n" % s for s in INTERIM_STATUSES)
+        + OK
+        + b"Content-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, interim=INTERIM_STATUSES),
+    ),
+    "an interim answer before chunks": (
+        HINT + CHUNKED + b"3\r\nabc\r\n0\r\n\r\n",
+        Seen(200, b"abc", interim=(103,)),
+    ),
+    "an interim answer before one without a body": (
+        HINT + b"HTTP/1.1 204 No Content\r\n\r\n",
+        Seen(204, has_body=False, interim=(103,)),
+    ),
+    "empty lines before each head": (
+        b"\r\n" + HINT + b"\r\n\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, interim=(103,)),
+    ),
+    "a body like a head of another protocol": (
+        OK + b"Content-Length: 18\r\n\r\nRTSP/1.0 200 OK\r\n\r",
+        Seen(200, b"RTSP/1.0 200 OK\r\n\r", 18),
+    ),
     "an upgrade that is only advertised": (
         OK + WEBSOCKET + b"Content-Length: 1\r\n\r\na",
         Seen(200, b"a", 1),
@@ -128,6 +152,17 @@ READ: dict[str, tuple[bytes, Seen]] = {
     ),
     "junk behind a 204": (b"HTTP/1.1 204 N\r\n\r\njunk", Seen(204, has_body=False, is_clean=False)),
 }
+
+
+# What a service might make up as the caller's next answer, in the body of an interim one.
+FORGED = OK + b"Content-Length: 5\r\n\r\nhello"
+FORGED_BODIES = (
+    b"Content-Length: %d\r\n\r\n%b" % (len(FORGED), FORGED),
+    b"Content-Length: 1\r\n\r\na",
+    b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(FORGED), FORGED),
+    b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    b"Content-Length: 00\r\n\r\n",
+)
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -180,6 +215,26 @@ BROKEN: dict[str, bytes] = {
     "nothing but junk": b"\x16\x03\x01\x02",
     "a 101 nobody asked for": SWITCH + WEBSOCKET + b"\r\n",
     "a bare 101": SWITCH + b"\r\n",
+    **{
+        f"interim answer {status} with a body {number}": b"HTTP/1.1 %d X\r\n%b%b"
+        % (status, framed, OK + b"Content-Length: 2\r\n\r\nhi")
+        for status in INTERIM_STATUSES
+        for number, framed in enumerate(FORGED_BODIES)
+    },
+    "an interim answer with a body behind one without": HINT * 2
+    + b"HTTP/1.1 104 X\r\n"
+    + FORGED_BODIES[0],
+    **{
+        f"{protocol.decode()} {behind}": ahead + protocol + b" 200 OK\r\nContent-Length: 0\r\n\r\n"
+        for protocol in (b"RTSP/1.0", b"RTSP/1.1", b"ICE/1.0", b"ICE/1.1", b"rtsp/1.0", b"ICY")
+        for behind, ahead in (
+            ("", b""),
+            ("behind empty lines", b"\r\n\r\n"),
+            ("behind an interim answer", HINT * 2),
+        )
+    },
+    "RTSP, interim": b"RTSP/1.1 103 E\r\n\r\n",
+    "HTTP/2.0, interim": b"HTTP/2.0 103 E\r\n\r\n",
     "a flood of interim answers": b"HTTP/1.1 103 E\r\n\r\n" * 17,
     "a head without end": OK + b"X: a\r\n" * 50_000,
     "a field without end": OK + b"X: " + b"a" * 300_000,
@@ -264,6 +319,17 @@ def test_after_a_101_that_was_asked_for_bytes_are_the_tunnels(size: int) -> None
 def test_a_101_that_names_no_websocket_opens_no_tunnel(fields: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         read([SWITCH + fields + b"\r\n" + b"bytes"], wants_upgrade=True)
+
+
+@pytest.mark.parametrize("framed", FORGED_BODIES)
+def test_a_101_with_a_body_opens_no_tunnel(framed: bytes) -> None:
+    with pytest.raises(UpstreamBroken):
+        read([SWITCH + WEBSOCKET + framed], wants_upgrade=True)
+
+
+def test_a_101_that_announces_no_body_opens_its_tunnel() -> None:
+    data = SWITCH + WEBSOCKET + b"Content-Length: 0\r\n\r\nhi"
+    assert read([data], wants_upgrade=True).tunnelled == b"hi"
 
 
 def test_an_upgrade_refused_is_an_answer_like_any() -> None:
