@@ -44,7 +44,7 @@ check: $(INSTALLED_DEV) ## lint, formatting and types
 
 compiled: $(COMPILED)/.built ## a copy with what every request passes made into C; `make test TREE=build/compiled` tries it
 
-bench: $(INSTALLED_DEV) $(if $(CAN_COMPILE),$(COMPILED)/.built) ## measure the proxy beside its peers on this machine
+bench: $(INSTALLED_DEV) $(if $(CAN_COMPILE),$(COMPILED)/.built) ## measure the proxy beside its peers (ARGS="--old DIR": beside another checkout)
 	@exec $(IN_VENV) -m benchmarks $(ARGS)
 
 soak: $(INSTALLED_DEV) ## the tests that take minutes or gigabytes (TREE: see compiled)

@@ -1,4 +1,7 @@
-"""The command line: ``python -m benchmarks [--only hit,miss] [--peers sidecar,nginx] ...``."""
+"""The command line: ``python -m benchmarks [--only hit,miss] [--peers sidecar,nginx] ...``.
+
+With ``--old DIR`` two states of the code are compared, in alternating runs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots, report
+from benchmarks import plots, report, trees
 from benchmarks.peers.registry import PEERS
 from benchmarks.processes import UnavailableError
 from benchmarks.rounds import Outcome, carry_out
@@ -22,6 +25,7 @@ from benchmarks.scenarios.registry import SCENARIOS
 from benchmarks.stage import Settings
 
 RESULTS = Path(__file__).with_name("results")
+ROUNDS_OF_PAIRS = 9
 
 
 def parse_arguments(given: list[str]) -> argparse.Namespace:
@@ -32,9 +36,14 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--only", type=_names(SCENARIOS), default=tuple(SCENARIOS), metavar="A,B",
                         help=f"scenarios: {', '.join(SCENARIOS)} (default: all)")  # fmt: skip
-    parser.add_argument("--peers", type=_names(PEERS), default=tuple(PEERS), metavar="A,B",
-                        help=f"peers: {', '.join(PEERS)} (default: all installed)")  # fmt: skip
-    parser.add_argument("--runs", type=_positive, help="rounds (default: 7)")
+    parser.add_argument("--peers", type=_names(PEERS), metavar="A,B",
+                        help=f"peers: {', '.join(PEERS)} (default: all installed; with --old:"
+                             " sidecar)")  # fmt: skip
+    parser.add_argument("--old", type=Path, metavar="DIRECTORY",
+                        help="a checkout of another state: run it beside this one, and say how the"
+                             " two compare")  # fmt: skip
+    parser.add_argument("--rounds", "--runs", type=_positive, metavar="N",
+                        help=f"rounds (default: 7; with --old: {ROUNDS_OF_PAIRS})")  # fmt: skip
     parser.add_argument("--seconds", type=_positive, help="length of one measurement (default: 5)")
     parser.add_argument("--check", action="store_true",
                         help="tiny amounts: does the bench itself work?")  # fmt: skip
@@ -45,12 +54,19 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return the amounts that the options ask for."""
+    """Return the amounts that the options ask for.
+
+    Raises ``UnavailableError`` if the old tree can't be compared with this one.
+    """
     settings = Settings.tiny() if arguments.check else Settings()
+    if arguments.old is not None:
+        ours, old = trees.match(settings.tree, trees.find(arguments.old))
+        rounds = settings.rounds if arguments.check else ROUNDS_OF_PAIRS
+        settings = replace(settings, tree=ours, old=old, peers=("sidecar",), rounds=rounds)
     return replace(
         settings,
-        peers=arguments.peers,
-        rounds=arguments.runs or settings.rounds,
+        peers=arguments.peers or settings.peers,
+        rounds=arguments.rounds or settings.rounds,
         seconds=arguments.seconds or settings.seconds,
     )
 
@@ -58,9 +74,12 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def main(given: list[str]) -> int:
     """Run, print and save; the status is 1 if any case failed."""
     arguments = parse_arguments(given)
-    settings = settings_of(arguments)
     try:
+        settings = settings_of(arguments)
         output = prepare_places(arguments.output, arguments.plots)
+    except UnavailableError as reason:
+        _say(f"nothing was measured: {reason}")
+        return 2
     except OSError as error:
         _say(f"nothing was measured, as the results could not be written: {error}")
         return 2

@@ -1,4 +1,4 @@
-"""What is said about several runs: the median, with the least and the most seen.
+"""What is said about several runs: the median, with the least and the most seen or the quartiles.
 
 A ratio is formed within each round and only then summed up, so that a slow minute of the machine,
 which slows both sides, leaves it alone.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,27 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
-    """Return ours over theirs, round by round; ``None`` when no round has both."""
-    pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if b > 0]
-    return Spread.of([a / b for a, b in pairs]) if pairs else None
+@dataclass(frozen=True, slots=True)
+class Quartiles:
+    """The median of ``count`` values, and between which two the middle half of them lies."""
+
+    count: int
+    median: float
+    lower: float
+    upper: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Quartiles:
+        """Sum up at least one value."""
+        if len(values) == 1:
+            return cls(1, values[0], values[0], values[0])
+        lower, middle, upper = quantiles(values, n=4, method="inclusive")
+        return cls(len(values), middle, lower, upper)
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return ours over theirs, of each round that has both."""
+    return [a / b for a, b in zip(ours, theirs, strict=False) if b > 0]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

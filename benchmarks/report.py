@@ -6,12 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import versions
-from benchmarks.figures import Spread, ratios
-from benchmarks.measure import METRICS
+from benchmarks.figures import Quartiles, Spread, ratios
+from benchmarks.measure import METRICS, Sample
 from benchmarks.rounds import Outcome
+from benchmarks.scenarios import OLD
 from benchmarks.stage import Settings
 
 NOTHING = "–"
+OF_PAIRS = ("cpu_us", "rate")
+"""What is set against the old tree's, where a scenario measures it; else what it compares."""
 
 
 def table(outcome: Outcome) -> str:
@@ -27,6 +30,7 @@ def table(outcome: Outcome) -> str:
     compared = METRICS[scenario.compared].title
     lines = [f"### {scenario.name}: {scenario.title}", "", f"Ratios are of {compared}.", ""]
     lines += _aligned([titles, *rows]) if rows else ["Nothing was measured."]
+    lines += _pairs_table(outcome)
     lines += [f"- left out: {label}: {why}" for label, why in outcome.left_out.items()]
     lines += [f"- FAILED: {label}: {why}" for label, why in outcome.failed.items()]
     return "\n".join(lines) + "\n"
@@ -49,26 +53,51 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             for subject in scenario.subjects
             if subject in outcome.samples
         },
+        "pairs": {
+            label: {key: asdict(quartiles) for key, quartiles in pair.items()}
+            for label, pair in pairs(outcome).items()
+        },
         "left_out": outcome.left_out,
         "failed": outcome.failed,
     }
 
 
+def pairs(outcome: Outcome) -> dict[str, dict[str, Quartiles]]:
+    """Return, by label and metric, ours ÷ the old tree's, formed of each pair of runs."""
+    samples = outcome.samples
+    return {
+        label: {
+            key: Quartiles.of(values)
+            for key in _keys_of_pairs(outcome)
+            if (values := ratios(_values(ours, key), _values(samples[label + OLD], key)))
+        }
+        for label, ours in samples.items()
+        if label + OLD in samples
+    }
+
+
 def circumstances(settings: Settings) -> dict[str, Any]:
-    """Return what the figures depend on: the machine, the versions, the amounts."""
+    """Return what the figures depend on: the machine, the versions, the code, the amounts."""
+    amounts = asdict(settings)
+    del amounts["tree"], amounts["old"]
     return {
         "machine": versions.machine(),
         "versions": versions.installed(),
-        "settings": asdict(settings),
+        "tree": str(settings.tree),
+        "old": str(settings.old) if settings.old else None,
+        "settings": amounts,
     }
 
 
 def heading(found: dict[str, Any]) -> str:
-    """Return the circumstances as one line for above the tables."""
+    """Return the circumstances, for above the tables."""
     pairs = [*found["machine"].items(), *found["versions"].items()]
     rounds, seconds = found["settings"]["rounds"], found["settings"]["seconds"]
     said = ", ".join(f"{name} {value}" for name, value in pairs)
-    return f"{rounds} rounds of {seconds} s; {said}\n"
+    lines = [f"{rounds} rounds of {seconds} s; {said}", f"ours: {found['tree']}"]
+    if found["old"]:
+        lines.append(f"old: {found['old']}")
+    return "\n\n".join(lines) + "\n"
 
 
 def _figures(outcome: Outcome, label: str) -> list[str]:
@@ -90,8 +119,35 @@ def _ratios(outcome: Outcome, label: str, subjects: list[str]) -> list[str]:
 
 def _ratio(outcome: Outcome, subject: str, label: str) -> Spread | None:
     key = outcome.scenario.compared
-    ours, theirs = ([sample[key] for sample in outcome.samples[name]] for name in (subject, label))
-    return ratios(ours, theirs)
+    found = ratios(*(_values(outcome.samples[name], key) for name in (subject, label)))
+    return Spread.of(found) if found else None
+
+
+def _values(samples: list[Sample], key: str) -> list[float]:
+    return [sample[key] for sample in samples if key in sample]
+
+
+def _keys_of_pairs(outcome: Outcome) -> tuple[str, ...]:
+    columns = outcome.scenario.columns
+    return OF_PAIRS if set(OF_PAIRS) <= set(columns) else (outcome.scenario.compared,)
+
+
+def _pairs_table(outcome: Outcome) -> list[str]:
+    found = pairs(outcome)
+    if not found:
+        return []
+    keys = _keys_of_pairs(outcome)
+    rows = [["ours ÷ old", "pairs of runs", *(METRICS[key].title for key in keys)]]
+    for label, pair in found.items():
+        counts = {str(quartiles.count) for quartiles in pair.values()}
+        rows.append([label, "/".join(counts), *(_quartiles_text(pair.get(key)) for key in keys)])
+    return ["", "Of each pair of runs, the median (and quartiles):", "", *_aligned(rows)]
+
+
+def _quartiles_text(found: Quartiles | None) -> str:
+    if found is None:
+        return NOTHING
+    return f"{found.median:.3f} ({found.lower:.3f}–{found.upper:.3f})"
 
 
 def _spread_text(spread: Spread, decimals: int) -> str:

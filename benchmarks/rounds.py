@@ -1,14 +1,17 @@
-"""Cases in turns: A B C, A B C, ... after one short run of each to warm it up."""
+"""Cases in turns: A B C, A B C, ... after one short run of each to warm it up.
+
+With an old tree, each case of ours is followed at once by the same one of the old tree.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Sample
 from benchmarks.processes import BenchError
-from benchmarks.scenarios import Case, Plan, Scenario
+from benchmarks.scenarios import OLD, Case, Plan, Scenario
 from benchmarks.stage import Settings, Stage
 
 Say = Callable[[str], None]
@@ -29,11 +32,22 @@ def carry_out(scenario: Scenario, directory: Path, settings: Settings, say: Say)
     """Set the stage, run all cases in turns, and clear up."""
     outcome = Outcome(scenario)
     with Stage(directory, settings) as stage:
-        plan = Plan(stage)
-        scenario.prepare(plan)
-        outcome.left_out, outcome.failed = plan.left_out, plan.failed
-        take_turns(plan.cases, scenario, settings, outcome, say)
+        plans = [Plan(stage)]
+        if settings.old is not None:
+            plans.append(Plan(stage.with_tree(settings.old), OLD))
+        for plan in plans:
+            scenario.prepare(plan)
+            outcome.left_out |= plan.left_out
+            outcome.failed |= plan.failed
+        take_turns(paired(*(plan.cases for plan in plans)), scenario, settings, outcome, say)
     return outcome
+
+
+def paired(cases: list[Case], old: Iterable[Case] = ()) -> list[Case]:
+    """Return all cases, each followed by the same one of the old tree, where there is one."""
+    same = {case.label: case for case in old}
+    pairs = ((case, same.get(case.label + OLD)) for case in cases)
+    return [case for pair in pairs for case in pair if case is not None]
 
 
 def take_turns(

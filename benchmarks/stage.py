@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks import measure, tokens, upstream, wrk
+from benchmarks import measure, tokens, trees, upstream, wrk
 from benchmarks.peers import Peer, Place, Running
 from benchmarks.peers.registry import PEERS
 from benchmarks.processes import BenchError, Cores
 from benchmarks.redis_server import RedisServer
+from benchmarks.trees import Tree
 from benchmarks.upstream import BASE
 from sidecar.core.model import TokenRecord
 from sidecar.core.tokens import digest
@@ -23,7 +25,10 @@ from sidecar.store import record
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much of everything; the defaults are those of a real run."""
+    """How much of everything; the defaults are those of a real run.
+
+    ``old`` is the tree that ours is compared with, if any.
+    """
 
     rounds: int = 7
     seconds: int = 5
@@ -36,6 +41,8 @@ class Settings:
     stream_bytes: int = 2**30
     idle_connections: int = 10_000
     trials: int = 500
+    tree: Tree = field(default_factory=trees.ours)
+    old: Tree | None = None
 
     @classmethod
     def tiny(cls) -> Settings:
@@ -59,6 +66,7 @@ class Stage:
     def __init__(self, directory: Path, settings: Settings) -> None:
         self.directory = directory
         self.settings = settings
+        self.tree = settings.tree
         self.cores = Cores.of_this_machine()
         self.holder = tokens.Holder()
         self._stack = ExitStack()
@@ -86,6 +94,17 @@ class Stage:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def with_tree(self, tree: Tree) -> Stage:
+        """Return the same stage, where ours is the sidecar of another tree.
+
+        Redis, the upstream and the end are shared; the directory is not.
+        """
+        other = copy.copy(self)
+        other.tree = tree
+        other.directory = self.directory / "old"
+        other.directory.mkdir()
+        return other
 
     def know(
         self,
@@ -121,6 +140,7 @@ class Stage:
             upstream_port=self.upstream.port,
             redis_port=self.redis.port,
             holder=self.holder,
+            tree=self.tree,
         )
         place = replace(place, **changes)  # type: ignore[arg-type]
         running = PEERS[name].start(place)

@@ -6,6 +6,7 @@
 --   method=M             the method
 --   body_bytes=N         a body of that many bytes
 --   pause_ms=X           before each request, a pause of random length (exponential, mean X)
+--   pipelined=N          so many requests at a time, in one write
 
 local paused_ms = 0
 
@@ -29,8 +30,18 @@ local function rotate(tokens)
   end
 end
 
+local function pipeline(count)
+  local whole = wrk.format()
+  local once = request or function() return whole end
+  request = function()
+    local many = {}
+    for i = 1, count do many[i] = once() end
+    return table.concat(many)
+  end
+end
+
 function init(arguments)
-  local path, start = nil, 1
+  local path, start, pipelined = nil, 1, 1
   math.randomseed(1)
   for _, argument in ipairs(arguments) do
     local key, value = argument:match("^(%w[%w_]*)=(.*)$")
@@ -42,12 +53,14 @@ function init(arguments)
     elseif key == "method" then wrk.method = value
     elseif key == "body_bytes" then wrk.body = string.rep("x", tonumber(value))
     elseif key == "pause_ms" then paused_ms = tonumber(value)
+    elseif key == "pipelined" then pipelined = tonumber(value)
     end
   end
   if paused_ms > 0 then
     delay = function() return math.floor(-math.log(1 - math.random()) * paused_ms + 0.5) end
   end
   if path then rotate(read_tokens(path, start)) end
+  if pipelined > 1 then pipeline(pipelined) end
 end
 
 function done(summary, latency)

@@ -21,7 +21,11 @@ RESULT = re.compile(r"^bench: (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent, over how many connections, and whether it is to be let through."""
+    """What is sent, over how many connections, and whether it is to be let through.
+
+    ``pipelined`` requests are sent at once, in one write, before any of their answers is read;
+    what ``wrk`` says of latencies means nothing then.
+    """
 
     path: str = "/v1/dynamic/listener/bench"
     connections: int = 64
@@ -31,6 +35,7 @@ class Load:
     tokens: Path | None = None
     first_token: int = 1
     pause_ms: float = 0.0
+    pipelined: int = 1
     is_refused: bool = False
 
     def arguments(self) -> list[str]:
@@ -42,6 +47,8 @@ class Load:
             given += [f"tokens={self.tokens}", f"start={self.first_token}"]
         if self.pause_ms:
             given.append(f"pause_ms={self.pause_ms:.3f}")
+        if self.pipelined > 1:
+            given.append(f"pipelined={self.pipelined}")
         return given
 
 

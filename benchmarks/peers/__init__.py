@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.processes import Program
 from benchmarks.tokens import Holder
+from benchmarks.trees import Tree
 
 LOG_FIELDS = (
     '{"time":"$time_iso8601","request_id":"$request_id","client":"$remote_addr",'
@@ -32,8 +33,8 @@ LOG_FIELDS = (
 class Place:
     """Where a peer is to run, and what it finds there.
 
-    The last three are for ours alone: the Redis database its tokens are in, how many of them it may
-    keep (``None``: as it comes), and whether it serves the token API.
+    The last four are for ours alone: the code that it runs, the Redis database its tokens are in,
+    how many of them it may keep (``None``: as it comes), and whether it serves the token API.
     """
 
     directory: Path
@@ -41,6 +42,7 @@ class Place:
     upstream_port: int
     redis_port: int
     holder: Holder
+    tree: Tree
     database: int = 0
     cache_tokens: int | None = None
     has_portal: bool = False
@@ -48,10 +50,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started peer: where it listens, its programs, and of ours the file and the API's port."""
+    """A started peer: where it listens, its programs, and of ours the code that it runs, its file
+    and the API's port.
+    """
 
     port: int
     programs: tuple[Program, ...]
+    root: Path | None = None
     configuration: Path | None = None
     portal_port: int = 0
 
@@ -74,5 +79,6 @@ class Peer:
     title: str
     start: Callable[[Place], Running]
     authenticates: bool = True
+    is_ours: bool = False
     has_store: bool = True
     """Whether it can look up a token in Redis; one that can't knows the holder's token alone."""

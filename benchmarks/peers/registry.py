@@ -7,8 +7,8 @@ from benchmarks.peers import Peer, auth_request, caddy, envoy, naive, nginx, ngi
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("sidecar", "the sidecar", sidecar.start),
-        Peer("interpreted", "the sidecar, interpreted", sidecar.start_interpreted),
+        Peer("sidecar", "the sidecar", sidecar.start, is_ours=True),
+        Peer("interpreted", "the sidecar, interpreted", sidecar.start_interpreted, is_ours=True),
         Peer("nginx", "nginx, no check", nginx.start, authenticates=False),
         Peer("lua", "nginx + Lua + Redis", nginx_lua.start),
         Peer("envoy", "Envoy api_key_auth", envoy.start, has_store=False),

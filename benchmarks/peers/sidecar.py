@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benchmarks.peers import Place, Running
 from benchmarks.processes import BenchError, Program, UnavailableError, free_port, is_listening
@@ -21,49 +22,48 @@ from benchmarks.tokens import Holder
 
 BUSY_SECONDS = 10.0
 
-_COMPILED: Final = Path(__file__).resolve().parents[2] / "build" / "compiled"
-
-
-def is_compiled() -> bool:
-    """Tell whether ``make compiled`` has been there, as it has before ``make bench``."""
-    return any(_COMPILED.glob("sidecar/gateway.*.so"))
-
 
 def start(place: Place) -> Running:
     """Start the sidecar as the image has it, compiled; without a C compiler, as Python."""
-    return _start(place, {"PYTHONPATH": str(_COMPILED)} if is_compiled() else {})
+    return _start(place, place.tree.root)
 
 
 def start_interpreted(place: Place) -> Running:
     """Start the sidecar as Python; raises ``UnavailableError`` if ``start`` does the same."""
-    if not is_compiled():
+    if place.tree.compiled is None:
         raise UnavailableError("nothing was compiled, so the sidecar is this already")
-    return _start(place, {})
+    if place.tree.interpreted is None:
+        raise UnavailableError("this tree is there compiled alone")
+    return _start(place, place.tree.interpreted)
 
 
-def _start(place: Place, environment: dict[str, str]) -> Running:
-    """Start ``python -m sidecar run`` on a configuration made for the place."""
+def _start(place: Place, root: Path) -> Running:
+    """Start ``python -m sidecar run`` of the code at ``root``, on a configuration made for the
+    place.
+    """
     place.directory.mkdir(parents=True, exist_ok=True)
     port, portal_port = free_port(), free_port()
     path = place.directory / "sidecar.yaml"
-    configuration = _configuration(place, port)
+    configuration = _configuration(place, port, root)
     if place.has_portal:
         configuration["portal"] = {"address": f"127.0.0.1:{portal_port}"}
     path.write_text(json.dumps(configuration, indent=1))  # JSON is YAML
     program = Program(
         [sys.executable, "-P", "-m", "sidecar", "run", "--config", str(path)],
         cores=place.cores,
-        environment=environment,
+        environment=_environment(root),
         output=place.directory / "sidecar.log",
     )
     program.wait_until(lambda: is_listening(port))
-    return Running(port, (program,), configuration=path, portal_port=portal_port)
+    return Running(port, (program,), root, configuration=path, portal_port=portal_port)
 
 
 def create_jwt(running: Running, account: str) -> str:
     """Make a JWT with the command; raises ``UnavailableError`` where this sidecar can't."""
     command = ["token", "create", "--account", account, "--name", "bench jwt", "--days", "1"]
-    made = _call([*command, "--kind", "jwt", "--config", str(running.configuration)])
+    assert running.root is not None
+    command += ["--kind", "jwt", "--config", str(running.configuration)]
+    made = _call(running.root, command)
     if made.returncode != 0:
         raise UnavailableError(f"no JWT was made: {made.stderr.strip().splitlines()[-1:]}")
     return made.stdout.strip()
@@ -93,7 +93,7 @@ def _ask_to_revoke(running: Running, holder: Holder, token_id: str) -> int:
         connection.close()
 
 
-def _configuration(place: Place, port: int) -> dict[str, Any]:
+def _configuration(place: Place, port: int, root: Path) -> dict[str, Any]:
     store: dict[str, Any] = {"url": f"redis://127.0.0.1:{place.redis_port}/{place.database}"}
     if place.cache_tokens is not None:
         store["cache"] = {"tokens": place.cache_tokens}
@@ -101,7 +101,7 @@ def _configuration(place: Place, port: int) -> dict[str, Any]:
         "listen": {"address": f"127.0.0.1:{port}"},
         "upstreams": {"listener": {"url": f"http://127.0.0.1:{place.upstream_port}"}},
         "routes": [{"path": "/v1/dynamic/listener/{id}"}],
-        "accounts": {place.holder.account: {"password_hash": _hash(place.holder.password)}},
+        "accounts": {place.holder.account: {"password_hash": _hash(root, place.holder.password)}},
         "store": store,
         "operations": {"address": f"127.0.0.1:{free_port()}"},
         "throttle": {"failures": 0},
@@ -109,25 +109,35 @@ def _configuration(place: Place, port: int) -> dict[str, Any]:
         "access_log": {"path": str(place.directory / "access.log")},
         "workers": 1,
     }
-    if key := _signing_key():
+    if key := _signing_key(root):
         configuration["jwt"] = {"keys": [{"id": "bench", "private_key": key}]}
     return configuration
 
 
 @cache
-def _hash(password: str) -> str:
-    made = _call(["account", "hash-password"], given=f"{password}\n")
+def _hash(root: Path, password: str) -> str:
+    made = _call(root, ["account", "hash-password"], given=f"{password}\n")
     if made.returncode != 0:
         raise BenchError(f"sidecar account hash-password: {made.stderr.strip()[-300:]}")
     return made.stdout.strip()
 
 
 @cache
-def _signing_key() -> str:
-    made = _call(["key", "generate"])
+def _signing_key(root: Path) -> str:
+    made = _call(root, ["key", "generate"])
     return made.stdout if made.returncode == 0 else ""
 
 
-def _call(arguments: list[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sidecar", *arguments]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+def _call(root: Path, arguments: list[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "sidecar", *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **_environment(root)},
+    )
+
+
+def _environment(root: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(root)}  # before what is installed, and nothing else of ours

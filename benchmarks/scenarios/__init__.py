@@ -18,6 +18,8 @@ from benchmarks.wrk import Load
 
 LOAD_COLUMNS = ("cpu_us", "rate", "p50_ms", "p99_ms", "memory_mib", "busy_percent", "redis_us")
 OURS = PEERS["sidecar"].title
+OLD = ", old"
+"""Ends the label of a case of the old tree, whose beginning is that of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +33,34 @@ class Case:
 
 @dataclass(slots=True)
 class Plan:
-    """The cases of a scenario as they are found possible on this stage."""
+    """The cases of a scenario as they are found possible on this stage.
+
+    That of an old tree has a ``suffix`` to its labels, and no peers but ours.
+    """
 
     stage: Stage
+    suffix: str = ""
     cases: list[Case] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, **changes: object) -> Running | None:
         """Start a peer, or note why there is none (silently, if it was not asked for)."""
-        if name not in self.stage.settings.peers:
+        peer = PEERS[name]
+        if name not in self.stage.settings.peers or (self.suffix and not peer.is_ours):
             return None
+        label = peer.title + self.suffix
         try:
             return self.stage.start(name, **changes)
         except UnavailableError as reason:
-            self.left_out[PEERS[name].title] = str(reason)
+            self.left_out[label] = str(reason)
         except (BenchError, OSError) as error:
-            self.failed[PEERS[name].title] = str(error) or repr(error)
+            self.failed[label] = str(error) or repr(error)
         return None
 
     def add(self, label: str, run: Callable[[int], Sample], *, warms_up: bool = True) -> None:
         """Add a case."""
-        self.cases.append(Case(label, run, warms_up))
+        self.cases.append(Case(label + self.suffix, run, warms_up))
 
     def add_load(self, label: str, running: Running | None, load: Load) -> None:
         """Add the case of a constant load; nothing is added for a peer that is not there."""

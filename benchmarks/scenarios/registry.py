@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks.scenarios import Scenario, bodies, forms, half, hit, idle, many, miss, refused
+from benchmarks.scenarios import (
+    Scenario,
+    bodies,
+    forms,
+    half,
+    hit,
+    idle,
+    many,
+    miss,
+    pipelined,
+    refused,
+)
 from benchmarks.scenarios import revocation as revoked
 
 SCENARIOS: dict[str, Scenario] = {
@@ -12,6 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
         miss.SCENARIO,
         refused.UNKNOWN,
         refused.BAD_CHECKSUM,
+        pipelined.SCENARIO,
         forms.BASIC_AUTH,
         forms.SIGNED,
         bodies.POST,

@@ -11,6 +11,25 @@ import pytest
 
 from benchmarks.scenarios.registry import SCENARIOS
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.soak
+def test_a_tiny_run_beside_another_tree_compares_each_case_of_the_two(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks", "--check", "--only", "pipelined,unknown"]
+    finished = subprocess.run(
+        [*command, "--old", str(ROOT), "--output", str(output)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for outcome in json.loads(output.read_text())["outcomes"]:
+        assert outcome["failed"] == {}
+        assert len(outcome["samples"]) == 2 * len(outcome["pairs"]) > 0
+
 
 @pytest.mark.soak
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from benchmarks import report
+from benchmarks.measure import Sample
 from benchmarks.rounds import Outcome
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import OLD, Scenario
+from benchmarks.stage import Settings
+from benchmarks.trees import Tree
 
 SCENARIO = Scenario(
     "hit", "small calls", lambda _plan: None, columns=("cpu_us", "rate"), subjects=("ours",)
@@ -62,6 +68,50 @@ def test_a_figure_that_a_case_lacks_is_a_dash() -> None:
 
     assert "| ours | 1.0" in report.table(outcome)
     assert "–" in report.table(outcome)
+
+
+def a_comparison(*old: Sample) -> Outcome:
+    ours: list[Sample] = [{"cpu_us": 30.0, "rate": 90.0}, {"cpu_us": 33.0, "rate": 80.0}]
+    return Outcome(SCENARIO, samples={"ours": ours, "ours" + OLD: [*old], "nginx": ours})
+
+
+def test_two_trees_are_compared_in_pairs_by_what_a_request_costs_and_by_the_rate() -> None:
+    outcome = a_comparison({"cpu_us": 30.0, "rate": 100.0}, {"cpu_us": 30.0, "rate": 80.0})
+    (row,) = [line for line in report.table(outcome).splitlines() if "1.050" in line]
+
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "ours",
+        "2",
+        "1.050 (1.025–1.075)",
+        "0.950 (0.925–0.975)",
+    ]
+
+
+def test_the_ratio_of_one_pair_is_its_own_quartiles() -> None:
+    outcome = a_comparison({"cpu_us": 60.0, "rate": 30.0})
+
+    assert "0.500 (0.500–0.500) | 3.000 (3.000–3.000)" in report.table(outcome)
+
+
+def test_without_an_old_tree_nothing_is_said_of_pairs() -> None:
+    assert "old" not in report.table(an_outcome())
+    assert report.as_json(an_outcome())["pairs"] == {}
+
+
+def test_a_scenario_without_a_rate_compares_trees_by_what_it_compares() -> None:
+    outcome = a_comparison({"cpu_us": 15.0}, {"cpu_us": 16.5})
+    outcome.scenario = replace(SCENARIO, columns=("cpu_us",))
+
+    assert report.as_json(outcome)["pairs"] == {
+        "ours": {"cpu_us": {"count": 2, "median": 2.0, "lower": 2.0, "upper": 2.0}}
+    }
+
+
+def test_the_circumstances_name_both_trees_and_their_form(tmp_path: Path) -> None:
+    old = Tree(tmp_path, interpreted=tmp_path, compiled=None)
+    heading = report.heading(report.circumstances(Settings(old=old)))
+
+    assert f"old: {tmp_path}, interpreted" in heading
 
 
 def test_the_json_has_every_sample_and_the_ratios() -> None:

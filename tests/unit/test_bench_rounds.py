@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from benchmarks.measure import Sample
 from benchmarks.processes import BenchError
-from benchmarks.rounds import Outcome, take_turns
-from benchmarks.scenarios import Case, Scenario
+from benchmarks.rounds import Outcome, paired, take_turns
+from benchmarks.scenarios import OLD, Case, Scenario
 from benchmarks.stage import Settings
 
 SETTINGS = Settings(rounds=2, seconds=5, warm_up_seconds=1)
@@ -37,6 +37,21 @@ def test_cases_are_warmed_up_and_then_take_turns() -> None:
     take_turns(cases, SCENARIO, SETTINGS, Outcome(SCENARIO), silent)
 
     assert log == ["a1", "b1", "a5", "b5", "a5", "b5"]
+
+
+def test_each_case_of_ours_is_followed_by_that_of_the_old_tree() -> None:
+    ours = [Case(name, failing) for name in ("a", "b", "new")]
+    old = [Case(name + OLD, failing) for name in ("b", "a", "gone")]
+
+    labels = [case.label for case in paired(ours, old)]
+
+    assert labels == ["a", "a" + OLD, "b", "b" + OLD, "new"]
+
+
+def test_without_an_old_tree_the_cases_are_ours() -> None:
+    ours = [Case("a", failing), Case("b", failing)]
+
+    assert paired(ours) == ours
 
 
 def test_what_a_warm_up_gave_is_no_sample() -> None:

@@ -70,6 +70,7 @@ def test_a_load_counts_only_if_every_request_was_answered_as_expected(
             ["method=GET", "tokens=tokens", "start=7"],
         ),
         (Load(pause_ms=12.3456), ["method=GET", "pause_ms=12.346"]),
+        (Load(pipelined=64), ["method=GET", "pipelined=64"]),
     ],
 )
 def test_the_script_is_told_what_the_load_has_and_nothing_else(

@@ -1,0 +1,107 @@
+"""Which code a sidecar under the bench runs: a checkout of ours, as Python or compiled to C.
+
+A checkout is run as it stands, by putting it first on the path of the bench's own interpreter, so
+that two states of the code differ in nothing else. Of two trees that are compared, either both are
+compiled or both are interpreted.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, replace
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from benchmarks.processes import UnavailableError
+
+_OURS = Path(__file__).resolve().parents[1]
+_PACKAGE = "sidecar"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A checkout, and where its modules can be imported from: as Python, as C, or both."""
+
+    checkout: Path
+    interpreted: Path | None
+    compiled: Path | None
+
+    @property
+    def root(self) -> Path:
+        """Where to import from: the compiled modules, if there are any."""
+        root = self.compiled or self.interpreted
+        assert root is not None
+        return root
+
+    @property
+    def form(self) -> str:
+        """``compiled`` or ``interpreted``."""
+        return "compiled" if self.compiled else "interpreted"
+
+    def __str__(self) -> str:
+        commit = _commit_of(self.checkout)
+        return f"{self.checkout}{f' at {commit}' if commit else ''}, {self.form}"
+
+
+def ours() -> Tree:
+    """Return the tree that the bench itself belongs to, compiled if ``make compiled`` was there."""
+    return find(_OURS)
+
+
+def find(directory: Path) -> Tree:
+    """Return what a directory holds: a checkout, perhaps with ``build/compiled`` in it, or a tree
+    that was compiled in place.
+
+    Modules compiled for another Python do not count. Raises ``UnavailableError`` where there is no
+    sidecar, and where ``build/compiled`` was made of other sources than the checkout's.
+    """
+    directory = directory.resolve()
+    if not (directory / _PACKAGE / "__main__.py").is_file():
+        raise UnavailableError(f"{directory} holds no sidecar package")
+    if _is_compiled(directory):
+        return Tree(directory, interpreted=None, compiled=directory)
+    built = directory / "build" / "compiled"
+    if not _is_compiled(built):
+        return Tree(directory, interpreted=directory, compiled=None)
+    if _sources(built) != _sources(directory):
+        raise UnavailableError(f"{built} is not of these sources: `make -C {directory} compiled`")
+    return Tree(directory, interpreted=directory, compiled=built)
+
+
+def match(ours: Tree, old: Tree) -> tuple[Tree, Tree]:
+    """Return both trees in one form, compiled if both can be.
+
+    Raises ``UnavailableError`` when one can only be compiled and the other only interpreted.
+    """
+    if ours.compiled and old.compiled:
+        return ours, old
+    for tree, other in ((ours, old), (old, ours)):
+        if tree.interpreted is None:
+            raise UnavailableError(
+                f"{tree.checkout} is compiled and {other.checkout} is not, so they can't be"
+                f" compared: `make -C {other.checkout} compiled`"
+            )
+    return replace(ours, compiled=None), replace(old, compiled=None)
+
+
+def _is_compiled(root: Path) -> bool:
+    return any(root.glob(f"{_PACKAGE}/**/*{EXTENSION_SUFFIXES[0]}"))
+
+
+def _sources(root: Path) -> dict[str, bytes]:
+    package = root / _PACKAGE
+    return {str(file.relative_to(root)): file.read_bytes() for file in package.rglob("*.py")}
+
+
+def _commit_of(checkout: Path) -> str:
+    """Return the commit that is checked out, with a ``+`` if files differ; nothing without git."""
+    try:
+        said = subprocess.run(
+            ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=10"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return said.stdout.strip()
