@@ -14,6 +14,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar
 LOCK := deploy/image/requirements.txt
 ARGS ?=
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1
 TREE ?= .
 COMPILED := build/compiled
 SOURCES := $(wildcard sidecar/*.py sidecar/*/*.py)
@@ -22,7 +23,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test check compiled bench soak fuzz lock docker image clean
+.PHONY: help run demo test quick newest check compiled bench soak fuzz lock docker image clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -35,7 +36,13 @@ demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops al
 	@exec $(VENV)/bin/sidecar demo
 
 test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest; TREE: see compiled)
-	@cd $(TREE) && exec $(abspath $(IN_VENV)) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
+	@cd $(TREE) && exec $(abspath $(IN_VENV)) $(PYTEST) $(ARGS)
+
+quick: $(INSTALLED_DEV) ## the unit, contract and conformance tests alone (VENV=DIR PYTHON=/path: in another environment)
+	@exec $(IN_VENV) $(PYTEST) tests/unit tests/contract tests/conformance $(ARGS)
+
+newest: ## the same on the newest Python to be had, if that is newer than the one of `make test`
+	@exec .ci/newest "$(PYTHON)" $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
@@ -67,7 +74,7 @@ image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, w
 	@exec $(IN_VENV) -m pytest -m soak --timeout 3000 -s tests/soak/test_image.py $(ARGS)
 
 clean: ## remove what was built (not ./data, where an embedded store keeps its tokens)
-	rm -rf $(VENV) build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(COMPILED)/.built: setup.py $(SOURCES) | $(INSTALLED_DEV)
