@@ -286,13 +286,16 @@ class ResponseReader:
 
     def _read_heads(self, data: bytes) -> bytes:
         """Show the parser one head at a time, up to the final one; return what lies behind it."""
-        while self.head is None:
-            if not self._opening:
-                data = data.lstrip(b"\r\n")  # as the parser would: empty lines before a head
-            if not data:
-                break
-            end = self._find_head_end(data)
-            self._check_protocol(data)
+        while data and self.head is None:
+            is_start = not self._opening
+            end = data.find(_END) + 4 if is_start and data.startswith(_PROTOCOL) else 0
+            if end <= 4:  # else a whole head, by far the most common
+                if is_start:
+                    data = data.lstrip(b"\r\n")  # as the parser would: empty lines before a head
+                if not data:
+                    break
+                end = self._find_head_end(data)
+                self._check_protocol(data)
             self._feed(data if end == len(data) else data[:end])
             data = data[end:]
         return data
