@@ -46,13 +46,18 @@ COMPILED = (
     "throttle",
     "tracing",
     "turns",
+    "wire/accepting",
+    "wire/buffers",
+    "wire/chunked",
     "wire/client",
     "wire/deadlines",
+    "wire/fields",
     "wire/pool",
     "wire/relay",
     "wire/requests",
     "wire/responses",
     "wire/server",
+    "wire/turn_queue",
     "wire/upstream",
 )
 

@@ -18,7 +18,8 @@ import sidecar
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
 from sidecar.core.patterns import compile_pattern
-from sidecar.wire.requests import FieldMemory
+from sidecar.wire.chunked import tiny_run
+from sidecar.wire.fields import FieldMemory
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sidecar"
@@ -258,7 +259,8 @@ MAKERS = {
     "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
-    "wire.requests": lambda: FieldMemory(["a-b", "c"]),
+    "wire.fields": lambda: FieldMemory(["a-b", "c"]),
+    "wire.chunked": lambda: tiny_run(3),
 }
 
 

@@ -32,16 +32,16 @@ _RUN_CHUNKS: Final = 1024
 _LAST_DIGIT: Final = 16
 
 
-def _run_of(size: int) -> re.Pattern[bytes]:
+def tiny_run(size: int) -> re.Pattern[bytes]:
     """Match chunks of one size that follow each other, their sizes spelled alike."""
     digit = b"[%x%X]" % (size, size)
     return re.compile(rb"(?s:(?:%b\r\n.{%d}\r\n){4,%d})" % (digit, size, _RUN_CHUNKS))
 
 
 _TINY_FRAMING_BYTES: Final = 5  # a digit and two line ends
-_NO_RUN: Final = (0, _run_of(1).match)
+_NO_RUN: Final = (0, tiny_run(1).match)
 _runs: Final = {
-    ord(digit): (size, _run_of(size).match)
+    ord(digit): (size, tiny_run(size).match)
     for size in range(1, _LAST_DIGIT)
     for digit in {f"{size:x}", f"{size:X}"}
 }

@@ -19,8 +19,9 @@ from sidecar.core.failures import where
 from sidecar.turns import PromptTask, Signal
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
+from sidecar.wire.fields import FieldMemory
 from sidecar.wire.relay import Relay
-from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 
 _log = logging.getLogger("sidecar")

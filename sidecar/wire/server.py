@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import LAST_CHANCE_SECONDS, ClientConnection
 from sidecar.wire.deadlines import Deadlines
-from sidecar.wire.requests import FieldMemory, RequestLimits
+from sidecar.wire.fields import FieldMemory
+from sidecar.wire.requests import RequestLimits
 from sidecar.wire.turn_queue import TurnQueue
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import MOST_REQUESTS_IN_TURN, ClientConnection
-from sidecar.wire.requests import FieldMemory, RequestLimits, RequestRefused
+from sidecar.wire.fields import FieldMemory
+from sidecar.wire.requests import RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from tests.fake_transport import FakeTransport
 

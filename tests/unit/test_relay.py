@@ -12,8 +12,9 @@ from sidecar.core.headers import WEBSOCKET
 from sidecar.core.response_heads import build_response_head
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
+from sidecar.wire.fields import FieldMemory
 from sidecar.wire.relay import Patience, Relay
-from sidecar.wire.requests import FieldMemory, RequestLimits, RequestRefused
+from sidecar.wire.requests import RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport

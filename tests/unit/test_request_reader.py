@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.requests import FieldMemory, Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.fields import FieldMemory
+from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
 
 LIMITS = RequestLimits(headers=16, header_bytes=1024, url_bytes=512, body_bytes=100_000)
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
