@@ -1,8 +1,9 @@
 """Which long exchanges are under way, and that they end with what let them begin.
 
-A tunnel, an event stream or a long body goes on after its request was judged. So each is judged
-again when its token is changed or revoked, when it expires, when the store's word was missed for a
-while, and when the configuration changes; one that may no longer pass is cut on both sides.
+A tunnel, an event stream, an upload or a long answer goes on after its request was judged, and so
+does a request that waits long for its answer. So each is judged again when its token is changed or
+revoked, when it expires, when the store's word was missed for a while, and when the configuration
+changes; one that may no longer pass is ended on both sides.
 
 Within a second the store is asked about tokens that are not known to be good: all of them where
 it tells of no changes (it refuses to track), and one that was revoked before its answer had begun.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from time import time
+from time import monotonic, time
 from typing import Any, Final
 
 from sidecar.core import tokens
@@ -29,7 +30,14 @@ _log = logging.getLogger("sidecar")
 
 _RETRY_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.75
+_ASKED_AT_ONCE: Final = 64
+_SLICE_SECONDS: Final = 0.004
 _LONGEST_TIMER_SECONDS: Final = 86400.0
+_TOKEN_ENDED: Final = Denial("invalid_token", "The token ended while the request was under way.")
+_PASSWORD_CHANGED: Final = Denial(
+    "invalid_password", "The account's password changed while the request was under way."
+)
+_FORM_REFUSED: Final = Denial("not_allowed", "This form of credential is no longer accepted here.")
 
 
 class Stream:
@@ -46,8 +54,9 @@ class Stream:
         rules: Rules,
         method: str,
         path: str,
-        cut: Callable[[], None],
+        cut: Callable[[Denial], None],
     ) -> None:
+        """``cut`` ends the exchange; it is told why."""
         self.principal = principal
         self.credential = credential
         self.rules = rules
@@ -73,6 +82,8 @@ class LiveStreams:
         self._now = now
         self._streams: dict[str, set[Stream]] = {}
         self._rejudging: dict[asyncio.Task[None], str] = {}
+        self._to_ask: dict[str, None] = {}
+        self._to_judge: list[Stream] = []
         self._look: asyncio.TimerHandle | None = None
         self._rules: Rules | None = None
 
@@ -106,30 +117,52 @@ class LiveStreams:
             return
         for digest in [*self._streams] if digests is None else digests:
             if digest and digest in self._streams:
-                self._start(self._rejudge(digest), digest)
+                self._to_ask[digest] = None
+        self._ask_some()
 
     def on_rules_changed(self, rules: Rules) -> None:
-        """Judge everything by the new rules; what may not begin under them ends."""
+        """Judge everything by the new rules, a slice at a time; what may not begin under them
+        ends.
+        """
         self._rules = rules
-        for streams in [*self._streams.values()]:
-            for stream in [*streams]:
-                self._judge_by(rules, stream)
+        self._to_judge = [stream for streams in self._streams.values() for stream in streams]
+        self._judge_some()
 
     async def close(self) -> None:
         """Stop asking; the exchanges themselves are left alone."""
         if self._look is not None:
             self._look.cancel()
+        self._to_ask = {}
+        self._to_judge = []
         for task in self._rejudging:
             task.cancel()
         await asyncio.gather(*self._rejudging, return_exceptions=True)
+
+    def _ask_some(self) -> None:
+        """Ask the store about some of the tokens that are to be asked about; the others follow."""
+        while self._to_ask and len(self._rejudging) < _ASKED_AT_ONCE:
+            digest = next(iter(self._to_ask))
+            del self._to_ask[digest]
+            self._start(self._rejudge(digest), digest)
+
+    def _judge_some(self) -> None:
+        until = monotonic() + _SLICE_SECONDS
+        while self._to_judge and self._rules is not None:
+            stream = self._to_judge.pop()
+            if stream in self._streams.get(stream.digest, ()):
+                self._judge_by(self._rules, stream)
+            if monotonic() >= until:
+                asyncio.get_running_loop().call_soon(self._judge_some)
+                return
 
     def _judge_by(self, rules: Rules, stream: Stream) -> None:
         """Cut the stream unless it may go on under ``rules``; a JWT is verified anew by new keys.
 
         The token's own end, and its record, are looked after apart.
         """
-        if not _may_go_on(stream, rules):
-            self._cut(stream)
+        denial = _denial_under(rules, stream)
+        if denial is not None:
+            self._cut(stream, denial)
             return
         record, credential = stream.principal.record, stream.credential
         is_jwt = record is not None and record.kind is Kind.JWT
@@ -146,7 +179,7 @@ class LiveStreams:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if isinstance(verdict, Denial) and stream in self._streams.get(stream.digest, ()):
-                self._cut(stream)
+                self._cut(stream, verdict)
             return
 
     def _set_timer(self, stream: Stream, expires_at: float | None) -> None:
@@ -170,9 +203,10 @@ class LiveStreams:
         """Ask about every token that is not known to be good, and is not being asked about."""
         self._look = None
         busy = {*self._rejudging.values(), ""}
-        for digest in [*self._streams]:
+        for digest in self._streams:
             if digest not in busy and self._tokens.recall(digest) is None:
-                self._start(self._rejudge(digest), digest)
+                self._to_ask[digest] = None
+        self._ask_some()
         if self._streams:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
@@ -199,32 +233,38 @@ class LiveStreams:
         else:
             self._set_timer(stream, found.expires_at)
 
-    def _cut(self, stream: Stream) -> None:
+    def _cut(self, stream: Stream, denial: Denial = _TOKEN_ENDED) -> None:
         self.leave(stream)
-        _log.info("a stream of account %s ended: it may no longer pass", stream.principal.account)
-        stream.cut()
+        account = stream.principal.account
+        _log.info("an exchange of account %s ended: it may no longer pass", account)
+        stream.cut(denial)
 
     def _start(self, work: Coroutine[Any, Any, None], digest: str) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._rejudging[task] = digest
-        task.add_done_callback(self._rejudging.pop)
+        task.add_done_callback(self._on_asked)
+
+    def _on_asked(self, task: asyncio.Task[None]) -> None:
+        del self._rejudging[task]
+        if not task.cancelled():
+            self._ask_some()
 
 
-def _may_go_on(stream: Stream, rules: Rules) -> bool:
-    """Tell whether the exchange's own request would pass under ``rules``."""
+def _denial_under(rules: Rules, stream: Stream) -> Denial | None:
+    """Return why the exchange's own request would not pass under ``rules``."""
     principal = stream.principal
     account = rules.accounts.get(principal.account)
     before = stream.rules.accounts.get(principal.account)
     if principal.record is None and (
         account is None or before is None or account.password_hash != before.password_hash
     ):
-        return False
+        return _PASSWORD_CHANGED
     place = rules.routes.place(stream.method, Target(stream.path, None, None))
     if isinstance(place, Denial):
-        return False
+        return place
     _, path, route, readings = place
     if route.public:
-        return True
+        return None
     if principal.form not in route.forms:
-        return False
-    return judge_policy(route, account, principal.record, path, readings) is None
+        return _FORM_REFUSED
+    return judge_policy(route, account, principal.record, path, readings)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar import live_streams as module
+from sidecar.answers import ANSWERS
 from sidecar.config.model import Settings
 from sidecar.core.errors import Fault, StoreUnavailable
 from sidecar.core.model import (
@@ -95,15 +96,19 @@ class Exchange:
         rules: Rules | None = None,
         path: str = "/a",
     ) -> None:
-        self.cuts = 0
+        self.reasons: list[str] = []
         principal = Principal("acme", form if record else Form.BASIC, record)
         credential = TokenCredential(form, "a.b.c") if record else PasswordCredential("acme", "x")
         self.stream = Stream(principal, credential, rules or rules_with(), "GET", path, self._cut)
         self._streams = streams
         streams.enter(self.stream)
 
-    def _cut(self) -> None:
-        self.cuts += 1
+    @property
+    def cuts(self) -> int:
+        return len(self.reasons)
+
+    def _cut(self, denial: Denial) -> None:
+        self.reasons.append(denial.code)
         self._streams.leave(self.stream)  # as the gateway does when its coroutine ends
 
 
@@ -338,6 +343,23 @@ async def test_questions_do_not_pile_up_while_the_store_is_slow(
     await streams.close()
 
 
+async def test_many_tokens_are_asked_about_some_at_a_time(
+    tokens: Tokens, streams: LiveStreams
+) -> None:
+    tokens.gate.clear()
+    digests = [f"{number:064}" for number in range(500)]
+    tokens.records |= {digest: RECORD.but(digest=digest) for digest in digests}
+    exchanges = [Exchange(streams, tokens.records[digest]) for digest in digests]
+    streams.on_tokens_changed(None)
+    await settle()
+    assert 0 < tokens.asked <= 64
+    del tokens.records[digests[-1]]
+    tokens.gate.set()
+    await until(lambda: exchanges[-1].cuts == 1)
+    await until(lambda: tokens.asked == 500)
+    assert sum(exchange.cuts for exchange in exchanges) == 1
+
+
 ACCOUNT: dict[str, Any] = {"password_hash": HASH}
 GOING_ON: dict[str, Any] = {
     "nothing that matters": {},
@@ -374,6 +396,7 @@ async def test_another_configuration_that_would_not_let_it_begin_ends_it(
     exchange = Exchange(streams, None if by_password else RECORD)
     streams.on_rules_changed(rules_with(**changes))
     assert exchange.cuts == 1
+    assert exchange.reasons[0] in ANSWERS
 
 
 async def test_another_password_ends_what_the_old_one_began_and_no_tokens(
