@@ -49,6 +49,7 @@ COMPILED = (
     "wire/accepting",
     "wire/buffers",
     "wire/chunked",
+    "wire/body_rate",
     "wire/client",
     "wire/deadlines",
     "wire/fields",

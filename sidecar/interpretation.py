@@ -57,7 +57,7 @@ def build_rules(
         name: _build_lane(
             upstream,
             kept.get(name) or Pool(_build_origin(name, upstream), loop),
-            settings.limits.body_timeout,
+            settings.limits,
             headers,
             credentials,
         )
@@ -215,7 +215,7 @@ def _build_route(route: configured.Route) -> Route:
 def _build_lane(
     upstream: configured.Upstream,
     pool: Pool,
-    body_timeout_seconds: float,
+    limits: configured.Limits,
     headers: HeaderRules,
     credentials: CredentialRules,
 ) -> Lane:
@@ -232,7 +232,8 @@ def _build_lane(
         patience=Patience(
             response_seconds=upstream.response_timeout,
             idle_seconds=upstream.idle_timeout,
-            body_seconds=body_timeout_seconds,
+            body_seconds=limits.body_timeout,
+            least_body_bytes=limits.min_rate,
         ),
         forwards_credentials=upstream.forward_credentials,
     )

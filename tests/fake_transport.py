@@ -19,6 +19,7 @@ class FakeTransport(asyncio.Transport):
         self.is_paused = False
         self.is_ended = False
         self.is_aborted = False
+        self.unsent_bytes = 0
         self._is_closing = False
         self._is_tls = is_tls
 
@@ -34,7 +35,7 @@ class FakeTransport(asyncio.Transport):
         return not self._is_tls
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent_bytes
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Take all that is written, at once."""

@@ -260,6 +260,8 @@ class Limits(Section):
     """How long a connection is kept open between two requests."""
     body_timeout: values.PositiveDuration = 60.0
     """How long nothing may come of a request's body; longer: 408."""
+    min_rate: values.Size = 1024
+    """What a caller must send of a body, or take of an answer, each second; 0: any rate will do."""
 
 
 class Portal(Section):

@@ -1,16 +1,19 @@
 """One exchange joined: a client's request and an upstream's answer, both flowing at once.
 
 Bytes are pushed on as they arrive, never gathered. Whoever takes them too slowly stops whoever
-sends them. Who is waited for, and for how long, is one deadline on the client's connection.
+sends them. Who is waited for, and for how long, is one deadline on the client's connection; so is
+the least rate that a client has to keep with bodies that do not come in one piece (``body_rate``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from sidecar.core.errors import UpstreamBroken, UpstreamTimeout
 from sidecar.core.response_heads import build_response_head
+from sidecar.wire.body_rate import BodyRate, untaken_bytes
 from sidecar.wire.requests import Request, RequestRefused
 from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
@@ -22,17 +25,21 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONTINUE_PATIENCE_SECONDS: Final = 1.0
 _READ_AHEAD_BYTES: Final = 64 * 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_YOUNG_SECONDS: Final = 0.1  # a body that began just now is on its way, not held up
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long an exchange waits, in seconds: for the head, between pieces, and for the client's
     body.
+
+    ``least_body_bytes`` is the rate, in bytes a second, below which a client is too slow; 0: none.
     """
 
     response_seconds: float
     idle_seconds: float
     body_seconds: float
+    least_body_bytes: int = 0
 
 
 class Relay:
@@ -42,7 +49,10 @@ class Relay:
         "_continue_is_due",
         "_is_chunked",
         "_is_relaying",
+        "_is_stream",
         "_patience",
+        "_patience_ends",
+        "_rate",
         "client",
         "refusal",
         "relayed_bytes",
@@ -67,6 +77,9 @@ class Relay:
         self._continue_is_due = expects_continue and not request.is_complete
         self._is_chunked = False
         self._is_relaying = False
+        self._is_stream = False
+        self._patience_ends = inf
+        self._rate: BodyRate | None = None
 
     @property
     def awaits_continue(self) -> bool:
@@ -87,9 +100,10 @@ class Relay:
             head += self._framed_body()
         self.upstream.start(request.method, request.wants_upgrade, head, request.is_complete, self)
         client.relay = self
-        client.deadline = client.now() + self._waiting_seconds()
         if not request.is_complete:
+            self._rate = BodyRate(client.now(), self._patience.least_body_bytes)
             client.go_on_reading()
+        self._wait_for(self._waiting_seconds())
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
         """Send the response's head with what has come of its body; from now on the rest follows."""
@@ -98,12 +112,15 @@ class Relay:
         self._continue_is_due = False
         body = self._framed_answer()
         self.client.write(head + body if body else head)
-        self.client.deadline = self.client.now() + self._patience.idle_seconds
+        if not self.upstream.reader.is_complete:
+            self._begin_rate()
+        self._wait_for(self._patience.idle_seconds)
         self.upstream.pace(self.client.is_writable)
 
     def begin_tunnel(self, head: bytes) -> None:
         """Send the 101; from here on bytes are bytes, in both directions."""
         self.upstream.become_tunnel()
+        self._is_stream = True
         self.begin_answer(head, is_chunked=False)
         early = self.client.reader.take_held()
         if early:
@@ -116,15 +133,15 @@ class Relay:
 
     def on_client_bytes(self, data: bytes) -> None:
         """Body bytes, or a tunnel's, came from the client."""
-        client, upstream = self.client, self.upstream
+        upstream = self.upstream
         if upstream.is_tunnel:
             upstream.send(data)
-            client.deadline = client.now() + self._patience.idle_seconds
+            self._wait_for(self._patience.idle_seconds)
             return
         upstream.send(self._framed_body())
         if self.request.is_complete:
             upstream.note_whole_request()
-        client.deadline = client.now() + self._waiting_seconds()
+        self._wait_for(self._waiting_seconds())
 
     def on_client_refused(self, refusal: RequestRefused) -> None:
         """The rest of the body can't be had; the upstream must not take it for the whole."""
@@ -145,13 +162,16 @@ class Relay:
         """The client takes no more bytes for now, or takes them again."""
         if self._is_relaying:
             self.upstream.pace(is_writable)
-            self.client.deadline = self.client.now() + self._patience.idle_seconds
+            self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
-        """Somebody kept the exchange waiting for too long."""
-        if self._continue_is_due:
+        """Somebody kept the exchange waiting for too long, or the client may be too slow."""
+        rate = self._rate
+        if rate is not None and rate.ends_at < self._patience_ends:
+            self._judge(rate)
+        elif self._continue_is_due:
             self._send_continue()
-            self.client.deadline = self.client.now() + self._waiting_seconds()
+            self._wait_for(self._waiting_seconds())
         elif self._is_relaying:
             self.upstream.fail(UpstreamBroken("nothing moved for too long"))
         elif self.request.is_complete or not self.upstream.is_writable:
@@ -169,7 +189,7 @@ class Relay:
             data = self._framed_answer()
             if data:
                 self.client.write(data)
-            self.client.deadline = self.client.now() + self._patience.idle_seconds
+            self._wait_for(self._patience.idle_seconds)
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
             self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
 
@@ -183,11 +203,69 @@ class Relay:
             self.client.write(build_response_head(head.status, head.reason, head.headers))
 
     def on_upstream_pace(self, is_writable: bool) -> None:
-        client = self.client
-        client.deadline = client.now() + self._waiting_seconds()
-        client.pace_reading()
+        self._wait_for(self._waiting_seconds())
+        self.client.pace_reading()
+
+    # For the pool.
+
+    def client_rate(self) -> float | None:
+        """See ``wire.upstream.Sink``."""
+        if self._is_stream:
+            return inf
+        rate, now = self._rate, self.client.now()
+        if rate is None or not self._is_held_up() or now - rate.began < _YOUNG_SECONDS:
+            return None
+        return rate.lately(now, self._moved_bytes())
 
     # Within.
+
+    def _wait_for(self, seconds: float) -> None:
+        """Set the deadline anew, as something has moved or somebody else is waited for."""
+        client = self.client
+        now = client.now()
+        ends = now + seconds
+        rate = self._rate
+        if rate is not None:
+            self._patience_ends = ends
+            rate.turn(now, self._is_held_up())
+            ends = min(ends, rate.ends_at)
+        client.deadline = ends
+
+    def _begin_rate(self) -> None:
+        """From here on the client's pace counts, unless the answer is one that has no rate."""
+        head = self.upstream.reader.head
+        if head is not None and _is_event_stream(head):
+            self._is_stream = True
+        if self._is_stream:
+            self._rate = None
+        elif self._rate is None:
+            self._rate = BodyRate(self.client.now(), self._patience.least_body_bytes)
+
+    def _is_held_up(self) -> bool:
+        """Tell whether it is the client that the exchange waits for, by the state it is in now."""
+        if self._is_relaying and not self.client.is_writable:
+            return True
+        is_asked = not self.request.is_complete and not self._continue_is_due
+        return is_asked and self.upstream.is_writable
+
+    def _moved_bytes(self) -> int:
+        """Return how many bytes of both bodies the client has sent or taken."""
+        moved = self.request.received_bytes
+        if self._is_relaying:
+            moved += self.relayed_bytes - untaken_bytes(self.client.transport)
+        return moved
+
+    def _judge(self, rate: BodyRate) -> None:
+        """End the exchange if its client is below the least rate."""
+        client = self.client
+        if rate.keeps_up(client.now(), self._moved_bytes()):
+            client.deadline = min(self._patience_ends, rate.ends_at)
+        elif self._is_relaying and not client.is_writable:
+            self.on_client_refused(RequestRefused("slow_reader", "The answer is taken too slowly."))
+        else:
+            self.on_client_refused(
+                RequestRefused("request_timeout", "The request body came too slowly.")
+            )
 
     def _send_continue(self) -> None:
         self._continue_is_due = False
@@ -218,6 +296,13 @@ class Relay:
         if not self._is_chunked:
             return body
         return _as_chunk(body, self.upstream.reader.is_complete)
+
+
+def _is_event_stream(head: ResponseHead) -> bool:
+    for name, value in head.headers:
+        if name.lower() == b"content-type":
+            return value.split(b";")[0].strip().lower() == b"text/event-stream"
+    return False
 
 
 def _as_chunk(body: bytes, is_last: bool) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-from sidecar.core.errors import UpstreamBroken, UpstreamFault, UpstreamUnreachable
+from sidecar.core.errors import Fault, UpstreamBroken, UpstreamFault, UpstreamUnreachable
 from sidecar.turns import Signal
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
@@ -26,6 +26,22 @@ class Sink(Protocol):
     def on_upstream_pace(self, is_writable: bool) -> None:
         """The upstream takes no more bytes for now, or takes them again."""
 
+    def client_rate(self) -> float | None:
+        """Return how fast, in bytes a second, a client moves that holds the exchange up: its upload
+        is unfinished, or it does not take the answer. ``inf`` for a tunnel or an event stream,
+        which need not move; ``None`` where the service is waited for.
+        """
+
+
+class Borrower(Protocol):
+    """Whom a connection is lent to: the account that was found out (empty: nobody was asked for
+    one), the client's address, and the id of its token (empty: none).
+    """
+
+    account: str
+    client: str
+    token_id: str
+
 
 class UpstreamConnection(asyncio.Protocol):
     """A connection of the pool. Lent to one exchange at a time; between two it is idle.
@@ -41,6 +57,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_on_lost",
         "_progress",
         "address",
+        "borrower",
+        "bound_to",
         "idle_since",
         "is_tunnel",
         "is_writable",
@@ -62,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = loop
         self._on_lost = on_lost
         self._progress = Signal(loop)
-        self._fault: UpstreamFault | None = None
+        self._fault: Fault | None = None
         self._has_ended = False
         self._is_reading = True
         self.address = address
@@ -75,6 +93,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.sent_whole_request = True
         self.served = 0
         self.idle_since = 0.0
+        self.borrower: Borrower | None = None
+        """Whose exchange it serves; ``None``: it is idle, or being ended."""
+        self.bound_to: tuple[str, str] | None = None
+        """The account and address that alone it may serve, as it may be authenticated as theirs
+        (``core.connection_auth``); ``None``: it serves everybody."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.address} served={self.served} {self.reader!r}>"
@@ -138,7 +161,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
 
     async def answered(self) -> ResponseHead:
-        """Wait for the final response head. Raises an ``UpstreamFault``."""
+        """Wait for the final response head. Raises a ``Fault``: the upstream's, or the one that
+        ``fail`` was given.
+        """
         reader = self.reader
         while True:
             self._check()
@@ -147,7 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
             await self._progress
 
     async def finished(self) -> None:
-        """Wait until the answer (or the tunnel) has ended. Raises an ``UpstreamFault``."""
+        """Wait until the answer (or the tunnel) has ended. Raises a ``Fault``, as ``answered``."""
         while not self._is_at_end():
             self._check()
             await self._progress
@@ -179,7 +204,7 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             transport.pause_reading()
 
-    def fail(self, fault: UpstreamFault) -> None:
+    def fail(self, fault: Fault) -> None:
         """End the exchange with a fault (a deadline's, say) and close."""
         self._fault = self._fault or fault
         self.abort()

@@ -28,6 +28,9 @@ class Nobody:
     def on_upstream_pace(self, is_writable: bool) -> None:
         return
 
+    def client_rate(self) -> float | None:
+        return None
+
 
 class FakeService:
     """A pool whose connections are made in memory; ``gate`` may hold or fail the making."""
@@ -251,7 +254,7 @@ async def test_connecting_ends_with_the_connect_timeout() -> None:
     service.gate = asyncio.get_running_loop().create_future
     with pytest.raises(UpstreamTimeout):
         await pool.connect()
-    assert pool._opening == 0
+    assert not pool._opening
 
 
 async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
@@ -291,7 +294,7 @@ async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) ->
     pool.give_back(last)
     await turn()
     assert state_of(pool) == "open=1 idle=1 waiting=0"
-    assert pool._opening == 0
+    assert not pool._opening
 
 
 async def test_a_caller_that_leaves_while_connecting_leaves_its_place() -> None:

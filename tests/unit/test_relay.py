@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 
 import pytest
 
 from sidecar.core.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from sidecar.core.headers import WEBSOCKET
 from sidecar.core.response_heads import build_response_head
+from sidecar.wire.body_rate import WINDOW_SECONDS
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.fields import FieldMemory
@@ -77,10 +81,17 @@ class Stage:
 
 
 async def joined(
-    data: bytes, *, expects_continue: bool = False, is_tls: bool = False, starts: bool = True
+    data: bytes,
+    *,
+    expects_continue: bool = False,
+    is_tls: bool = False,
+    starts: bool = True,
+    patience: Patience = PATIENCE,
+    now: Callable[[], float] = monotonic,
 ) -> Stage:
     loop = asyncio.get_running_loop()
     client = ClientConnection(loop, Host())
+    client.now = now
     caller = FakeTransport(client)
     client.connection_made(caller)
     client.data_received(data)
@@ -89,7 +100,7 @@ async def joined(
     upstream = UpstreamConnection(loop, "h:1", lambda connection: None)
     service = FakeTransport(upstream, is_tls=is_tls)
     upstream.connection_made(service)
-    relay = Relay(client, upstream, request, PATIENCE, expects_continue)
+    relay = Relay(client, upstream, request, patience, expects_continue)
     if starts:
         relay.start(SENT)
     return Stage(client, caller, upstream, service, relay)
@@ -416,3 +427,209 @@ async def test_a_tunnel_in_which_nothing_moves_is_cut() -> None:
     stage.client.on_deadline()
     with pytest.raises(UpstreamBroken):
         await stage.upstream.finished()
+
+
+# The least rate.
+
+RATE = 1000
+RATED = Patience(response_seconds=1e4, idle_seconds=1e4, body_seconds=1e4, least_body_bytes=RATE)
+UPLOAD = HEAD + b"Content-Length: 9000000\r\n\r\n"
+DOWNLOAD = OK + b"Content-Length: 9000000\r\n\r\n"
+EVENTS = OK + b"content-type: Text/Event-Stream ; charset=utf-8\r\n\r\ndata: 1\n\n"
+
+
+class Clock:
+    """The time, and the sweep that tells a client of its deadline (``wire.deadlines``)."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, stage: Stage, seconds: float) -> None:
+        """Let time pass, with a sweep each second."""
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            if stage.client.deadline <= self.now:
+                stage.client.on_deadline()
+
+
+async def uploading(clock: Clock, *, expects_continue: bool = False) -> Stage:
+    return await joined(UPLOAD, expects_continue=expects_continue, patience=RATED, now=clock)
+
+
+async def downloading(clock: Clock, answer: bytes = DOWNLOAD) -> Stage:
+    stage = await joined(GET, patience=RATED, now=clock)
+    stage.answers(answer)
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    return stage
+
+
+async def held_up(clock: Clock) -> Stage:
+    """Return a download whose caller takes no more for now."""
+    stage = await downloading(clock)
+    stage.answers(bytes(100_000))
+    stage.caller.unsent_bytes = 100_000
+    stage.client.pause_writing()
+    return stage
+
+
+def code_of(stage: Stage) -> str:
+    return stage.relay.refusal.code if stage.relay.refusal is not None else ""
+
+
+@pytest.mark.parametrize("bytes_a_second", [0, 1, RATE // 2])
+async def test_an_upload_below_the_least_rate_is_refused_and_cut(bytes_a_second: int) -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    for _ in range(round(WINDOW_SECONDS * 2.5)):
+        if stage.service.is_aborted:
+            break
+        if bytes_a_second:
+            stage.says(bytes(bytes_a_second))
+        clock.advance(stage, 1)
+    assert (code_of(stage), stage.service.is_aborted) == ("request_timeout", True)
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.answered()
+
+
+async def test_an_upload_that_keeps_the_least_rate_goes_on_for_ever() -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    for _ in range(1000):
+        stage.says(bytes(RATE + 10))
+        clock.advance(stage, 1)
+    assert code_of(stage) == ""
+
+
+async def test_a_pause_is_forgiven_to_an_upload_that_was_fast_before() -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    for _ in range(5):
+        clock.advance(stage, WINDOW_SECONDS - 5)
+        stage.says(bytes(RATE * round(WINDOW_SECONDS)))
+    assert code_of(stage) == ""
+    clock.advance(stage, WINDOW_SECONDS * 2 + 2)
+    assert code_of(stage) == "request_timeout"
+
+
+async def test_a_burst_does_not_pay_for_more_than_one_window() -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    stage.says(bytes(RATE * 1000))
+    clock.advance(stage, 2 * WINDOW_SECONDS + 4)
+    assert code_of(stage) == "request_timeout"
+
+
+async def test_time_in_which_the_service_takes_no_body_is_not_the_callers() -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    stage.upstream.pause_writing()
+    clock.advance(stage, WINDOW_SECONDS * 3)
+    assert code_of(stage) == ""
+    stage.upstream.resume_writing()
+    clock.advance(stage, WINDOW_SECONDS - 2)
+    assert code_of(stage) == ""
+    clock.advance(stage, 4)
+    assert code_of(stage) == "request_timeout"
+
+
+async def test_time_until_the_100_is_not_the_callers() -> None:
+    clock = Clock()
+    stage = await uploading(clock, expects_continue=True)
+    assert stage.relay.client_rate() is None
+    clock.advance(stage, 2)
+    assert stage.caller.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    clock.advance(stage, WINDOW_SECONDS - 2)
+    assert code_of(stage) == ""
+
+
+async def test_a_caller_that_does_not_take_its_answer_is_cut() -> None:
+    clock = Clock()
+    stage = await held_up(clock)
+    clock.advance(stage, WINDOW_SECONDS * 2)
+    assert code_of(stage) == "slow_reader"
+    with pytest.raises(UpstreamBroken):
+        await stage.upstream.finished()
+
+
+async def test_a_caller_that_takes_its_answer_slowly_but_fast_enough_is_not_cut() -> None:
+    clock = Clock()
+    stage = await held_up(clock)
+    for _ in range(90):
+        stage.caller.unsent_bytes -= RATE + 10
+        clock.advance(stage, 1)
+    assert code_of(stage) == ""
+
+
+async def test_time_in_which_the_service_has_nothing_to_say_is_not_the_callers() -> None:
+    clock = Clock()
+    stage = await downloading(clock)
+    clock.advance(stage, WINDOW_SECONDS * 5)
+    assert (code_of(stage), stage.relay.client_rate()) == ("", None)
+
+
+async def test_an_upload_that_goes_on_behind_its_answer_keeps_the_rate_as_well() -> None:
+    clock = Clock()
+    stage = await uploading(clock)
+    stage.answers(DOWNLOAD)
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    clock.advance(stage, WINDOW_SECONDS + 2)
+    assert code_of(stage) == "request_timeout"
+
+
+async def test_an_event_stream_has_no_least_rate() -> None:
+    clock = Clock()
+    stage = await downloading(clock, EVENTS)
+    stage.client.pause_writing()
+    clock.advance(stage, WINDOW_SECONDS * 5)
+    assert (code_of(stage), stage.relay.client_rate()) == ("", inf)
+
+
+async def test_a_tunnel_has_no_least_rate() -> None:
+    clock = Clock()
+    stage = await joined(HANDSHAKE, patience=RATED, now=clock)
+    await tunnelled(stage)
+    stage.client.pause_writing()
+    clock.advance(stage, WINDOW_SECONDS * 5)
+    assert (code_of(stage), stage.relay.client_rate()) == ("", inf)
+
+
+async def test_without_a_least_rate_only_silence_counts() -> None:
+    clock = Clock()
+    stage = await joined(UPLOAD, patience=PATIENCE, now=clock)
+    for _ in range(200):
+        stage.says(b"a")
+        clock.advance(stage, PATIENCE.body_seconds / 2)
+    assert code_of(stage) == ""
+
+
+async def test_the_pool_is_told_who_moves_and_how_fast() -> None:
+    """``None``: nobody's client is to blame, so that the exchange is not ended for another."""
+    clock = Clock()
+    fast, slow = await uploading(clock), await uploading(clock)
+    assert fast.relay.client_rate() is None, "it has only just begun"
+    told = []
+    for _ in range(3):
+        fast.says(bytes(5000))
+        slow.says(b"a")
+        clock.now += 1.0
+        told.append((fast.relay.client_rate(), slow.relay.client_rate()))
+    assert told == [(5000.0, 1.0)] * 3
+    fast.upstream.pause_writing()
+    assert fast.relay.client_rate() is None, "it is the service that takes no more"
+    slow.says(bytes(9_000_000 - slow.relay.request.received_bytes))
+    assert slow.relay.client_rate() is None, "all has come; the service has yet to answer"
+
+
+async def test_a_reader_is_as_fast_as_its_system_takes_what_was_sent() -> None:
+    clock = Clock()
+    stage = await held_up(clock)
+    clock.now += 1.0
+    assert stage.relay.client_rate() == 0.0
+    stage.caller.unsent_bytes -= 3000
+    clock.now += 1.0
+    assert stage.relay.client_rate() == 3000.0
+    stage.client.resume_writing()
+    assert stage.relay.client_rate() is None
