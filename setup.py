@@ -59,6 +59,7 @@ COMPILED = (
     "wire/responses",
     "wire/server",
     "wire/turn_queue",
+    "wire/shares",
     "wire/upstream",
 )
 

@@ -21,7 +21,7 @@ from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, render
 from sidecar.authenticator import Authenticator
 from sidecar.core.credentials import accept
-from sidecar.core.errors import Fault, UpstreamBroken, UpstreamUnreachable
+from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.failures import where
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
@@ -288,10 +288,10 @@ class Gateway:
         """
         pool = lane.pool
         expects_continue = bool(passage.reading.scan.expect) and not client.speaks_1_0
-        upstream = pool.take_idle()
+        upstream = pool.take_idle(entry)
         if upstream is None:
             entry.upstream = pool.origin.address
-            upstream = await pool.connect()
+            upstream = await pool.connect(entry)
         entry.upstream = upstream.address
         may_retry = request.length == 0 and request.method in _IDEMPOTENT
         while True:
@@ -311,7 +311,7 @@ class Gateway:
                 return relay
             may_retry = False
             pool.retries += 1
-            upstream = await pool.connect()
+            upstream = await pool.connect(entry)
 
     def _begin_answer(
         self,
@@ -346,9 +346,13 @@ class Gateway:
         """Wait for the end of an answer that has begun; ``False`` if it broke off."""
         try:
             await self._watched(client, relay, entry, passage)
-        except UpstreamBroken as fault:
-            entry.code = fault.code
-            self._faults.note(fault, entry.request_id)
+        except Fault as fault:
+            refusal = relay.refusal
+            if refusal is None:
+                entry.code = fault.code
+                self._faults.note(fault, entry.request_id)
+            else:
+                entry.code = refusal.code
             client.abort()
             return False
         return True
@@ -368,7 +372,9 @@ class Gateway:
         relay.begin_tunnel(head)
         try:
             await self._watched(client, relay, entry, passage)
-        except UpstreamBroken:
+        except (UpstreamBroken, Overloaded) as fault:
+            if isinstance(fault, Overloaded):
+                entry.code = fault.code
             client.abort()
         else:
             client.close_lingering()

@@ -1,25 +1,45 @@
 """Which connection to an upstream serves an exchange: the one idle for the shortest time, else a
 new one.
 
-A pool never has more than ``max_connections``; who finds none waits in order, for at most the
-connect time-out. An idle connection that closes or speaks out of turn is forgotten at once; one
-that was idle for longer than upstreams commonly keep them is not used again.
+A pool never has more than ``max_connections``. A request that finds none waits for at most the
+connect time-out; who of those that wait is served next, and whether an exchange is ended to make
+room, is decided in ``shares``. An idle connection that closes or speaks out of turn is forgotten at
+once; one that was idle for longer than upstreams commonly keep them is not used again.
+
+A connection that may be authenticated as one caller's (``core.connection_auth``) is *bound*: it is
+lent only to the client connection it was first lent to, for the same account and address, and
+closes with that, or when a request waits that could be served instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.timeouts import timeout
 from sidecar.wire.responses import HeadMemory
-from sidecar.wire.upstream import UpstreamConnection
+from sidecar.wire.shares import Shares, Waiter
+from sidecar.wire.upstream import Borrower, UpstreamConnection
 
 _IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close theirs after 5
+_BOUND_IDLE_SECONDS: Final = 60.0  # a caller would have to sign in anew: that may take a while
+_CALM_SECONDS: Final = 1.0  # for which nobody waited, until shares are counted no more
+_SOON_SECONDS: Final = 0.005  # not at once: of many that wait, the next one asks as well
+
+
+class Nobody:
+    """A borrower that nothing is known of."""
+
+    account = ""
+    client = ""
+    token_id = ""
+
+
+NOBODY: Final = Nobody()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +81,11 @@ class Pool:
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
-        self._opening = 0
-        self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._opening: list[Borrower] = []
+        self._bound: dict[UpstreamConnection, None] = {}
+        self._shares: Shares | None = None
+        self._waited_at = 0.0
+        self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._memory = HeadMemory()
         self.opened = 0
@@ -71,52 +94,63 @@ class Pool:
         """How many requests were sent a second time, as a kept connection had gone stale."""
 
     def __repr__(self) -> str:
-        state = f"open={len(self._open)} idle={len(self._idle)} waiting={len(self._waiters)}"
+        state = f"open={len(self._open)} idle={len(self._idle)} waiting={self.waiting_count}"
         return f"<Pool {self.origin.name} {state}>"
 
     @property
     def open_count(self) -> int:
         """How many connections are open or being opened."""
-        return len(self._open) + self._opening
+        return len(self._open) + len(self._opening)
 
     @property
     def idle_count(self) -> int:
         """How many of them wait for an exchange."""
-        return len(self._idle)
+        return len(self._idle) + len(self._bound)
 
     @property
     def waiting_count(self) -> int:
         """How many exchanges wait for a connection."""
-        return len(self._waiters)
+        return 0 if self._shares is None else self._shares.waiting_count
 
-    def take_idle(self) -> UpstreamConnection | None:
-        """Lend a kept connection, if there is a usable one."""
+    def take_idle(
+        self, borrower: Borrower = NOBODY, bound: Sequence[UpstreamConnection] = ()
+    ) -> UpstreamConnection | None:
+        """Lend a kept connection, if there is a usable one: of those ``bound`` to the client's
+        connection, else one that anybody may have.
+        """
+        if bound and (own := self._take_bound(borrower, bound)) is not None:
+            return own
         idle = self._idle
         while idle:
             connection = idle.pop()
             if connection.is_open and self._loop.time() - connection.idle_since < _IDLE_SECONDS:
+                self._lend(connection, borrower)
                 return connection
             connection.abort()
         return None
 
-    async def connect(self) -> UpstreamConnection:
+    async def connect(self, borrower: Borrower = NOBODY) -> UpstreamConnection:
         """Lend a new connection.
 
         Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` when all
         ``max_connections`` are lent and none comes back within the connect time-out.
         """
-        self._opening += 1
-        if len(self._open) + self._opening > self.origin.max_connections:
-            self._opening -= 1
-            kept = await self._wait_in_line()
+        if self.open_count < self.origin.max_connections:
+            self._opening.append(borrower)
+            if self._shares is not None:
+                self._shares.hold(borrower)
+        else:
+            kept = await self._wait_in_line(borrower)
             if kept is not None:
                 return kept
+        connection: UpstreamConnection | None = None
         try:
-            async with asyncio.timeout(self.origin.connect_timeout_seconds):
+            async with timeout(self.origin.connect_timeout_seconds):
                 connection = await self._open_connection(
                     self.origin, self._loop, self._make_connection
                 )
             self.opened += 1
+            connection.borrower = borrower
             if connection.transport is not None:
                 self._open.add(connection)
             return connection
@@ -125,14 +159,25 @@ class Pool:
         except (OSError, ssl.SSLError) as error:
             raise UpstreamUnreachable(f"no connection to {self.origin.address}: {error}") from None
         finally:
-            self._opening -= 1
+            self._opening.remove(borrower)
+            if connection is None and self._shares is not None:
+                self._shares.release(borrower)
             self._let_one_in()
+
+    def bind(self, connection: UpstreamConnection, bound: list[UpstreamConnection]) -> None:
+        """Keep a lent connection for its borrower; ``bound`` are the client connection's own."""
+        borrower = connection.borrower
+        if borrower is not None and connection.bound_to is None:
+            connection.bound_to = (borrower.account, borrower.client)
+            bound[:] = [other for other in bound if other.is_open]
+            bound.append(connection)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a lent connection back: to keep, if nothing of its exchange can reach the next;
         else to close.
         """
         connection.sink = None
+        self._end_loan(connection)
         if connection.is_reusable and not self._is_closed:
             connection.pace(True)  # the last reader may have been slow; and an end must be heard
             self._keep(connection)
@@ -142,39 +187,113 @@ class Pool:
     def close(self) -> None:
         """Close what is idle now, and what is lent as it comes back."""
         self._is_closed = True
+        for connection in self._bound:
+            connection.abort()
         while self._idle:
             self._idle.pop().abort()
 
     def drop_stale(self) -> None:
         """Close connections that were idle for too long; called now and then."""
-        oldest = self._loop.time() - _IDLE_SECONDS
+        now = self._loop.time()
+        oldest = now - _IDLE_SECONDS
         stale = [connection for connection in self._idle if connection.idle_since < oldest]
         self._idle = [connection for connection in self._idle if connection.idle_since >= oldest]
+        stale += [c for c in self._bound if c.idle_since < now - _BOUND_IDLE_SECONDS]
         for connection in stale:
             connection.abort()
+        shares = self._shares
+        if shares is not None and shares.is_at_rest and now - self._waited_at > _CALM_SECONDS:
+            self._shares = None
 
     def _make_connection(self) -> UpstreamConnection:
         return UpstreamConnection(self._loop, self.origin.address, self._forget, self._memory)
 
+    # Lending.
+
+    def _lend(self, connection: UpstreamConnection, borrower: Borrower) -> None:
+        connection.borrower = borrower
+        if self._shares is not None:
+            self._shares.hold(borrower)
+
+    def _end_loan(self, connection: UpstreamConnection) -> None:
+        borrower, connection.borrower = connection.borrower, None
+        if borrower is not None and self._shares is not None:
+            self._shares.release(borrower)
+
+    def _take_bound(
+        self, borrower: Borrower, bound: Iterable[UpstreamConnection]
+    ) -> UpstreamConnection | None:
+        """Lend this pool's connection that is bound to the client's, unless the client speaks for
+        somebody else now, as a proxy does.
+        """
+        for connection in bound:
+            if connection not in self._bound:
+                continue
+            del self._bound[connection]
+            is_same = connection.bound_to == (borrower.account, borrower.client)
+            if is_same and connection.is_open:
+                self._lend(connection, borrower)
+                return connection
+            connection.abort()
+        return None
+
     def _keep(self, connection: UpstreamConnection) -> None:
-        """Hand a fit connection to whoever waits the longest, else keep it for later."""
+        """Hand a fit connection to the one whose turn it is, else keep it for later."""
+        if connection.bound_to is not None:
+            self._keep_bound(connection)
+            return
         waiter = self._next_waiter()
         if waiter is not None:
-            waiter.set_result(connection)
+            connection.borrower = waiter.borrower
+            waiter.future.set_result(connection)
         else:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 
-    async def _wait_in_line(self) -> UpstreamConnection | None:
-        """Wait for a kept connection, or ``None``: a place, counted in ``_opening``, to open one.
+    def _keep_bound(self, connection: UpstreamConnection) -> None:
+        connection.idle_since = self._loop.time()
+        self._bound[connection] = None
+        if self.waiting_count:
+            self._close_one_bound()
 
-        Nobody who comes later is served before.
+    def _close_one_bound(self) -> None:
+        """Let the connection go that was bound and idle for the longest, for one who waits."""
+        if self._bound:
+            connection = next(iter(self._bound))
+            del self._bound[connection]
+            connection.abort()
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        self._bound.pop(connection, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._end_loan(connection)
+        self._let_one_in()
+        if self._shares is not None:
+            self._shares.forget(connection)
+
+    # Waiting.
+
+    async def _wait_in_line(self, borrower: Borrower) -> UpstreamConnection | None:
+        """Wait for a kept connection, or for a place (``None``), counted in ``_opening``, for a new
+        one.
         """
-        waiter: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
-        self._waiters.append(waiter)
+        shares = self._shares
+        if shares is None:
+            lent = [c.borrower for c in self._open if c.borrower is not None]
+            shares = Shares(self.origin.max_connections, lent + self._opening)
+            self._shares = shares
+        waiter = Waiter(borrower, self._loop.create_future())
+        shares.join(waiter)
+        self._waited_at = self._loop.time()
+        self._close_one_bound()
+        self._make_room(shares, [waiter])
         try:
-            async with asyncio.timeout(self.origin.connect_timeout_seconds):
-                return await waiter
+            async with timeout(self.origin.connect_timeout_seconds):
+                return await waiter.future
         except TimeoutError:
             self._take_back(waiter)
             raise Overloaded(f"all connections to {self.origin.address} are in use") from None
@@ -182,38 +301,46 @@ class Pool:
             self._take_back(waiter)
             raise
 
-    def _take_back(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
+    def _make_room(self, shares: Shares, waiters: list[Waiter]) -> None:
+        """End exchanges for those who hold less than their share; look again while any wait."""
+        if not shares.seconds_to_survey():
+            shares.survey(self._open)
+        for waiter in waiters:
+            while (connection := shares.choose_for(waiter)) is not None:
+                connection.fail(Overloaded("ended for one that waited: its client held it up"))
+        if self._retry is None:
+            wait = shares.seconds_to_survey() + _SOON_SECONDS
+            self._retry = self._loop.call_later(wait, self._make_room_again)
+
+    def _make_room_again(self) -> None:
+        self._retry = None
+        if self._shares is not None and self._shares.waiting_count:
+            self._make_room(self._shares, self._shares.in_need())
+
+    def _take_back(self, waiter: Waiter) -> None:
         """Pass on what was handed to one that has left meanwhile."""
-        if not waiter.done() or waiter.cancelled():
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-        elif (connection := waiter.result()) is not None:
+        future = waiter.future
+        if not future.done() or future.cancelled():
+            if self._shares is not None:
+                self._shares.leave(waiter)
+        elif (connection := future.result()) is not None:
             self.give_back(connection)
         else:
-            self._opening -= 1
+            self._opening.remove(waiter.borrower)
+            if self._shares is not None:
+                self._shares.release(waiter.borrower)
             self._let_one_in()
 
     def _let_one_in(self) -> None:
-        """Give a place that has become free to whoever waits the longest."""
-        if len(self._open) + self._opening < self.origin.max_connections:
+        """Give a place that has become free to the one whose turn it is."""
+        if self.open_count < self.origin.max_connections:
             waiter = self._next_waiter()
             if waiter is not None:
-                self._opening += 1
-                waiter.set_result(None)
+                self._opening.append(waiter.borrower)
+                waiter.future.set_result(None)
 
-    def _next_waiter(self) -> asyncio.Future[UpstreamConnection | None] | None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                return waiter
-        return None
-
-    def _forget(self, connection: UpstreamConnection) -> None:
-        if connection in self._open:
-            self._open.remove(connection)
-            if connection in self._idle:
-                self._idle.remove(connection)
-            self._let_one_in()
+    def _next_waiter(self) -> Waiter | None:
+        return None if self._shares is None else self._shares.next_waiter()
 
 
 async def _open_connection(

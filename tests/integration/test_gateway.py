@@ -783,7 +783,7 @@ async def test_callers_that_leave_at_any_moment_leak_nothing() -> None:
             await caller.close()
         await proxy.settle(lambda: proxy.server.open_connections == 0)
         await proxy.settle(lambda: len(proxy.pool._idle) == len(proxy.pool._open))
-        assert proxy.pool._opening == 0
+        assert not proxy.pool._opening
         assert len(proxy.server.deadlines) == 0
         assert len((await fetch(proxy))[1]) == 100_000
 

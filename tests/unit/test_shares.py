@@ -1,0 +1,310 @@
+"""A full pool: who is served next, whose exchange is ended for it, and whose never is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+
+import pytest
+
+from sidecar.core.errors import Overloaded
+from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.responses import ResponseHead
+from sidecar.wire.upstream import UpstreamConnection
+from tests.fake_transport import FakeTransport
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SLOW, SERVICE, STREAM = 1.0, None, inf
+
+
+@dataclass(eq=False)
+class Caller:
+    """Whom a connection is lent to."""
+
+    account: str = ""
+    client: str = "203.0.113.7"
+    token_id: str = ""
+
+
+class Exchange:
+    """A sink whose client is as fast as ``rate`` says; see ``Sink.client_rate``."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+
+    def on_answer_bytes(self) -> None:
+        return
+
+    def on_interim(self, head: ResponseHead) -> None:
+        return
+
+    def on_upstream_pace(self, is_writable: bool) -> None:
+        return
+
+    def client_rate(self) -> float | None:
+        return self.rate
+
+
+class Stage:
+    """A pool with a few places, its exchanges and those that wait."""
+
+    def __init__(self, places: int, wait_seconds: float = 20.0) -> None:
+        origin = Origin("service", "h", 1, None, None, wait_seconds, places)
+        self.pool = Pool(origin, asyncio.get_running_loop(), self._open_connection)
+        self.waiting: list[asyncio.Task[UpstreamConnection]] = []
+
+    async def _open_connection(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        make_connection: Callable[[], UpstreamConnection],
+    ) -> UpstreamConnection:
+        connection = make_connection()
+        connection.connection_made(FakeTransport(connection))
+        return connection
+
+    async def lend(self, caller: Caller, rate: float | None) -> UpstreamConnection:
+        """Begin an exchange of a caller."""
+        connection = await self.pool.connect(caller)
+        connection.start("POST", False, b"POST", rate is SERVICE, Exchange(rate))
+        return connection
+
+    async def fill(
+        self, number: int, caller: Caller, rate: float | None
+    ) -> list[UpstreamConnection]:
+        return [await self.lend(caller, rate) for _ in range(number)]
+
+    async def wait(self, caller: Caller) -> asyncio.Task[UpstreamConnection]:
+        task = asyncio.create_task(self.pool.connect(caller))
+        self.waiting.append(task)
+        await turn()
+        return task
+
+    def end(self, connection: UpstreamConnection) -> None:
+        """Let an exchange come to its end."""
+        connection.reader.expect("GET", False)
+        connection.data_received(ANSWER)
+        connection.sent_whole_request = True
+        self.pool.give_back(connection)
+
+
+async def turn(times: int = 8) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)
+
+
+async def settled(is_settled: Callable[[], bool]) -> None:
+    """Wait for what must come true within some looks at the exchanges; fail if it never does."""
+    for _ in range(400):
+        if is_settled():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("this never came true")
+
+
+def ended(connections: list[UpstreamConnection]) -> list[int]:
+    """Return which of these exchanges were ended."""
+    return [n for n, connection in enumerate(connections) if connection.transport is None]
+
+
+STRANGER = Caller()
+ACME = Caller("acme", "203.0.113.7", "t1")
+FOES = {
+    "a stranger": (STRANGER, ACME),
+    "a stranger, of the same address": (STRANGER, Caller("acme", STRANGER.client)),
+    "an account": (Caller("zeta", "198.51.100.1", "t9"), ACME),
+    "an account, from many addresses": (Caller("zeta", "198.51.100.1", "t9"), ACME),
+    "another address": (STRANGER, Caller("", "198.51.100.2")),
+    "another token": (ACME, Caller("acme", "203.0.113.7", "t2")),
+    "another address with the same token": (ACME, Caller("acme", "198.51.100.2", "t1")),
+    "a /64": (Caller("", "2001:db8::1"), Caller("", "2001:db8:0:1::1")),
+}
+
+
+@pytest.mark.parametrize("foes", FOES.values(), ids=FOES)
+async def test_whoever_holds_a_full_pool_up_makes_room_for_one_that_has_less(
+    foes: tuple[Caller, Caller],
+) -> None:
+    hog, other = foes
+    stage = Stage(4)
+    held = await stage.fill(4, hog, SLOW)
+    served = await stage.wait(other)
+    assert (await served).is_open
+    assert len(ended(held)) == 1
+    with pytest.raises(Overloaded):
+        await held[ended(held)[0]].answered()
+
+
+async def test_an_upload_that_is_ended_is_cut_and_never_completed() -> None:
+    stage = Stage(2)
+    held = await stage.fill(2, STRANGER, SLOW)
+    transports = [connection.transport for connection in held]
+    await (await stage.wait(ACME))
+    (number,) = ended(held)
+    transport = transports[number]
+    assert isinstance(transport, FakeTransport)
+    assert (transport.is_aborted, transport.is_ended, transport.written) == (True, False, b"POST")
+
+
+async def test_the_last_place_that_an_owner_is_due_is_not_taken_from_it() -> None:
+    stage = Stage(1)
+    held = await stage.fill(1, STRANGER, SLOW)
+    waiting = await stage.wait(ACME)
+    await asyncio.sleep(0.15)
+    assert (ended(held), waiting.done()) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("rates", "first"),
+    [
+        ([SLOW, SERVICE, SERVICE, SERVICE], 0),
+        ([900.0, 20.0, 0.0, 300.0], 2),
+        ([STREAM, STREAM, 5000.0, SERVICE], 2),
+        ([SERVICE, SERVICE, STREAM, SERVICE], 2),
+    ],
+    ids=["its client holds it up", "it moves least", "a stream comes last", "but comes"],
+)
+async def test_the_exchange_that_is_ended_is_the_one_that_can_best_be_spared(
+    rates: list[float | None], first: int
+) -> None:
+    stage = Stage(4)
+    held = [await stage.lend(STRANGER, rate) for rate in rates]
+    await (await stage.wait(ACME))
+    assert ended(held) == [first]
+
+
+async def test_an_exchange_that_waits_for_the_service_is_never_ended() -> None:
+    stage = Stage(4, wait_seconds=0.3)
+    held = await stage.fill(4, STRANGER, SERVICE)
+    with pytest.raises(Overloaded):
+        await (await stage.wait(ACME))
+    assert ended(held) == []
+
+
+async def test_an_exchange_that_its_client_comes_to_hold_up_makes_room_later() -> None:
+    stage = Stage(4)
+    held = await stage.fill(4, STRANGER, SERVICE)
+    waiting = await stage.wait(ACME)
+    assert not waiting.done()
+    assert isinstance(held[1].sink, Exchange)
+    held[1].sink.rate = 0.0
+    await settled(waiting.done)
+    assert ended(held) == [1]
+
+
+async def test_nobody_gets_below_the_share_that_is_left_to_it() -> None:
+    """Two owners, six places: each may hold three, however many of one wait."""
+    stage = Stage(6)
+    held = await stage.fill(6, STRANGER, SLOW)
+    tasks = [await stage.wait(ACME) for _ in range(9)]
+    await settled(lambda: len(ended(held)) == 3)
+    await asyncio.sleep(0.2)
+    assert len(ended(held)) == 3
+    assert [task.done() for task in tasks] == [True] * 3 + [False] * 6
+
+
+async def test_who_has_the_share_already_ends_nobody_elses_exchange() -> None:
+    stage = Stage(4)
+    held = await stage.fill(2, STRANGER, SLOW) + await stage.fill(2, ACME, SLOW)
+    for caller in (STRANGER, ACME):
+        await stage.wait(caller)
+    await asyncio.sleep(0.2)
+    assert ended(held) == []
+
+
+async def test_of_several_that_hold_too_many_the_greatest_gives_way() -> None:
+    stage = Stage(9)
+    lesser = await stage.fill(4, Caller("a", "198.51.100.1"), 0.0)
+    greatest = await stage.fill(5, Caller("b", "198.51.100.2"), 500.0)
+    await (await stage.wait(ACME))
+    assert (ended(lesser), len(ended(greatest))) == ([], 1)
+
+
+async def test_within_an_account_the_token_that_holds_most_gives_way() -> None:
+    stage = Stage(5)
+    lesser = await stage.fill(2, Caller("zeta", "198.51.100.1", "t1"), 0.0)
+    greatest = await stage.fill(3, Caller("zeta", "198.51.100.1", "t2"), 500.0)
+    await (await stage.wait(ACME))
+    assert (ended(lesser), len(ended(greatest))) == ([], 1)
+
+
+async def test_a_place_that_becomes_free_goes_to_whoever_holds_the_fewest() -> None:
+    stage = Stage(4)
+    few, many = Caller("few", "198.51.100.1"), Caller("many", "198.51.100.2")
+    held = await stage.fill(3, many, SERVICE) + await stage.fill(1, few, SERVICE)
+    order: list[str] = []
+    for caller in (many, few, ACME, ACME):
+        task = await stage.wait(caller)
+        task.add_done_callback(lambda _, name=caller.account: order.append(name))  # type: ignore[misc]
+    for connection in held:
+        stage.end(connection)
+        await turn()
+    assert order == ["acme", "few", "many", "acme"]
+
+
+async def test_among_equals_places_go_round() -> None:
+    stage = Stage(1)
+    held = await stage.lend(Caller("x"), SERVICE)
+    order: list[str] = []
+    callers = [Caller("a"), Caller("a"), Caller("b"), Caller("a"), Caller("b")]
+    for caller in callers:
+        task = await stage.wait(caller)
+        task.add_done_callback(lambda _, name=caller.account: order.append(name))  # type: ignore[misc]
+    for _ in callers:
+        stage.end(held)
+        await turn()
+    assert order == ["a", "b", "a", "b", "a"]
+
+
+async def test_one_that_leaves_the_line_leaves_the_place_that_was_made_for_it() -> None:
+    stage = Stage(4)
+    await stage.fill(4, STRANGER, SLOW)
+    leaving = asyncio.create_task(stage.pool.connect(ACME))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await turn()
+    staying = await stage.wait(Caller("other", "198.51.100.5"))
+    assert (await staying).is_open
+    assert stage.pool.open_count <= 4
+
+
+async def test_nothing_is_counted_once_nobody_has_waited_for_a_while() -> None:
+    stage = Stage(2)
+    held = await stage.fill(2, STRANGER, SLOW)
+    lent = await (await stage.wait(ACME))
+    assert stage.pool._shares is not None
+    for connection in [lent, *held]:
+        stage.pool.give_back(connection)
+    await turn()
+    assert repr(stage.pool._shares) == "<Shares owners=0 waiting=0>"
+    stage.pool._waited_at -= 100
+    stage.pool.drop_stale()
+    assert stage.pool._shares is None
+
+
+async def test_a_flood_in_line_does_not_look_through_all_exchanges_each_time() -> None:
+    looks = count()
+
+    class Counting(Exchange):
+        def client_rate(self) -> float | None:
+            next(looks)
+            return super().client_rate()
+
+    stage = Stage(50)
+    for _ in range(50):
+        connection = await stage.pool.connect(STRANGER)
+        connection.start("POST", False, b"POST", False, Counting(SERVICE))
+    for number in range(500):
+        await stage.wait(Caller("", f"10.0.{number // 250}.{number % 250}"))
+    assert next(looks) < 50 * 100
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_is_left() -> AsyncIterator[None]:
+    yield
+    current = asyncio.current_task()
+    for task in asyncio.all_tasks() - {current}:
+        task.cancel()
