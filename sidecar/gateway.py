@@ -20,6 +20,7 @@ from typing import Final
 from sidecar.access_log import Entry
 from sidecar.answers import ANSWERS, denial_for, render
 from sidecar.authenticator import Authenticator
+from sidecar.core.connection_auth import authenticates_connection
 from sidecar.core.credentials import accept
 from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.failures import where
@@ -256,6 +257,8 @@ class Gateway:
             assert response is not None
             entry.status = response.status
             entry.upstream_seconds = client.now() - entry.started
+            if response.authenticates_connection:
+                lane.pool.bind(upstream, client.bound)
             if upstream.reader.is_upgraded:
                 return await self._tunnel(client, relay, response, entry, passage)
             stays = self._begin_answer(client, request, relay, response, passage)
@@ -287,8 +290,10 @@ class Gateway:
         body that drew no byte of an answer from a connection that had served before.
         """
         pool = lane.pool
-        expects_continue = bool(passage.reading.scan.expect) and not client.speaks_1_0
-        upstream = pool.take_idle(entry)
+        scan = passage.reading.scan
+        expects_continue = bool(scan.expect) and not client.speaks_1_0
+        is_bound = lane.forwards_credentials and authenticates_connection(scan.authorization)
+        upstream = pool.take_idle(entry, client.bound)
         if upstream is None:
             entry.upstream = pool.origin.address
             upstream = await pool.connect(entry)
@@ -296,6 +301,8 @@ class Gateway:
         may_retry = request.length == 0 and request.method in _IDEMPOTENT
         while True:
             may_retry = may_retry and upstream.served > 0
+            if is_bound:
+                pool.bind(upstream, client.bound)
             relay = Relay(client, upstream, request, lane.patience, expects_continue)
             try:
                 relay.start(head)

@@ -21,6 +21,7 @@ class Meaning(IntEnum):
     CACHING = 3
     CONNECTION = 4
     HOP_BY_HOP = 5
+    CHALLENGE = 6
 
 
 _OF_RESPONSES: Final = {
@@ -28,6 +29,7 @@ _OF_RESPONSES: Final = {
     "transfer-encoding": Meaning.CODING,
     "cache-control": Meaning.CACHING,
     "connection": Meaning.CONNECTION,
+    "www-authenticate": Meaning.CHALLENGE,
 }
 
 
@@ -44,6 +46,7 @@ _IS_LENGTH: Final = int(Meaning.LENGTH)  # ints: looking an enumeration up costs
 _IS_CODING: Final = int(Meaning.CODING)
 _IS_CACHING: Final = int(Meaning.CACHING)
 _IS_CONNECTION: Final = int(Meaning.CONNECTION)
+_IS_CHALLENGE: Final = int(Meaning.CHALLENGE)
 _join: Final = b": ".join
 
 
@@ -82,6 +85,8 @@ def build_response_head(
                 lines.append(_join(header))
         elif kind == _IS_CACHING:
             is_private = False
+            lines.append(_join(header))
+        elif kind == _IS_CHALLENGE:
             lines.append(_join(header))
         elif kind == _IS_CODING and not is_declared:
             is_declared = True

@@ -23,6 +23,7 @@ from sidecar.wire.fields import FieldMemory
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
+from sidecar.wire.upstream import UpstreamConnection
 
 _log = logging.getLogger("sidecar")
 
@@ -85,6 +86,7 @@ class ClientConnection(asyncio.Protocol):
         "_turns",
         "_unsent_bytes",
         "account",
+        "bound",
         "deadline",
         "has_ended",
         "is_made",
@@ -108,6 +110,8 @@ class ClientConnection(asyncio.Protocol):
         self.reader = RequestReader(loop, host.limits, host.memory)
         self.transport: asyncio.Transport | None = None
         self.relay: Relay | None = None
+        self.bound: list[UpstreamConnection] = []
+        """Connections that services may hold for this caller's; they end with this one."""
         self.refusal: RequestRefused | None = None
         self.deadline = NEVER
         self.peer = ""
@@ -329,6 +333,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.has_ended = True
         self.transport = None
+        for upstream in self.bound:
+            upstream.abort()
         self._host.on_closed(self)
         if self._is_buffering:
             self._host.buffers.note(self, 0)

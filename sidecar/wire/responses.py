@@ -20,6 +20,7 @@ from typing import Final
 
 import httptools
 
+from sidecar.core.connection_auth import offers_connection_auth
 from sidecar.core.errors import UpstreamBroken
 from sidecar.core.response_heads import MEANINGS, Meaning, build_response_head
 
@@ -34,6 +35,7 @@ _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
 _LENGTH: Final = int(Meaning.LENGTH)
 _CODING: Final = int(Meaning.CODING)
+_CHALLENGE: Final = int(Meaning.CHALLENGE)
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -43,10 +45,13 @@ class ResponseHead:
 
     ``length``: bytes of the body; ``None`` when it is chunked or lasts until the connection closes.
     Without ``has_body`` (RFC 9112 section 6.3: HEAD, 204, 304) no body comes, whatever that says.
+    ``authenticates_connection``: from this answer on its connection may stand for one caller
+    (``core.connection_auth``).
     """
 
     __slots__ = (
         "_built",
+        "authenticates_connection",
         "has_body",
         "headers",
         "is_chunked",
@@ -64,6 +69,7 @@ class ResponseHead:
         self.is_chunked = False
         self.keeps_alive = False
         self.has_body = True
+        self.authenticates_connection = False
         self._built: dict[tuple[bytes, bool, bool, bytes], bytes] | None = None
 
     def build(
@@ -102,7 +108,8 @@ class HeadMemory:
     """Response heads seen lately, by their bytes: one that passed the parser need not pass again.
 
     Under load an upstream repeats a head to the byte until its ``Date`` changes. Only heads with a
-    Content-Length and without a cookie are kept, few and small ones, and the oldest goes first.
+    Content-Length and without a cookie or a connection's authentication are kept, few and small
+    ones, and the oldest goes first.
     """
 
     def __init__(self, most: int = 256) -> None:
@@ -119,7 +126,9 @@ class HeadMemory:
     def keep(self, data: bytes, head: ResponseHead) -> None:
         """Keep a head whose bytes are ``data``, if it is one to be kept."""
         is_framed = head.length is not None and head.has_body and not head.is_chunked
-        if not is_framed or len(data) > _KEPT_HEAD_BYTES or b"ookie" in data.lower():
+        if not is_framed or head.authenticates_connection or len(data) > _KEPT_HEAD_BYTES:
+            return
+        if b"ookie" in data.lower():
             return
         if len(self._heads) >= self._most:
             del self._heads[next(iter(self._heads))]
@@ -436,6 +445,8 @@ class ResponseReader:
                 if value.strip().lower() != b"chunked" or head.is_chunked:
                     raise UpstreamBroken("the response's Transfer-Encoding is not acceptable")
                 head.is_chunked = True
+            elif meaning == _CHALLENGE and offers_connection_auth(value):
+                head.authenticates_connection = True
         if self._is_head_request or head.status in (101, 204, 304):
             self._end_without_body(head)
 
