@@ -59,10 +59,11 @@ class Passage:
     """The verdict that a request may pass, and all that forwarding it needs.
 
     ``query`` is what remains of it once credentials are taken out; ``principal`` is ``None`` on a
-    public route, ``credential`` what it was found out by.
+    public route, ``credential`` what it was found out by. ``stream`` is how a long exchange is
+    watched.
     """
 
-    __slots__ = ("credential", "principal", "query", "reading", "route", "target")
+    __slots__ = ("credential", "principal", "query", "reading", "route", "stream", "target")
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Passage:
         self.query = query
         self.principal = principal
         self.credential = credential
+        self.stream: Stream | None = None
 
 
 class Gateway:
@@ -272,6 +274,8 @@ class Gateway:
         finally:
             entry.bytes_out = relay.relayed_bytes
             client.relay = None
+            if passage.stream is not None:
+                self.streams.leave(passage.stream)
             lane.pool.give_back(upstream)
 
     async def _exchange(
@@ -306,9 +310,14 @@ class Gateway:
             relay = Relay(client, upstream, request, lane.patience, expects_continue)
             try:
                 relay.start(head)
-                await upstream.answered()
+                if not (request.is_complete and await upstream.answered_soon()):
+                    self._watch(client, request, entry, passage)
+                    await upstream.answered()
             except BaseException as error:
                 client.relay, client.deadline = None, NEVER
+                if passage.stream is not None:
+                    self.streams.leave(passage.stream)
+                    passage.stream = None
                 pool.give_back(upstream)
                 if relay.refusal is not None:
                     raise relay.refusal from None
@@ -352,7 +361,8 @@ class Gateway:
     ) -> bool:
         """Wait for the end of an answer that has begun; ``False`` if it broke off."""
         try:
-            await self._watched(client, relay, entry, passage)
+            self._watch(client, relay.request, entry, passage)
+            await relay.upstream.finished()
         except Fault as fault:
             refusal = relay.refusal
             if refusal is None:
@@ -378,7 +388,8 @@ class Gateway:
         )
         relay.begin_tunnel(head)
         try:
-            await self._watched(client, relay, entry, passage)
+            self._watch(client, relay.request, entry, passage)
+            await relay.upstream.finished()
         except (UpstreamBroken, Overloaded) as fault:
             if isinstance(fault, Overloaded):
                 entry.code = fault.code
@@ -387,26 +398,27 @@ class Gateway:
             client.close_lingering()
         return False
 
-    async def _watched(
-        self, client: ClientConnection, relay: Relay, entry: Entry, passage: Passage
+    def _watch(
+        self, client: ClientConnection, request: Request, entry: Entry, passage: Passage
     ) -> None:
-        """Wait for the end of a long answer, which comes early if its caller may no longer pass."""
+        """From here on the exchange is a long one, and ends early if its caller may no longer
+        pass: with the denial, or within its answer.
+        """
         principal, credential = passage.principal, passage.credential
-        if principal is None or credential is None:
-            await relay.upstream.finished()
+        if principal is None or credential is None or passage.stream is not None:
             return
 
-        def cut() -> None:
-            entry.code = _CUT
-            client.abort()
+        def cut(denial: Denial) -> None:
+            if entry.status:
+                entry.code = _CUT
+                client.abort()
+            else:
+                client.refuse(RequestRefused(denial.code, denial.detail))
 
-        rules, method = passage.reading.rules, relay.request.method
-        stream = Stream(principal, credential, rules, method, passage.target.path, cut)
+        rules, path = passage.reading.rules, passage.target.path
+        stream = Stream(principal, credential, rules, request.method, path, cut)
+        passage.stream = stream
         self.streams.enter(stream)
-        try:
-            await relay.upstream.finished()
-        finally:
-            self.streams.leave(stream)
 
     def _notice(self, passage: Passage) -> bytes:
         """Return the line that tells a caller of a token that ends soon."""

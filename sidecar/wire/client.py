@@ -255,6 +255,12 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def refuse(self, refusal: RequestRefused) -> None:
+        """End the current request, whose answer has not begun, with a refusal."""
+        self.refusal = refusal
+        if self.relay is not None:
+            self.relay.on_client_refused(refusal)
+
     def drain(self) -> None:
         """Close soon if nothing is under way: a request that is on its way is still answered."""
         if self._is_waiting_for_head and not self.reader.has_begun:
@@ -300,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             is_body = self.reader.receive(data)
         except RequestRefused as refusal:
-            self._note_refusal(refusal)
+            self.refuse(refusal)
             return
         if is_body and relay is not None:
             relay.on_client_bytes(data)
@@ -327,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
             if not self._is_in_line:
                 self._progress.give()
         elif self.reader.current is not None and self._is_short(self.reader.current):
-            self._note_refusal(_early_end())
+            self.refuse(_early_end())
         return not self.is_tls  # TLS knows no half-open connection
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -387,7 +393,7 @@ class ClientConnection(asyncio.Protocol):
             if not self._is_in_line:
                 self._progress.give()
         else:
-            self._note_refusal(_shed_refusal())
+            self.refuse(_shed_refusal())
 
     # Within.
 
@@ -414,7 +420,7 @@ class ClientConnection(asyncio.Protocol):
             try:
                 is_read = self.reader.read_body()
             except RequestRefused as refusal:
-                self._note_refusal(refusal)
+                self.refuse(refusal)
                 return
             relay.on_client_bytes(b"")
             if is_read and self.has_ended and self._has_unfinished_body():
@@ -487,11 +493,6 @@ class ClientConnection(asyncio.Protocol):
         if request is not None and is_upload:
             waiting += request.waiting_bytes
         return waiting < _HELD_BYTES
-
-    def _note_refusal(self, refusal: RequestRefused) -> None:
-        self.refusal = refusal
-        if self.relay is not None:
-            self.relay.on_client_refused(refusal)
 
     def _time_head(self, has_begun: bool, is_first: bool) -> None:
         """Give a head the header time-out in all once it has begun, before that the idle one.

@@ -25,6 +25,9 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONTINUE_PATIENCE_SECONDS: Final = 1.0
 _READ_AHEAD_BYTES: Final = 64 * 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+LASTING_SECONDS: Final = 1.0
+"""How long a request waits for its answer before it counts as a long exchange."""
+
 _YOUNG_SECONDS: Final = 0.1  # a body that began just now is on its way, not held up
 
 
@@ -48,6 +51,7 @@ class Relay:
     __slots__ = (
         "_continue_is_due",
         "_is_chunked",
+        "_is_lasting",
         "_is_relaying",
         "_is_stream",
         "_patience",
@@ -76,6 +80,7 @@ class Relay:
         self._patience = patience
         self._continue_is_due = expects_continue and not request.is_complete
         self._is_chunked = False
+        self._is_lasting = not request.is_complete
         self._is_relaying = False
         self._is_stream = False
         self._patience_ends = inf
@@ -107,7 +112,7 @@ class Relay:
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
         """Send the response's head with what has come of its body; from now on the rest follows."""
-        self._is_relaying = True
+        self._is_relaying = self._is_lasting = True
         self._is_chunked = is_chunked
         self._continue_is_due = False
         body = self._framed_answer()
@@ -172,6 +177,10 @@ class Relay:
         elif self._continue_is_due:
             self._send_continue()
             self._wait_for(self._waiting_seconds())
+        elif not self._is_lasting:
+            self._is_lasting = True
+            self._wait_for(self._patience.response_seconds - LASTING_SECONDS)
+            self.upstream.note_wait()
         elif self._is_relaying:
             self.upstream.fail(UpstreamBroken("nothing moved for too long"))
         elif self.request.is_complete or not self.upstream.is_writable:
@@ -277,7 +286,8 @@ class Relay:
         if self._continue_is_due:
             return _CONTINUE_PATIENCE_SECONDS
         if self.request.is_complete:
-            return self._patience.response_seconds
+            most = self._patience.response_seconds
+            return most if self._is_lasting else min(most, LASTING_SECONDS)
         return self._patience.body_seconds
 
     def _framed_body(self) -> bytes:

@@ -52,6 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_has_ended",
+        "_has_waited",
         "_is_reading",
         "_loop",
         "_on_lost",
@@ -82,6 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._progress = Signal(loop)
         self._fault: Fault | None = None
         self._has_ended = False
+        self._has_waited = False
         self._is_reading = True
         self.address = address
         self.transport: asyncio.Transport | None = None
@@ -135,6 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request's head and what there is of its body; the answer is for ``sink``."""
         self.reader.expect(method, wants_upgrade)
         self.sink = sink
+        self._has_waited = False
         self.sent_whole_request = is_whole
         self.served += 1
         if self.transport is None:
@@ -170,6 +173,24 @@ class UpstreamConnection(asyncio.Protocol):
             if reader.head is not None:
                 return reader.head
             await self._progress
+
+    async def answered_soon(self) -> bool:
+        """Wait for the final response head; ``False`` if it is not there by ``note_wait``. Raises
+        as ``answered`` does.
+        """
+        reader = self.reader
+        while True:
+            self._check()
+            if reader.head is not None:
+                return True
+            if self._has_waited:
+                return False
+            await self._progress
+
+    def note_wait(self) -> None:
+        """Tell whoever waits for the head that it takes long."""
+        self._has_waited = True
+        self._progress.give()
 
     async def finished(self) -> None:
         """Wait until the answer (or the tunnel) has ended. Raises a ``Fault``, as ``answered``."""

@@ -95,6 +95,12 @@ LINES = {
 def open_stream(connection: UpstreamConnection, exchange: Any) -> None:
     """Answer as ``X-Kind`` says, then send a piece now and then until the proxy has had enough."""
     kind = exchange.values("x-kind")[0].decode()
+    if kind == "silence":
+        with contextlib.suppress(OSError):
+            while connection.sock.recv(65536):
+                pass
+        connection.close()
+        return
     piece = b"5\r\n" + TICK + b"\r\n" if kind == "events" else TICK
     time.sleep(float((exchange.values("x-delay") or [b"0"])[0]))
     connection.sock.sendall(HEADS[kind])
@@ -199,6 +205,51 @@ def hold(own_proxy: ProxyProcess) -> Iterator[Hold]:
     yield hold_one
     for held in made:
         held.close()
+
+
+UNANSWERED = {
+    "an upload": b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n",
+    "a chunked upload": b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n",
+    "a request that waits for its answer": b"GET %s HTTP/1.1\r\nHost: a\r\n",
+}
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def unanswered(proxy: ProxyProcess, what: str, token: str) -> RawClient:
+    """Begin a request that the service does not answer."""
+    client = RawClient(proxy.connect(), timeout_seconds=PATIENCE_SECONDS)
+    body = b"" if what.startswith("a request") else b"5\r\nabcde\r\n"
+    lines = b"X-Kind: silence\r\n" + bearer(token) + b"\r\n\r\n"
+    client.send(UNANSWERED[what] % LISTENER + lines + body)
+    return client
+
+
+@pytest.mark.parametrize("what", UNANSWERED)
+def test_an_exchange_without_an_answer_yet_gets_the_denial_when_its_token_is_revoked(
+    what: str, own_proxy: ProxyProcess, upstream: Recorder
+) -> None:
+    other_id, other_token = make_token(own_proxy)
+    token_id, token = make_token(own_proxy)
+    seen = len(upstream.exchanges)
+    client = unanswered(own_proxy, what, token)
+    other = unanswered(own_proxy, what, other_token)
+    eventually(lambda: len(upstream.exchanges) == seen + 2)
+    done = run_command("token", "revoke", token_id, config=own_proxy.config)
+    assert done.returncode == 0, done.stderr
+    answer = client.read_answer()
+    assert answer is not None
+    assert (answer.status, b"invalid_token" in answer.body) == (401, True)
+    assert client.is_closed() or what.startswith("a request")
+    assert not other.is_closed(0.2)
+    run_command("token", "revoke", other_id, config=own_proxy.config)
+    client.close()
+    other.close()
 
 
 @pytest.mark.parametrize("kind", ["access", "jwt"])

@@ -17,7 +17,7 @@ from sidecar.wire.body_rate import WINDOW_SECONDS
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.fields import FieldMemory
-from sidecar.wire.relay import Patience, Relay
+from sidecar.wire.relay import LASTING_SECONDS, Patience, Relay
 from sidecar.wire.requests import RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
@@ -207,6 +207,9 @@ async def test_an_upstream_too_slow_to_take_the_body_is_timed_out() -> None:
 
 async def test_an_upstream_too_slow_to_answer_is_timed_out() -> None:
     stage = await joined(GET)
+    stage.client.on_deadline()
+    assert not await stage.upstream.answered_soon()
+    assert stage.waits_seconds == PATIENCE.response_seconds - LASTING_SECONDS
     stage.client.on_deadline()
     with pytest.raises(UpstreamTimeout):
         await stage.upstream.answered()
