@@ -103,9 +103,9 @@ def _decode(text: str) -> str:
 def _hide_plain(text: str, prefix: str) -> str:
     if prefix and prefix in text:
         text = _prefixed(prefix).sub(prefix + MASKED, text)
-    if len(text) >= TOKEN_CHARS:
+    if len(text) >= TOKEN_CHARS and max(map(len, text.split("/"))) >= TOKEN_CHARS:
         text = _LONG_WORD.sub(_hide_in_word, text)
-        if "." in text:
+        if "." in text and _find_jwt(text) is not None:
             text = _DOTTED.sub(_hide_jwts, text)
     return text
 
