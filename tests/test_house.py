@@ -7,7 +7,7 @@ import importlib
 import re
 import statistics
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
@@ -255,7 +255,7 @@ def uses_what_is_broken(pattern: str | bytes) -> bool:
     return not BROKEN.isdisjoint(parts_of(_parser.parse(pattern)))
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[[], object]] = {
     "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),

@@ -27,7 +27,7 @@ def test_each_question_alone_is_enough_to_refuse(at: int) -> None:
 
 def test_a_dot_that_is_not_seen_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a possessive repeat around a look-ahead did not see it on Python 3.11.2."""
-    if not isinstance(targets.parse_target, type(refuse_broken_re)):
+    if not str(targets.__file__).endswith(".py"):
         pytest.skip("compiled, its globals can't be replaced")
     monkeypatch.setattr(targets, "_DOT_FIRST", "nothing like it")
     with pytest.raises(UsageError, match=r"asked about the target /\.;"):
