@@ -27,17 +27,20 @@ _ENCODED_SEMICOLON: Final = "%3"
 def other_readings(sent: str, path: str) -> tuple[str, ...]:
     """Return the readings of a path that differ from it, normalised; of nearly all paths none.
 
-    ``path`` is ``sent`` as ``normalise_path`` returns it. At most a dozen, and none is longer than
+    ``path`` is ``sent`` as ``normalise_path`` returns it. At most twenty, and none is longer than
     ``path``, so that the time is proportional to its length.
     """
     if "//" not in path and ";" not in path:
         return ()
-    found = dict.fromkeys(_read(path))
-    if path.startswith("//"):
-        _, _, rest = path.lstrip("/").partition("/")
-        found.update(dict.fromkeys(_read("/" + rest)))
-    if _ENCODED_SEMICOLON in sent:  # some take parameters out first, and decode what is left
-        found.update(dict.fromkeys(_read(normalise_path(_take_parameters("", sent)))))
+    starts = [sent]
+    if sent.startswith("//"):
+        starts.append("/" + sent.lstrip("/").partition("/")[2])
+    found: dict[str, None] = {}
+    for start in starts:
+        found.update(dict.fromkeys(_read(normalise_path(start))))
+        if _ENCODED_SEMICOLON in start:  # some take parameters out first, and decode what is left
+            bare = normalise_path(_take_parameters("", start))
+            found.update(dict.fromkeys(_read(bare)))
     found.pop(path, None)
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,7 @@ SERVERS: list[list[Callable[[str], str]]] = [
     [read_as_reference, take_parameters, decode],
     [read_as_reference, decode, take_parameters, merge_slashes],
     [read_as_reference, merge_slashes, decode],
+    [read_as_reference, take_parameters, decode, take_parameters, merge_slashes],
 ]
 
 
@@ -110,10 +112,12 @@ PATHS = st.lists(
 ).map(lambda parts: "/" + "".join(parts))
 
 
-@given(PATHS)
-def test_no_kind_of_server_reads_a_path_in_a_way_that_is_not_looked_at(path: str) -> None:
-    sent = normalise_path(path)
-    assert {*as_served(path)} <= {sent, *other_readings(path, sent)}
+@pytest.mark.parametrize("length", range(7))
+def test_no_kind_of_server_reads_a_path_in_a_way_that_is_not_looked_at(length: int) -> None:
+    for parts in product(("/", "a", ";", "%3B"), repeat=length):
+        path = "/" + "".join(parts)
+        sent = normalise_path(path)
+        assert {*as_served(path)} <= {sent, *other_readings(path, sent)}
 
 
 TABLE = RouteTable([route("/admin"), route("/admin/**"), route("/v/{id}", "GET"), route("/**")])
@@ -205,7 +209,7 @@ def test_what_is_refused_as_unsafe_does_fall_under_different_rules(
 def test_however_long_a_path_there_are_few_readings_of_it(path: str) -> None:
     sent = normalise_path(path)
     told = other_readings(path, sent)
-    assert len(told) <= 12
+    assert len(told) <= 20
     assert all(len(reading) <= len(sent) for reading in told)
 
 
