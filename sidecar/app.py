@@ -70,6 +70,7 @@ from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect
 from sidecar.throttle import Limits, Throttle
 from sidecar.wire.accepting import Acceptor
+from sidecar.wire.dialing import Dialer
 from sidecar.wire.listening import Doors
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
@@ -252,7 +253,8 @@ class _Running:
         self._loop = asyncio.get_running_loop()
         self.settings = settings
         self._turn = turn
-        rules = build_rules(settings, self._loop)
+        self._dialer = Dialer()  # outlives configurations: what a name was stays known
+        rules = build_rules(settings, self._loop, dialer=self._dialer)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
         self._dropped_lines = 0  # by access logs that were replaced
@@ -278,7 +280,8 @@ class _Running:
     def prepare(self, change: Change) -> Commit:
         """Make what ``change`` needs; return what makes it effective. Raises ``UsageError``."""
         new = change.new
-        rules = build_rules(new, self._loop, self._kept_pools(change), self._jwt_for(change))
+        kept, jwt = self._kept_pools(change), self._jwt_for(change)
+        rules = build_rules(new, self._loop, kept, jwt, self._dialer)
         tls = build_listening_tls(new) if _has_other_tls(change) else None
         spans, log = self._spans, self._log
         if change.old.tracing != new.tracing:

@@ -29,6 +29,7 @@ from sidecar.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
 from sidecar.jwt_verifier import JwtVerifier
 from sidecar.rules import AssertionLines, IdentityLines, Lane, Rules
 from sidecar.tracing import Traces
+from sidecar.wire.dialing import Dialer
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.relay import Patience
 from sidecar.wire.requests import RequestLimits
@@ -42,12 +43,14 @@ def build_rules(
     loop: asyncio.AbstractEventLoop,
     kept: Mapping[str, Pool] = _NO_POOLS,
     jwt: JwtVerifier | None = None,
+    dialer: Dialer | None = None,
 ) -> Rules:
     """Compute what a configuration means. Raises ``UsageError`` for files that don't load.
 
     ``kept`` are pools that go on, by the name of their upstream; the others begin empty. ``jwt`` is
-    the verifier that goes on; without it one is made.
+    the verifier and ``dialer`` what opens connections for new pools; one is made if left out.
     """
+    dialer = dialer or Dialer()
     credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
     identity = settings.identity.headers
     assertion = settings.identity.assertion
@@ -56,7 +59,7 @@ def build_rules(
     lanes = {
         name: _build_lane(
             upstream,
-            kept.get(name) or Pool(_build_origin(name, upstream), loop),
+            kept.get(name) or Pool(_build_origin(name, upstream), loop, dialer.open),
             settings.limits,
             headers,
             credentials,

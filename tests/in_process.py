@@ -35,6 +35,7 @@ from sidecar.live_streams import LiveStreams
 from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
 from sidecar.wire.accepting import Acceptor
+from sidecar.wire.dialing import Dialer
 from sidecar.wire.listening import Doors, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
@@ -177,8 +178,12 @@ class Upstream:
         """What came over each connection, in the order in which they were opened."""
         return [peer.received for peer in self.peers]
 
-    async def start(self, tls: ssl.SSLContext | None = None) -> int:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
+    async def start(
+        self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> int:
+        self._server = await asyncio.start_server(
+            self._accept, host, port, ssl=tls, reuse_address=True
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -273,13 +278,18 @@ async def running_proxy(
     limits: Mapping[str, Any] | None = None,
     listen_tls: ssl.SSLContext | None = None,
     upstream_tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    dialer: Dialer | None = None,
     **upstream_settings: Any,
 ) -> AsyncIterator[Proxy]:
-    """Run a proxy before an upstream that plays ``scripts``; any account may go anywhere."""
+    """Run a proxy before an upstream that plays ``scripts``; any account may go anywhere.
+
+    The upstream listens on 127.0.0.1; ``host`` is the name that ``dialer`` reaches it by.
+    """
     upstream = Upstream()
     upstream.scripts = [*scripts] or upstream.scripts
     scheme = "https" if upstream_tls else "http"
-    address = f"{scheme}://127.0.0.1:{await upstream.start(upstream_tls)}"
+    address = f"{scheme}://{host}:{await upstream.start(upstream_tls)}"
     settings = Settings.model_validate(
         {
             "upstreams": {"service": {"url": address, **upstream_settings}},
@@ -289,7 +299,7 @@ async def running_proxy(
         },
         context={"directory": Path()},
     )
-    proxy = await _start(settings, upstream, listen_tls)
+    proxy = await _start(settings, upstream, listen_tls, dialer)
     try:
         yield proxy
     finally:
@@ -301,7 +311,9 @@ async def running_proxy(
     assert not upstream.faults, upstream.faults
 
 
-async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | None) -> Proxy:
+async def _start(
+    settings: Settings, upstream: Upstream, tls: ssl.SSLContext | None, dialer: Dialer | None
+) -> Proxy:
     store = MemoryStore(time.time)
     await store.create(
         TokenRecord(
@@ -315,7 +327,7 @@ async def _start(settings: Settings, upstream: Upstream, tls: ssl.SSLContext | N
         )
     )
     entries: list[Entry] = []
-    rules = build_rules(settings, asyncio.get_running_loop())
+    rules = build_rules(settings, asyncio.get_running_loop(), dialer=dialer)
     tokens = Lookup(store)
     gateway = Gateway(
         rules,

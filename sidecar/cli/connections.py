@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import ssl
 import time
@@ -51,7 +52,7 @@ async def try_upstream(name: str, upstream: Upstream) -> Report:
     subject = f"upstream {name} ({upstream.url})"
     try:
         async with asyncio.timeout(upstream.connect_timeout):
-            writer = await _connect(upstream)
+            transport = await _connect(name, upstream)
     except TimeoutError:
         return _failed(subject, "no connection in time; is the address right and nothing between?")
     except ssl.SSLCertVerificationError as error:
@@ -61,8 +62,8 @@ async def try_upstream(name: str, upstream: Upstream) -> Report:
         return _failed(subject, f"TLS failed ({error.reason}); see upstreams.{name}.tls")
     except OSError as error:
         return _failed(subject, f"no connection ({error.strerror or error}); is it running?")
-    shown = writer.get_extra_info("ssl_object")
-    writer.close()
+    shown = transport.get_extra_info("ssl_object")
+    transport.abort()
     return Report(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
 
 
@@ -81,12 +82,27 @@ def _judge_tls(name: str, upstream: Upstream, shown: ssl.SSLObject) -> Iterable[
         yield from _judge_file(own)
 
 
-async def _connect(upstream: Upstream) -> asyncio.StreamWriter:
+async def _connect(name: str, upstream: Upstream) -> asyncio.Transport:
+    from sidecar.wire.dialing import Dialer
+    from sidecar.wire.pool import Origin
+    from sidecar.wire.upstream import UpstreamConnection
+
     address = upstream.url.address
-    if address.path is not None:
-        return (await asyncio.open_unix_connection(address.path))[1]
-    context = _tls_context(upstream) if upstream.url.is_tls else None
-    return (await asyncio.open_connection(address.host, address.port, ssl=context))[1]
+    origin = Origin(
+        name=name,
+        host=address.host or "localhost",
+        port=address.port,
+        unix_path=address.path,
+        tls=_tls_context(upstream) if upstream.url.is_tls else None,
+        connect_timeout_seconds=upstream.connect_timeout,
+    )
+    loop = asyncio.get_running_loop()
+    connection = await Dialer().open(
+        origin, loop, lambda: UpstreamConnection(loop, origin.address, lambda gone: None)
+    )
+    if connection.transport is None:
+        raise ConnectionResetError(errno.ECONNRESET, "closed at once")
+    return connection.transport
 
 
 def _tls_context(upstream: Upstream) -> ssl.SSLContext:

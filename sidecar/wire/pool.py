@@ -21,6 +21,7 @@ from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from sidecar.timeouts import timeout
+from sidecar.wire.dialing import Dialer
 from sidecar.wire.responses import HeadMemory
 from sidecar.wire.shares import Shares, Waiter
 from sidecar.wire.upstream import Borrower, UpstreamConnection
@@ -77,7 +78,7 @@ class Pool:
         self, origin: Origin, loop: asyncio.AbstractEventLoop, open_connection: Opener | None = None
     ) -> None:
         self.origin = origin
-        self._open_connection = open_connection or _open_connection
+        self._open_connection = open_connection or Dialer().open
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
@@ -341,20 +342,3 @@ class Pool:
 
     def _next_waiter(self) -> Waiter | None:
         return None if self._shares is None else self._shares.next_waiter()
-
-
-async def _open_connection(
-    origin: Origin,
-    loop: asyncio.AbstractEventLoop,
-    make_connection: Callable[[], UpstreamConnection],
-) -> UpstreamConnection:
-    server_name = origin.host if origin.tls else None
-    if origin.unix_path:
-        _, connection = await loop.create_unix_connection(
-            make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
-        )
-    else:
-        _, connection = await loop.create_connection(
-            make_connection, origin.host, origin.port, ssl=origin.tls, server_hostname=server_name
-        )
-    return connection

@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sidecar.wire import accepting
+from sidecar.wire.dialing import Dialer
+from sidecar.wire.names import Names
 from sidecar.wire.tls import listening_context
+from tests.fake_resolver import FakeResolver
 from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
 
 MIB = 1024 * 1024
@@ -161,6 +164,31 @@ async def test_an_upstream_whose_certificate_nobody_knows_is_not_spoken_to(
         await caller.send(request())
         assert b"upstream_unreachable" in (await caller.response())[1]
         assert proxy.upstream.peers == []
+
+
+@pytest.mark.parametrize(("verify", "code"), [(False, b"ok"), (True, b"upstream_unreachable")])
+def test_whichever_address_is_taken_the_certificate_must_be_of_the_name(
+    certificate: Certificate, verify: bool, code: bytes
+) -> None:
+    """This one is of 127.0.0.1 alone. The name is sent ahead (RFC 6066 section 3)."""
+
+    @on_uvloop
+    async def play() -> None:
+        told: list[str | None] = []
+        server = certificate.of_server()
+        server.sni_callback = lambda connection, name, context: told.append(name)
+        async with running_proxy(
+            upstream_tls=server,
+            host="service",
+            dialer=Dialer(Names(FakeResolver(service=["127.0.0.1"]))),
+            tls={"ca": str(certificate.path), "verify": verify},
+        ) as proxy:
+            caller = await proxy.caller()
+            await caller.send(request())
+            assert code in (await caller.response())[1]
+            assert told == ["service"]
+
+    play()
 
 
 @on_uvloop

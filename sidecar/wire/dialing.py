@@ -1,0 +1,135 @@
+"""How a connection to an origin is opened: its name resolved, its addresses tried, TLS on top.
+
+The addresses of a name share one budget, the connect time-out, and are raced as RFC 8305 says
+("Happy Eyeballs"): an address that drops packets costs a quarter of a second, once, and not every
+caller. Addresses that failed or were slow within the last minute go behind the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final
+
+from sidecar.wire.names import Address, Addresses, Clock, Names
+from sidecar.wire.racing import Race
+from sidecar.wire.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from sidecar.wire.pool import Origin
+
+_HEAD_START_SECONDS: Final = 0.25  # RFC 8305 section 8: the recommended delay,
+_LEAST_HEAD_START_SECONDS: Final = 0.01  # and the least
+_RESOLVER_PATIENCE_SECONDS: Final = 0.1  # before the last good answer is used instead
+_REMEMBERED_SECONDS: Final = 60.0
+_MOST_REMEMBERED: Final = 1024
+
+
+class Dialer:
+    """Opens connections, and remembers what it learned of names and addresses; one per process."""
+
+    def __init__(self, names: Names | None = None, clock: Clock = time.monotonic) -> None:
+        self._names = names or Names()
+        self._clock = clock
+        self._record = _Record(clock)
+
+    async def open(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        make_connection: Callable[[], UpstreamConnection],
+    ) -> UpstreamConnection:
+        """Open a connection, TLS included. Raises ``OSError`` (``ssl.SSLError`` is one).
+
+        The connect time-out is shared out among the addresses; the caller must enforce it.
+        """
+        server_name = origin.host if origin.tls else None
+        if origin.unix_path:
+            _, connection = await loop.create_unix_connection(
+                make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
+            )
+            return connection
+        connected, address = await self._connect(origin, loop)
+        began = self._clock()
+        try:
+            _, connection = await loop.create_connection(
+                make_connection, sock=connected, ssl=origin.tls, server_hostname=server_name
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            is_slow = self._clock() - began >= _HEAD_START_SECONDS
+            if is_slow or isinstance(error, OSError):  # else it may be the caller who has left
+                self._record.note_late(address, origin.port)
+            raise
+        self._record.note_good(address, origin.port)
+        return connection
+
+    async def _connect(
+        self, origin: Origin, loop: asyncio.AbstractEventLoop
+    ) -> tuple[socket.socket, Address]:
+        """Return a socket that is connected to one of the origin's addresses."""
+        began = self._clock()
+        budget_seconds = origin.connect_timeout_seconds
+        found = await self._names.find(
+            origin.host, min(_RESOLVER_PATIENCE_SECONDS, budget_seconds / 4)
+        )
+        left_seconds = began + budget_seconds - self._clock()
+        race = Race(
+            loop,
+            self._record.order(interleave(found), origin.port),
+            origin.port,
+            head_start_seconds(left_seconds, len(found)),
+            lambda address: self._record.note_late(address, origin.port),
+        )
+        try:
+            return await race.run()
+        except OSError:
+            self._names.doubt(origin.host)
+            raise
+
+
+def interleave(addresses: Addresses) -> list[Address]:
+    """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
+    favourite = addresses[0].family
+    first = [address for address in addresses if address.family == favourite]
+    second = [address for address in addresses if address.family != favourite]
+    return [one for pair in zip_longest(first, second) for one in pair if one is not None]
+
+
+def head_start_seconds(budget_seconds: float, count: int) -> float:
+    """Return how long each of ``count`` addresses is tried before the next one.
+
+    Short enough for the last to have half of the budget to itself.
+    """
+    fair = budget_seconds / (2 * count)
+    return min(_HEAD_START_SECONDS, max(_LEAST_HEAD_START_SECONDS, fair))
+
+
+class _Record:
+    """Which addresses failed or were slow lately, the latest last; bounded."""
+
+    __slots__ = ("_clock", "_late_at")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._late_at: dict[tuple[Address, int], float] = {}
+
+    def note_late(self, address: Address, port: int) -> None:
+        self._late_at.pop((address, port), None)
+        self._late_at[address, port] = self._clock()
+        if len(self._late_at) > _MOST_REMEMBERED:
+            del self._late_at[next(iter(self._late_at))]
+
+    def note_good(self, address: Address, port: int) -> None:
+        self._late_at.pop((address, port), None)
+
+    def order(self, addresses: list[Address], port: int) -> list[Address]:
+        """Put those that were late behind the others, the one that was late last behind all."""
+        since = self._clock() - _REMEMBERED_SECONDS
+
+        def late_at(address: Address) -> float:
+            return max(since, self._late_at.get((address, port), since))
+
+        return sorted(addresses, key=late_at)

@@ -1,0 +1,204 @@
+"""Which addresses a host name has: asked once for everyone who wants to know, remembered briefly.
+
+A look-up is getaddrinfo(3): it blocks its thread for as long as the resolver likes, and libuv and
+asyncio have only a few threads for all names together. So each look-up gets a thread of its own,
+one per name at most, and a slow name delays no other.
+
+An answer is fresh for five seconds. After that the next connection asks again, and until the
+resolver has spoken the last good answer goes on serving, for an hour at most (RFC 8767). Only
+"there is no such name" ends it at once: that is an answer, while a failure or silence is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+_FRESH_SECONDS: Final = 5.0
+_STALE_SECONDS: Final = 3600.0
+_RETRY_SECONDS: Final = 1.0
+"""The resolver is asked no sooner than this after a failure, or for an answer in doubt."""
+_MOST_ADDRESSES: Final = 32
+_NEVER: Final = float("-inf")
+_NO_SUCH_NAME: Final = frozenset(
+    {socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY}  # see gai_strerror(3)
+)
+
+
+class Address(NamedTuple):
+    """An IP address, in the form in which sockets take it."""
+
+    family: int
+    host: str
+    scope_id: int = 0
+
+    def sockaddr(self, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+        """Return what ``socket.connect`` takes."""
+        if self.family == socket.AF_INET6:
+            return (self.host, port, 0, self.scope_id)
+        return (self.host, port)
+
+
+Addresses = tuple[Address, ...]
+Resolve = Callable[[str], Addresses]
+"""Finds the addresses of a name, best first. May block; raises ``OSError``."""
+Clock = Callable[[], float]
+
+
+def resolve(host: str, flags: int = 0) -> Addresses:
+    """Ask the system's resolver, in the order of RFC 6724. Blocks; raises ``OSError``."""
+    try:
+        name = host.encode("ascii")  # bytes: a string makes Python load its IDNA tables first
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "Name not in ASCII") from None
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=flags)
+    addresses = [
+        Address(family, str(sockaddr[0]), int(sockaddr[3]) if len(sockaddr) == 4 else 0)
+        for family, _, _, _, sockaddr in found
+    ]
+    return tuple(dict.fromkeys(addresses))
+
+
+def read_literal(host: str) -> Addresses:
+    """Return the address that ``host`` spells out; nothing if it is a name. Never blocks."""
+    try:
+        return resolve(host, socket.AI_NUMERICHOST)
+    except OSError:
+        return ()
+
+
+class Names:
+    """The addresses of the names that connections are opened to."""
+
+    def __init__(self, resolve: Resolve = resolve, clock: Clock = time.monotonic) -> None:
+        self._resolve = resolve
+        self._clock = clock
+        self._names: dict[str, _Name] = {}
+
+    def __repr__(self) -> str:
+        return f"<Names {[*self._names.values()]}>"
+
+    async def find(self, host: str, patience_seconds: float) -> Addresses:
+        """Return the addresses of ``host``, at least one. Raises ``OSError``.
+
+        Waits for as long as the resolver takes if there is no kept answer; if there is one, until
+        the look-up has taken ``patience_seconds``, whoever began it.
+        """
+        return read_literal(host) or await self._name(host).find(patience_seconds)
+
+    def doubt(self, host: str) -> None:
+        """Ask again soon: none of the addresses took a connection, so the name may have moved."""
+        name = self._names.get(host)
+        if name is not None:
+            name.doubt()
+
+    def _name(self, host: str) -> _Name:
+        name = self._names.get(host)
+        if name is None:
+            self._names = {host: one for host, one in self._names.items() if one.is_wanted}
+            name = self._names[host] = _Name(host, self._resolve, self._clock)
+        return name
+
+
+class _Name:
+    """What is known of one name, and the one look-up that may be under way for it."""
+
+    __slots__ = (
+        "_addresses",
+        "_answered_at",
+        "_ask_again_at",
+        "_asked_at",
+        "_clock",
+        "_error",
+        "_host",
+        "_pending",
+        "_resolve",
+    )
+
+    def __init__(self, host: str, resolve: Resolve, clock: Clock) -> None:
+        self._host = host
+        self._resolve = resolve
+        self._clock = clock
+        self._addresses: Addresses = ()
+        self._answered_at = _NEVER
+        self._asked_at = _NEVER
+        self._ask_again_at = _NEVER
+        self._error = OSError("the name was never looked up")
+        self._pending: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<_Name {self._host} {[address.host for address in self._addresses]}>"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Tell whether anyone asked for the name lately, or still waits for it."""
+        return self._pending is not None or self._clock() - self._asked_at < _STALE_SECONDS
+
+    def doubt(self) -> None:
+        self._ask_again_at = min(self._ask_again_at, self._asked_at + _RETRY_SECONDS)
+
+    async def find(self, patience_seconds: float) -> Addresses:
+        pending = self._ask_if_due()
+        if pending is not None:
+            await self._wait_for(pending, patience_seconds)
+        if self._has_answer():
+            return self._addresses
+        raise OSError(self._error.errno, self._error.strerror or str(self._error))
+
+    def _has_answer(self) -> bool:
+        return bool(self._addresses) and self._clock() - self._answered_at < _STALE_SECONDS
+
+    async def _wait_for(self, pending: asyncio.Future[None], patience_seconds: float) -> None:
+        """Wait for the look-up. It goes on if the waiting task is cancelled: others wait too."""
+        seconds = None
+        if self._has_answer():
+            seconds = self._asked_at + patience_seconds - self._clock()
+        if seconds is None or seconds > 0:
+            await asyncio.wait((pending,), timeout=seconds)
+
+    def _ask_if_due(self) -> asyncio.Future[None] | None:
+        """Return the look-up under way, if any; begin one if what is known is out of date."""
+        if self._pending is None and self._clock() >= self._ask_again_at:
+            loop = asyncio.get_running_loop()
+            self._asked_at = self._clock()
+            self._pending = loop.create_future()
+            thread = threading.Thread(
+                target=self._look_up, args=(loop,), name="resolver", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads may be started
+                self._learn((), OSError(str(error)))
+        return self._pending
+
+    def _look_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ask the resolver, in a thread. Whatever happens, those who wait are told."""
+        found: Addresses = ()
+        error = OSError("the resolver gave no address")
+        try:
+            found = self._resolve(self._host)
+        except OSError as raised:
+            error = raised
+        finally:
+            with suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(self._learn, found, error)
+
+    def _learn(self, found: Addresses, error: OSError) -> None:
+        now = self._clock()
+        if found:
+            self._addresses = found[:_MOST_ADDRESSES]
+            self._answered_at = now
+            self._ask_again_at = now + _FRESH_SECONDS
+        else:
+            self._error = error
+            self._ask_again_at = now + _RETRY_SECONDS
+            if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
+                self._addresses = ()
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_result(None)

@@ -1,0 +1,267 @@
+"""How a connection is opened: which address is tried when, with sockets on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
+from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
+from sidecar.wire.names import Names
+from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.racing import Race
+from tests.fake_resolver import FakeResolver, addresses
+from tests.in_process import on_uvloop
+from tests.silent_address import silent_address
+
+
+@contextlib.asynccontextmanager
+async def listening(host: str, port: int = 0) -> AsyncIterator[int]:
+    """Accept connections and say nothing."""
+    server = await asyncio.start_server(_hold, host, port, reuse_address=True)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+async def _hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+class Scene:
+    """A pool for ``http://service:port`` whose resolver and clock the test moves."""
+
+    def __init__(self, port: int, *hosts: str, timeout_seconds: float = 20.0) -> None:
+        self.resolver = FakeResolver(service=hosts)
+        self.now = 1000.0
+        clock = lambda: self.now  # noqa: E731 -- read anew at each call
+        self.dialer = Dialer(Names(self.resolver, clock), clock)
+        origin = Origin("service", "service", port, connect_timeout_seconds=timeout_seconds)
+        self.pool = Pool(origin, asyncio.get_running_loop(), self.dialer.open)
+
+    async def peer(self) -> str:
+        """Open a connection, close it, and return the address that it went to."""
+        connection = await self.pool.connect()
+        assert connection.transport is not None
+        host = str(connection.transport.get_extra_info("peername")[0])
+        connection.abort()
+        return host
+
+
+class Started:
+    """Counts the sockets that were begun to be connected to each address."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hosts: list[str] = []
+        begin = Race._begin
+
+        def note(race: Race, address: object) -> None:
+            self.hosts.append(address.host)  # type: ignore[attr-defined]
+            begin(race, address)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Race, "_begin", note)
+
+    def take(self) -> list[str]:
+        hosts, self.hosts = self.hosts, []
+        return hosts
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    return Started(monkeypatch)
+
+
+@pytest.mark.parametrize("dead", ["127.0.0.2", "::1"])
+@on_uvloop
+async def test_an_address_that_drops_packets_costs_a_head_start_and_no_504(dead: str) -> None:
+    async with listening("127.0.0.3") as port:
+        with silent_address(dead, port):
+            assert await Scene(port, dead, "127.0.0.3").peer() == "127.0.0.3"
+
+
+@on_uvloop
+async def test_a_short_time_out_still_gives_each_address_its_chance() -> None:
+    async with listening("127.0.0.4") as port:
+        with silent_address("127.0.0.2", port), silent_address("127.0.0.3", port):
+            scene = Scene(port, "127.0.0.2", "127.0.0.3", "127.0.0.4", timeout_seconds=0.2)
+            assert await scene.peer() == "127.0.0.4"
+
+
+def test_an_address_that_was_late_is_tried_last_for_a_minute(started: Started) -> None:
+    @on_uvloop
+    async def play() -> None:
+        async with listening("127.0.0.3") as port:
+            with silent_address("127.0.0.2", port):
+                scene = Scene(port, "127.0.0.2", "127.0.0.3")
+                await scene.peer()
+                assert started.take() == ["127.0.0.2", "127.0.0.3"]
+                for _ in range(3):
+                    await scene.peer()
+                assert started.take() == ["127.0.0.3"] * 3
+                scene.now += 61
+                await scene.peer()
+                assert started.take() == ["127.0.0.2", "127.0.0.3"]
+
+    play()
+
+
+def test_an_address_that_refuses_is_followed_by_the_next_one_at_once(started: Started) -> None:
+    @on_uvloop
+    async def play() -> None:
+        async with listening("127.0.0.3") as port:
+            scene = Scene(port, "127.0.0.2", "127.0.0.3")
+            assert [await scene.peer() for _ in range(2)] == ["127.0.0.3"] * 2
+            assert started.take() == ["127.0.0.2", "127.0.0.3", "127.0.0.3"]
+
+    play()
+
+
+@on_uvloop
+async def test_when_every_address_refuses_all_of_them_are_told() -> None:
+    async with listening("127.0.0.1") as port:
+        pass
+    scene = Scene(port, "127.0.0.2", "127.0.0.3")
+    with pytest.raises(UpstreamUnreachable, match="Connection refused"):
+        await scene.pool.connect()
+
+
+@on_uvloop
+async def test_when_every_address_drops_packets_it_is_a_time_out_and_nothing_stays_open() -> None:
+    with silent_address("127.0.0.2") as port, silent_address("127.0.0.3", port):
+        scene = Scene(port, "127.0.0.2", "127.0.0.3", timeout_seconds=0.1)
+        before = open_sockets()
+        for _ in range(3):
+            with pytest.raises(UpstreamTimeout):
+                await scene.pool.connect()
+        assert open_sockets() == before
+        assert scene.pool.open_count == 0
+
+
+@on_uvloop
+async def test_one_who_leaves_while_addresses_are_tried_leaves_nothing_open() -> None:
+    with silent_address("127.0.0.2") as port:
+        scene = Scene(port, "127.0.0.2", "127.0.0.2")
+        before = open_sockets()
+        leaving = asyncio.create_task(scene.pool.connect())
+        while open_sockets() == before:
+            await asyncio.sleep(0.001)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert open_sockets() == before
+
+
+def open_sockets() -> int:
+    """Return how many TCP sockets this process has begun to connect, or has connected."""
+    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return sum(_is_socket(link) for link in links)
+
+
+def _is_socket(link: str) -> bool:
+    try:
+        return os.readlink(link).startswith("socket:")
+    except OSError:
+        return False
+
+
+@on_uvloop
+async def test_a_resolver_that_hangs_is_a_time_out_for_the_first_and_no_matter_afterwards() -> None:
+    async with listening("127.0.0.3") as port:
+        scene = Scene(port, "127.0.0.3", timeout_seconds=0.1)
+        scene.resolver.hang("service")
+        with pytest.raises(UpstreamTimeout):
+            await scene.pool.connect()
+        scene.resolver.go_on("service")
+        await _until_known(scene)
+        scene.now += 6
+        scene.resolver.hang("service")
+        assert await scene.peer() == "127.0.0.3"
+        scene.resolver.go_on("service")
+
+
+async def _until_known(scene: Scene) -> None:
+    while not scene.dialer._names._names["service"]._addresses:
+        await asyncio.sleep(0.001)
+
+
+@on_uvloop
+async def test_a_name_that_the_resolver_does_not_know_is_unreachable() -> None:
+    scene = Scene(1, "127.0.0.3")
+    scene.resolver.answers["service"] = socket.gaierror(socket.EAI_NONAME, "Name not known")
+    with pytest.raises(UpstreamUnreachable, match="Name not known"):
+        await scene.pool.connect()
+
+
+@on_uvloop
+async def test_when_no_address_takes_a_connection_a_new_answer_is_asked_for() -> None:
+    async with listening("127.0.0.3") as port:
+        scene = Scene(port, "127.0.0.2")
+        with pytest.raises(UpstreamUnreachable):
+            await scene.pool.connect()
+        scene.resolver.answers["service"] = addresses("127.0.0.3")
+        scene.now += 1
+        assert await scene.peer() == "127.0.0.3"
+
+
+@on_uvloop
+async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_out() -> None:
+    async with listening("127.0.0.1") as port:
+        origin = Origin("service", "127.0.0.1", port, connect_timeout_seconds=0.05)
+        pool = Pool(origin, asyncio.get_running_loop())
+        opening = asyncio.create_task(pool.connect())
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # the loop is busy, far beyond the connect time-out
+        (await opening).abort()
+
+
+def test_a_busy_loop_takes_no_head_start_away(started: Started) -> None:
+    @on_uvloop
+    async def play() -> None:
+        async with listening("127.0.0.3") as port:
+            scene = Scene(port, "127.0.0.3", "127.0.0.4")
+            await scene.dialer._names.find("service", 1)
+            opening = asyncio.create_task(scene.peer())
+            await asyncio.sleep(0)
+            time.sleep(0.5)  # twice a head start
+            assert await opening == "127.0.0.3"
+            assert started.take() == ["127.0.0.3"]
+
+    play()
+
+
+ORDERS = [
+    (("::1", "::2", "127.0.0.1", "127.0.0.2"), ("::1", "127.0.0.1", "::2", "127.0.0.2")),
+    (("127.0.0.1", "127.0.0.2", "::1"), ("127.0.0.1", "::1", "127.0.0.2")),
+    (("127.0.0.1", "127.0.0.2"), ("127.0.0.1", "127.0.0.2")),
+    (("::1",), ("::1",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "tried"), ORDERS)
+def test_families_alternate(found: Sequence[str], tried: Sequence[str]) -> None:
+    assert interleave(addresses(*found)) == [*addresses(*tried)]
+
+
+@pytest.mark.parametrize(
+    ("budget_seconds", "count", "expected"),
+    [(3.0, 1, 0.25), (3.0, 2, 0.25), (0.1, 2, 0.025), (3.0, 12, 0.125), (0.01, 4, 0.01)],
+)
+def test_the_last_address_has_half_of_the_budget(
+    budget_seconds: float, count: int, expected: float
+) -> None:
+    assert head_start_seconds(budget_seconds, count) == pytest.approx(expected)
+
+
+@on_uvloop
+async def test_what_is_remembered_of_addresses_is_bounded() -> None:
+    record = Scene(1, "127.0.0.1").dialer._record
+    for number in range(3000):
+        record.note_late(addresses(f"10.0.{number // 250}.{number % 250}")[0], 80)
+    assert len(record._late_at) == 1024
