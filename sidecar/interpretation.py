@@ -200,6 +200,7 @@ def reaches_alike(one: configured.Upstream, other: configured.Upstream) -> bool:
         and one.tls == other.tls
         and one.connect_timeout == other.connect_timeout
         and one.max_connections == other.max_connections
+        and one.max_age == other.max_age
     )
 
 
@@ -252,6 +253,7 @@ def _build_origin(name: str, upstream: configured.Upstream) -> Origin:
         tls=_upstream_tls(name, upstream),
         connect_timeout_seconds=upstream.connect_timeout,
         max_connections=upstream.max_connections,
+        max_age_seconds=upstream.max_age,
     )
 
 

@@ -85,6 +85,8 @@ class Upstream(Section):
     """How long nothing may come between two pieces of a body or a tunnel."""
     max_connections: values.PositiveCount = 512
     """Open connections at most, for each worker; beyond it, requests wait, then get 503."""
+    max_age: values.Duration = 300.0
+    """Connections older than this are not used again, less up to a fifth at random; 0: any age."""
     preserve_host: values.Switch = True
     """Send the caller's `Host`; off: the host of `url`."""
     forward_credentials: values.Switch = False

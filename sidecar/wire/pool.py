@@ -4,7 +4,9 @@ new one.
 A pool never has more than ``max_connections``. A request that finds none waits for at most the
 connect time-out; who of those that wait is served next, and whether an exchange is ended to make
 room, is decided in ``shares``. An idle connection that closes or speaks out of turn is forgotten at
-once; one that was idle for longer than upstreams commonly keep them is not used again.
+once; one that was idle for longer than upstreams commonly keep them is not used again, and neither
+is one that has reached its greatest age: a name that moved is followed even if requests never
+pause.
 
 A connection that may be authenticated as one caller's (``core.connection_auth``) is *bound*: it is
 lent only to the client connection it was first lent to, for the same account and address, and
@@ -17,6 +19,8 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from random import getrandbits  # seeded anew after a fork
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
@@ -41,6 +45,7 @@ class Nobody:
 
 
 NOBODY: Final = Nobody()
+_AGE_JITTER: Final = 0.2  # so that connections opened together do not all end together
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Origin:
     tls: ssl.SSLContext | None = None
     connect_timeout_seconds: float = 3.0
     max_connections: int = 512
+    max_age_seconds: float = 300.0
+    """How old a connection may be and still be used again, less up to a fifth; 0: any age."""
 
     @property
     def address(self) -> str:
@@ -124,7 +131,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_open and self._loop.time() - connection.idle_since < _IDLE_SECONDS:
+            if connection.is_open and _is_fresh(connection, self._loop.time()):
                 self._lend(connection, borrower)
                 return connection
             connection.abort()
@@ -152,6 +159,7 @@ class Pool:
                 )
             self.opened += 1
             connection.borrower = borrower
+            connection.expires_at = self._choose_end()
             if connection.transport is not None:
                 self._open.add(connection)
             return connection
@@ -179,7 +187,8 @@ class Pool:
         """
         connection.sink = None
         self._end_loan(connection)
-        if connection.is_reusable and not self._is_closed:
+        is_young = self._loop.time() < connection.expires_at
+        if is_young and connection.is_reusable and not self._is_closed:
             connection.pace(True)  # the last reader may have been slow; and an end must be heard
             self._keep(connection)
         else:
@@ -194,11 +203,10 @@ class Pool:
             self._idle.pop().abort()
 
     def drop_stale(self) -> None:
-        """Close connections that were idle for too long; called now and then."""
+        """Close connections that were idle for too long or are too old; called now and then."""
         now = self._loop.time()
-        oldest = now - _IDLE_SECONDS
-        stale = [connection for connection in self._idle if connection.idle_since < oldest]
-        self._idle = [connection for connection in self._idle if connection.idle_since >= oldest]
+        stale = [connection for connection in self._idle if not _is_fresh(connection, now)]
+        self._idle = [connection for connection in self._idle if _is_fresh(connection, now)]
         stale += [c for c in self._bound if c.idle_since < now - _BOUND_IDLE_SECONDS]
         for connection in stale:
             connection.abort()
@@ -208,6 +216,13 @@ class Pool:
 
     def _make_connection(self) -> UpstreamConnection:
         return UpstreamConnection(self._loop, self.origin.address, self._forget, self._memory)
+
+    def _choose_end(self) -> float:
+        """Return when a connection that opens now is too old to be kept, in the loop's time."""
+        greatest = self.origin.max_age_seconds
+        if greatest == 0:
+            return inf
+        return self._loop.time() + greatest * (1.0 - _AGE_JITTER * getrandbits(16) / 0xFFFF)
 
     # Lending.
 
@@ -342,3 +357,8 @@ class Pool:
 
     def _next_waiter(self) -> Waiter | None:
         return None if self._shares is None else self._shares.next_waiter()
+
+
+def _is_fresh(connection: UpstreamConnection, now: float) -> bool:
+    """Tell whether an idle connection may be lent again."""
+    return now - connection.idle_since < _IDLE_SECONDS and now < connection.expires_at

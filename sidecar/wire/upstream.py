@@ -7,6 +7,7 @@ Back-pressure goes both ways: when the upstream is slow to take bytes the client
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Protocol, cast
 
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamFault, UpstreamUnreachable
@@ -60,6 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
         "address",
         "borrower",
         "bound_to",
+        "expires_at",
         "idle_since",
         "is_tunnel",
         "is_writable",
@@ -100,6 +102,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.bound_to: tuple[str, str] | None = None
         """The account and address that alone it may serve, as it may be authenticated as theirs
         (``core.connection_auth``); ``None``: it serves everybody."""
+        self.expires_at = inf
+        """When, in the loop's time, it is too old to serve another exchange."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.address} served={self.served} {self.reader!r}>"
