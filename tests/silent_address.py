@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -16,13 +17,15 @@ def silent_address(host: str, port: int = 0) -> Iterator[int]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(0)
-        address = listener.getsockname()
+        address: tuple[Any, ...] = listener.getsockname()
         while not _is_full(address, family, stack):
             pass
         yield int(address[1])
 
 
-def _is_full(address: object, family: socket.AddressFamily, stack: contextlib.ExitStack) -> bool:
+def _is_full(
+    address: tuple[Any, ...], family: socket.AddressFamily, stack: contextlib.ExitStack
+) -> bool:
     """Put one more connection into the queue, and keep it; tell whether it had no room."""
     filler = stack.enter_context(socket.socket(family))
     filler.settimeout(0.2)

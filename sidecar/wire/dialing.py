@@ -11,9 +11,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
+from sidecar.timeouts import timeout
 from sidecar.wire.names import Address, Addresses, Clock, Names
 from sidecar.wire.racing import Race
 from sidecar.wire.upstream import UpstreamConnection
@@ -42,52 +44,72 @@ class Dialer:
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
-        """Open a connection, TLS included. Raises ``OSError`` (``ssl.SSLError`` is one).
+        """Open a connection, TLS included, within the origin's connect time-out.
 
-        The connect time-out is shared out among the addresses; the caller must enforce it.
+        Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one).
         """
+        budget = _Budget(origin.connect_timeout_seconds, self._clock)
         server_name = origin.host if origin.tls else None
         if origin.unix_path:
-            _, connection = await loop.create_unix_connection(
-                make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
-            )
+            async with budget.step():
+                _, connection = await loop.create_unix_connection(
+                    make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
+                )
             return connection
-        connected, address = await self._connect(origin, loop)
-        began = self._clock()
+        connected, address = await self._connect(origin, loop, budget)
         try:
-            _, connection = await loop.create_connection(
-                make_connection, sock=connected, ssl=origin.tls, server_hostname=server_name
-            )
-        except (OSError, asyncio.CancelledError) as error:
-            is_slow = self._clock() - began >= _HEAD_START_SECONDS
-            if is_slow or isinstance(error, OSError):  # else it may be the caller who has left
-                self._record.note_late(address, origin.port)
+            async with budget.step():
+                _, connection = await loop.create_connection(
+                    make_connection, sock=connected, ssl=origin.tls, server_hostname=server_name
+                )
+        except OSError:  # TimeoutError is one
+            self._record.note_late(address, origin.port)
             raise
         self._record.note_good(address, origin.port)
         return connection
 
     async def _connect(
-        self, origin: Origin, loop: asyncio.AbstractEventLoop
+        self, origin: Origin, loop: asyncio.AbstractEventLoop, budget: _Budget
     ) -> tuple[socket.socket, Address]:
         """Return a socket that is connected to one of the origin's addresses."""
-        began = self._clock()
-        budget_seconds = origin.connect_timeout_seconds
-        found = await self._names.find(
-            origin.host, min(_RESOLVER_PATIENCE_SECONDS, budget_seconds / 4)
-        )
-        left_seconds = began + budget_seconds - self._clock()
+        patience_seconds = min(_RESOLVER_PATIENCE_SECONDS, origin.connect_timeout_seconds / 4)
+        async with budget.step():
+            found = await self._names.find(origin.host, patience_seconds)
         race = Race(
             loop,
             self._record.order(interleave(found), origin.port),
             origin.port,
-            head_start_seconds(left_seconds, len(found)),
+            head_start_seconds(budget.left_seconds, len(found)),
             lambda address: self._record.note_late(address, origin.port),
         )
         try:
-            return await race.run()
+            async with budget.step():
+                return await race.run()
         except OSError:
             self._names.doubt(origin.host)
             raise
+
+
+class _Budget:
+    """The time that the steps of opening one connection share.
+
+    Each step is limited on its own, so that every one gets a look at its sockets, even those that
+    a busy loop begins when the time is over.
+    """
+
+    __slots__ = ("_clock", "_end")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left_seconds(self) -> float:
+        return max(0.0, self._end - self._clock())
+
+    def step(self) -> AbstractAsyncContextManager[None]:
+        """Limit what runs inside to what is left; it raises ``TimeoutError``."""
+        return timeout(self.left_seconds)
 
 
 def interleave(addresses: Addresses) -> list[Address]:

@@ -75,7 +75,10 @@ Opener = Callable[
     [Origin, asyncio.AbstractEventLoop, Callable[[], UpstreamConnection]],
     Awaitable[UpstreamConnection],
 ]
-"""Makes a connection to an origin, with the protocol that is made by what it is given."""
+"""Makes a connection to an origin, with the protocol that is made by what it is given.
+
+Raises ``TimeoutError`` when the connect time-out is over, else ``OSError``.
+"""
 
 
 class Pool:
@@ -153,10 +156,7 @@ class Pool:
                 return kept
         connection: UpstreamConnection | None = None
         try:
-            async with timeout(self.origin.connect_timeout_seconds):
-                connection = await self._open_connection(
-                    self.origin, self._loop, self._make_connection
-                )
+            connection = await self._open_connection(self.origin, self._loop, self._make_connection)
             self.opened += 1
             connection.borrower = borrower
             connection.expires_at = self._choose_end()

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
 from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
-from sidecar.wire.names import Names
+from sidecar.wire.names import Address, Names
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.racing import Race
 from tests.fake_resolver import FakeResolver, addresses
@@ -42,10 +44,12 @@ class Scene:
     def __init__(self, port: int, *hosts: str, timeout_seconds: float = 20.0) -> None:
         self.resolver = FakeResolver(service=hosts)
         self.now = 1000.0
-        clock = lambda: self.now  # noqa: E731 -- read anew at each call
-        self.dialer = Dialer(Names(self.resolver, clock), clock)
+        self.dialer = Dialer(Names(self.resolver, self._clock), self._clock)
         origin = Origin("service", "service", port, connect_timeout_seconds=timeout_seconds)
         self.pool = Pool(origin, asyncio.get_running_loop(), self.dialer.open)
+
+    def _clock(self) -> float:
+        return self.now
 
     async def peer(self) -> str:
         """Open a connection, close it, and return the address that it went to."""
@@ -63,9 +67,9 @@ class Started:
         self.hosts: list[str] = []
         begin = Race._begin
 
-        def note(race: Race, address: object) -> None:
-            self.hosts.append(address.host)  # type: ignore[attr-defined]
-            begin(race, address)  # type: ignore[arg-type]
+        def note(race: Race, address: Address) -> None:
+            self.hosts.append(address.host)
+            begin(race, address)
 
         monkeypatch.setattr(Race, "_begin", note)
 
@@ -219,6 +223,32 @@ async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_o
         await asyncio.sleep(0)
         time.sleep(0.2)  # the loop is busy, far beyond the connect time-out
         (await opening).abort()
+
+
+@on_uvloop
+async def test_a_loop_whose_every_turn_outlasts_the_time_out_still_connects() -> None:
+    async with listening("127.0.0.3") as port:
+        dialer = Dialer(Names(FakeResolver(service=["127.0.0.3"])))
+        origin = Origin("service", "service", port, connect_timeout_seconds=0.02)
+        loop = asyncio.get_running_loop()
+        await dialer._names.find("service", 1)
+        opening = asyncio.create_task(Pool(origin, loop, dialer.open).connect())
+        while not opening.done():
+            time.sleep(0.03)
+            await asyncio.sleep(0)
+        (await opening).abort()
+
+
+@on_uvloop
+async def test_an_address_that_never_shakes_hands_is_tried_last_from_then_on() -> None:
+    """It accepts, so it wins the race (RFC 8305 is about TCP); the next caller has another."""
+    async with listening("127.0.0.2") as port, listening("127.0.0.3", port):
+        scene = Scene(port, "127.0.0.2", "127.0.0.3", timeout_seconds=0.1)
+        tls = replace(scene.pool.origin, tls=ssl.create_default_context())
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            await scene.dialer.open(tls, loop, scene.pool._make_connection)
+        assert await scene.peer() == "127.0.0.3"
 
 
 def test_a_busy_loop_takes_no_head_start_away(started: Started) -> None:

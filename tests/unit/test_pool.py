@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.timeouts import timeout
 from sidecar.wire.pool import Origin, Pool
 from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
@@ -51,7 +52,8 @@ class FakeService:
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
         if self.gate is not None:
-            await self.gate()
+            async with timeout(origin.connect_timeout_seconds):
+                await self.gate()
         if self.error is not None:
             raise self.error
         connection = make_connection()
