@@ -12,9 +12,21 @@ import pytest
 
 from sidecar.core.passwords import hash_password
 from tests.e2e.conftest import redis_binary
+from tests.fairness.verdict import table
 from tests.redis_servers import RedisServer, running_redis
 
 PASSWORD = "correct horse battery"
+FIGURES = pytest.StashKey[list[tuple[str, ...]]]()
+"""Rows of the table that ends a run, see ``tests.fairness.verdict``."""
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what the attacks on fairness did to honest callers."""
+    if rows := config.stash.get(FIGURES, []):
+        terminalreporter.section("honest callers under attack")
+        terminalreporter.write_line(table(rows))
 
 
 @pytest.fixture
