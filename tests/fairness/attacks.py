@@ -55,7 +55,7 @@ class Attack:
     """A connection that the proxy closed is replaced."""
     resets: bool = False
     """The attacker resets a connection as soon as the opening is sent: that ends the round."""
-    most_rounds: int = 1_000_000
+    most_rounds: int = 10**9
     """All connections together."""
     seconds: float = 8.0
     along: str = ""
@@ -173,36 +173,28 @@ def _chunk_data() -> list[Attack]:
 
 
 def _ever_new_tokens() -> list[Attack]:
+    """A kept connection sends the next as soon as it is answered, or eight at a time."""
+    floods = [
+        # name, addresses, at a time, seconds, what else happens
+        ("one address", 1, 1, 60.0, "revoke"),
+        ("one address, 8 at a time", 1, 8, 20.0, "revoke"),
+        ("50 addresses", 50, 1, 20.0, "revoke"),
+        ("50 addresses, 8 at a time", 50, 8, 20.0, "revoke"),
+        ("CLIENT KILL", 50, 1, 20.0, "client_kill"),
+        ("CLIENT KILL, 8 at a time", 50, 8, 20.0, "client_kill"),
+    ]
     return [
         Attack(
-            name="F4 one address",
-            says="ever new tokens with a right checksum, from one address, for a minute",
-            opening=lambda: FRESH,
-            seconds=60,
-            along="revoke",
+            name=f"F4 {name}",
+            says="1500 connections with ever new tokens of a right checksum",
             connections=1500,
-            answers=1,
-        ),
-        Attack(
-            name="F4 50 addresses",
-            says="the same from fifty",
-            opening=lambda: FRESH,
-            addresses=50,
-            seconds=20,
-            along="revoke",
-            connections=1500,
-            answers=1,
-        ),
-        Attack(
-            name="F4 CLIENT KILL",
-            says="the same, and Redis closes all connections in the middle",
-            opening=lambda: FRESH,
-            addresses=50,
-            seconds=20,
-            along="client_kill",
-            connections=1500,
-            answers=1,
-        ),
+            addresses=addresses,
+            opening=lambda number=at_a_time: FRESH * number,
+            answers=at_a_time,
+            seconds=seconds,
+            along=along,
+        )
+        for name, addresses, at_a_time, seconds, along in floods
     ]
 
 

@@ -7,9 +7,9 @@ from tests.fairness.stage import Played
 
 MOST_SECONDS = 0.25
 MOST_TIMES_REST = 3.0
-NOISE_SECONDS = 0.03
-"""A 99th percentile below this is good, however quick the rest was: on cores that other processes
-use as well, three times nothing is nothing that can be held to."""
+FLOOR_SECONDS = 0.1
+"""A 99th percentile below this is fair, however quick the rest was: with 1500 busy connections, one
+round of the loop in which each of them has a single short turn takes most of it."""
 MOST_BYTES = 256 * 1024 * 1024
 
 HEADINGS = (
@@ -53,7 +53,7 @@ def _faults_of_times(played: Played) -> list[str]:
     wrong = []
     for asker in _askers(played):
         rest, during = played.rest[asker], played.during[asker]
-        bar = min(MOST_SECONDS, max(NOISE_SECONDS, MOST_TIMES_REST * rest.p99))
+        bar = min(MOST_SECONDS, max(FLOOR_SECONDS, MOST_TIMES_REST * rest.p99))
         if during.p99 > bar:
             wrong.append(f"{asker}: p99 {_ms(during.p99)}, at most {_ms(bar)} is fair")
         if played.after[asker].p99 > bar:
