@@ -1,8 +1,10 @@
 """Plays one attack of ``attacks`` against a proxy on this machine: a process of its own.
 
-``python -m tests.fairness.attacker NAME PORT TOKEN [SECONDS]`` prints the moment at which it began
-(of the machine's monotonic clock), and in the end, as one line of JSON, an ``Account`` of what it
-did. It ends by itself. One loop over sockets that never block, with its bytes made up front: an
+``python -m tests.fairness.attacker NAME PORT TOKEN [SECONDS [SHARE]]`` prints the moment at which
+it began (of the machine's monotonic clock), and in the end, as one line of JSON, an ``Account`` of
+what it did. ``SHARE`` is how many of the attack's connections it opens, 1 being all.
+
+It ends by itself. One loop over sockets that never block, with its bytes made up front: an
 attacker that costs a core would measure the machine, not the proxy.
 """
 
@@ -12,6 +14,7 @@ import errno
 import heapq
 import itertools
 import json
+import math
 import os
 import re
 import selectors
@@ -21,7 +24,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from sidecar.core.tokens import generate
@@ -30,7 +33,8 @@ from tests.fairness.attacks import ATTACKS, Attack
 NICENESS: Final = 10
 OPENED_AT_ONCE: Final = 100
 """How many connections are begun before others get a turn."""
-_REOPEN_SECONDS: Final = 0.05
+_REOPEN_SECONDS: Final = 1.0
+"""A connection that was cut is replaced so much later: what is sent is the attack, not opening."""
 _PIECE_BYTES: Final = 256 * 1024
 _FRESH: Final = b"{fresh}"
 _BIND_ADDRESS_NO_PORT: Final = 24
@@ -99,10 +103,10 @@ class Attacker:
         """Call it in so many seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._serial), call))
 
-    def replace(self) -> None:
-        """Open a connection in place of one that has ended."""
+    def replace(self, seconds: float = 0.0) -> None:
+        """Open a connection in place of one that has ended, in so many seconds."""
         if self.account.rounds < self.attack.most_rounds:
-            self.later(_REOPEN_SECONDS, self._open_one)
+            self.later(seconds, self._open_one)
 
     def run(self) -> Account:
         """Attack until the time is up, or all rounds have been."""
@@ -268,7 +272,7 @@ class Connection:
         self._attacker.account.closed += 1
         self._close()
         if self._attack.reopens:
-            self._attacker.replace()
+            self._attacker.replace(_REOPEN_SECONDS)
 
     def _close(self) -> None:
         if self._socket.fileno() >= 0:
@@ -277,10 +281,11 @@ class Connection:
             self._attacker.live -= 1
 
 
-def main(name: str, port: str, token: str, seconds: str = "") -> None:
+def main(name: str, port: str, token: str, seconds: str = "", share: str = "1") -> None:
     """Attack, and tell of it."""
     os.nice(NICENESS)
     attack = ATTACKS[name]
+    attack = replace(attack, connections=math.ceil(attack.connections * float(share)))
     attacker = Attacker(attack, int(port), token, float(seconds or attack.seconds))
     print(json.dumps(asdict(attacker.run())), flush=True)
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+from tests.fairness.honest import HEALTH, KEPT, NEW
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -60,14 +63,22 @@ class Attack:
     seconds: float = 8.0
     along: str = ""
     """What else happens meanwhile: the name of a method of ``stage.Along``."""
-    takes_all_connections: bool = False
-    """It fills ``limits.connections``: new callers are refused by design, and not judged."""
+    most_held: int = 1_000_000
+    """So many of its connections may be open in the end."""
+    judged: tuple[str, ...] = (KEPT, NEW, HEALTH)
+    """Who has to be served meanwhile; afterwards it is all of them. Where an attack takes all
+    connections that there may be, new ones are refused by design."""
     store_is_away: bool = False
     """Redis can't answer meanwhile, which may be told."""
 
     @property
     def group(self) -> str:
         return self.name.split(" ", 1)[0]
+
+
+def repeated(piece: bytes, size: int) -> bytes:
+    """Return as many whole pieces as there is room for in so many bytes."""
+    return piece * (size // len(piece))
 
 
 def upload(target: bytes, framing: bytes, credential: bytes = b"") -> bytes:
@@ -81,6 +92,12 @@ def chunks(data: bytes, size: int, total: int) -> bytes:
     assert not rest, "a chunk holds the data a whole number of times"
     one = b"%x\r\n%b\r\n" % (size, data * whole)
     return one * (total // size) + b"0\r\n\r\n"
+
+
+def _upload_of_chunks(
+    target: bytes, credential: bytes, data: bytes, size: int, total: int
+) -> bytes:
+    return upload(target, CHUNKED, credential) + chunks(data, size, total)
 
 
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -108,7 +125,7 @@ def _pipelined_refusals() -> list[Attack]:
             name=f"F1 {connections} x 255 KiB",
             says=f"{count} refusals in one piece, again and again",
             connections=connections,
-            opening=lambda: REFUSED * count,
+            opening=partial(repeated, REFUSED, 255 * KIB),
             answers=count,
         )
         for connections in (1, 8, 40)
@@ -117,7 +134,7 @@ def _pipelined_refusals() -> list[Attack]:
     long = Attack(
         name="F1 23 MB",
         says="23 MB of refusals in one go",
-        opening=lambda: REFUSED * count,
+        opening=partial(repeated, REFUSED, 255 * KIB),
         copies=many,
         answers=count * many,
         most_rounds=1,
@@ -139,7 +156,7 @@ def _pipelined_others() -> list[Attack]:
             name=f"F2 {name}",
             says="the same, on 40 connections",
             connections=40,
-            opening=lambda piece=piece: piece * (128 * KIB // len(piece)),
+            opening=partial(repeated, piece, 128 * KIB),
             answers=128 * KIB // len(piece),
         )
         for name, piece in sent.items()
@@ -149,7 +166,7 @@ def _pipelined_others() -> list[Attack]:
         says="2000 requests at a time that nobody ends",
         stage="hasty",
         connections=2000,
-        opening=lambda: REFUSED[:-2],
+        opening=partial(bytes, REFUSED[:-2]),
         addresses=8,
     )
     return [*many, late]
@@ -162,9 +179,7 @@ def _chunk_data() -> list[Attack]:
             name=f"F3 {what}, {where}",
             says=f"{total // MIB} MiB of it on 4 connections, again and again",
             connections=4,
-            opening=lambda sent=(target, credential, data, size, total): (
-                upload(sent[0], CHUNKED, sent[1]) + chunks(*sent[2:])
-            ),
+            opening=partial(_upload_of_chunks, target, credential, data, size, total),
             answers=1,
         )
         for what, (data, size, total) in CHUNK_DATA.items()
@@ -189,7 +204,7 @@ def _ever_new_tokens() -> list[Attack]:
             says="1500 connections with ever new tokens of a right checksum",
             connections=1500,
             addresses=addresses,
-            opening=lambda number=at_a_time: FRESH * number,
+            opening=partial(bytes, FRESH * at_a_time),
             answers=at_a_time,
             seconds=seconds,
             along=along,
@@ -213,9 +228,10 @@ def _slow_bodies() -> list[Attack]:
         *(
             Attack(
                 name=f"F5 {name}",
-                says="512 at a byte a second",
+                says="512 at a byte a second; of an account, from fifty addresses",
                 connections=512,
-                opening=lambda head=head: head,
+                addresses=50 if "account" in name else 1,
+                opening=partial(bytes, head),
                 drip=b"x",
                 seconds=15,
             )
@@ -224,9 +240,10 @@ def _slow_bodies() -> list[Attack]:
         *(
             Attack(
                 name=f"F5 {name}",
-                says="512 at a byte a second",
+                says="512 at a byte a second; of an account, from fifty addresses",
                 connections=512,
-                opening=lambda head=head: head,
+                addresses=50 if "account" in name else 1,
+                opening=partial(bytes, head),
                 read_bytes=1,
                 seconds=15,
             )
@@ -242,7 +259,7 @@ def _unfinished() -> list[Attack]:
             says="heads of 29 KiB that never end",
             connections=6000,
             addresses=8,
-            opening=lambda: _long_head(29 * KIB),
+            opening=partial(_long_head, 29 * KIB),
             seconds=12,
         ),
         Attack(
@@ -250,7 +267,7 @@ def _unfinished() -> list[Attack]:
             says="as many as there may be connections, less those of the honest",
             connections=9900,
             addresses=8,
-            opening=lambda: _long_head(29 * KIB),
+            opening=partial(_long_head, 29 * KIB),
             seconds=15,
         ),
         Attack(
@@ -260,21 +277,23 @@ def _unfinished() -> list[Attack]:
             connections=10_000,
             addresses=8,
             seconds=15,
-            takes_all_connections=True,
+            judged=(KEPT, HEALTH),
         ),
         Attack(
             name="F7 1500 of 20",
             says="the same, where there may be but 20",
             stage="tls, 20",
             connections=1500,
+            most_held=20,
             seconds=12,
-            takes_all_connections=True,
+            judged=(KEPT, HEALTH),
         ),
         Attack(
             name="F7 1500, 64 each",
             says="the same, where there may be but 64 of each address",
             stage="tls, 64 each",
             connections=1500,
+            most_held=64,
             seconds=12,
         ),
     ]
@@ -294,8 +313,8 @@ def _others() -> list[Attack]:
             name="F9 frames",
             says="WebSocket frames of one byte on 8 tunnels, as fast as they are taken",
             connections=8,
-            opening=lambda: WEBSOCKET + SMALL_FRAME * (256 * KIB // len(SMALL_FRAME)),
-            drip=SMALL_FRAME * (256 * KIB // len(SMALL_FRAME)),
+            opening=partial(bytes, WEBSOCKET),
+            drip=repeated(SMALL_FRAME, 256 * KIB),
             drip_seconds=0.0,
         ),
     ]
@@ -316,7 +335,7 @@ EXHAUSTION = [
         name="X1 slow heads",
         says="500 at ten bytes a second",
         connections=500,
-        opening=lambda: b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+        opening=partial(bytes, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "),
         drip=b"y",
         drip_seconds=0.1,
     ),
@@ -324,7 +343,7 @@ EXHAUSTION = [
         name="X2 slow chunks",
         says="200 uploads in chunks of a byte, ten a second",
         connections=200,
-        opening=lambda: upload(PUBLIC, CHUNKED),
+        opening=partial(upload, PUBLIC, CHUNKED),
         drip=b"1\r\nx\r\n",
         drip_seconds=0.1,
     ),
@@ -332,7 +351,7 @@ EXHAUSTION = [
         name="X3 slow readers",
         says="64 of an answer of 50 MiB, 4 KiB each tenth of a second",
         connections=64,
-        opening=lambda: b"GET /public/big/%d HTTP/1.1\r\nHost: a\r\n\r\n" % (50 * MIB),
+        opening=partial(bytes, b"GET /public/big/%d HTTP/1.1\r\nHost: a\r\n\r\n" % (50 * MIB)),
         read_bytes=4 * KIB,
         drip_seconds=0.1,
     ),
@@ -341,7 +360,7 @@ EXHAUSTION = [
             name=f"X4 {name}",
             says="on 64 connections, again and again",
             connections=64,
-            opening=lambda head=head: head,
+            opening=partial(bytes, head),
             answers=1,
             keeps=False,
         )
@@ -355,7 +374,7 @@ EXHAUSTION = [
         name="X4 dribbled",
         says="a header of 64 KiB in pieces of 200 bytes, 50 a second, on 200 connections",
         connections=200,
-        opening=lambda: b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        opening=partial(bytes, b"GET / HTTP/1.1\r\nHost: a\r\nX: "),
         drip=b"y" * 200,
         drip_seconds=0.02,
     ),
@@ -363,7 +382,7 @@ EXHAUSTION = [
         name="X5 200 in a segment",
         says="200 pipelined requests at a time, on 64 connections",
         connections=64,
-        opening=lambda: HIT * 200,
+        opening=partial(bytes, HIT * 200),
         answers=200,
     ),
     Attack(
@@ -372,14 +391,15 @@ EXHAUSTION = [
         stage="few descriptors",
         connections=1200,
         reopens=False,
-        takes_all_connections=True,
+        judged=(KEPT,),
     ),
     Attack(
         name="X7 compressed",
         says="8 MiB of zeros, compressed, on 8 connections, again and again",
         connections=8,
-        opening=lambda: (
-            upload(PUBLIC, b"Content-Encoding: gzip\r\n" + LENGTH % 8192) + b"\x1f\x8b" * 4096
+        opening=partial(
+            bytes,
+            upload(PUBLIC, b"Content-Encoding: gzip\r\n" + LENGTH % 8192) + b"\x1f\x8b" * 4096,
         ),
         answers=1,
     ),
@@ -387,7 +407,7 @@ EXHAUSTION = [
         name="X8 random tokens",
         says="100000 of them, over 64 connections",
         connections=64,
-        opening=lambda: FRESH,
+        opening=partial(bytes, FRESH),
         answers=1,
         most_rounds=100_000,
         seconds=40,
@@ -397,7 +417,7 @@ EXHAUSTION = [
         says="10000 connections that are reset in the middle of a request",
         connections=50,
         addresses=8,
-        opening=lambda: HIT + HIT[:40],
+        opening=partial(bytes, HIT + HIT[:40]),
         resets=True,
         most_rounds=10_000,
         seconds=30,

@@ -4,8 +4,8 @@
 prints all that it saw as JSON. Each asker puts its questions at fixed moments. Those that fall due
 while it still waits for an answer are not put, but counted as if they had been, and answered
 together with that one: a proxy that stands still for ten seconds has failed all the questions of
-these ten seconds, not one. Moments are of the machine's monotonic clock, so that another process can tell before, during
-and after.
+these ten seconds, not one. Moments are of the machine's monotonic clock, so that another process
+can tell before, during and after.
 
 Its source address is its own, in a network that no attacker is in.
 """
@@ -146,12 +146,13 @@ def _receive(sock: socket.socket) -> bytes:
 def _ask(connection: _Connection, a_second: int, ended: threading.Event, seen: list[Seen]) -> None:
     due = time.monotonic()
     while not ended.wait(max(0.0, due - time.monotonic())):
+        asked = time.monotonic()  # how late this process woke up is not the proxy's doing
         status, answered = connection.ask(), time.monotonic()
-        while True:
+        seen.append(Seen(due, answered - asked, status))
+        due += 1.0 / a_second
+        while due < answered:
             seen.append(Seen(due, answered - due, status))
             due += 1.0 / a_second
-            if due > answered:
-                break
     connection.close()
 
 

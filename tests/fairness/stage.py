@@ -11,22 +11,22 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.witness import Token, make_token, put, trial
+from tests.conformance.raw_client import RawClient
+from tests.e2e.witness import Token, make_token, put, request
 from tests.fairness.attacker import Account
 from tests.fairness.attacks import Attack
-from tests.fairness.honest import HEALTH, KEPT, NEW, Figures, Testimony
+from tests.fairness.honest import FAILED, HEALTH, KEPT, NEW, Figures, Testimony
 from tests.integration.test_reload import write_certificate
 from tests.proxy_process import ROOT, ProxyProcess, free_port
 from tests.redis_servers import RedisServer
@@ -36,6 +36,10 @@ CALM_SECONDS = 2.0
 """So long after an attack all has to be as before."""
 AFTER_SECONDS = 2.0
 """So long it is looked at then."""
+REVOKED_SECONDS = 0.25
+"""A token that was revoked so long ago passes nowhere."""
+WITNESS = "127.2.0.1"
+"""Where tokens are used that are not the honest caller's: neither its network nor an attacker's."""
 LATE_SECONDS = 60.0
 """An attacker that has not ended so long after its time is lost."""
 _FEW_DESCRIPTORS = 1000
@@ -112,6 +116,29 @@ class Honest:
         self._process.wait()
 
 
+class Attacking:
+    """An attacker's process, which has begun; ``end`` waits for its end, and returns its account.
+
+    It opens a ``share`` of the attack's connections.
+    """
+
+    def __init__(self, stage: Stage, attack: Attack, seconds: float, share: float = 1.0) -> None:
+        command = [sys.executable, "-m", "tests.fairness.attacker", attack.name]
+        command += [str(stage.proxy.port), stage.attackers.secret, str(seconds), str(share)]
+        self._seconds = seconds
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "the attacker did not begin"
+
+    def end(self) -> Account:
+        output, _ = self._process.communicate(timeout=self._seconds + LATE_SECONDS)
+        return Account.read(output.splitlines()[-1])
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 class Along:
     """What else happens during an attack, by name; each returns what went wrong."""
 
@@ -129,15 +156,26 @@ class Along:
             time.sleep(self._seconds / 5)
             token = make_token("acme")
             put(self._stage.redis, token)
-            revoke = partial(self._stage.redis.command, "DEL", token.key)
-            try:
-                effect = trial([self._stage.proxy], token, revoke, pause_seconds=0.01)
-            except AssertionError as error:
-                wrong.append(f"a new token was not let in, and then refused: {error}")
-                continue
-            if effect.last_pass_seconds > 0.25:
-                wrong.append(f"a revoked token passed for {effect.last_pass_seconds:.2f} s")
+            wrong += self._revoke(token)
         return wrong
+
+    def _revoke(self, token: Token) -> list[str]:
+        """Use a token, revoke it, and use it until it is refused or the bound is long over."""
+        with closing(self._stage.connect(WITNESS)) as sock:
+            client = RawClient(sock, REVOKED_SECONDS * 20)
+            if (status := _status(client, token)) != 200:
+                return [f"a good token in its first use: {status}"]
+            self._stage.redis.command("DEL", token.key)
+            revoked = asked = time.monotonic()
+            while asked - revoked < REVOKED_SECONDS * 8:
+                asked = time.monotonic()
+                status = _status(client, token)
+                if status != 200:
+                    return [f"a revoked token: {status}"] * (status != 401)
+                if asked - revoked > REVOKED_SECONDS:
+                    return [f"a revoked token passed after {asked - revoked:.2f} s"]
+                time.sleep(0.01)
+        return ["a revoked token still passed"]
 
     def client_kill(self) -> list[str]:
         """Have Redis close its clients' connections, in the middle."""
@@ -150,7 +188,9 @@ class Along:
         """Take Redis away, back for a second, and away again; a token that rested has its grace."""
         token, redis = make_token("acme"), self._stage.redis
         put(redis, token)
-        wrong = [f"a good token at rest: {self._ask(token)} at first"] * (self._ask(token) != 200)
+        wrong = []
+        if (status := self._ask(token)) != 200:
+            wrong.append(f"a good token at rest: {status} at first")
         for away, back in ((10.0, 1.0), (20.0, 0.0)):
             redis.pause()
             time.sleep(away)
@@ -163,22 +203,35 @@ class Along:
         return wrong
 
     def _ask(self, token: Token) -> int:
-        url = f"http://127.0.0.1:{self._stage.proxy.port}/v1/dynamic/listener/rested"
-        asking = urllib.request.Request(url, headers={"access_token": token.secret})
-        try:
-            with urllib.request.urlopen(asking, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
+        with closing(self._stage.connect(WITNESS)) as sock:
+            return _status(RawClient(sock, 10), token)
+
+
+def _status(client: RawClient, token: Token) -> int:
+    client.send(request(token.secret))
+    try:
+        answer = client.read_answer()
+    except OSError:
+        return FAILED
+    return answer.status if answer else FAILED
 
 
 class Stage:
     """One proxy, in one of ``STAGES``, with all around it."""
 
-    def __init__(self, name: str, redis: RedisServer, service: Service, directory: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        redis: RedisServer,
+        service: Service,
+        directory: Path,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        has_core: bool = True,
+    ) -> None:
+        """``changes`` replace sections of the settings; ``has_core``: the proxy has one alone."""
         self.name = name
+        self._has_core = has_core
         self.redis = redis
         self.is_tls = name in LISTEN
         self.honest = make_token("honest")
@@ -186,16 +239,24 @@ class Stage:
         put(redis, self.honest, self.attackers)
         if self.is_tls:
             write_certificate(directory, "sidecar.test")
-        self.proxy = ProxyProcess(directory, _settings(name, redis, service.url))
+        self.proxy = ProxyProcess(
+            directory, {**settings_of(name, redis, service.url), **(changes or {})}
+        )
         self._service = service
 
     @property
     def operations_port(self) -> int:
         return int(self.proxy.settings["operations"]["address"].rpartition(":")[2])
 
+    def connect(self, source: str) -> socket.socket:
+        """Open a connection to the proxy from an address of this machine."""
+        return socket.create_connection(("127.0.0.1", self.proxy.port), 20, (source, 0))
+
     def start(self) -> None:
         self.proxy.start()
-        _share_cores([self.proxy.pid, *self.proxy.workers()], [self._service.pid, self.redis.pid])
+        if self._has_core:
+            proxy = (self.proxy.pid, *self.proxy.workers())
+            _share_cores(proxy, (self._service.pid, self.redis.pid))
         if self.name == "few descriptors":
             few = (_FEW_DESCRIPTORS, _FEW_DESCRIPTORS)
             resource.prlimit(self.proxy.worker, resource.RLIMIT_NOFILE, few)
@@ -211,8 +272,8 @@ class Stage:
         """Measure at rest, under attack, and after it."""
         seconds = seconds or attack.seconds
         workers, logged = self.proxy.workers(), len(self.proxy.stderr)
-        unavailable = self._unavailable()
-        _forget_peak(workers)
+        unavailable = self.unavailable()
+        forget_peak(workers)
         with ExitStack() as stack:
             honest = Honest(self)
             stack.callback(honest.kill)
@@ -237,36 +298,36 @@ class Stage:
             log=self.proxy.stderr[logged:],
             has_same_worker=self.proxy.workers() == workers,
             most_bytes=peak_bytes(self.proxy.workers()),
-            store_unavailable=self._unavailable() - unavailable,
+            store_unavailable=self.unavailable() - unavailable,
             notes=tuple(notes),
         )
 
     def _attack(self, attack: Attack, seconds: float) -> tuple[Account, list[str]]:
-        command = [sys.executable, "-m", "tests.fairness.attacker", attack.name]
-        command += [str(self.proxy.port), self.attackers.secret, str(seconds)]
         along: Callable[[], list[str]] = getattr(Along(self, seconds), attack.along or "nothing")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline(), "the attacker did not begin"
-                notes = along()
-                output, _ = process.communicate(timeout=seconds + LATE_SECONDS)
-            finally:
-                process.kill()
-        return Account.read(output.splitlines()[-1]), notes
+        attacker = Attacking(self, attack, seconds)
+        try:
+            notes = along()
+            return attacker.end(), notes
+        finally:
+            attacker.kill()
 
-    def _unavailable(self) -> int:
+    def metrics(self) -> list[str]:
+        """Return the lines of the page of metrics."""
         url = f"http://127.0.0.1:{self.operations_port}/metrics"
         with urllib.request.urlopen(url, timeout=30) as page:
-            lines = page.read().decode().splitlines()
+            return list(page.read().decode().splitlines())
+
+    def unavailable(self) -> int:
+        """Return how many answers have said that the store is unavailable."""
         return sum(
             int(float(line.rpartition(" ")[2]))
-            for line in lines
+            for line in self.metrics()
             if line.startswith("sidecar_denials_total{") and 'code="store_unavailable"' in line
         )
 
 
-def _settings(name: str, redis: RedisServer, upstream: str) -> dict[str, Any]:
+def settings_of(name: str, redis: RedisServer, upstream: str) -> dict[str, Any]:
+    """Return the settings of one of ``STAGES``."""
     settings: dict[str, Any] = {
         "upstreams": {"listener": {"url": upstream}},
         "routes": [
@@ -285,7 +346,7 @@ def _settings(name: str, redis: RedisServer, upstream: str) -> dict[str, Any]:
     return settings
 
 
-def _share_cores(proxy: list[int], others: list[int]) -> None:
+def _share_cores(proxy: Iterable[int], others: Iterable[int]) -> None:
     """Give the proxy a core, and this process, its children and the others the rest."""
     cores = sorted(os.sched_getaffinity(0) | _given_away)
     if len(cores) < 2:
@@ -301,7 +362,8 @@ def _share_cores(proxy: list[int], others: list[int]) -> None:
 _given_away: set[int] = set()
 
 
-def _forget_peak(pids: list[int]) -> None:
+def forget_peak(pids: list[int]) -> None:
+    """Have ``peak_bytes`` count from now on."""
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -320,10 +382,16 @@ def _status_bytes(pid: int, name: str) -> int:
 
 @contextmanager
 def running_stage(
-    name: str, redis: RedisServer, service: Service, directory: Path
+    name: str,
+    redis: RedisServer,
+    service: Service,
+    directory: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    has_core: bool = True,
 ) -> Iterator[Stage]:
-    """Run a stage for as long as the block lasts."""
-    stage = Stage(name, redis, service, directory)
+    """Run a stage for as long as the block lasts; see ``Stage`` for the rest."""
+    stage = Stage(name, redis, service, directory, changes, has_core=has_core)
     try:
         stage.start()
         yield stage

@@ -29,14 +29,10 @@ def faults(played: Played) -> list[str]:
     ]
 
 
-def _askers(played: Played) -> tuple[str, ...]:
-    return (KEPT, HEALTH) if played.attack.takes_all_connections else (KEPT, NEW, HEALTH)
-
-
 def _faults_of_answers(played: Played) -> list[str]:
     wrong = [
         f"{asker} was answered {statuses}"
-        for asker in _askers(played)
+        for asker in played.attack.judged
         if set(statuses := played.during[asker].statuses) != {200}
     ]
     wrong += [
@@ -51,14 +47,14 @@ def _faults_of_answers(played: Played) -> list[str]:
 
 def _faults_of_times(played: Played) -> list[str]:
     wrong = []
-    for asker in _askers(played):
+    for asker in (KEPT, NEW):
         rest, during = played.rest[asker], played.during[asker]
         bar = min(MOST_SECONDS, max(FLOOR_SECONDS, MOST_TIMES_REST * rest.p99))
-        if during.p99 > bar:
+        if asker in played.attack.judged and during.p99 > bar:
             wrong.append(f"{asker}: p99 {_ms(during.p99)}, at most {_ms(bar)} is fair")
         if played.after[asker].p99 > bar:
             wrong.append(f"{asker}: p99 {_ms(played.after[asker].p99)} afterwards")
-    if played.during[HEALTH].longest > MOST_SECONDS:
+    if HEALTH in played.attack.judged and played.during[HEALTH].longest > MOST_SECONDS:
         wrong.append(f"/healthz took {_ms(played.during[HEALTH].longest)}")
     return wrong
 
@@ -67,6 +63,8 @@ def _faults_of_the_process(played: Played) -> list[str]:
     wrong = []
     if not played.has_same_worker or "is killed" in played.log:
         wrong.append("the worker is another one")
+    if played.account.held > played.attack.most_held:
+        wrong.append(f"{played.account.held} connections of the attacker's are open")
     if played.most_bytes > MOST_BYTES:
         wrong.append(f"{played.most_bytes >> 20} MiB of memory")
     return wrong
