@@ -73,7 +73,6 @@ class ClientConnection(asyncio.Protocol):
         "_is_buffering",
         "_is_ending",
         "_is_head_timed",
-        "_is_in_line",
         "_is_reading",
         "_is_shed",
         "_is_waiting_for_head",
@@ -89,6 +88,7 @@ class ClientConnection(asyncio.Protocol):
         "bound",
         "deadline",
         "has_ended",
+        "is_in_line",
         "is_made",
         "is_tls",
         "is_writable",
@@ -127,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_head_timed = False
         self._is_waiting_for_head = False
         self._timed_out = False
-        self._is_in_line = False
+        self.is_in_line = False
         self._is_buffering = False
         self._is_shed = False
         self._served = 0
@@ -231,6 +231,13 @@ class ClientConnection(asyncio.Protocol):
             else:
                 transport.pause_reading()
 
+    def end_turn(self) -> bool:
+        """Wait in line if the loop's turn is over; ``False``: it is not, go on."""
+        if not self._turns.is_turn_over():
+            return False
+        self._enter_line()
+        return True
+
     def close(self) -> None:
         """Send what waits to be sent, then close."""
         if self.transport is not None:
@@ -269,7 +276,7 @@ class ClientConnection(asyncio.Protocol):
     def on_deadline(self) -> None:
         """Called by ``Deadlines``: what was waited for did not come."""
         self.deadline = NEVER
-        if self._is_in_line:
+        if self.is_in_line:
             self.deadline = self.now() + _IN_LINE_SECONDS  # not its fault
         elif self._is_ending:
             self._end_or_wait()
@@ -300,8 +307,7 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         if relay is not None and relay.upstream.is_tunnel:
             relay.on_client_bytes(data)
-            if self._turns.is_turn_over():
-                self._enter_line()
+            self.end_turn()
             return
         try:
             is_body = self.reader.receive(data)
@@ -310,12 +316,12 @@ class ClientConnection(asyncio.Protocol):
             return
         if is_body and relay is not None:
             relay.on_client_bytes(data)
-            if self.reader.has_unread_body or self._turns.is_turn_over():
-                self._enter_line()
-        elif self._is_waiting_for_head and not self._is_in_line:
-            if self._turns.is_turn_over():
+            if self.reader.has_unread_body:
                 self._enter_line()
             else:
+                self.end_turn()
+        elif self._is_waiting_for_head and not self.is_in_line:
+            if not self.end_turn():
                 self._progress.give()
         else:
             self._note_buffered()
@@ -330,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
             if not self.reader.has_unread_body and not relay.on_client_end():
                 self.abort()
         elif self._is_waiting_for_head:
-            if not self._is_in_line:
+            if not self.is_in_line:
                 self._progress.give()
         elif self.reader.current is not None and self._is_short(self.reader.current):
             self.refuse(_early_end())
@@ -346,9 +352,7 @@ class ClientConnection(asyncio.Protocol):
             self._host.buffers.note(self, 0)
         if self._task is None or self._task.done():
             return
-        if self._turns.is_turn_over():
-            self._enter_line()  # when many leave at once
-        else:
+        if not self.end_turn():  # when many leave at once
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -369,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
 
     def take_turn(self) -> None:
         """Go on after waiting in line: with the next request, the body, or the end."""
-        self._is_in_line = False
+        self.is_in_line = False
         relay = self.relay
         if self.transport is None:
             if self._task is not None and not self._task.done():
@@ -390,7 +394,7 @@ class ClientConnection(asyncio.Protocol):
         if not self.is_writable or self._is_ending:
             self.abort()
         elif self._is_waiting_for_head:
-            if not self._is_in_line:
+            if not self.is_in_line:
                 self._progress.give()
         else:
             self.refuse(_shed_refusal())
@@ -398,8 +402,8 @@ class ClientConnection(asyncio.Protocol):
     # Within.
 
     def _enter_line(self) -> None:
-        if not self._is_in_line:
-            self._is_in_line = True
+        if not self.is_in_line:
+            self.is_in_line = True
             self._turns.enter(self)
             self.pace_reading()
 
@@ -411,7 +415,7 @@ class ClientConnection(asyncio.Protocol):
         if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self._turns.is_turn_over():
             self._served_in_turn = 0
             self._enter_line()
-        while self._is_in_line:
+        while self.is_in_line:
             await self._progress
 
     def _read_on(self, relay: Relay) -> None:
@@ -426,6 +430,7 @@ class ClientConnection(asyncio.Protocol):
             if is_read and self.has_ended and self._has_unfinished_body():
                 relay.on_client_end()
         self.go_on_reading()
+        relay.go_on()
 
     def _note_buffered(self) -> None:
         """Tell the budget how much of this caller is buffered here."""
@@ -488,7 +493,7 @@ class ClientConnection(asyncio.Protocol):
         request = self.reader.current
         is_upload = request is not None and not request.is_complete
         if relay is not None and (is_upload or relay.upstream.is_tunnel):
-            return relay.upstream.is_writable and not self._is_in_line
+            return relay.upstream.is_writable and not self.is_in_line
         waiting = self.reader.held_bytes
         if request is not None and is_upload:
             waiting += request.waiting_bytes

@@ -122,6 +122,11 @@ class Relay:
         self._wait_for(self._patience.idle_seconds)
         self.upstream.pace(self.client.is_writable)
 
+    def go_on(self) -> None:
+        """Read the answer on after a turn in the client's line."""
+        if self._is_relaying:
+            self.upstream.pace(self.client.is_writable)
+
     def begin_tunnel(self, head: bytes) -> None:
         """Send the 101; from here on bytes are bytes, in both directions."""
         self.upstream.become_tunnel()
@@ -166,7 +171,7 @@ class Relay:
     def on_client_pace(self, is_writable: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
         if self._is_relaying:
-            self.upstream.pace(is_writable)
+            self.upstream.pace(is_writable and not self.client.is_in_line)
             self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
@@ -199,6 +204,8 @@ class Relay:
             if data:
                 self.client.write(data)
             self._wait_for(self._patience.idle_seconds)
+            if not reader.is_complete and self.client.end_turn():
+                self.upstream.pace(False)  # until the client's turn comes: go_on
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
             self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
 

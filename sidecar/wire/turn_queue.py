@@ -72,6 +72,7 @@ class TurnQueue:
         self._accounts = Ring()
         self._strangers = Ring()
         self._is_accounts_turn = True
+        self._is_scheduled = False
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -96,18 +97,25 @@ class TurnQueue:
         else:
             self._strangers.enter(one.network, one)
         self._waiting += 1
-        if self._waiting == 1:
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
             self._loop.call_soon(self._serve_slice)
 
     def _serve_slice(self) -> None:
+        self._is_scheduled = False
         until = monotonic() + self._turn_seconds
-        while self._waiting:
-            self._waiting -= 1
-            self._next().take_turn()
-            if monotonic() >= until:
-                break
-        if self._waiting:
-            self._loop.call_soon(self._serve_slice)
+        try:
+            while self._waiting:
+                self._waiting -= 1
+                self._next().take_turn()
+                if monotonic() >= until:
+                    break
+        finally:  # whatever one does, the others have their turn
+            if self._waiting:
+                self._schedule()
 
     def _next(self) -> InLine:
         first, second = self._accounts, self._strangers

@@ -22,6 +22,7 @@ from sidecar.wire.requests import RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
+from tests.unit.test_client_turns import Turns
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -47,7 +48,8 @@ class Host:
     is_closing = False
 
     def __init__(self) -> None:
-        self.turns = TurnQueue(asyncio.get_running_loop())
+        self.line = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
+        self.turns: TurnQueue = self.line
 
     def on_opened(self, connection: ClientConnection) -> None:
         return
@@ -68,6 +70,7 @@ class Stage:
     upstream: UpstreamConnection
     service: FakeTransport
     relay: Relay
+    line: Turns
 
     def says(self, data: bytes) -> None:
         self.client.data_received(data)
@@ -90,7 +93,8 @@ async def joined(
     now: Callable[[], float] = monotonic,
 ) -> Stage:
     loop = asyncio.get_running_loop()
-    client = ClientConnection(loop, Host())
+    host = Host()
+    client = ClientConnection(loop, host)
     client.now = now
     caller = FakeTransport(client)
     client.connection_made(caller)
@@ -103,7 +107,58 @@ async def joined(
     relay = Relay(client, upstream, request, patience, expects_continue)
     if starts:
         relay.start(SENT)
-    return Stage(client, caller, upstream, service, relay)
+    return Stage(client, caller, upstream, service, relay, host.line)
+
+
+# Turns.
+
+
+async def test_a_fast_upload_is_not_read_on_until_its_turn_comes() -> None:
+    stage = await joined(LENGTH_6 + b"ab")
+    stage.line.is_over = True
+    stage.says(b"c")
+    assert stage.service.take() == SENT + b"abc"
+    assert stage.caller.is_paused
+    stage.line.is_over = False
+    await asyncio.sleep(0)
+    assert not stage.caller.is_paused
+
+
+async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> None:
+    stage = await joined(GET)
+    stage.answers(OK + b"Content-Length: 100\r\n\r\n")
+    stage.relay.begin_answer(ANSWER, is_chunked=False)
+    stage.line.is_over = True
+    stage.answers(b"ab")
+    assert stage.service.is_paused
+    stage.relay.on_client_pace(True)
+    assert stage.service.is_paused
+    stage.line.is_over = False
+    await asyncio.sleep(0)
+    assert not stage.service.is_paused
+    assert stage.caller.take() == ANSWER + b"ab"
+
+
+async def test_a_body_of_tiny_chunks_is_read_over_many_turns_and_comes_whole() -> None:
+    chunks = b"1\r\na\r\n2\r\nbc\r\n" * 1000
+    stage = await joined(CHUNKED + chunks + b"0\r\n\r\n")
+    assert stage.caller.is_paused
+    turns = 0
+    while not stage.upstream.sent_whole_request:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 5
+    assert stage.service.take().count(b"bc") == 1000
+    assert not stage.caller.is_paused
+
+
+async def test_a_caller_that_ends_behind_a_body_of_tiny_chunks_is_no_early_end() -> None:
+    stage = await joined(CHUNKED + b"1\r\na\r\n2\r\nbc\r\n" * 1000)
+    stage.says(b"0\r\n\r\n")
+    assert stage.client.eof_received()
+    while not stage.upstream.sent_whole_request:
+        await asyncio.sleep(0)
+    assert stage.relay.refusal is None
 
 
 # The request's body.

@@ -64,6 +64,19 @@ async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
     assert seen == [1, 2, 3]
 
 
+async def test_one_that_enters_again_and_again_has_one_turn_of_each_of_the_loops() -> None:
+    queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
+    order: list[str] = []
+    again = Waiting("", "a", order)
+    again.then = lambda: queue.enter(again)
+    queue.enter(again)
+    for turns in range(1, 20):
+        await asyncio.sleep(0)
+        assert len(order) == turns
+    again.then = None
+    await asyncio.sleep(0)
+
+
 async def test_what_enters_again_waits_behind_the_others() -> None:
     queue = TurnQueue(asyncio.get_running_loop())
     order: list[str] = []
