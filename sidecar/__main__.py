@@ -1,6 +1,23 @@
-"""``python -m sidecar`` is the ``sidecar`` command."""
+"""``python -m sidecar`` is the ``sidecar`` command; both begin here.
 
-from sidecar.cli.main import main
+What serves holds its signals before anything else is imported.
+"""
+
+import sys
+
+from sidecar.held_signals import hold_from_the_start
+
+_SERVING = ("run", "demo")
+
+
+def main() -> int:
+    """Run what the process's arguments ask for; return the exit status."""
+    if sys.argv[1:2] and sys.argv[1] in _SERVING:
+        hold_from_the_start()
+    from sidecar.cli.main import main as run_command
+
+    return run_command()
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

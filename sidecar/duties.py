@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sidecar.held_signals import HELD, ignore, take
 from sidecar.metric_families import Snapshot
 from sidecar.operations.health import Health
 from sidecar.reload import Reloader
@@ -68,7 +69,7 @@ class Duties:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Do on signals what the supervisor would have asked for."""
+        """Do on signals what the supervisor would have asked for, those included that were held."""
         loop = asyncio.get_running_loop()
         reloader = self._reloader
         handlers: dict[signal.Signals, Callable[[], None]] = {
@@ -78,8 +79,13 @@ class Duties:
         }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
+        for came in take():
+            handlers.get(signal.Signals(came), lambda: None)()
         try:
             yield
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # while they would end the process
             for number in handlers:
                 loop.remove_signal_handler(number)
+            ignore()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)

@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from sidecar.held_signals import HELD
+
 _NICENESS: Final = 19
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 _REST: Final = 4  # times what the hash took
@@ -34,7 +36,7 @@ _TURN_SECONDS: Final = 1e-4
 
 def main() -> None:
     """Answer until there are no more questions."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (*HELD, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the asker drains, and needs answers meanwhile
     _let_all_else_go_first()
     with _giving_way():

@@ -29,6 +29,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from sidecar.core.errors import UsageError
 from sidecar.core.failures import where
+from sidecar.held_signals import HELD, hold, ignore, take
 from sidecar.metric_families import Snapshot
 from sidecar.wire.listening import Slots, close_all
 from sidecar.workers import handover
@@ -52,10 +53,8 @@ _LONGEST_DELAY_SECONDS: Final = 30.0
 _REHEARSAL_SECONDS: Final = 60.0
 _RELOAD_SECONDS: Final = 30.0
 _GRACE_SECONDS: Final = 10.0  # beyond what a drain may take
-_SIGNALS: Final = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
-    signal.SIGCHLD,
-)
+_SIGNALS: Final = (*HELD, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_ONCE_READY: Final = (signal.SIGHUP, signal.SIGUSR2)
 
 
 class Plan(Protocol):
@@ -130,6 +129,7 @@ class Supervisor:
         self._reloading: set[int] = set()
         self._reloaded_by = 0.0
         self._is_announced = False
+        self._put_off: set[int] = set()
         self._watchdog_at = 0.0
         self._now = monotonic()
         for worker in left.workers if left else ():
@@ -147,8 +147,11 @@ class Supervisor:
             self._reap()  # those who ended while this program was being loaded
             for slot in self._slots:
                 self._start(slot)
+            for number in take():
+                self._on_signal(number)
             while self._workers:
                 self._turn()
+        ignore()
         close_all([slot for slots in self._sockets.values() for slot in slots])
         if self._failure:
             raise UsageError(self._failure)
@@ -187,7 +190,8 @@ class Supervisor:
 
     def _forget_signals(self) -> None:
         signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:
+        hold()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         for end in self._wake or ():
             end.close()
@@ -202,6 +206,9 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
             self._reap()
+        elif number in _ONCE_READY and not (self._is_announced or self._is_stopping):
+            _log.info("%s: done once all workers are ready", signal.Signals(number).name)
+            self._put_off.add(number)
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop()
         elif number == signal.SIGHUP:
@@ -266,8 +273,9 @@ class Supervisor:
             ours.close()
             for worker in self._workers.values():
                 worker.channel.close()
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            for number in (signal.SIGINT, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)  # a terminal sends its own to all of us
+            take()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             status = self._plan.work(place)
         except BaseException as error:
@@ -436,6 +444,8 @@ class Supervisor:
             if old:
                 _log.info("upgraded: %s of before may finish", _count(len(old), "worker"))
             self._manager.ready(self._status())
+            for number in sorted(self._put_off):
+                self._on_signal(number)
 
     def _on_failed(self, worker: Child, message: Message) -> None:
         worker.failure = str(message[1])

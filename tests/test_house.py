@@ -103,17 +103,18 @@ MAY_IMPORT = {
     "sign_in": {"core", "hashing"},
     "web_runner": {"core"},
     "hashing": {"core"},
-    "hashing_process": {"core"},
+    "hashing_process": {"core", "held_signals"},
+    "held_signals": set(),
     "assertion": {"core"},
     "issuers": {"core", "bounded_get"},
     "bounded_get": {"core"},
     "lifecycle": {"core", "store.port"},
     "addresses": {"config", "core", "wire.listening"},
-    "duties": {"metric_families", "operations.health", "reload", "workers"},
+    "duties": {"held_signals", "metric_families", "operations.health", "reload", "workers"},
     "line_writer": {"core"},
     "stderr_lines": {"core"},
     "workers": {"workers", "core", "metric_families", "wire.listening"},
-    "supervisor": {"workers", "core", "metric_families", "wire.listening"},
+    "supervisor": {"workers", "core", "held_signals", "metric_families", "wire.listening"},
 }
 ADAPTERS = (
     *(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli.options import Commands
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.core.model import Kind
+from sidecar.held_signals import hold_from_the_start, ignore, take
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
@@ -85,9 +86,11 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import uvloop
 
+    hold_from_the_start()  # unless ``sidecar.__main__`` does so already
     # Inside of it, because an embedded Redis keeps its data in ./data.
     with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory, chdir(directory):
         uvloop.run(_demonstrate(Path(directory)))
+        ignore()
     print("Stopped, and nothing is left behind.", flush=True)
     return 0
 
@@ -173,10 +176,18 @@ async def _serve(stage: Stage, stop: asyncio.Event) -> None:
     if started.is_set():
         try:
             print(_tell(stage, await _create_tokens(settings)), flush=True)
+            _end_with_the_terminal(stop)
         except BaseException:
             stop.set()
             raise
     await serving
+
+
+def _end_with_the_terminal(stop: asyncio.Event) -> None:
+    """Stop when the terminal is closed (SIGHUP), or if it was during the start."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
+    if signal.SIGHUP in take():
+        stop.set()
 
 
 async def _create_tokens(settings: Settings) -> dict[Kind, str]:

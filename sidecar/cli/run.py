@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sidecar.cli.options import Commands, add_config, find_config, load_settings
+from sidecar.held_signals import hold_from_the_start
 
 
 def add_to(commands: Commands) -> None:
@@ -21,6 +22,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    hold_from_the_start()  # unless ``sidecar.__main__`` does so already
     settings = load_settings(arguments)
     from sidecar.processes import run
 
