@@ -41,10 +41,13 @@ class BodyRate:
         "_sampled_bytes",
         "_since",
         "began",
+        "patience_ends",
     )
 
     def __init__(self, now: float, least_bytes: int) -> None:
         self.began = now
+        self.patience_ends = inf
+        """Until when the exchange may stand still for another reason; the relay's to set."""
         self._least_bytes = least_bytes
         self._in_hand_seconds = WINDOW_SECONDS
         self._is_held_up = False

@@ -135,7 +135,9 @@ class Pool:
         while idle:
             connection = idle.pop()
             if connection.is_open and _is_fresh(connection, self._loop.time()):
-                self._lend(connection, borrower)
+                connection.borrower = borrower
+                if self._shares is not None:
+                    self._shares.hold(borrower)
                 return connection
             connection.abort()
         return None
@@ -186,9 +188,10 @@ class Pool:
         else to close.
         """
         connection.sink = None
-        self._end_loan(connection)
-        is_young = self._loop.time() < connection.expires_at
-        if is_young and connection.is_reusable and not self._is_closed:
+        borrower, connection.borrower = connection.borrower, None
+        if self._shares is not None and borrower is not None:
+            self._shares.release(borrower)
+        if connection.is_reusable and not self._is_closed:
             connection.pace(True)  # the last reader may have been slow; and an end must be heard
             self._keep(connection)
         else:
@@ -226,16 +229,6 @@ class Pool:
 
     # Lending.
 
-    def _lend(self, connection: UpstreamConnection, borrower: Borrower) -> None:
-        connection.borrower = borrower
-        if self._shares is not None:
-            self._shares.hold(borrower)
-
-    def _end_loan(self, connection: UpstreamConnection) -> None:
-        borrower, connection.borrower = connection.borrower, None
-        if borrower is not None and self._shares is not None:
-            self._shares.release(borrower)
-
     def _take_bound(
         self, borrower: Borrower, bound: Iterable[UpstreamConnection]
     ) -> UpstreamConnection | None:
@@ -248,7 +241,9 @@ class Pool:
             del self._bound[connection]
             is_same = connection.bound_to == (borrower.account, borrower.client)
             if is_same and connection.is_open:
-                self._lend(connection, borrower)
+                connection.borrower = borrower
+                if self._shares is not None:
+                    self._shares.hold(borrower)
                 return connection
             connection.abort()
         return None
@@ -258,12 +253,16 @@ class Pool:
         if connection.bound_to is not None:
             self._keep_bound(connection)
             return
+        now = self._loop.time()
+        if now >= connection.expires_at:
+            connection.abort()
+            return
         waiter = self._next_waiter()
         if waiter is not None:
             connection.borrower = waiter.borrower
             waiter.future.set_result(connection)
         else:
-            connection.idle_since = self._loop.time()
+            connection.idle_since = now
             self._idle.append(connection)
 
     def _keep_bound(self, connection: UpstreamConnection) -> None:
@@ -286,10 +285,13 @@ class Pool:
         self._bound.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._end_loan(connection)
+        borrower, connection.borrower = connection.borrower, None
+        shares = self._shares
+        if shares is not None and borrower is not None:
+            shares.release(borrower)
         self._let_one_in()
-        if self._shares is not None:
-            self._shares.forget(connection)
+        if shares is not None:
+            shares.forget(connection)
 
     # Waiting.
 

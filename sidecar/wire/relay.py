@@ -55,7 +55,6 @@ class Relay:
         "_is_relaying",
         "_is_stream",
         "_patience",
-        "_patience_ends",
         "_rate",
         "client",
         "refusal",
@@ -83,7 +82,6 @@ class Relay:
         self._is_lasting = not request.is_complete
         self._is_relaying = False
         self._is_stream = False
-        self._patience_ends = inf
         self._rate: BodyRate | None = None
 
     @property
@@ -177,7 +175,7 @@ class Relay:
     def on_deadline(self) -> None:
         """Somebody kept the exchange waiting for too long, or the client may be too slow."""
         rate = self._rate
-        if rate is not None and rate.ends_at < self._patience_ends:
+        if rate is not None and rate.ends_at < rate.patience_ends:
             self._judge(rate)
         elif self._continue_is_due:
             self._send_continue()
@@ -242,7 +240,7 @@ class Relay:
         ends = now + seconds
         rate = self._rate
         if rate is not None:
-            self._patience_ends = ends
+            rate.patience_ends = ends
             rate.turn(now, self._is_held_up())
             ends = min(ends, rate.ends_at)
         client.deadline = ends
@@ -275,7 +273,7 @@ class Relay:
         """End the exchange if its client is below the least rate."""
         client = self.client
         if rate.keeps_up(client.now(), self._moved_bytes()):
-            client.deadline = min(self._patience_ends, rate.ends_at)
+            client.deadline = min(rate.patience_ends, rate.ends_at)
         elif self._is_relaying and not client.is_writable:
             self.on_client_refused(RequestRefused("slow_reader", "The answer is taken too slowly."))
         else:
