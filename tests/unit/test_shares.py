@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import count
 from math import inf
+from random import Random
 
 import pytest
 
@@ -297,9 +298,55 @@ async def test_a_flood_in_line_does_not_look_through_all_exchanges_each_time() -
     for _ in range(50):
         connection = await stage.pool.connect(STRANGER)
         connection.start("POST", False, b"POST", False, Counting(SERVICE))
-    for number in range(500):
-        await stage.wait(Caller("", f"10.0.{number // 250}.{number % 250}"))
+    addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(500)]
+    tasks = [asyncio.create_task(stage.pool.connect(Caller("", each))) for each in addresses]
+    await turn()
+    assert stage.pool.waiting_count == len(tasks)
     assert next(looks) < 50 * 100
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_whatever_comes_and_goes_no_place_is_lost_and_none_is_counted_twice(
+    seed: int,
+) -> None:
+    random = Random(seed)
+    stage = Stage(5)
+    callers = [STRANGER, ACME, Caller("acme", "198.51.100.2", "t2"), Caller("zeta")]
+    lent: list[UpstreamConnection] = []
+    tasks: set[asyncio.Task[UpstreamConnection]] = set()
+
+    def end_one() -> None:
+        connection = lent.pop(random.randrange(len(lent)))
+        random.choice([stage.end, stage.pool.give_back])(connection)
+
+    for _ in range(120):
+        act = random.random()
+        if act < 0.5:
+            tasks.add(asyncio.create_task(stage.pool.connect(random.choice(callers))))
+        elif act < 0.65 and tasks:
+            random.choice([*tasks]).cancel()
+        elif act < 0.9 and lent:
+            end_one()
+        await turn(random.randrange(4))
+        for task in [task for task in tasks if task.done()]:
+            tasks.discard(task)
+            if not task.cancelled():
+                connection = task.result()
+                rate = random.choice([SLOW, SERVICE, STREAM])
+                connection.start("POST", False, b"POST", rate is SERVICE, Exchange(rate))
+                lent.append(connection)
+        assert stage.pool.open_count <= 5
+    for task in tasks:
+        task.cancel()
+    await turn()
+    lent += [task.result() for task in tasks if not task.cancelled()]
+    while lent:
+        end_one()
+    await turn()
+    assert repr(stage.pool._shares) == "<Shares owners=0 waiting=0>"
+    assert stage.pool._shares is not None
+    assert stage.pool._shares.is_at_rest
+    assert not stage.pool._opening
 
 
 @pytest.fixture(autouse=True)
