@@ -7,7 +7,6 @@ know, and those of ``AUTH`` and ``HELLO`` are passwords. What is kept is the cod
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import ssl
@@ -19,6 +18,7 @@ import hiredis
 from redis import exceptions
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.budgets import limit
 
 FAULTS = (
     exceptions.RedisError,
@@ -103,9 +103,11 @@ def _describe_way(error: BaseException) -> str:
 
 @asynccontextmanager
 async def budget(seconds: float) -> AsyncIterator[None]:
-    """Bound the time of what runs inside, and let no error of Redis or its library out."""
+    """Bound the time of what runs inside (``budgets``), and let no error of Redis or its library
+    out.
+    """
     try:
-        async with asyncio.timeout(seconds):
+        async with limit(seconds):
             yield
     except FAULTS as error:
         raise StoreUnavailable(describe(error)) from None

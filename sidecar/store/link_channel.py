@@ -1,7 +1,8 @@
 """Commands on a link of their own, at a tenth of what the library takes: for what is said often.
 
 One connection to one server, or to the master that Sentinels name; made when there is something to
-say, and anew after whatever went wrong with it.
+say, and anew after whatever went wrong with it. Whoever waits for it may give up; the opening goes
+on, for whoever is next.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class LinkChannel:
     def __init__(self, open_link: Callable[[], Awaitable[Link]]) -> None:
         self._open_link = open_link
         self._link: Link | None = None
-        self._opening = asyncio.Lock()  # of those who come at once, one opens
+        self._opening: asyncio.Task[Link] | None = None
 
     def __repr__(self) -> str:
         return f"<LinkChannel {self._link!r}>"
@@ -46,17 +47,34 @@ class LinkChannel:
 
     async def close(self) -> None:
         """Close the link; what is said next makes another."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         if self._link is not None:
             self._link.abort()
             await asyncio.sleep(0)  # the loop closes the socket
 
     async def _opened(self) -> Link:
-        async with self._opening:
-            link = self._link
-            if link is None or link.is_closed:
-                link = self._link = await self._open_link()
-            return link
+        if self._link is not None and not self._link.is_closed:
+            return self._link
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(_retrieve)
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Link:
+        try:
+            self._link = await self._open_link()
+        finally:
+            self._opening = None
+        return self._link
 
     async def _ask(self, command: Command) -> Any:
         (reply,) = await self.exchange([command])
         return reply
+
+
+def _retrieve(opening: asyncio.Task[Link]) -> None:
+    """Note that a failure was seen: all who waited for it may have given up."""
+    if not opening.cancelled():
+        opening.exception()

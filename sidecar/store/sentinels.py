@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.budgets import limit
 from sidecar.store.commands import PipelineChannel
 from sidecar.store.faults import FAULTS, describe
 from sidecar.store.link import Endpoint, Link
@@ -53,7 +54,7 @@ class Sentinels(Sentinel):
         asked = {asyncio.ensure_future(self._ask(client)) for client in self.sentinels}
         late, named, reasons = asked, list[tuple[int, Endpoint]](), set[str]()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._budget_seconds / 2):
+            async with limit(self._budget_seconds / 2):
                 while late and len(named) <= len(asked) // 2:
                     done, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
                     for answer in (task.result() for task in done):
