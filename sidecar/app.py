@@ -157,6 +157,9 @@ class _Watchers:
         self._cache.on_changed(digests)
         self._streams.on_tokens_changed(digests)
 
+    def on_heard(self, age_seconds: float) -> None:
+        self._cache.on_heard(age_seconds)
+
     def on_blind(self) -> None:
         self._cache.on_blind()
 

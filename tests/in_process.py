@@ -223,7 +223,10 @@ class Lookup:
     def is_absent(self, digest: str) -> bool:
         return False
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    def is_familiar(self, digest: str) -> bool:
+        return False
+
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         await asyncio.sleep(0)
         return await self._store.look_up(digest)
 

@@ -127,6 +127,10 @@ class _Lookup:
         """See ``recall``."""
         return False
 
+    def is_familiar(self, digest: str) -> bool:
+        """See ``recall``."""
+        return False
+
 
 async def _explain(settings: Settings, head: bytes) -> Explanation:
     from sidecar.admission import Admission

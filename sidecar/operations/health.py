@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import Fault
 
 DRAINING = "draining: the process finishes what runs and takes nothing new"
 
@@ -54,6 +54,6 @@ class Health:
     async def _ask_store(self) -> str | None:
         try:
             await self._ping()
-        except StoreUnavailable as fault:
+        except Fault as fault:
             return f"store_unavailable: {fault}"
         return None

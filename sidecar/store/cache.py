@@ -11,14 +11,15 @@ comes a second time: tokens that are used once drive out none that is used often
 
 When the store's word can't be heard any more, nothing is believed and every request asks. When
 asking fails as well, a record that held good at the store's last word is accepted until
-``outage_grace`` after it; beyond it, and for everything else, the answer is "I don't know".
+``outage_grace`` after it; beyond it, and for everything else, the answer is "I don't know". A store
+that comes back and goes again renews that for what was read meanwhile alone (``outage_memory``).
 
 So what is revoked, by anyone, is refused
 
 - as soon as the store's word of it arrives: milliseconds;
 - if the word is lost with a connection that breaks: as soon as it breaks;
-- if it is lost on a line that died without a sign, or in a process that slept: 2.25 s after it was
-  revoked (``HEARD_SECONDS`` and a look-up's budget), usually 1.25 s (a heartbeat and a budget);
+- if it is lost on a line that died without a sign, or in a process that slept: 2 s after it was
+  revoked (``HEARD_SECONDS``), usually 1.25 s (a heartbeat and a budget);
 - in the last two cases, if the store can't be asked anew: ``outage_grace`` after its last word.
 
 A change that is told while a look-up is under way wins over the look-up: it is asked again. A store
@@ -30,39 +31,37 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from math import inf
-from struct import Struct
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.histogram import Histogram
 from sidecar.core.model import TokenRecord
+from sidecar.store.kept import (
+    DROPPED_AT_ONCE,
+    NEVER,
+    Kept,
+    end_of,
+    make_room,
+    pack,
+    times_of,
+    value_of,
+)
+from sidecar.store.outage_memory import OutageMemory
 from sidecar.store.port import HEARD_SECONDS
 
 if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like any other
     from mypy_extensions import i64
 
-Fetch = Callable[[str], Awaitable[bytes | None]]
-"""Asks the store for what it has at a digest."""
+Fetch = Callable[[str, str], Awaitable[bytes | None]]
+"""Asks the store for what it has at a digest, on behalf of an asker."""
 
 Read = Callable[[str, bytes, float], TokenRecord | None]
 """Reads that; ``None`` if it is no record that lives at a time (Unix seconds)."""
 
-Kept = bytes | tuple[TokenRecord, float, float]
-"""A record, when it was asked for and when it ends; or, until it is recalled, what the store gave
-with both times at its end: one object where the other is four.
-"""
-
-_TIMES: Final = Struct("dd")
-_TIMES_BYTES: Final = _TIMES.size
-_pack_times: Final = _TIMES.pack
-_unpack_times: Final = _TIMES.unpack
-_NEVER: Final = inf
 _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
 _CHANGES_AT_MOST: Final = 4096
-_DROPPED_AT_ONCE: Final = 64  # the share of a full cache: see _make_room
 _SIGN_SHIFT: Final = 40
 _SIGN_MASK: Final = 0xFF
 
@@ -85,18 +84,18 @@ class TokenCache:
         self._most_absent = max(1, most_tokens // 10)
         self._max_age_seconds = max_age_seconds
         self._absence_seconds = min(_ABSENCE_SECONDS, max_age_seconds)
-        self._grace_seconds = outage_grace_seconds
         self._now = now
         self._fetch: Fetch = _ask_nobody
         self._read: Read = _read_nothing
         self._is_watching = False
         self._heard_at = 0.0
+        self._clock_at = 0.0
         self._silent_from = 0.0
         self._kept: dict[str, Kept] = {}
         self._leaving: list[tuple[str, Kept]] = []  # next, the first of them last
         self._seen = bytearray(1 << max(10, most_tokens.bit_length()))  # more than are kept
         self._absent: dict[str, float] = {}  # until when to believe it
-        self._remembered: dict[str, Kept] = {}
+        self._outage = OutageMemory(most_tokens, outage_grace_seconds)
         self._asking = 0
         self._changes = 0  # told so far, counted
         self._changed: dict[str, int] = {}  # while somebody asks: which change was a digest's last
@@ -121,7 +120,7 @@ class TokenCache:
     @property
     def ends(self) -> list[float]:
         """When the tokens end that are kept and do end, in Unix seconds."""
-        return [end for _, end in map(_times_of, self._kept.values()) if end != _NEVER]
+        return [end for _, end in map(times_of, self._kept.values()) if end != NEVER]
 
     @property
     def is_watching(self) -> bool:
@@ -147,10 +146,10 @@ class TokenCache:
 
     def _recall_first(self, digest: str, kept: bytes) -> TokenRecord | None:
         """Read what the store gave, if it may be believed, so that it needn't be read again."""
-        asked_at, end = _times_of(kept)
+        asked_at, end = times_of(kept)
         record = None
         if self._may_believe(asked_at, end):
-            record = self._read(digest, kept[:-_TIMES_BYTES], asked_at)
+            record = self._read(digest, value_of(kept), asked_at)
         if record is not None:
             self.hits += 1
             self._kept[digest] = (record, asked_at, end)
@@ -171,10 +170,14 @@ class TokenCache:
         self.hits += 1
         return True
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    def is_familiar(self, digest: str) -> bool:
+        """Tell whether there was a record when last asked, whether it may be believed or not."""
+        return digest in self._kept or digest in self._outage
+
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """Return the live record, from here or from the store; ``None`` if there is none.
 
-        Raises ``StoreUnavailable`` when that can't be known.
+        Raises ``StoreUnavailable`` or ``Overloaded`` when that can't be known.
         """
         record = self.recall(digest)
         if record is not None:
@@ -187,7 +190,7 @@ class TokenCache:
             was_watching, changes = self._is_watching, self._changes
             self._asking += 1
             try:
-                value = await self._fetch(digest)
+                value = await self._fetch(digest, asker)
             except StoreUnavailable:
                 self.failures += 1
                 record = self._recall_in_outage(digest)
@@ -196,6 +199,7 @@ class TokenCache:
                 return record
             finally:
                 has_changed = self._has_changed_since(changes, digest)
+                was_told = self._changed.get(digest, 0) > changes
                 self._asking -= 1
                 if self._changed and not self._asking:
                     self._changed = {}
@@ -205,7 +209,7 @@ class TokenCache:
             if was_watching and not has_changed:
                 self._keep(digest, record, value, asked_at)
                 break
-            if not self._is_watching:
+            if not self._is_watching and not was_told:
                 self._remember(digest, record, asked_at)
                 break
         return record
@@ -215,36 +219,46 @@ class TokenCache:
     def on_watching(self) -> None:
         """The store tells of changes from now on; of what was before, nothing is known."""
         self._forget_all()
-        self._remembered = {}
         self._is_watching = True
-        self._note_word()
+        self._note_word(0.0)
 
     def on_changed(self, digests: Sequence[str] | None) -> None:
-        """Forget these records, or all of them; with no digest, note that there is nothing new."""
+        """Forget these records, or all of them."""
+        self.invalidations += 1
         if digests is None:
-            self.invalidations += 1
             self._forget_all()
-        elif digests:
-            self.invalidations += 1
+            self._outage.clear()
+        else:
             self._forget(digests)
-        elif self._is_watching:
-            self._note_word()
+            self._outage.forget(digests)
+
+    def on_heard(self, age_seconds: float) -> None:
+        """Believe what is kept for longer: nothing is new that was so many seconds ago."""
+        if self._is_watching:
+            self._note_word(age_seconds)
 
     def on_blind(self) -> None:
         """Believe nothing any more, but remember what was believed: there may be an outage."""
         if self._is_watching:
             self._is_watching = False
-            self._remembered = self._kept if self._grace_seconds else {}
+            self._look_at_clock()
+            self._outage.end_watch(self._kept, self._heard_at, self._clock_at)
             self._forget_all()
 
     # Within.
 
-    def _note_word(self) -> None:
+    def _note_word(self, age_seconds: float) -> None:
+        self._look_at_clock()
+        self._heard_at = self._clock_at - age_seconds
+        self._silent_from = self._heard_at + HEARD_SECONDS
+        self._outage.drop_ended(self._clock_at)
+
+    def _look_at_clock(self) -> None:
         now = self._now()
-        if now < self._heard_at:  # the clock was set back, and every age with it
+        if now < self._clock_at:  # it was set back, and every age with it
             self._forget_all()
-        self._heard_at = now
-        self._silent_from = now + HEARD_SECONDS
+            self._outage.clear()
+        self._clock_at = now
 
     def _has_changed_since(self, changes: int, digest: str) -> bool:
         """Tell whether anything was told since so many changes that an answer may not know."""
@@ -258,7 +272,8 @@ class TokenCache:
         if not self._most_tokens:
             return
         if record is None or value is None:
-            _make_room(self._absent, self._most_absent)
+            self._outage.forget([digest])
+            make_room(self._absent, self._most_absent)
             self._absent[digest] = asked_at + self._absence_seconds
             return
         if digest in self._kept:
@@ -267,7 +282,8 @@ class TokenCache:
             if not self._comes_again(digest):
                 return
             self._let_go()
-        self._kept[digest] = value + _pack_times(asked_at, _end_of(record))
+        self._kept[digest] = pack(value, asked_at, end_of(record))
+        self._outage.forget([digest])
 
     def _comes_again(self, digest: str) -> bool:
         """Tell whether a token was here lately, though it is not kept, and note that it was.
@@ -286,12 +302,12 @@ class TokenCache:
     def _let_go(self) -> None:
         """Drop what was kept first, unless it was recalled for the first time just now.
 
-        A share is found at once, as ``_make_room`` says, but dropped one by one: what is kept next
-        takes the memory that the processor has at hand.
+        A share is found at once, as ``kept.make_room`` says, but dropped one by one: what is kept
+        next takes the memory that the processor has at hand.
         """
         while len(self._kept) >= self._most_tokens:
             if not self._leaving:
-                share = islice(self._kept.items(), self._most_tokens // _DROPPED_AT_ONCE + 1)
+                share = islice(self._kept.items(), self._most_tokens // DROPPED_AT_ONCE + 1)
                 self._leaving = [*share]
                 self._leaving.reverse()
             digest, kept = self._leaving.pop()
@@ -300,22 +316,20 @@ class TokenCache:
 
     def _remember(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
         """Note for an outage what a store says that does not tell of changes."""
-        self._remembered.pop(digest, None)
-        if record is not None and self._grace_seconds and self._most_tokens:
-            _make_room(self._remembered, self._most_tokens)
-            self._remembered[digest] = (record, asked_at, _end_of(record))
+        if record is None:
+            self._outage.forget([digest])
+        else:
+            self._outage.note_answer(digest, (record, asked_at, end_of(record)))
 
     def _recall_in_outage(self, digest: str) -> TokenRecord | None:
         """Return what held good at the store's last word, or answer, while the grace lasts."""
-        kept = self._remembered.get(digest)
+        if self._is_watching:
+            return None  # nothing but an answer will do
+        now = self._now()
+        kept = self._outage.recall(digest, now)
         if kept is None:
             return None
-        asked_at, end = _times_of(kept)
-        now = self._now()
-        good_at = max(asked_at, self._heard_at)
-        if not (good_at <= now < min(good_at + self._grace_seconds, end)):
-            return None
-        return self._read(digest, kept[:-_TIMES_BYTES], now) if isinstance(kept, bytes) else kept[0]
+        return self._read(digest, value_of(kept), now) if isinstance(kept, bytes) else kept[0]
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:
@@ -337,30 +351,7 @@ class TokenCache:
         self._all_changed = self._changes
 
 
-def _make_room(entries: dict[str, Any], most: int) -> None:
-    """Drop what was kept first, a share at once, if there is no room for another.
-
-    One at a time would be quadratic: a dict finds its first entry by stepping over every place
-    that was emptied before it (60 us each for 100 000 entries).
-    """
-    if len(entries) >= most:
-        for digest in [*islice(entries, most // _DROPPED_AT_ONCE + 1)]:
-            del entries[digest]
-
-
-def _times_of(kept: Kept) -> tuple[float, float]:
-    """Return when it was asked for and when it ends."""
-    if isinstance(kept, bytes):
-        times: tuple[float, float] = _unpack_times(kept[-_TIMES_BYTES:])
-        return times
-    return kept[1], kept[2]
-
-
-def _end_of(record: TokenRecord) -> float:
-    return _NEVER if record.expires_at is None else record.expires_at
-
-
-async def _ask_nobody(digest: str) -> bytes | None:
+async def _ask_nobody(digest: str, asker: str) -> bytes | None:
     raise StoreUnavailable("no store is connected yet")
 
 

@@ -20,7 +20,7 @@ record is only ever read over a link that tells, and:
 - if a key that was *absent* is made, its slot's master tells. A slot without the key may have moved
   silently to a master that has just joined: the survey finds that within half a second.
 
-The word that all was told is given when all have answered one survey, promptly.
+The word that all was told is given when all have answered one survey, for the time when it began.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, Final, cast
 
 import hiredis
 from redis.crc import key_slot
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.budgets import ended, limit
 from sidecar.store.cluster_node import Connect, Node, VisitorLink
 from sidecar.store.commands import AskServer, Command
 from sidecar.store.faults import FAULTS, budget, describe
-from sidecar.store.link import PROMPT_SECONDS, Endpoint, Tracker
-from sidecar.store.lookups import RETRY_SECONDS, STALL_SECONDS
+from sidecar.store.link import Endpoint, Tracker
+from sidecar.store.lookups import RETRY_SECONDS
 from sidecar.store.resp import pack
 from sidecar.store.slots import SLOTS, View, read_redirect
 
@@ -93,11 +95,11 @@ class Cluster:
             return "open"
         return "away" if "away" in states else "opening"
 
-    async def get(self, key: bytes) -> bytes | None:
+    async def get(self, key: bytes, asker: str = "") -> bytes | None:
         """As ``Lookups.get``."""
         slot = key_slot(key)
         node = self._owners[slot] or await self._find_owner(slot)
-        value: Any = await node.lookups.get(key)
+        value: Any = await node.lookups.get(key, asker)
         if _is_error(value):
             async with budget(self._budget_seconds):
                 value = await self._follow(slot, node, value, pack((b"GET", key)))
@@ -152,7 +154,7 @@ class Cluster:
         if self._surveying is None:
             self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._budget_seconds):
+            async with limit(self._budget_seconds):
                 await self._surveyed.wait()
         node = self._owners[slot]
         if node is None:
@@ -237,8 +239,7 @@ class Cluster:
 
     async def _survey(self) -> None:
         """Hear all nodes, go by the best view, and give the word if all was told."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = monotonic()
         heard = [node for node in self._nodes.values() if node.link is not None]
         views = await (self._hear(heard) if heard else self._visit())
         if views:
@@ -246,9 +247,8 @@ class Cluster:
         await self._drop_strangers()
         for node in self._nodes.values():
             node.lookups.open()
-        is_prompt = loop.time() - started < PROMPT_SECONDS
-        if self._tracker is not None and self._is_told and is_prompt:
-            self._tracker.on_changed_keys([])
+        if self._tracker is not None and self._is_told:
+            self._tracker.on_heard(monotonic() - started)
 
     def _rank(self, view: View) -> tuple[bool, int, bool]:
         """Rank by knowledge: cut off, or with a lower epoch, a node may have missed a fail-over."""
@@ -256,12 +256,8 @@ class Cluster:
 
     async def _hear(self, nodes: Sequence[Node]) -> list[View]:
         """Return the views of nodes; one that does not answer within the budget is given up."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._budget_seconds
-        surveys = {loop.create_task(_survey_of(node)): node for node in nodes}
-        done, late = await asyncio.wait(surveys, timeout=self._budget_seconds)
-        if late and loop.time() - due > STALL_SECONDS:  # answers may be in the sockets already
-            done, late = await asyncio.wait(surveys, timeout=STALL_SECONDS)
+        surveys = {asyncio.create_task(_survey_of(node)): node for node in nodes}
+        done, late = await ended(surveys, self._budget_seconds)
         for survey in late:
             surveys[survey].give_up()
             survey.cancel()
@@ -270,10 +266,10 @@ class Cluster:
     async def _visit(self) -> list[View]:
         """Return the views of all who are known, on connections for this once."""
         known = {*self._seeds, *(self._view.nodes if self._view is not None else ())}
-        visits = {asyncio.ensure_future(self._view_of(endpoint)) for endpoint in known}
-        done, late = await asyncio.wait(visits, timeout=self._budget_seconds / 2)
+        visits = {asyncio.create_task(self._view_of(endpoint)) for endpoint in known}
+        done, late = await ended(visits, self._budget_seconds / 2)
         if late and not any(visit.result() for visit in done):
-            done, late = await asyncio.wait(visits, timeout=self._budget_seconds / 2)
+            done, late = await ended(visits, self._budget_seconds / 2)
         for visit in late:
             visit.cancel()
         return [view for visit in done if (view := visit.result()) is not None]

@@ -162,6 +162,9 @@ class Node:
         if self._tracker is not None:
             self._tracker.on_changed_keys(keys)
 
+    def on_heard(self, age_seconds: float) -> None:
+        """See ``Tracker``; of one node alone, it says nothing."""
+
     def on_lost(self) -> None:
         """See ``Tracker``."""
         self._turn(False, False)

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
+from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
 import hiredis
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.budgets import limit
 from sidecar.store.resp import pack
 
 _log = logging.getLogger(__name__)
@@ -25,7 +27,6 @@ Reply = Any
 """What hiredis makes of a RESP3 reply; an error reply is a ``hiredis.ReplyError`` value."""
 
 _ROLE_CHECK_SECONDS = 1.0
-PROMPT_SECONDS = 0.25
 _INVALIDATE = b"invalidate"
 _HELLO = (b"HELLO", b"3")
 _TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
@@ -76,9 +77,10 @@ class Tracker(Protocol):
         """Redis tells of changes from now on."""
 
     def on_changed_keys(self, keys: list[bytes] | None) -> None:
-        """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL); none: a sign of life,
-        and what changed until ``PROMPT_SECONDS`` ago was told.
-        """
+        """These keys have changed; ``None``: all of them (FLUSHDB, FLUSHALL)."""
+
+    def on_heard(self, age_seconds: float) -> None:
+        """Everything that changed until so many seconds ago was told."""
 
     def on_lost(self) -> None:
         """The link is closed; changes are told no longer."""
@@ -94,7 +96,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._awaited: deque[asyncio.Future[Reply] | None] = deque()  # None: the server's role
         self._loop = asyncio.get_running_loop()
-        self._role_checked_at = self._asked_at = self._loop.time()
+        self._role_checked_at = self._asked_at = monotonic()  # a loop's clock stands in a turn
         self.is_closed = False
 
     def __repr__(self) -> str:
@@ -136,13 +138,13 @@ class Link(asyncio.Protocol):
             future.set_result(reply)
 
     def _note_life(self) -> None:
-        """Tell the tracker that a question was answered, and so every change before it was told.
+        """Tell the tracker that a question was answered, so that every change before it was told.
 
-        An answer that was long on its way, or lay unread while this process slept, proves nothing.
+        An answer that was long on its way, or lay unread while this process slept or was busy,
+        proves that for the time when it was asked for, and for no later one.
         """
-        is_prompt = self._loop.time() - self._asked_at < PROMPT_SECONDS
-        if is_prompt and self._is_tracking and self._tracker is not None:
-            self._tracker.on_changed_keys([])
+        if self._is_tracking and self._tracker is not None:
+            self._tracker.on_heard(monotonic() - self._asked_at)
 
     def request(self, *commands: bytes) -> list[asyncio.Future[Reply]]:
         """Write packed commands in one piece and return the futures of their replies, in order."""
@@ -170,7 +172,7 @@ class Link(asyncio.Protocol):
         master that was demoted under an open connection would go on answering, from old data.
         """
         command = pack((b"MGET", *keys))
-        now = self._loop.time()
+        now = monotonic()
         if not self._awaited:
             self._asked_at = now
         if now - self._role_checked_at >= _ROLE_CHECK_SECONDS:
@@ -234,18 +236,23 @@ async def open_link(
     tls: SSLContext | None,
     probe_key: bytes,
     make_link: Callable[[], LinkT],
+    step_seconds: float,
     confirm: Callable[[], Awaitable[None]] | None = None,
 ) -> LinkT:
     """Connect, sign in, choose the database, and prove with a read that look-ups will be answered.
 
-    The link's tracker is told of changes from then on; before that, ``confirm`` may raise.
+    The link's tracker is told of changes from then on; before that, ``confirm`` may raise, and
+    bounds its own time. Each other step has a budget of ``step_seconds``: what makes progress, on
+    however slow a loop, is not begun anew.
 
-    Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``; bounds no time by itself.
-    A cancelled call leaves no connection behind.
+    Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``. A cancelled call leaves
+    no connection behind.
     """
-    link = await _connect(endpoint, tls, make_link)
+    async with limit(step_seconds):
+        link = await _connect(endpoint, tls, make_link)
     try:
-        replies = await asyncio.gather(*link.request(*login.greeting(), link.probe(probe_key)))
+        async with limit(step_seconds):
+            replies = await asyncio.gather(*link.request(*login.greeting(), link.probe(probe_key)))
         for reply in replies:
             if link.is_fault(reply):
                 raise reply
@@ -253,7 +260,8 @@ async def open_link(
             raise StoreUnavailable("the Redis that answers is a replica, not a master")
         if confirm is not None:
             await confirm()
-        await link.track()
+        async with limit(step_seconds):
+            await link.track()
     except BaseException:
         link.abort()
         raise

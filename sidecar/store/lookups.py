@@ -1,4 +1,4 @@
-"""Look-ups that wait at the same moment share one round trip; none waits longer than its budget.
+"""Look-ups that wait at the same moment share one round trip, and strangers wait for each other.
 
 Callers put a ``Lookup`` into a queue and wait for it; the batch in flight belongs to nobody, so a
 caller that leaves disturbs neither the batch nor the order of replies. Whatever goes wrong with a
@@ -13,27 +13,45 @@ The way to Redis is in one of three states::
 
 A batch that loses its connection is sent once more on a new one, as reading twice does no harm;
 that is what a restarted or failed-over Redis costs when it is back quickly.
+
+**How long.** Redis has a budget for each batch, and the link has one to come up; both are measured
+as ``budgets`` says. When a link takes longer, those who wait for it fail, and the opening goes on.
+
+**Whose turn.** More than a batch is a crowd: it waits in a ``FairQueue``, by network, so that a
+flood delays others by a batch or two. What finds no room there is ``Overloaded``.
+
+**Handing out.** A value resumes its caller, who answers and perhaps asks again. A batch is handed
+out ``MOST_AT_ONCE`` values to a turn of the loop, so that one answer of Redis never holds up all
+other connections; meanwhile the next batch is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any, Final, Protocol
 
 import hiredis
 
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import Fault, Overloaded, StoreUnavailable
+from sidecar.store.budgets import TICKS
+from sidecar.store.fair_queue import FairQueue
 from sidecar.store.faults import describe
+from sidecar.timeouts import DueCall
 from sidecar.turns import Signal
 
 RETRY_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
-MOST_IN_BATCH = 256
+MOST_IN_BATCH: Final = 256
 MOST_WAITING = 16_384
-
-STALL_SECONDS = 0.02  # a timer this late says that this process slept, not that Redis did
+MOST_OF_NETWORK: Final = 4096
+MOST_AT_ONCE: Final = 32
+_AT_ONCE_SECONDS: Final = 0.005  # and no more values in a turn once these are over
+_FLIGHT_TICKS: Final = 5  # a batch needs a turn to be written and one to be read
+_CLOCK_SECONDS: Final = 0.001  # timers may be early by as much
 
 
 class Source(Protocol):
@@ -51,19 +69,18 @@ class Source(Protocol):
 
 
 class Lookup(Signal):
-    """A key that is wanted: await it for the value. One waits, and goes on when the batch lands."""
+    """A key that is wanted: await it for the value. One waits, and goes on when it is woken."""
 
-    __slots__ = ("_reason", "_value", "asked_at", "is_left", "is_over", "key")
+    __slots__ = ("_fault", "_reason", "_value", "is_left", "is_over", "key")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes, asked_at: float) -> None:
-        """``asked_at`` is the loop's time, or that of one that has waited longer."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes) -> None:
         super().__init__(loop)
         self.key = key
-        self.asked_at = asked_at
         self.is_over = False
         self.is_left = False
         """Whether its caller has gone: nobody wants the value."""
         self._value: Any = None
+        self._fault: type[Fault] = StoreUnavailable
         self._reason: str | None = None
 
     def __await__(self) -> Generator[Signal, None, Any]:
@@ -75,20 +92,29 @@ class Lookup(Signal):
                 self.is_left = True
                 raise
         if self._reason is not None:
-            raise StoreUnavailable(self._reason)
+            raise self._fault(self._reason)
         return self._value
 
     def land(self, value: Any) -> None:
-        """Give the value to who waits; no task may be running."""
+        """Let the caller go on with the value; no task may be running."""
         self._value = value
         self.is_over = True
         self.give_freely()
 
-    def fail(self, reason: str) -> None:
-        """Have who waits raise ``StoreUnavailable``."""
+    def settle(self, value: Any) -> None:
+        """Say what the value is; ``wake`` lets the caller go on with it."""
+        self._value = value
+        self.is_over = True
+
+    def fail(self, fault: type[Fault], reason: str) -> None:
+        """Say that there will be no value: awaiting raises ``fault``."""
+        self._fault = fault
         self._reason = reason
         self.is_over = True
-        self.give()
+
+    def wake(self) -> None:
+        """Let the caller go on, now that it is over; no task may be running."""
+        self.give_freely()
 
 
 class Lookups:
@@ -107,22 +133,25 @@ class Lookups:
         self._open_source = open_source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._budget_seconds = budget_seconds
+        self._tick_seconds = budget_seconds / TICKS
         self._source: Source | None = None
         self._opening: asyncio.Task[None] | None = None
         self._away: str | None = None
-        self._waiting: list[Lookup] = []
+        self._next: list[Lookup] = []  # a batch, unless more wait: those are in the queue
+        self._queue: FairQueue[Lookup] = FairQueue(MOST_WAITING, MOST_OF_NETWORK)
         self._flight: list[Lookup] = []
+        self._settled: deque[Lookup] = deque()  # to be woken, a few in a turn
         self._is_flush_due = False
+        self._is_waking = False
         self._has_resent = False
-        self._has_stalled = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self._due: DueCall | None = None
+        self._since = 0.0  # when Redis was last asked for a batch or a link
+        self._ticks = 0  # that passed since then
         self._heartbeat_key = heartbeat_key
         self._heartbeat: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<Lookups {self.state}, {len(self._waiting)} waiting, {len(self._flight)} in flight>"
-        )
+        return f"<Lookups {self.state}, {self._waiting} waiting, {len(self._flight)} in flight>"
 
     @property
     def state(self) -> str:
@@ -131,41 +160,49 @@ class Lookups:
             return "away"
         return "opening" if self._source is None or self._source.is_closed else "open"
 
-    def get(self, key: bytes) -> Lookup:
+    @property
+    def _waiting(self) -> int:
+        return len(self._next) + len(self._queue)
+
+    def get(self, key: bytes, asker: str = "") -> Lookup:
         """Ask for the value at ``key``: to be awaited, at once; ``None`` when there is none.
 
-        A Cluster's node may give an error reply instead, which says where else to ask. Awaiting
-        raises ``StoreUnavailable`` within the budget; at once if Redis is away or the queue full.
+        ``asker`` is who waits behind its own look-ups (``FairQueue``). A Cluster's node may give an
+        error reply instead, which says where else to ask. Awaiting raises ``StoreUnavailable`` if
+        Redis does not answer within the budget, at once if it is away, and ``Overloaded`` at once
+        if too many look-ups wait already.
         """
-        if self._away is None and len(self._waiting) < MOST_WAITING:
-            return self._ask(key)
-        loop = asyncio.get_running_loop()
-        lookup = Lookup(loop, key, loop.time())
-        full = f"more than {MOST_WAITING} look-ups are waiting for Redis"
-        lookup.fail(full if self._away is None else self._away)
-        return lookup
-
-    def _ask(self, key: bytes) -> Lookup:
         loop = self._loop
         if loop is None:  # to look for it costs a system call each time
             loop = self._loop = asyncio.get_running_loop()
-        # Who waits with others has waited as long: the first one's time is everybody's end.
-        asked_at = self._waiting[-1].asked_at if self._waiting else loop.time()
-        lookup = Lookup(loop, key, asked_at)
-        self._waiting.append(lookup)
+        lookup = Lookup(loop, key)
+        if self._away is not None:
+            lookup.fail(StoreUnavailable, self._away)
+            return lookup
+        if not self._flight and not self._next:
+            self._begin_to_wait(loop)
+        if len(self._next) < MOST_IN_BATCH and not len(self._queue):
+            self._next.append(lookup)
+        elif not self._queue.put(asker, lookup):
+            lookup.fail(Overloaded, "too many look-ups are waiting for Redis")
+            return lookup
         if not self._flight and not self._is_flush_due:
             self._is_flush_due = True
             loop.call_soon(self._flush)
-        if self._deadline is None:
-            self._deadline = loop.call_later(self._budget_seconds, self._check_deadline)
+        return lookup
+
+    def _begin_to_wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the time from now on, and see that the heart beats."""
+        self._since, self._ticks = loop.time(), 0
+        if self._due is None:
+            self._due = DueCall(loop, self._tick_seconds, self._tick)
         if self._heartbeat is None and self._heartbeat_key is not None:
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, self._heartbeat_key)
-        return lookup
 
     def _beat(self, key: bytes) -> None:
         self._heartbeat = None
         if self._away is None and not self._flight and not self._waiting:
-            self._ask(key)  # what comes of it is for this queue alone
+            self.get(key)  # what comes of it is for this queue alone
         elif self._heartbeat is None:
             loop = asyncio.get_running_loop()
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, key)
@@ -183,10 +220,11 @@ class Lookups:
             await asyncio.gather(opening, return_exceptions=True)
         self._fail_all("the store was closed")
         self._away = None
-        for timer in (self._deadline, self._heartbeat):
-            if timer is not None:
-                timer.cancel()
-        self._deadline = self._heartbeat = None
+        if self._due is not None:
+            self._due.cancel()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._due = self._heartbeat = None
 
     def _flush(self) -> None:
         """Send what waits, up to a batch, unless a batch is in flight or no link is up."""
@@ -196,17 +234,22 @@ class Lookups:
         if self._source is None or self._source.is_closed:
             self._start_opening()
             return
+        if len(self._settled) >= MOST_IN_BATCH:
+            return  # enough answers are here: _wake goes on
         batch = self._next_batch()
-        if batch:
+        if batch and self._loop is not None:
             self._flight = batch
+            self._since, self._ticks = self._loop.time(), 0
             answer = self._source.fetch([lookup.key for lookup in batch])
             answer.add_done_callback(partial(self._land, batch))
 
     def _next_batch(self) -> list[Lookup]:
         batch: list[Lookup] = []
         while self._waiting and not batch:
-            taken = self._waiting[:MOST_IN_BATCH]
-            self._waiting = self._waiting[MOST_IN_BATCH:]
+            if self._next:
+                taken, self._next = self._next[:MOST_IN_BATCH], self._next[MOST_IN_BATCH:]
+            else:
+                taken = self._queue.take(MOST_IN_BATCH)
             batch = [lookup for lookup in taken if not lookup.is_left]
         return batch
 
@@ -219,12 +262,33 @@ class Lookups:
             self._crash(fault)
             return
         self._flight = []
-        self._has_resent = self._has_stalled = False
+        self._has_resent = False
         if self._waiting:  # first: what it asks is under way while these go on
             self._flush()
         values: list[Any] = answer.result()
+        if len(batch) <= MOST_AT_ONCE and not self._settled:
+            for lookup, value in zip(batch, values, strict=True):
+                lookup.land(value)
+            return
         for lookup, value in zip(batch, values, strict=True):
-            lookup.land(value)
+            lookup.settle(value)
+        self._settled.extend(batch)
+        if not self._is_waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let some of those go on whose look-up is over, and the others in the turns to come."""
+        self._is_waking = True  # also while they go on, and perhaps ask again
+        until = perf_counter() + _AT_ONCE_SECONDS
+        for _ in range(min(MOST_AT_ONCE, len(self._settled))):
+            self._settled.popleft().wake()
+            if perf_counter() >= until:
+                break
+        self._is_waking = bool(self._settled)
+        if self._is_waking:
+            asyncio.get_running_loop().call_soon(self._wake)
+        if self._waiting:
+            self._flush()
 
     def _crash(self, fault: BaseException) -> None:
         """Take a batch's failure: once a lost connection is made anew, all else means *away*."""
@@ -232,27 +296,29 @@ class Lookups:
             self._go_away(describe(fault))
             return
         self._has_resent = True
-        self._waiting = self._flight + self._waiting
+        self._next = self._flight + self._next
         self._flight = []
         self._drop_source()
         self._start_opening()
 
-    def _check_deadline(self) -> None:
-        """Go away if the oldest look-up has had its budget, else look again when it will have."""
-        self._deadline = None
-        oldest = self._flight or self._waiting
-        if not oldest:
+    def _tick(self) -> None:
+        """Go away once Redis has had its budget for the batch in flight, or for the link.
+
+        Runs while somebody waits, and only after the loop has looked at its sockets.
+        """
+        self._due = None
+        if not self._flight and not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        due = oldest[0].asked_at + self._budget_seconds
-        late = loop.time() - due
-        if late > STALL_SECONDS and not self._has_stalled:
-            self._has_stalled = True  # the answer may be in the socket already: read that first
-            due += late + STALL_SECONDS
-        elif late > -0.001:
-            self._go_away(f"Redis did not answer within {self._budget_seconds * 1000:.0f} ms")
-            return
-        self._deadline = loop.call_at(due, self._check_deadline)
+        left = self._since + self._budget_seconds - loop.time()
+        self._ticks += 1
+        if self._ticks >= (_FLIGHT_TICKS if self._flight else TICKS) and left < _CLOCK_SECONDS:
+            if self._flight or self.state == "opening":
+                self._go_away(f"Redis did not answer within {self._budget_seconds * 1000:.0f} ms")
+                return
+            self._since, self._ticks = loop.time(), 0  # it is our turn to go on, not Redis's
+        pause = min(self._tick_seconds, left) if left > 0 else self._tick_seconds
+        self._due = DueCall(loop, pause, self._tick)
 
     def _go_away(self, reason: str) -> None:
         self._away = reason
@@ -260,12 +326,16 @@ class Lookups:
         self._start_opening()
 
     def _fail_all(self, reason: str) -> None:
-        failed = [*self._flight, *self._waiting]
+        failed = [*self._flight, *self._next, *self._queue.take(len(self._queue))]
         self._flight = []
-        self._waiting.clear()
+        self._next = []
         self._drop_source()
         for lookup in failed:
-            lookup.fail(reason)
+            lookup.fail(StoreUnavailable, reason)
+        self._settled.extend(failed)
+        if failed and not self._is_waking:
+            self._is_waking = True
+            asyncio.get_running_loop().call_soon(self._wake)
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None
@@ -274,14 +344,15 @@ class Lookups:
 
     def _start_opening(self) -> None:
         if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._keep_opening())
+            loop = asyncio.get_running_loop()
+            self._since, self._ticks = loop.time(), 0
+            self._opening = loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
-        """Try for a link, each attempt within the budget, until one is up."""
+        """Try for a link until one is up. An attempt bounds its steps itself, and is let end."""
         while True:
             try:
-                async with asyncio.timeout(self._budget_seconds):
-                    self._source = await self._open_source()
+                self._source = await self._open_source()
                 break
             except Exception as error:  # whatever it is, trying must not end
                 self._away = describe(error)

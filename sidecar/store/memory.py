@@ -24,7 +24,7 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore, {len(self._records)} tokens>"
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """See ``TokenStore``."""
         return self._live(digest)
 

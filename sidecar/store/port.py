@@ -1,7 +1,8 @@
 """The store as the rest of the program sees it: what every adapter promises.
 
 One contract suite (``tests/contract/``) runs on each adapter. Every method but ``close`` may raise
-``sidecar.core.errors.StoreUnavailable`` within its time budget, and never a library's own error.
+``sidecar.core.errors.StoreUnavailable`` within its time budget, and never a library's own error;
+``look_up`` and ``ping`` may raise ``Overloaded`` as well.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ class Watcher(Protocol):
     def on_changed(self, digests: Sequence[str] | None) -> None:
         """The records with these digests were written, deleted or have expired; ``None``: any may
         be.
-
-        No digest: there is nothing to tell, and all there was a quarter of a second ago was told.
         """
+
+    def on_heard(self, age_seconds: float) -> None:
+        """Every change until so many seconds ago was told."""
 
     def on_blind(self) -> None:
         """Changes are told no longer: the way to the store is broken."""
@@ -54,19 +56,26 @@ class TokenLookup(Protocol):
     def is_absent(self, digest: str) -> bool:
         """Tell whether it is known without asking that there is no record."""
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    def is_familiar(self, digest: str) -> bool:
+        """Tell whether there was a record when the store was last asked, as far as is remembered;
+        whether there still is, ``look_up`` must tell.
+        """
+
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """As ``TokenStore.look_up``."""
 
 
 class TokenStore(Protocol):
     """Token records by digest, with TTL, and an index of each account's tokens."""
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """Return the record whose key exists, or ``None``.
 
-        Look-ups that wait at the same time share one round trip. Cancelling one never disturbs
-        another. A record that can't be read (foreign, truncated, too large) is ``None`` and is
-        logged. A record past its own expiry is ``None``, whatever its key's TTL says.
+        Look-ups that wait at the same time share one round trip. Of more than fit into one, those
+        of each ``asker`` wait for each other alone: a network (``core.subjects.network_of``), or
+        empty for the sidecar's own. Cancelling one never disturbs another. A record that can't be
+        read (foreign, truncated, too large) is ``None`` and is logged. A record past its own
+        expiry is ``None``, whatever its key's TTL says.
         """
 
     async def create(self, record: TokenRecord) -> None:

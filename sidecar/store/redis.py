@@ -78,6 +78,7 @@ class _KeyTracker:
         self.prefix = prefix
         self._watcher = watcher
         self.on_tracking = watcher.on_watching
+        self.on_heard = watcher.on_heard
         self.on_lost = watcher.on_blind
 
     def on_changed_keys(self, keys: list[bytes] | None) -> None:
@@ -105,12 +106,12 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"<RedisStore {self._lookups!r}>"
 
-    def fetch(self, digest: str) -> Awaitable[bytes | None]:
+    def fetch(self, digest: str, asker: str = "") -> Awaitable[bytes | None]:
         """Ask for what is at a digest, to be awaited at once, for ``read`` to make a record of.
 
-        Raises ``StoreUnavailable`` as ``look_up`` does, which is both.
+        Raises as ``look_up`` does, which is both.
         """
-        return self._lookups.get(self._layout.token_key(digest))
+        return self._lookups.get(self._layout.token_key(digest), asker)
 
     def read(self, digest: str, value: bytes, now: float) -> TokenRecord | None:
         """Return the record; ``None`` if it is over at ``now``, or, logged, if it can't be read."""
@@ -120,9 +121,9 @@ class RedisStore:
             return None
         return None if record.is_expired(now) else record
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """See ``TokenStore``."""
-        value = await self.fetch(digest)
+        value = await self.fetch(digest, asker)
         return None if value is None else self.read(digest, value, self._now())
 
     async def create(self, record: TokenRecord) -> None:

@@ -1,8 +1,8 @@
 """How each kind of Redis is reached: one, the master that Sentinels name, or a Cluster.
 
 Only masters are ever asked: a replica may not have heard of a revocation. The library's own
-retries, back-off and health checks are off, as every call here has one budget for connecting and
-answering.
+retries, back-off, health checks and time-outs are off: every call here has one budget for
+connecting and answering (``faults.budget``), which a busy loop does not spend.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class Reach:
         options: dict[str, Any] = {
             "protocol": _RESP2,
             "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": self._budget_seconds,
-            "socket_connect_timeout": self._budget_seconds,
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
         }
         if self._address.topology is not Topology.CLUSTER:
             options["db"] = login.database
@@ -174,7 +174,7 @@ class Reach:
         confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> LinkT:
         means = self._address.login, self._tls, self._probe_key
-        return await open_link(endpoint, *means, make, confirm)
+        return await open_link(endpoint, *means, make, self._budget_seconds, confirm)
 
 
 def _tls_context(address: Address) -> ssl.SSLContext:

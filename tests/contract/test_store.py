@@ -148,6 +148,14 @@ async def test_what_was_never_made_is_not_there(bench: Bench) -> None:
     assert await bench.store.revoke(make_record()) is False
 
 
+@pytest.mark.parametrize("asker", ["", "192.0.2.1", "2001:db8::/64", "unix:"])
+async def test_a_record_is_found_in_whosever_name_it_is_looked_up(bench: Bench, asker: str) -> None:
+    record = make_record()
+    await bench.store.create(record)
+    assert await bench.store.look_up(record.digest, asker) == record
+    assert await bench.store.look_up(digest_of("nothing"), asker) is None
+
+
 @pytest.mark.parametrize(
     "token_id", ["", "=name 1", "*", "a\nb", "é" * 14, "\ud800" * 14, "x" * 5000]
 )

@@ -205,7 +205,7 @@ async def test_no_code_gets_an_answer_that_nginx_can_not_take(
 async def test_a_store_that_is_away_is_503_and_never_a_refusal(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(digest: str) -> None:
+    async def look_up(digest: str, asker: str = "") -> None:
         raise StoreUnavailable("no answer within 250 ms")
 
     monkeypatch.setattr(stage.proxy.store, "look_up", look_up)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import Overloaded, StoreUnavailable
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
@@ -129,7 +129,7 @@ async def test_the_queue_of_look_ups_is_bounded(store: RedisStore, server: Redis
         *(store.look_up(digest) for _ in range(40_000)), return_exceptions=True
     )
     server.resume()
-    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable, Overloaded}
     assert any("waiting" in str(outcome) for outcome in outcomes)
     assert await healed_within(store, 10)
 

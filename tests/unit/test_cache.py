@@ -41,7 +41,7 @@ class Bench:
         if watches:
             self.cache.on_watching()
 
-    async def _fetch(self, digest: str) -> bytes | None:
+    async def _fetch(self, digest: str, asker: str) -> bytes | None:
         record = await self._look_up(digest)
         return None if record is None else encode(record)
 
@@ -59,7 +59,7 @@ class Bench:
         end = self.time + seconds
         while heard and self.time + 1 < end:
             self.time += 1
-            self.cache.on_changed([])
+            self.cache.on_heard(0.0)
         self.time = end
 
     def lose(self) -> None:
@@ -153,7 +153,7 @@ async def test_a_told_change_leaves_other_records_alone() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.cache.on_changed([digest_of("another")])
-    bench.cache.on_changed([])
+    bench.cache.on_heard(0.0)
     assert bench.cache.recall(DIGEST) == RECORD
 
 
@@ -256,7 +256,7 @@ async def test_a_process_that_slept_believes_nothing_until_the_store_is_heard() 
     await bench.cache.look_up(DIGEST)
     bench.wait(20, heard=False)
     assert bench.cache.recall(DIGEST) is None
-    bench.cache.on_changed([])
+    bench.cache.on_heard(0.0)
     assert bench.cache.recall(DIGEST) == RECORD
 
 
@@ -295,7 +295,7 @@ async def test_a_clock_set_back_lengthens_nothing() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.time -= 3600
-    bench.cache.on_changed([])
+    bench.cache.on_heard(0.0)
     assert bench.cache.recall(DIGEST) is None
     assert await bench.cache.look_up(DIGEST) == RECORD
     assert bench.cache.recall(DIGEST) == RECORD
@@ -308,7 +308,7 @@ async def test_a_clock_set_forward_only_costs_another_look_up() -> None:
     await bench.cache.look_up(DIGEST)
     bench.time += 3600
     assert bench.cache.recall(DIGEST) is None
-    bench.cache.on_changed([])
+    bench.cache.on_heard(0.0)
     assert await bench.cache.look_up(DIGEST) == RECORD
     assert bench.cache.recall(DIGEST) == RECORD
 
@@ -395,12 +395,135 @@ async def test_after_an_outage_everything_is_asked_anew() -> None:
     await assert_unavailable(bench)
 
 
-async def test_what_an_outage_left_is_of_no_use_once_the_store_is_heard_again() -> None:
+async def test_what_an_outage_left_is_of_no_use_while_the_store_is_heard_again() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.lose()
     bench.cache.on_watching()
     await assert_unavailable(bench)
+
+
+async def test_a_second_outage_leaves_the_first_ones_grace_to_what_was_not_used_between_them() -> (
+    None
+):
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.lose()
+    bench.wait(10, heard=False)
+    bench.cache.on_watching()
+    bench.wait(1)
+    bench.cache.on_blind()
+    bench.wait(GRACE_SECONDS - 11 - 0.1, heard=False)
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    bench.wait(0.2, heard=False)
+    await assert_unavailable(bench)
+
+
+async def test_what_was_read_again_between_two_outages_has_the_whole_grace_of_the_second() -> None:
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.lose()
+    bench.wait(20, heard=False)
+    bench.is_away = False
+    bench.cache.on_watching()
+    assert await bench.cache.look_up(DIGEST) == RECORD
+    bench.lose()
+    bench.wait(GRACE_SECONDS - 0.1, heard=False)
+    assert await bench.cache.look_up(DIGEST) == RECORD
+
+
+@pytest.mark.parametrize("told", [[DIGEST], None], ids=["this one", "all"])
+async def test_what_is_told_between_two_outages_to_have_changed_has_no_grace_left(
+    told: list[str] | None,
+) -> None:
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.lose()
+    bench.cache.on_watching()
+    bench.cache.on_changed(told)
+    bench.cache.on_blind()
+    await assert_unavailable(bench)
+
+
+async def test_what_was_found_to_be_gone_between_two_outages_has_no_grace_left() -> None:
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.lose()
+    bench.is_away = False
+    bench.records.clear()
+    bench.cache.on_watching()
+    assert await bench.cache.look_up(DIGEST) is None
+    bench.lose()
+    await assert_unavailable(bench)
+
+
+async def test_a_store_that_comes_and_goes_lengthens_nothing_and_costs_no_memory() -> None:
+    bench = Bench(most_tokens=20)
+    others = [make_record(number, days=0) for number in range(1, 101)]
+    bench.records.update({record.digest: record for record in others})
+    await bench.cache.look_up(DIGEST)
+    for record in others:  # each time other tokens are used
+        bench.lose()
+        bench.wait(0.1, heard=False)
+        bench.is_away = False
+        bench.cache.on_watching()
+        await bench.cache.look_up(record.digest)
+        assert len(bench.cache._outage) <= 20
+        assert len(bench.cache._outage._watches) <= 8
+    bench.lose()
+    assert await bench.cache.look_up(others[-1].digest) == others[-1]
+    bench.wait(GRACE_SECONDS + 1, heard=False)
+    await assert_unavailable(bench, others[-1].digest)
+
+
+async def test_what_an_outage_left_is_dropped_once_it_can_serve_no_more() -> None:
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.lose()
+    bench.cache.on_watching()
+    assert len(bench.cache._outage) == 1
+    bench.wait(GRACE_SECONDS + 2)
+    assert len(bench.cache._outage) == 0
+
+
+async def test_a_token_is_familiar_as_long_as_anything_is_remembered_of_it() -> None:
+    bench = Bench()
+    assert not bench.cache.is_familiar(DIGEST)
+    await bench.cache.look_up(DIGEST)
+    assert bench.cache.is_familiar(DIGEST)
+    bench.lose()
+    bench.cache.on_watching()
+    assert bench.cache.is_familiar(DIGEST)
+    bench.cache.on_changed([DIGEST])
+    assert not bench.cache.is_familiar(DIGEST)
+
+
+async def test_a_change_that_was_told_before_the_store_was_lost_leaves_an_old_answer_no_grace() -> (
+    None
+):
+    """The answer had arrived, and its caller had not yet run."""
+    bench = Bench()
+    bench.flights = []
+    task = await start(bench.cache.look_up(DIGEST))
+    bench.flights[0].set_result(RECORD)
+    bench.cache.on_changed([DIGEST])
+    bench.lose()
+    with pytest.raises(StoreUnavailable):
+        await task
+    await assert_unavailable(bench)
+
+
+async def test_a_slow_answer_has_records_believed_from_when_it_was_asked_for() -> None:
+    """On a busy loop answers take long to be read; that is no reason to believe nothing."""
+    bench = Bench()
+    await bench.cache.look_up(DIGEST)
+    bench.wait(HEARD_SECONDS - 0.1, heard=False)
+    bench.cache.on_heard(1.0)
+    assert bench.cache.recall(DIGEST) == RECORD
+    bench.wait(HEARD_SECONDS - 1.1, heard=False)
+    assert bench.cache.recall(DIGEST) == RECORD
+    bench.wait(0.2, heard=False)
+    assert bench.cache.recall(DIGEST) is None
 
 
 async def test_a_queue_that_is_full_is_no_outage() -> None:

@@ -18,14 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
+from sidecar.store.kept import times_of
 from sidecar.store.port import HEARD_SECONDS
 from sidecar.store.record import encode
 from tests.contract.records import make_record, read_record
 
 GRACE_SECONDS = 5.0
 MAX_AGE_SECONDS = 20.0
-PROMPT_SECONDS = 0.25
-SILENCE_SECONDS = HEARD_SECONDS + PROMPT_SECONDS
 RECORDS = [make_record(number, days=0) for number in range(2)]
 records = st.sampled_from([RECORDS[0], RECORDS[0], RECORDS[1]])
 
@@ -66,6 +65,9 @@ class CacheMachine(RuleBasedStateMachine):
         # When each token began to be, and ceased to be, live: [since, until, since, ...].
         self.history: dict[str, list[float]] = {record.digest: [] for record in RECORDS}
         self.running: list[Asked] = []
+        # Until when each token is accepted in an outage, by what was kept, told and found.
+        self.heard_at = self.now
+        self.lease: dict[str, float] = {}
         self.connect()
         for record in RECORDS[:1]:
             self.create_or_revoke(record)
@@ -81,7 +83,7 @@ class CacheMachine(RuleBasedStateMachine):
         for _ in range(4):
             self.loop.run_until_complete(asyncio.sleep(0))
 
-    async def _fetch(self, digest: str) -> bytes | None:
+    async def _fetch(self, digest: str, asker: str) -> bytes | None:
         record = await self._look_up(digest)
         return None if record is None else encode(record)
 
@@ -137,16 +139,18 @@ class CacheMachine(RuleBasedStateMachine):
             return
         word = self.link.words.popleft()
         if not isinstance(word, tuple):
+            self._revoke_leases([*self.history] if word is None else [word])
             self.cache.on_changed(None if word is None else [word])
             return
         answer, record, asked_at = word
-        if self.now - asked_at < PROMPT_SECONDS:
-            self.cache.on_changed([])
+        self.heard_at = asked_at
+        self.cache.on_heard(self.now - asked_at)
         if not answer.done():
             answer.set_result(record)
 
     def connect(self) -> None:
         self.link = Link()
+        self.heard_at = self.now
         self.cache.on_watching()
 
     @rule()
@@ -155,6 +159,8 @@ class CacheMachine(RuleBasedStateMachine):
             self.connect()
             return
         link, self.link = self.link, None
+        for digest, kept in self.cache._kept.items():
+            self.lease[digest] = max(times_of(kept)[0], self.heard_at) + GRACE_SECONDS
         self.cache.on_blind()
         answers = [question[0] for question in link.questions]
         answers += [word[0] for word in link.words if isinstance(word, tuple)]
@@ -207,6 +213,7 @@ class CacheMachine(RuleBasedStateMachine):
     )
     def race(self, record: TokenRecord, disturb: str, order: list[str]) -> None:
         """Ask for what is not kept, and have something happen at any moment of the exchange."""
+        self._revoke_leases([record.digest])
         self.cache.on_changed([record.digest])
         self.ask(record)
         self.run()
@@ -234,18 +241,42 @@ class CacheMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
+    @rule(record=records)
+    def go_away_twice(self, record: TokenRecord) -> None:
+        """Redis is away, back for a second in which nobody asks, and away again."""
+        if self.link is None:
+            self.connect()
+        self.exchange(record)
+        for _ in range(3):
+            self.lose_or_connect()
+            self.wait(1.0)
+            self.run()
+        self.ask(record)
+        self.run()
+
     # What is promised.
+
+    def _revoke_leases(self, digests: list[str]) -> None:
+        for digest in digests:
+            self.lease.pop(digest, None)
+
+    @invariant()
+    def what_held_good_is_accepted_until_its_grace_is_over(self) -> None:
+        for digest, end in self.lease.items():
+            if self.link is None:
+                assert (self.cache._recall_in_outage(digest) is not None) == (self.now < end)
 
     def _judge(self, asked: Asked) -> None:
         if asked.task.cancelled() or asked.task.exception() is not None:
             return
         found = asked.task.result()
         if found is None:
-            oldest = asked.at - SILENCE_SECONDS
+            self.lease.pop(asked.record.digest, None)
+            oldest = asked.at - HEARD_SECONDS
             assert self._was(asked.record.digest, live=False, since=oldest)
         else:
             assert found == asked.record
-            oldest = asked.at - max(SILENCE_SECONDS, GRACE_SECONDS)
+            oldest = asked.at - max(HEARD_SECONDS, GRACE_SECONDS)
             assert self._was(asked.record.digest, live=True, since=oldest)
 
     @invariant()
@@ -257,13 +288,13 @@ class CacheMachine(RuleBasedStateMachine):
             if not self._is_live(record.digest):
                 told = record.digest not in self.link.words and None not in self.link.words
                 assert not told, "recalled though its end was told"
-                assert self.now - self.history[record.digest][-1] < SILENCE_SECONDS
+                assert self.now - self.history[record.digest][-1] < HEARD_SECONDS
 
     @invariant()
     def it_is_bounded(self) -> None:
         assert len(self.cache._kept) <= 2
         assert len(self.cache._absent) <= 1
-        assert len(self.cache._remembered) <= 2
+        assert len(self.cache._outage) <= 4
         assert self.cache._asking <= len(self.running)
         assert self.cache._asking or not self.cache._changed
 

@@ -239,7 +239,7 @@ def test_a_public_route_asks_nobody(explain: Explain) -> None:
 def test_what_cannot_be_known_is_not_told_as_a_no(
     explain: Explain, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def be_away(_: str) -> TokenRecord | None:
+    async def be_away(*_: str) -> TokenRecord | None:
         raise StoreUnavailable("no answer within 250 ms")
 
     monkeypatch.setattr(store, "look_up", be_away)

@@ -65,7 +65,10 @@ class Tokens:
     def is_absent(self, digest: str) -> bool:
         return self.is_known and digest not in self.records
 
-    async def look_up(self, digest: str) -> TokenRecord | None:
+    def is_familiar(self, digest: str) -> bool:
+        return digest in self.records
+
+    async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         self.asked += 1
         await self.gate.wait()
         if self.is_away:

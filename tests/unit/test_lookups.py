@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import hiredis
 import pytest
 
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import Overloaded, StoreUnavailable
 from sidecar.store import lookups
 from sidecar.store.lookups import Lookups
 from sidecar.turns import PromptTask
@@ -75,9 +76,11 @@ async def looked(opener: Opener) -> Lookups:
     return Lookups(opener, BUDGET_SECONDS)
 
 
-def ask(looked: Lookups, *keys: bytes) -> list[asyncio.Task[bytes | None]]:
+def ask(
+    looked: Lookups, *keys: bytes, asker: str = "192.0.2.1"
+) -> list[asyncio.Task[bytes | None]]:
     async def want(key: bytes) -> bytes | None:
-        value: bytes | None = await looked.get(key)
+        value: bytes | None = await looked.get(key, asker)
         return value
 
     return [asyncio.create_task(want(key)) for key in keys]
@@ -228,18 +231,145 @@ async def test_a_process_that_slept_reads_the_answer_before_it_blames_redis(
     await looked.close()
 
 
-async def test_the_queue_is_bounded(
-    looked: Lookups, opener: Opener, monkeypatch: pytest.MonkeyPatch
+async def test_a_loop_whose_every_turn_is_longer_than_the_budget_blames_no_redis(
+    looked: Lookups, opener: Opener
 ) -> None:
-    monkeypatch.setattr(lookups, "MOST_WAITING", 3)
-    tasks = ask(looked, b"a", b"b", b"c")
-    await asyncio.sleep(0)
-    with pytest.raises(StoreUnavailable, match="more than 3"):
-        await looked.get(b"d")
+    (task,) = ask(looked, b"a")
+    await settle()
+    for turn in range(8):
+        time.sleep(BUDGET_SECONDS * 1.5)
+        await asyncio.sleep(0)
+        if turn == 6:
+            opener.source.answers[-1].set_result([b"a"])
+    assert await task == b"a"
+    assert len(opener.sources) == 1
+    await looked.close()
+
+
+async def test_who_waits_for_a_link_fails_in_time_and_the_opening_goes_on(
+    opener: Opener,
+) -> None:
+    may_open, tries = asyncio.Event(), list[str]()
+
+    async def open_slowly() -> ScriptedSource:
+        tries.append("begun")
+        await may_open.wait()
+        return await opener()
+
+    looked = Lookups(open_slowly, BUDGET_SECONDS)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await looked.get(b"a")
+        await asyncio.sleep(BUDGET_SECONDS)
+    may_open.set()
+    await settle()
+    assert (tries, looked.state) == (["begun"], "open")
+    await looked.close()
+
+
+async def test_a_flood_from_one_network_delays_another_by_a_batch_at_most(
+    looked: Lookups, opener: Opener
+) -> None:
+    await ask_and_answer(looked, opener)
+    flood = ask(looked, *(b"%d" % number for number in range(3000)))
+    await settle()
+    (stranger,) = ask(looked, b"mine", asker="198.51.100.7")
+    await settle()
+    await opener.source.answer()  # the batch under way when it came
+    await opener.source.answer()  # the one that stood ready
+    assert b"mine" in opener.source.batches[-1]
+    await opener.source.answer()
+    await settle()
+    assert stranger.result() == b"mine"
+    assert sum(task.done() for task in flood) <= 3 * lookups.MOST_IN_BATCH
+    await looked.close()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_of_many_networks_each_has_its_share_of_a_batch(
+    looked: Lookups, opener: Opener
+) -> None:
+    await ask_and_answer(looked, opener)
+    tasks = [
+        *ask(looked, *[b"ahead"] * 2 * lookups.MOST_IN_BATCH),
+        *(task for n in range(64) for task in ask(looked, *[b"%d" % n] * 40, asker=f"2001:{n}::")),
+    ]
+    await settle()
+    for _ in range(2):
+        await opener.source.answer()
+    batch = opener.source.batches[-1]
+    assert len(batch) == lookups.MOST_IN_BATCH
+    assert {batch.count(b"%d" % n) for n in range(64)} <= {3, 4}
+    await looked.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_network_that_asks_for_too_much_is_told_that_we_are_busy_and_others_are_not(
+    looked: Lookups, opener: Opener
+) -> None:
+    await ask_and_answer(looked, opener)
+    tasks = ask(looked, *[b"a"] * (lookups.MOST_IN_BATCH + lookups.MOST_OF_NETWORK))
+    await settle()
+    with pytest.raises(Overloaded):
+        await looked.get(b"a", "192.0.2.1")
+    tasks += ask(looked, b"b", asker="198.51.100.7")
+    await settle()
+    assert not any(task.done() for task in tasks)
+    await looked.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_batch_is_handed_out_in_parts_and_the_next_one_is_under_way_meanwhile(
+    looked: Lookups, opener: Opener
+) -> None:
+    await ask_and_answer(looked, opener)
+    woken: list[int] = []
+    for number in range(2 * lookups.MOST_IN_BATCH):
+        look = look_and_note(looked, woken, number)
+        PromptTask(asyncio.get_running_loop(), look, lambda error: None)
     await settle()
     await opener.source.answer()
-    assert [task.result() for task in tasks] == [b"a", b"b", b"c"]
+    opener.source.answers[-1].set_result([b""] * lookups.MOST_IN_BATCH)
+    parts, before = list[int](), 0
+    while len(woken) < lookups.MOST_IN_BATCH:
+        parts.append(len(woken) - before)
+        before = len(woken)
+        await asyncio.sleep(0)
+    assert max(parts) <= lookups.MOST_AT_ONCE
+    assert len(opener.source.batches) == 4
+    assert woken == [*range(lookups.MOST_IN_BATCH)]
     await looked.close()
+    await settle()
+
+
+async def test_those_who_wait_in_an_outage_are_told_in_parts(
+    looked: Lookups, opener: Opener
+) -> None:
+    await ask_and_answer(looked, opener)
+    tasks = ask(looked, *[b"a"] * 10 * lookups.MOST_AT_ONCE)
+    await settle()
+    opener.source.answers[-1].set_result(hiredis.ReplyError("LOADING Redis is loading"))
+    told = [0]
+    while told[-1] < len(tasks):
+        await asyncio.sleep(0)
+        told.append(sum(task.done() for task in tasks))
+    assert max(after - before for before, after in pairwise(told)) <= lookups.MOST_AT_ONCE
+    await looked.close()
+
+
+async def ask_and_answer(looked: Lookups, opener: Opener) -> None:
+    """Have a batch in flight, so that what comes has to wait."""
+    ask(looked, b"first")
+    await settle()
+    assert opener.source.batches == [[b"first"]]
+    await opener.source.answer()
+    ask(looked, b"ahead")
+    await settle()
+
+
+async def look_and_note(looked: Lookups, woken: list[int], number: int) -> None:
+    await looked.get(b"a", "192.0.2.1")
+    woken.append(number)
 
 
 async def test_a_connection_goes_on_within_the_call_that_brings_its_value(

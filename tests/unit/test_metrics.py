@@ -111,7 +111,7 @@ def test_bytes_are_added_up_by_route() -> None:
 async def test_look_ups_are_timed_and_failures_counted() -> None:
     """The cache tells of each look-up, also of one that got no answer."""
 
-    async def fetch(digest: str) -> bytes | None:
+    async def fetch(digest: str, asker: str) -> bytes | None:
         if digest == "away":
             raise StoreUnavailable("no answer within 250 ms")
         return None
@@ -135,7 +135,7 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
 
-    async def fetch(digest: str) -> bytes | None:
+    async def fetch(digest: str, asker: str) -> bytes | None:
         raise asyncio.CancelledError
 
     cache.connect(fetch, read_record)

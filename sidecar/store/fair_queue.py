@@ -1,0 +1,74 @@
+"""Whose turn is next: networks take turns, so that a flood from one waits for itself alone.
+
+What waits has a line for each asker, and a batch takes one from each line in turn. So whoever asks
+for little is served with the next batch, however many others ask for however much. An asker is a
+network (``core.subjects.network_of``), or empty for the sidecar's own questions.
+
+An asker may have ``most_of_one`` waiting. In all, ``most`` may wait; beyond that an asker may have
+only its equal share of them, so a queue that others have filled still takes in a newcomer. Nothing
+can make it grow beyond twice ``most``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+ItemT = TypeVar("ItemT")
+
+
+class _Line(Generic[ItemT]):
+    __slots__ = ("asker", "items")
+
+    def __init__(self, asker: str) -> None:
+        self.asker = asker
+        self.items: deque[ItemT] = deque()
+
+
+class FairQueue(Generic[ItemT]):
+    """A bounded queue with a line for each asker."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        """``most_of_one`` does not bound the sidecar's own questions (asker ``""``)."""
+        self._most = most
+        self._most_of_one = most_of_one
+        self._lines: dict[str, _Line[ItemT]] = {}
+        self._ring: deque[_Line[ItemT]] = deque()  # whose turn is next stands first
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, asker: str, item: ItemT) -> bool:
+        """Let an item wait; ``False`` if there is no room for it."""
+        line = self._lines.get(asker)
+        if line is None:
+            if self._count >= self._most and len(self._lines) >= self._most:
+                return False
+            line = self._lines[asker] = _Line(asker)
+            self._ring.append(line)
+        elif not self._has_room(line):
+            return False
+        line.items.append(item)
+        self._count += 1
+        return True
+
+    def _has_room(self, line: _Line[ItemT]) -> bool:
+        held = len(line.items)
+        if line.asker and held >= self._most_of_one:
+            return False
+        return self._count < self._most or held < self._most // len(self._lines)
+
+    def take(self, most: int) -> list[ItemT]:
+        """Take out at most ``most`` items, one of each asker in turn."""
+        taken: list[ItemT] = []
+        ring = self._ring
+        while ring and len(taken) < most:
+            line = ring.popleft()
+            taken.append(line.items.popleft())
+            if line.items:
+                ring.append(line)
+            else:
+                del self._lines[line.asker]
+        self._count -= len(taken)
+        return taken
