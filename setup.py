@@ -33,6 +33,7 @@ COMPILED = (
     "gateway",
     "last_use",
     "metrics",
+    "ration",
     "reading",
     "rules",
     "sign_in",

@@ -27,6 +27,9 @@ class Gate(Protocol):
     def check(self, client: str, account: str | None = None) -> int | None:
         """Return for how many seconds this is refused, or ``None`` if it is not."""
 
+    def may_ask(self, client: str, digest: str) -> bool:
+        """Tell whether the store may be asked for a token that nobody here knows."""
+
     def failures_of(self, client: str, key: str) -> int:
         """Return how many failures count against who gives a password for the account of ``key``.
 
@@ -47,6 +50,10 @@ class OpenGate:
     def check(self, client: str, account: str | None = None) -> int | None:
         """See ``Gate``."""
         return None
+
+    def may_ask(self, client: str, digest: str) -> bool:
+        """See ``Gate``."""
+        return True
 
     def failures_of(self, client: str, key: str) -> int:
         """See ``Gate``."""
@@ -101,6 +108,12 @@ class Admission:
         asking = _Asking(self._gate, self._audit, name, client, actor)
         self._passwords.ask(accounts, name, password, asking)
         return await asking.verdict
+
+    def may_ask(self, client: str, digest: str) -> bool:
+        """Tell whether the store may be asked for a token that nobody here knows; a banned client
+        may not have it asked for as many as it likes.
+        """
+        return self._gate.may_ask(client, digest)
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
         """Count a token that has proved bad; return its denial, or that of a banned client."""

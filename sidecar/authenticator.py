@@ -14,6 +14,7 @@ from typing import Final
 from sidecar.admission import Admission
 from sidecar.audit import Actor
 from sidecar.core.credentials import MALFORMED
+from sidecar.core.errors import Overloaded
 from sidecar.core.model import (
     Credential,
     Denial,
@@ -24,6 +25,7 @@ from sidecar.core.model import (
     TokenRecord,
 )
 from sidecar.core.policy import Principal
+from sidecar.core.subjects import network_of
 from sidecar.core.tokens import Shape, classify
 from sidecar.reading import Claim
 from sidecar.rules import Rules
@@ -40,7 +42,7 @@ class Authenticator:
         self, tokens: TokenLookup, admission: Admission, now: Callable[[], float] = time
     ) -> None:
         self._recall_token, self._look_up_token = tokens.recall, tokens.look_up
-        self._is_absent = tokens.is_absent
+        self._is_absent, self._is_familiar = tokens.is_absent, tokens.is_familiar
         self._admission = admission
         self._now = now
 
@@ -92,18 +94,27 @@ class Authenticator:
         shape = classify(credential.secret, rules.token_prefix)
         caller: Principal | Denial
         if shape is Shape.JWT:
-            caller = await self._identify_jwt(rules, claim, credential)
+            caller = await self._identify_jwt(rules, claim, credential, client)
         elif shape is Shape.UNREADABLE:
             caller = MALFORMED
         elif shape is Shape.BAD_CHECKSUM:
             caller = INVALID_TOKEN
         else:
-            record = await self._look_up_token(claim.digest)
+            record = await self._look_up_opaque(claim.digest, client)
             is_good = record is not None and record.kind is not _JWT
             caller = _note(claim, credential, record) if record and is_good else INVALID_TOKEN
         if isinstance(caller, Denial) and caller.code == INVALID_TOKEN.code:
             return self._admission.refuse_token(caller, client)
         return caller
+
+    async def _look_up_opaque(self, digest: str, client: str) -> TokenRecord | None:
+        """Ask the store for a token, unless a banned client has had it asked for too many.
+
+        That is "I don't know": the token may be good. One that was good lately is always asked for.
+        """
+        if not self._is_familiar(digest) and not self._admission.may_ask(client, digest):
+            raise Overloaded("a banned client sends more unknown tokens than are looked up for it")
+        return await self._look_up_token(digest, _asker_of(client))
 
     def _refuse_absent(self, claim: Claim, client: str) -> Denial | None:
         """Refuse an opaque token that is known to be unknown."""
@@ -126,13 +137,15 @@ class Authenticator:
         return Principal(record.account, credential.form, record)
 
     async def _identify_jwt(
-        self, rules: Rules, claim: Claim, credential: TokenCredential
+        self, rules: Rules, claim: Claim, credential: TokenCredential, client: str
     ) -> Principal | Denial:
         proof = await rules.jwt.verify(credential.secret, claim.digest, self._now())
         if isinstance(proof, Denial):
             return proof
         claim.is_worth_keeping = True
-        record = await self._look_up_token(proof.key) if proof.key else None
+        record = None
+        if proof.key:  # signed by whom we trust: not made up, whoever sends it
+            record = await self._look_up_token(proof.key, _asker_of(client))
         if proof.record is not None:
             is_denied = record is not None
             return (
@@ -143,6 +156,11 @@ class Authenticator:
         if record is None or not _is_of(record, proof.account):
             return INVALID_TOKEN
         return Principal(record.account, credential.form, record)
+
+
+def _asker_of(client: str) -> str:
+    """Return whose look-ups wait for each other; never empty, which is the sidecar itself."""
+    return network_of(client) or client or "?"
 
 
 def _note(claim: Claim, credential: TokenCredential, record: TokenRecord) -> Principal:

@@ -3,7 +3,8 @@
 A failure counts against the network it comes from and, when it was a password, against the account
 that it names, whether there is such an account or not. After ``failures`` within ``window`` the
 subject is banned for ``ban``: its next failures, and passwords before they are checked, are 429.
-Tokens are judged first, so a good one passes whoever is banned.
+Tokens are judged first, so a good one passes whoever is banned; but the store is asked for no more
+than a ration of those that a banned client sends and nobody here knows (``sidecar.ration``).
 
 Nobody can lock an account's holder out by failing on purpose: a network from which the account has
 signed in within the last 30 days is *welcome* for this account. From there the account's passwords
@@ -26,6 +27,7 @@ from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import network_of, split_subject, subject_of
+from sidecar.ration import Ration
 from sidecar.store.port import MOST_BANS, FailureCounters
 
 LEARN_SECONDS: Final = 1.0
@@ -88,6 +90,7 @@ class Throttle:
         self._now = now
         self._counts: dict[str, _Count] = {}
         self._bans: dict[str, float] = {}
+        self._ration = Ration(now)
         self._unsent_counts: dict[str, int] = {}
         self._unsent_bans: dict[str, _Ban] = {}
         self._welcome: dict[str, float] = {}
@@ -120,6 +123,12 @@ class Throttle:
         password before checking it.
         """
         return self._find_ban(client, account) if self._bans else None
+
+    def may_ask(self, client: str, digest: str) -> bool:
+        """Tell whether the store may be asked for a token that nobody here knows."""
+        if not self._bans or self._find_ban(client, None) is None:
+            return True
+        return self._ration.may_ask(network_of(client), digest)
 
     def failures_of(self, client: str, key: str) -> int:
         """Return how many failures count against who gives a password for the account of ``key``.

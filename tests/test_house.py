@@ -73,7 +73,8 @@ MAY_IMPORT = {
     "admission": {"core", "audit", "sign_in"},
     "live_streams": {"core", "store.port", "rules"},
     "last_use": {"core"},
-    "throttle": {"core", "store.port"},
+    "throttle": {"core", "store.port", "ration"},
+    "ration": set(),
     "audit": {"core"},
     "portal": {
         "portal",

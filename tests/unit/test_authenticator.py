@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sidecar.admission import INVALID_PASSWORD, Admission, too_many_failures
 from sidecar.authenticator import INVALID_TOKEN, Authenticator
 from sidecar.config.model import Settings
 from sidecar.core.credentials import MALFORMED
-from sidecar.core.errors import StoreUnavailable
+from sidecar.core.errors import Overloaded, StoreUnavailable
 from sidecar.core.model import (
     Credential,
     Denial,
@@ -57,6 +58,8 @@ class Tokens:
         self.absent: set[str] = set()
         self.is_away = False
         self.asked: list[str] = []
+        self.askers: list[str] = []
+        self.familiar: set[str] = set()
 
     def add(self, made: TokenRecord) -> None:
         self.records[made.digest] = made
@@ -67,8 +70,12 @@ class Tokens:
     def is_absent(self, key: str) -> bool:
         return key in self.absent
 
-    async def look_up(self, key: str) -> TokenRecord | None:
+    def is_familiar(self, key: str) -> bool:
+        return key in self.familiar
+
+    async def look_up(self, key: str, asker: str = "") -> TokenRecord | None:
         self.asked.append(key)
+        self.askers.append(asker)
         if self.is_away:
             raise StoreUnavailable("away")
         self.known |= {key} & self.records.keys()
@@ -80,11 +87,16 @@ class Gate:
 
     def __init__(self) -> None:
         self.ban_seconds: int | None = None
+        self.ration: float = inf
         self.failures: list[tuple[str, str | None]] = []
         self.sign_ins: list[tuple[str, str]] = []
 
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
+
+    def may_ask(self, client: str, digest: str) -> bool:
+        self.ration -= 1
+        return self.ration >= 0
 
     def failures_of(self, client: str, key: str) -> int:
         return len(self.failures)
@@ -385,6 +397,48 @@ async def test_a_banned_client_gets_429_for_what_is_bad_and_passes_with_what_is_
     world.tokens.add(record(OPAQUE, Kind.IMPORTED))
     assert isinstance(await world.ask(OPAQUE), Principal)
     assert world.gate.failures == []
+
+
+async def test_a_token_beyond_the_ration_of_a_banned_client_is_not_known_and_never_refused(
+    world: World,
+) -> None:
+    world.gate.ban_seconds = 17
+    world.gate.ration = 1
+    assert isinstance(await world.ask(OPAQUE), Denial)
+    with pytest.raises(Overloaded):
+        await world.ask(OPAQUE)
+    assert world.tokens.asked == [digest(OPAQUE)]
+    assert world.gate.failures == []
+
+
+async def test_a_token_that_was_good_lately_and_a_signed_one_draw_on_no_ration(
+    world: World,
+) -> None:
+    world.gate.ration = 0
+    world.tokens.add(record(OPAQUE, Kind.IMPORTED))
+    world.tokens.familiar.add(digest(OPAQUE))
+    assert isinstance(await world.ask(OPAQUE), Principal)
+    assert await world.ask(own_jwt()) is INVALID_TOKEN
+    assert world.gate.ration == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "asker"),
+    [
+        ("192.0.2.9", "192.0.2.9"),
+        ("2001:db8::5", "2001:db8::/64"),
+        ("unix:", "unix:"),
+        ("", "?"),
+    ],
+)
+async def test_a_token_is_looked_up_in_the_name_of_its_callers_network(
+    client: str, asker: str, world: World
+) -> None:
+    """An empty one would be the sidecar's own."""
+    for secret in (OPAQUE, own_jwt()):
+        credential = TokenCredential(Form.BEARER, secret)
+        await world.callers.identify(world.rules, Claim(credential), credential, client)
+    assert world.tokens.askers == [asker, asker]
 
 
 async def test_what_can_not_be_known_is_no_failure(world: World) -> None:

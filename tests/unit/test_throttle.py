@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
+from sidecar.ration import BURST
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS
 from sidecar.throttle import MOST_COUNTED, MOST_REPORTED, Limits, Throttle
@@ -94,6 +95,21 @@ def fleet() -> Fleet:
 def fail(throttle: Throttle, times: int, client: str = HERE, account: str | None = None) -> None:
     for _ in range(times):
         throttle.note_failure(client, account)
+
+
+# Unknown tokens of a banned client.
+
+
+def test_nobody_but_a_banned_client_is_rationed(fleet: Fleet) -> None:
+    fail(fleet.one, 3)
+    assert all(fleet.one.may_ask(THERE, f"{number}") for number in range(10 * BURST))
+    assert sum(fleet.one.may_ask(HERE, f"{number}") for number in range(10 * BURST)) == BURST
+
+
+def test_the_ration_ends_with_the_ban(fleet: Fleet) -> None:
+    fail(fleet.one, 3)
+    fleet.clock.now += 300
+    assert all(fleet.one.may_ask(HERE, f"{number}") for number in range(10 * BURST))
 
 
 # Counting, in one process.
