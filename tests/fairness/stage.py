@@ -370,7 +370,7 @@ def forget_peak(pids: list[int]) -> None:
 
 def peak_bytes(pids: list[int]) -> int:
     """Return the most resident memory that one of them has had since it was forgotten."""
-    return max(_status_bytes(pid, "VmHWM") for pid in pids)
+    return max((_status_bytes(pid, "VmHWM") for pid in pids), default=0)
 
 
 def _status_bytes(pid: int, name: str) -> int:
