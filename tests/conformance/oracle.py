@@ -162,7 +162,9 @@ def judge(seen: Observation, received: bytes) -> None:
         judge_identity(seen.case, exchange)
     if seen.case.asks_store is False:
         honest = seen.stage.key(seen.stage.secrets["other"]).encode()
-        assert b"sidecar:token:" not in seen.store_requests.replace(honest, b""), "Redis was asked"
+        asked = seen.store_requests.replace(honest, b"").splitlines()
+        about_tokens = [line for line in asked if b"sidecar:token:" in line]
+        assert not about_tokens, f"Redis was asked: {about_tokens}"
     judge_leaks(seen, received)
     if seen.case.check:
         seen.case.check(seen)
