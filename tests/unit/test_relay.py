@@ -118,10 +118,11 @@ async def test_a_fast_upload_is_not_read_on_until_its_turn_comes() -> None:
     stage.line.is_over = True
     stage.says(b"c")
     assert stage.service.take() == SENT + b"abc"
-    assert stage.caller.is_paused
+    states = [stage.caller.is_paused]
     stage.line.is_over = False
     await asyncio.sleep(0)
-    assert not stage.caller.is_paused
+    states.append(stage.caller.is_paused)
+    assert states == [True, False]
 
 
 async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> None:
