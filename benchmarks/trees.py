@@ -44,16 +44,21 @@ class Tree:
 
 
 def ours() -> Tree:
-    """Return the tree that the bench itself belongs to, compiled if ``make compiled`` was there."""
-    return find(_OURS)
+    """Return the tree that the bench itself belongs to, compiled if ``make compiled`` was there.
+
+    What that made of other sources is left aside (``make bench`` makes it anew); the heading of the
+    report says ``interpreted`` then.
+    """
+    return find(_OURS, ignores_stale=True)
 
 
-def find(directory: Path) -> Tree:
+def find(directory: Path, *, ignores_stale: bool = False) -> Tree:
     """Return what a directory holds: a checkout, perhaps with ``build/compiled`` in it, or a tree
     that was compiled in place.
 
     Modules compiled for another Python do not count. Raises ``UnavailableError`` where there is no
-    sidecar, and where ``build/compiled`` was made of other sources than the checkout's.
+    sidecar, and where ``build/compiled`` was made of other sources than the checkout's; with
+    ``ignores_stale`` that is left aside.
     """
     directory = directory.resolve()
     if not (directory / _PACKAGE / "__main__.py").is_file():
@@ -64,6 +69,8 @@ def find(directory: Path) -> Tree:
     if not _is_compiled(built):
         return Tree(directory, interpreted=directory, compiled=None)
     if _sources(built) != _sources(directory):
+        if ignores_stale:
+            return Tree(directory, interpreted=directory, compiled=None)
         raise UnavailableError(f"{built} is not of these sources: `make -C {directory} compiled`")
     return Tree(directory, interpreted=directory, compiled=built)
 

@@ -59,6 +59,13 @@ def test_what_was_compiled_of_other_sources_is_refused(tmp_path: Path) -> None:
         trees.find(tmp_path)
 
 
+def test_what_was_compiled_of_other_sources_can_be_left_aside(tmp_path: Path) -> None:
+    checkout(tmp_path, BUILT)
+    (tmp_path / "sidecar" / "__main__.py").write_text("changed = True")
+
+    assert trees.find(tmp_path, ignores_stale=True).root == tmp_path
+
+
 def test_a_directory_without_the_package_is_no_tree(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no sidecar package"):
         trees.find(tmp_path)

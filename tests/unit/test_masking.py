@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import random
 from urllib.parse import quote
 
@@ -16,9 +15,10 @@ from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import generate
 
 PREFIX = "sct_"
-TOKEN = generate(PREFIX, os.urandom)
-OTHER = generate("old", os.urandom)
-BARE = generate("", os.urandom)
+_random_bytes = random.Random(20).randbytes  # the same in each process: cases are named by it
+TOKEN = generate(PREFIX, _random_bytes)
+OTHER = generate("old", _random_bytes)
+BARE = generate("", _random_bytes)
 HEADER = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"JWT"}').decode().rstrip("=")
 SPACED = base64.urlsafe_b64encode(b'{\n  "alg": "EdDSA"}').decode().rstrip("=")
 JWT = f"{HEADER}.eyJzdWIiOiJhY21lIn0.{'s' * 86}"

@@ -131,12 +131,13 @@ async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> No
     stage.relay.begin_answer(ANSWER, is_chunked=False)
     stage.line.is_over = True
     stage.answers(b"ab")
-    assert stage.service.is_paused
+    states = [stage.service.is_paused]
     stage.relay.on_client_pace(True)
-    assert stage.service.is_paused
+    states.append(stage.service.is_paused)
     stage.line.is_over = False
     await asyncio.sleep(0)
-    assert not stage.service.is_paused
+    states.append(stage.service.is_paused)
+    assert states == [True, True, False]
     assert stage.caller.take() == ANSWER + b"ab"
 
 
