@@ -169,8 +169,9 @@ async def test_a_killed_master_costs_time_and_no_good_token(stage: Stage) -> Non
         await run.until(lambda: not run.cache.is_watching)
         assert all(run.cache.recall(record.digest) is None for record in RECORDS)
         await run.heal()
-        heir = await asyncio.to_thread(stage.master_of, key_of(SPARE))
-        assert heir is not victim
+        heir = victim
+        while heir is victim:  # we believe the best-informed Sentinel, the stage most of them
+            heir = await asyncio.to_thread(stage.master_of, key_of(SPARE))
         assert [*heir.command("INFO", "keyspace")] == [f"db{stage.number}"]
         await assert_hardly_any_was_lost(stage, run, killed_at)
         assert any(at > killed_at for at, _ in run.made), "tokens can be made again"
