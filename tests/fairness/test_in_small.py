@@ -136,9 +136,12 @@ def test_a_request_is_answered_before_most_of_what_others_had_pipelined_earlier(
     """F1, F2: the order in which the worker answers is that of its access log."""
     one = PIPELINED[kind].replace(b"{token}", stage.attackers.secret.encode())
     piece = one * (255 * KIB // len(one))
-    mine = f"/mine-{next(_serial)}"
+    mine = f"/mine-{next(_serial)}-"
     # Two, as the one that was answered last may be looked at before all others.
     with clients(stage, connections, STRANGER) as others, clients(stage, 2, OTHER) as (honest, _):
+        honest.send(get(f"/last{mine}"))  # behind whatever was played before
+        assert honest.read_answer() is not None
+        assert wait_until(lambda: f"/last{mine}" in stage.proxy.stdout)
         mark = len(stage.proxy.stdout)
         with standing_still(stage):
             for other in others:
