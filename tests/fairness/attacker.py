@@ -33,8 +33,6 @@ from tests.fairness.attacks import ATTACKS, Attack
 NICENESS: Final = 10
 OPENED_AT_ONCE: Final = 100
 """How many connections are begun before others get a turn."""
-_REOPEN_SECONDS: Final = 1.0
-"""A connection that was cut is replaced so much later: what is sent is the attack, not opening."""
 _PIECE_BYTES: Final = 256 * 1024
 _FRESH: Final = b"{fresh}"
 _BIND_ADDRESS_NO_PORT: Final = 24
@@ -272,7 +270,7 @@ class Connection:
         self._attacker.account.closed += 1
         self._close()
         if self._attack.reopens:
-            self._attacker.replace(_REOPEN_SECONDS)
+            self._attacker.replace(self._attack.reopen_seconds)
 
     def _close(self) -> None:
         if self._socket.fileno() >= 0:

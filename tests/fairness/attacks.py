@@ -55,7 +55,9 @@ class Attack:
     keeps: bool = True
     """The next round goes over the same connection, while that is open."""
     reopens: bool = True
-    """A connection that the proxy closed is replaced."""
+    """A connection that the proxy closed is replaced,"""
+    reopen_seconds: float = 1.0
+    """so much later: mostly what is sent is the attack, not how often it is opened."""
     resets: bool = False
     """The attacker resets a connection as soon as the opening is sent: that ends the round."""
     most_rounds: int = 10**9
@@ -181,6 +183,7 @@ def _chunk_data() -> list[Attack]:
             connections=4,
             opening=partial(_upload_of_chunks, target, credential, data, size, total),
             answers=1,
+            reopen_seconds=0.05,
         )
         for what, (data, size, total) in CHUNK_DATA.items()
         for where, (target, credential) in targets.items()
