@@ -279,11 +279,12 @@ class _Handshake(_Opening):
             self.deadline = monotonic() + _PRESS_SECONDS
             self._all.press(self.network)
 
-    def take_turn(self) -> None:
+    def take_turn(self) -> bool:
         """Go on to the handshake, in the line of ``TurnQueue``."""
         if not self.has_ended:
             self.deadline = monotonic() + _PRESS_SECONDS
             self._all.enter(self)
+        return False
 
     def start_handshake(self) -> None:
         """Hand the socket over to the loop's TLS."""

@@ -12,8 +12,8 @@ import re
 from typing import Final
 
 MOST_CHUNKS_AT_ONCE: Final = 256
-"""So many chunks are read in one call, as a tiny one takes far longer than its bytes deserve. A run
-of tiny chunks of one size counts as one.
+"""So many chunks are read in one call, as a tiny one takes far longer than its bytes deserve. In a
+run of tiny chunks of one size, ``_RUN_SHARE`` count as one.
 """
 
 _MOST_LINE_BYTES: Final = 16 * 1024
@@ -29,7 +29,9 @@ _read_size_line: Final = re.compile(
 _is_trailer_field: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).fullmatch
 
 _RUN_CHUNKS: Final = 1024
+_RUN_SHARE: Final = 32
 _LAST_DIGIT: Final = 16
+_RUN_BYTES: Final = _RUN_SHARE * 6  # of chunks of one byte; of larger ones it is fewer
 
 
 def tiny_run(size: int) -> re.Pattern[bytes]:
@@ -111,8 +113,9 @@ class ChunkedBody:
             elif chunks >= MOST_CHUNKS_AT_ONCE:
                 break
             else:
-                chunks += 1
-                start = self._take_run(raw, start, pieces) or self._take_line(raw, start)
+                run_end = self._take_run(raw, start, pieces)
+                chunks += 1 + (run_end - start) // _RUN_BYTES if run_end else 1
+                start = run_end or self._take_line(raw, start)
         return start
 
     def _take_run(self, raw: bytes, start: int, pieces: list[bytes]) -> int:

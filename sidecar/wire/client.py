@@ -371,7 +371,7 @@ class ClientConnection(asyncio.Protocol):
 
     # What the line and the budget ask of a connection.
 
-    def take_turn(self) -> None:
+    def take_turn(self) -> bool:
         """Go on after waiting in line: with the next request, the body, or the end."""
         self.is_in_line = False
         relay = self.relay
@@ -381,7 +381,8 @@ class ClientConnection(asyncio.Protocol):
         elif relay is None:
             self._progress.give_freely()
         else:
-            self._read_on(relay)
+            return self._read_on(relay)
+        return False
 
     def shed(self) -> None:
         """Let go of what is buffered for this caller, as there is too much in all.
@@ -418,19 +419,20 @@ class ClientConnection(asyncio.Protocol):
         while self.is_in_line:
             await self._progress
 
-    def _read_on(self, relay: Relay) -> None:
-        """Go on with a body or a tunnel that was left for this turn."""
+    def _read_on(self, relay: Relay) -> bool:
+        """Go on with a body or a tunnel that was left for this turn; ``True``: it is read again."""
         if self.reader.has_unread_body:
             try:
                 is_read = self.reader.read_body()
             except RequestRefused as refusal:
                 self.refuse(refusal)
-                return
+                return False
             relay.on_client_bytes(b"")
             if is_read and self.has_ended and self._has_unfinished_body():
                 relay.on_client_end()
         self.go_on_reading()
         relay.go_on()
+        return not self.is_in_line
 
     def _note_buffered(self) -> None:
         """Tell the budget how much of this caller is buffered here."""

@@ -17,6 +17,9 @@ from collections import deque
 from time import monotonic
 from typing import Final, Protocol
 
+MOST_READERS: Final = 8
+"""So many begin to read in one slice, as each may bring a piece of a body at once."""
+
 TURN_SECONDS: Final = 0.002
 """How long one turn of the loop may serve what it has just read, and how long a slice is."""
 
@@ -32,8 +35,10 @@ class InLine(Protocol):
     def network(self) -> str:
         """Where a stranger calls from."""
 
-    def take_turn(self) -> None:
-        """Do a bounded amount of work; raises nothing, and does nothing if the work is gone."""
+    def take_turn(self) -> bool:
+        """Do a bounded amount of work, and nothing if the work is gone; ``True`` if that was to
+        begin to read: what it reads is work of the loop's next look at its sockets.
+        """
 
 
 class Ring:
@@ -86,8 +91,8 @@ class TurnQueue:
         long enough since it last looked at its sockets.
 
         uvloop's clock stands still during a turn, so it tells when the turn began. asyncio's does
-        not: there a turn is never over by the clock. libuv polls again, and its clock goes on, while
-        more than a thousand sockets are ready; the line holds then, too.
+        not: there a turn is never over by the clock. While more than a thousand sockets are ready
+        libuv polls again, and its clock goes on; the line holds then, too.
         """
         return self._waiting > 0 or monotonic() - self._loop.time() > self._turn_seconds
 
@@ -110,10 +115,11 @@ class TurnQueue:
         self._is_scheduled = False
         until = monotonic() + self._turn_seconds
         try:
+            readers = 0
             while self._waiting:
                 self._waiting -= 1
-                self._next().take_turn()
-                if monotonic() >= until:
+                readers += self._next().take_turn()
+                if readers >= MOST_READERS or monotonic() >= until:
                     break
         finally:  # whatever one does, the others have their turn
             if self._waiting:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.turn_queue import TurnQueue
+from sidecar.wire.turn_queue import MOST_READERS, TurnQueue
 
 
 @dataclass(eq=False)
@@ -20,11 +20,13 @@ class Waiting:
     served: list[str]
     then: Callable[[], None] | None = None
     name: str = field(default="")
+    reads: bool = False
 
-    def take_turn(self) -> None:
+    def take_turn(self) -> bool:
         self.served.append(self.name or self.account or self.network)
         if self.then is not None:
             self.then()
+        return self.reads
 
 
 async def served(queue: TurnQueue, who: list[Waiting]) -> list[str]:
@@ -62,6 +64,18 @@ async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
         await asyncio.sleep(0)
         seen.append(len(order))
     assert seen == [1, 2, 3]
+
+
+async def test_a_slice_has_few_begin_to_read_as_their_bytes_come_all_at_once() -> None:
+    queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=60.0)
+    order: list[str] = []
+    for number in range(3 * MOST_READERS):
+        queue.enter(Waiting("", f"n{number}", order, reads=True))
+    seen = []
+    while len(queue):
+        await asyncio.sleep(0)
+        seen.append(len(order))
+    assert seen == [MOST_READERS, 2 * MOST_READERS, 3 * MOST_READERS]
 
 
 async def test_one_that_enters_again_and_again_has_one_turn_of_each_of_the_loops() -> None:
