@@ -232,8 +232,8 @@ class ClientConnection(asyncio.Protocol):
                 transport.pause_reading()
 
     def end_turn(self) -> bool:
-        """Wait in line if the loop's turn is over; ``False``: it is not, go on."""
-        if not self._turns.is_turn_over():
+        """Wait in line if the loop's turn is over, or already; ``False``: it is not, go on."""
+        if not self.is_in_line and not self._turns.is_turn_over():
             return False
         self._enter_line()
         return True

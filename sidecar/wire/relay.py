@@ -169,7 +169,7 @@ class Relay:
     def on_client_pace(self, is_writable: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
         if self._is_relaying:
-            self.upstream.pace(is_writable and not self.client.is_in_line)
+            self.upstream.pace(is_writable and not self.client.end_turn())
             self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
@@ -218,6 +218,8 @@ class Relay:
 
     def on_upstream_pace(self, is_writable: bool) -> None:
         self._wait_for(self._waiting_seconds())
+        if is_writable:
+            self.client.end_turn()  # of many that can be sent on, some at a time are read on
         self.client.pace_reading()
 
     # For the pool.
