@@ -68,6 +68,7 @@ from sidecar.store.embedded import find_socket as find_socket
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import connect
+from sidecar.store.revalidation import Revalidation
 from sidecar.throttle import Limits, Throttle
 from sidecar.wire.accepting import Acceptor
 from sidecar.wire.dialing import Dialer
@@ -130,7 +131,8 @@ async def serve(
         cache = build_cache(settings)
         streams = LiveStreams(cache)
         stack.push_async_callback(streams.close)
-        watchers = _Watchers(cache, streams)
+        revalidation = Revalidation(cache)
+        watchers = _Watchers(cache, streams, revalidation)
         url = worker.store_url if worker else await stack.enter_async_context(reached(settings))
         store = connect(url, prefix=settings.store.prefix, watcher=watchers)
         stack.push_async_callback(store.close)
@@ -138,18 +140,21 @@ async def serve(
         hashing = HashingProcesses(fair_share(worker.place.count if worker else 1))
         stack.push_async_callback(hashing.close)
         sign_in = SignIn(hashing.verify, hashing.most)
-        parts = _Parts(url, store, cache, sign_in, LastUses(store.record_use), streams)
+        last_uses = LastUses(store.record_use)
+        parts = _Parts(url, store, cache, revalidation, sign_in, last_uses, streams)
         await _serve_with(settings, parts, stack, reloader, ready, ending, worker)
 
 
 class _Watchers:
     """Tells of changes to tokens: first what is believed, then what goes on because of it."""
 
-    def __init__(self, cache: TokenCache, streams: LiveStreams) -> None:
+    def __init__(self, cache: TokenCache, streams: LiveStreams, revalidation: Revalidation) -> None:
         self._cache = cache
         self._streams = streams
+        self._revalidation = revalidation
 
     def on_watching(self) -> None:
+        self._revalidation.begin()  # before the cache drops what can't serve any more
         self._cache.on_watching()
         self._streams.on_tokens_changed(None)  # whatever happened meanwhile was not heard
 
@@ -171,6 +176,7 @@ class _Parts:
     store_url: str = field(repr=False)
     store: TokenStore
     cache: TokenCache
+    revalidation: Revalidation
     sign_in: SignIn
     last_uses: LastUses
     streams: LiveStreams
@@ -202,6 +208,7 @@ async def _serve_with(
         stack.enter_context(duties.on_signals())
     await _open_operations(settings, health, reloader, running, doors, member, stack)
     tasks = [_drop_stale(running.gateway), parts.last_uses.run(), running.throttle.run()]
+    tasks.append(parts.revalidation.run())
     if settings.portal is not None:
         await _open_portal(settings, parts, running, doors, stack)
     await doors.open_by("proxy", running.accept)

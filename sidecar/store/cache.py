@@ -12,7 +12,8 @@ comes a second time: tokens that are used once drive out none that is used often
 When the store's word can't be heard any more, nothing is believed and every request asks. When
 asking fails as well, a record that held good at the store's last word is accepted until
 ``outage_grace`` after it; beyond it, and for everything else, the answer is "I don't know". A store
-that comes back and goes again renews that for what was read meanwhile alone (``outage_memory``).
+that comes back and goes again renews that for what was read meanwhile alone (``outage_memory``),
+by callers or by ``revalidation``, which reads again what callers leave at rest.
 
 So what is revoked, by anyone, is refused
 
@@ -185,6 +186,13 @@ class TokenCache:
         if self.is_absent(digest):
             return None
         self.misses += 1
+        return await self._ask(digest, asker)
+
+    async def _ask(self, digest: str, asker: str) -> TokenRecord | None:
+        """Ask the store, and once more if the token changes meanwhile; keep what may be believed.
+
+        Raises as ``look_up``.
+        """
         now = self._now()
         for _ in range(_ASKED_AT_MOST):
             was_watching, changes = self._is_watching, self._changes
@@ -213,6 +221,32 @@ class TokenCache:
                 self._remember(digest, record, asked_at)
                 break
         return record
+
+    # Confirming what an outage left (``revalidation``).
+
+    @property
+    def is_asked(self) -> bool:
+        """Tell whether anyone waits for the store."""
+        return self._asking > 0
+
+    @property
+    def may_confirm(self) -> bool:
+        """Tell whether ``confirm`` is of use: changes are told, and there is room to keep more."""
+        return self._is_watching and len(self._kept) < self._most_tokens
+
+    def remembered(self) -> list[str]:
+        """Return the tokens that are remembered for an outage, at most as many as may be kept;
+        those kept last are at the end.
+        """
+        return self._outage.digests()
+
+    async def confirm(self, digest: str) -> None:
+        """Ask the store about a token, unless it was asked since it is back, and keep its answer.
+
+        Counts as neither a hit nor a miss. Raises as ``look_up``.
+        """
+        if digest not in self._kept:
+            await self._ask(digest, "")
 
     # What the store tells (``Watcher``).
 

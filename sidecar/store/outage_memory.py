@@ -4,7 +4,8 @@ While the store tells of changes, it is *watched*; a watch ends with the last wo
 it. What was believed then held good at that word, and serves an outage until ``grace_seconds``
 after it. The next watch lengthens nothing of that: what changed between two watches was not told,
 so a record that was not read again ends when it would have ended without the return. One that was
-read again belongs to the watch in which it was, and what is told to have changed is forgotten.
+read again, by a caller or by ``revalidation``, belongs to the watch in which it was, and what is
+told to have changed is forgotten.
 
 An answer of a store that does not tell serves from when it was asked for.
 """
@@ -44,6 +45,14 @@ class OutageMemory:
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._answers or any(digest in watch.kept for watch in self._watches)
+
+    def digests(self) -> list[str]:
+        """Return whose records are held, the latest ``most_tokens`` of them, the latest last."""
+        found: list[str] = []
+        for watch in self._watches:
+            found.extend(watch.kept)
+        found.extend(self._answers)
+        return found[-self._most_tokens :]
 
     def end_watch(self, kept: dict[str, Kept], word_at: float, now: float) -> None:
         """Take over what was believed at a watch's last word."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
+from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import LastUse
 from sidecar.store.cache import TokenCache
 from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
+from sidecar.store.revalidation import Revalidation
 from tests.contract.records import make_record
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
 
@@ -218,3 +221,67 @@ async def test_swapped_databases_are_known_after_max_age_at_the_latest(
         told = await is_forgotten(cache)
         server.command("SWAPDB", 0, 1)
     assert not told
+
+
+class Returning:
+    """A watcher as the process has it: a cache, and what looks up again what it remembers."""
+
+    def __init__(self) -> None:
+        self.shift_seconds = 0.0
+        self.cache = TokenCache(
+            most_tokens=1000,
+            max_age_seconds=600,
+            outage_grace_seconds=30,
+            now=lambda: time.time() + self.shift_seconds,
+        )
+        self.revalidation = Revalidation(self.cache)
+        self.on_changed = self.cache.on_changed
+        self.on_heard = self.cache.on_heard
+        self.on_blind = self.cache.on_blind
+
+    def on_watching(self) -> None:
+        self.revalidation.begin()
+        self.cache.on_watching()
+
+    async def wait_until(self, *, is_watching: bool, entries: int) -> None:
+        for _ in range(1000):
+            if (self.cache.is_watching, self.cache.entries) == (is_watching, entries):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{self.cache!r}, {self.revalidation!r}")
+
+
+async def test_a_token_at_rest_has_its_grace_in_each_outage_and_a_revoked_one_in_none(
+    server: RedisServer,
+) -> None:
+    """The clock is put forward while Redis is stopped: 20 s and 20 s, with 30 s of grace."""
+    watcher = Returning()
+    cache = watcher.cache
+    store = connect(server.unix_url, prefix="sidecar:", watcher=watcher)
+    cache.connect(store.fetch, store.read)
+    task = asyncio.create_task(watcher.revalidation.run())
+    admin = socket.socket(socket.AF_UNIX)
+    try:
+        admin.connect(str(server.socket))
+        admin.sendall(b"PING\r\n")
+        assert admin.recv(100) == b"+PONG\r\n"
+        for record in (RECORD, OTHER):
+            await store.create(record)
+            assert await cache.look_up(record.digest) == record
+        server.pause()
+        await watcher.wait_until(is_watching=False, entries=0)
+        watcher.shift_seconds += 20
+        admin.sendall(f"DEL sidecar:token:{OTHER.digest}\r\n".encode())  # read when it goes on
+        server.resume()
+        await watcher.wait_until(is_watching=True, entries=2)  # one of them known to be absent
+        server.pause()
+        await watcher.wait_until(is_watching=False, entries=0)
+        watcher.shift_seconds += 20
+        assert await cache.look_up(RECORD.digest) == RECORD
+        with pytest.raises(StoreUnavailable):
+            await cache.look_up(OTHER.digest)
+    finally:
+        server.resume()
+        admin.close()
+        task.cancel()
+        await store.close()

@@ -21,6 +21,7 @@ from sidecar.store.cache import TokenCache
 from sidecar.store.kept import times_of
 from sidecar.store.port import HEARD_SECONDS
 from sidecar.store.record import encode
+from sidecar.store.revalidation import Revalidation
 from tests.contract.records import make_record, read_record
 
 GRACE_SECONDS = 5.0
@@ -38,6 +39,34 @@ class Link:
 
     questions: deque[Question] = field(default_factory=deque)
     words: deque[Answer | str | None] = field(default_factory=deque)
+
+
+class Noting:
+    """A cache as ``Revalidation`` sees it, which tells when something was confirmed."""
+
+    def __init__(self, cache: TokenCache, note: Callable[[str], None]) -> None:
+        self._cache = cache
+        self._note = note
+
+    @property
+    def is_asked(self) -> bool:
+        return self._cache.is_asked
+
+    @property
+    def may_confirm(self) -> bool:
+        return self._cache.may_confirm
+
+    def remembered(self) -> list[str]:
+        return self._cache.remembered()
+
+    async def confirm(self, digest: str) -> None:
+        await self._cache.confirm(digest)
+        self._note(digest)
+
+
+async def a_turn(seconds: float) -> None:
+    """Sleep in no time, so that runs repeat exactly."""
+    await asyncio.sleep(0)
 
 
 @dataclass
@@ -61,6 +90,9 @@ class CacheMachine(RuleBasedStateMachine):
             now=lambda: self.now,
         )
         self.cache.connect(self._fetch, read_record)
+        noting = Noting(self.cache, self._note_lease)
+        self.revalidation = Revalidation(noting, a_turn, lambda: self.now)
+        self.revalidating: asyncio.Task[None] | None = None
         self.link: Link | None = None
         # When each token began to be, and ceased to be, live: [since, until, since, ...].
         self.history: dict[str, list[float]] = {record.digest: [] for record in RECORDS}
@@ -76,6 +108,8 @@ class CacheMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for asked in self.running:
             asked.task.cancel()
+        if self.revalidating is not None:
+            self.revalidating.cancel()
         self._settle()
         self.loop.close()
 
@@ -151,6 +185,7 @@ class CacheMachine(RuleBasedStateMachine):
     def connect(self) -> None:
         self.link = Link()
         self.heard_at = self.now
+        self.revalidation.begin()
         self.cache.on_watching()
 
     @rule()
@@ -198,6 +233,9 @@ class CacheMachine(RuleBasedStateMachine):
     def exchange(self, record: TokenRecord) -> None:
         """Ask, and have everything delivered and run, as on a good day."""
         self.ask(record)
+        self.deliver_all()
+
+    def deliver_all(self) -> None:
         self.run()
         while self.link is not None and (self.link.questions or self.link.words):
             if self.link.words:
@@ -241,6 +279,28 @@ class CacheMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
+    @rule()
+    def revalidate(self) -> None:
+        """Have a process look up again what it remembers, from now on."""
+        if self.revalidating is None:
+            self.revalidating = self.loop.create_task(self.revalidation.run())
+
+    @rule(record=records, change=st.sampled_from([None, "away", "back"]))
+    def rest_between_two_outages(self, record: TokenRecord, change: str | None) -> None:
+        """Redis is away, back for as long as it takes to look up what rests, and away again."""
+        self.revalidate()
+        if self.link is None:
+            self.connect()
+        self.exchange(record)
+        has_grace = change is None and self._is_live(record.digest)
+        for moment in ("away", "back", "away again"):
+            self.lose_or_connect()
+            self.wait(3.0)
+            if change == moment:
+                self.create_or_revoke(record)
+            self.deliver_all()
+        assert (self.cache._recall_in_outage(record.digest) is not None) == has_grace
+
     @rule(record=records)
     def go_away_twice(self, record: TokenRecord) -> None:
         """Redis is away, back for a second in which nobody asks, and away again."""
@@ -265,6 +325,14 @@ class CacheMachine(RuleBasedStateMachine):
         for digest, end in self.lease.items():
             if self.link is None:
                 assert (self.cache._recall_in_outage(digest) is not None) == (self.now < end)
+
+    def _note_lease(self, digest: str) -> None:
+        """Note what an answer leaves for an outage, beside what a watch leaves at its end."""
+        answer = self.cache._outage._answers.get(digest)
+        if answer is not None:  # it came after its watch was lost
+            self.lease[digest] = times_of(answer)[0] + GRACE_SECONDS
+        elif not self.cache.is_familiar(digest):
+            self.lease.pop(digest, None)
 
     def _judge(self, asked: Asked) -> None:
         if asked.task.cancelled() or asked.task.exception() is not None:
@@ -295,7 +363,8 @@ class CacheMachine(RuleBasedStateMachine):
         assert len(self.cache._kept) <= 2
         assert len(self.cache._absent) <= 1
         assert len(self.cache._outage) <= 4
-        assert self.cache._asking <= len(self.running)
+        assert self.cache._asking <= len(self.running) + len(RECORDS)
+        assert len(self.revalidation._left) <= 2
         assert self.cache._asking or not self.cache._changed
 
 
