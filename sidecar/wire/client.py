@@ -22,7 +22,7 @@ from sidecar.wire.deadlines import NEVER
 from sidecar.wire.fields import FieldMemory
 from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
-from sidecar.wire.turn_queue import TurnQueue
+from sidecar.wire.turn_queue import PIECE_WORK, TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 
 _log = logging.getLogger("sidecar")
@@ -106,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
         """``network`` is where the connection was accepted from (``core.subjects``)."""
         self._loop = loop
         self._host = host
-        self.now = monotonic  # the loop's clock, but exact: uvloop's own stands still within a turn
+        self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
         self.reader = RequestReader(loop, host.limits, host.memory)
         self.transport: asyncio.Transport | None = None
         self.relay: Relay | None = None
@@ -231,9 +231,11 @@ class ClientConnection(asyncio.Protocol):
             else:
                 transport.pause_reading()
 
-    def end_turn(self) -> bool:
-        """Wait in line if the loop's turn is over, or already; ``False``: it is not, go on."""
-        if not self.is_in_line and not self._turns.is_turn_over():
+    def end_turn(self, work: int = 1) -> bool:
+        """Wait in line if the loop's turn is over, or already; ``False``: it is not, go on. The
+        ``work`` that is begun, or was done, is counted (``wire.turn_queue``).
+        """
+        if not self.is_in_line and not self._turns.is_turn_over(work):
             return False
         self._enter_line()
         return True
@@ -307,7 +309,7 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         if relay is not None and relay.upstream.is_tunnel:
             relay.on_client_bytes(data)
-            self.end_turn()
+            self.end_turn(PIECE_WORK)
             return
         try:
             is_body = self.reader.receive(data)
@@ -319,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
             if self.reader.has_unread_body:
                 self._enter_line()
             else:
-                self.end_turn()
+                self.end_turn(PIECE_WORK)
         elif self._is_waiting_for_head and not self.is_in_line:
             if not self.end_turn():
                 self._progress.give()
@@ -465,6 +467,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin_end(self) -> None:
         self._is_ending = True
+        self.reader.discard()  # a refused head may be large, and its end may take seconds
         self._note_unsent(self.transport.get_write_buffer_size() if self.transport else 0)
         self.deadline = self.now() + _LINGER_SECONDS
 

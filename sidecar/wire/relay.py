@@ -16,6 +16,7 @@ from sidecar.core.response_heads import build_response_head
 from sidecar.wire.body_rate import BodyRate, untaken_bytes
 from sidecar.wire.requests import Request, RequestRefused
 from sidecar.wire.responses import ResponseHead
+from sidecar.wire.turn_queue import PIECE_WORK
 from sidecar.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Relay:
             if data:
                 self.client.write(data)
             self._wait_for(self._patience.idle_seconds)
-            if not reader.is_complete and self.client.end_turn():
+            if not reader.is_complete and self.client.end_turn(PIECE_WORK):
                 self.upstream.pace(False)  # until the client's turn comes: go_on
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
             self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer

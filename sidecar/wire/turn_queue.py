@@ -1,8 +1,9 @@
 """Whose turn it is when more has arrived than one turn of the event loop may serve.
 
 Work runs at once, inside the callback that delivers its data, until the loop's current turn has
-lasted ``TURN_SECONDS``. What arrives after that waits here, and is served a slice at a time; the
-loop looks at its sockets between two slices, so that no amount of work keeps others unheard.
+lasted ``TURN_SECONDS``, or a little longer (``is_turn_over``). What arrives after that waits here,
+and is served a slice at a time; the loop looks at its sockets between two slices, so that no amount
+of work keeps others unheard.
 
 The order is fair, not first come, first served. There are two rings: one of accounts (connections
 whose last request was let pass) and one of networks (strangers). They alternate, and each ring
@@ -19,6 +20,12 @@ from typing import Final, Protocol
 
 MOST_READERS: Final = 8
 """So many begin to read in one slice, as each may bring a piece of a body at once."""
+
+UNWATCHED_WORK: Final = 32
+"""So much work is begun before the time is watched: a request is 1, a piece of a body 8."""
+
+PIECE_WORK: Final = 8
+"""What a piece of a body counts, which is up to 256 KiB."""
 
 TURN_SECONDS: Final = 0.002
 """How long one turn of the loop may serve what it has just read, and how long a slice is."""
@@ -79,6 +86,9 @@ class TurnQueue:
         self._is_accounts_turn = True
         self._is_scheduled = False
         self._waiting = 0
+        self._work = 0
+        self._is_watched = False
+        self._watched_from = 0.0
 
     def __repr__(self) -> str:
         return f"<TurnQueue waiting={self._waiting}>"
@@ -86,15 +96,30 @@ class TurnQueue:
     def __len__(self) -> int:
         return self._waiting
 
-    def is_turn_over(self) -> bool:
+    def is_turn_over(self, work: int = 1) -> bool:
         """Tell whether new work has to wait in line: others do already, or the loop has served for
-        long enough since it last looked at its sockets.
+        long enough since it last looked at its sockets. Counts the ``work`` that is begun if not.
 
-        uvloop's clock stands still during a turn, so it tells when the turn began. asyncio's does
-        not: there a turn is never over by the clock. While more than a thousand sockets are ready
-        libuv polls again, and its clock goes on; the line holds then, too.
+        No loop tells when its turn began, and a call that runs in its next turn costs as much as a
+        system call. So only ``UNWATCHED_WORK`` on, which may have come over many turns, such a call
+        is asked for, and the time until it comes is watched.
         """
-        return self._waiting > 0 or monotonic() - self._loop.time() > self._turn_seconds
+        if self._waiting:
+            return True
+        self._work += work
+        if self._work < UNWATCHED_WORK:
+            return False
+        now = monotonic()
+        if self._is_watched:
+            return now - self._watched_from > self._turn_seconds
+        self._is_watched = True
+        self._watched_from = now
+        self._loop.call_soon(self._begin_turn)
+        return False
+
+    def _begin_turn(self) -> None:
+        self._is_watched = False
+        self._work = 0
 
     def enter(self, one: InLine) -> None:
         """Have ``one`` take its turn later."""

@@ -23,7 +23,7 @@ class Turns(TurnQueue):
 
     is_over = False
 
-    def is_turn_over(self) -> bool:
+    def is_turn_over(self, work: int = 1) -> bool:
         return self.is_over
 
 

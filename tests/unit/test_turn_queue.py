@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.turn_queue import MOST_READERS, TurnQueue
+from sidecar.wire.turn_queue import MOST_READERS, UNWATCHED_WORK, TurnQueue
 
 
 @dataclass(eq=False)
@@ -126,14 +125,23 @@ def test_everybody_is_served_once_and_an_owner_in_order(who: list[tuple[str, str
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("clock", "is_over"), [(0.0, False), (-0.001, False), (-0.005, True)])
-def test_a_turn_is_over_by_the_clock_that_stands_still_in_it(clock: float, is_over: bool) -> None:
-    class Loop(asyncio.SelectorEventLoop):
-        def time(self) -> float:
-            return super().time() + clock
+async def test_a_turn_is_over_some_time_after_much_work_was_begun_in_it() -> None:
+    queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
+    begun = [queue.is_turn_over() for _ in range(UNWATCHED_WORK + 1)]
+    assert begun == [False] * UNWATCHED_WORK + [True]
+    await asyncio.sleep(0)
+    assert not queue.is_turn_over()
 
-    loop = Loop()
-    try:
-        assert TurnQueue(loop).is_turn_over() is is_over
-    finally:
-        loop.close()
+
+async def test_a_turn_that_has_begun_much_work_is_not_over_at_once() -> None:
+    queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=60.0)
+    assert not any(queue.is_turn_over(UNWATCHED_WORK) for _ in range(10))
+
+
+async def test_what_comes_while_others_wait_is_not_served_before_them() -> None:
+    queue = TurnQueue(asyncio.get_running_loop())
+    assert not queue.is_turn_over()
+    queue.enter(Waiting("", "a", []))
+    assert queue.is_turn_over()
+    await asyncio.sleep(0)
+    assert not queue.is_turn_over()
