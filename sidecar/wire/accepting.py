@@ -26,6 +26,9 @@ from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.turn_queue import Ring, TurnQueue
 
 MOST_AT_ONCE: Final = 64
+LEAST_AT_ONCE: Final = 32
+"""So many are accepted however busy the loop is, so that whoever waits behind them is heard."""
+
 MOST_HANDSHAKES: Final = 256
 HANDSHAKE_SECONDS: Final = 10.0
 
@@ -96,7 +99,9 @@ class Acceptor:
         self._listener.close()
 
     def _accept_some(self) -> None:
-        for _ in range(MOST_AT_ONCE):
+        for number in range(MOST_AT_ONCE):
+            if number >= LEAST_AT_ONCE and self._guests.turns.is_turn_over():
+                return  # what still waits makes the socket readable again
             try:
                 accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -108,8 +113,6 @@ class Acceptor:
                 continue  # it has gone again
             accepted.setblocking(False)
             self._receive(accepted, network_of(address[0]) if isinstance(address, tuple) else "")
-            if self._guests.turns.is_turn_over():
-                return  # what still waits makes the socket readable again
 
     def _receive(self, accepted: socket.socket, network: str) -> None:
         if not self._guests.admit(network):
