@@ -323,7 +323,9 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self.end_turn(PIECE_WORK)
         elif self._is_waiting_for_head and not self.is_in_line:
-            if not self.end_turn():
+            if self._turns.is_turn_over():
+                self._enter_line()
+            else:
                 self._progress.give()
         else:
             self._note_buffered()

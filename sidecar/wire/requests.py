@@ -288,7 +288,9 @@ class RequestReader:
         The caller has finished with the current request. Raises ``RequestRefused``.
         """
         self.current = None
-        if not self._head_bytes and self._start < len(self._held) and self._memory is not None:
+        if self._start == len(self._held):
+            return None
+        if not self._head_bytes and self._memory is not None:
             request = self._recall(self._memory, self._held, self._start)
             if request is not None:
                 return request

@@ -21,10 +21,10 @@ from typing import Final, Protocol
 MOST_READERS: Final = 8
 """So many begin to read in one slice, as each may bring a piece of a body at once."""
 
-UNWATCHED_WORK: Final = 32
-"""So much work is begun before the time is watched: a request is 1, a piece of a body 8."""
+UNWATCHED_WORK: Final = 128
+"""So much work is begun before the time is watched: a request is 1, a piece of a body 16."""
 
-PIECE_WORK: Final = 8
+PIECE_WORK: Final = 16
 """What a piece of a body counts, which is up to 256 KiB."""
 
 TURN_SECONDS: Final = 0.002
