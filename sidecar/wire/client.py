@@ -158,7 +158,9 @@ class ClientConnection(asyncio.Protocol):
         if not self.is_writable:
             await self._flushed()
         if reader.held_bytes:
-            await self._own_turn()
+            self._served_in_turn += 1
+            if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self.is_in_line:
+                await self._own_turn()
         if self._is_shed:
             return None
         is_first = True
@@ -413,13 +415,9 @@ class ClientConnection(asyncio.Protocol):
             self.pace_reading()
 
     async def _own_turn(self) -> None:
-        """Wait in line if this connection has had its share of the turn: what it asks next is
-        here already.
-        """
-        self._served_in_turn += 1
-        if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self._turns.is_turn_over():
-            self._served_in_turn = 0
-            self._enter_line()
+        """Wait in line: this connection had its share, and what it asks next is here already."""
+        self._served_in_turn = 0
+        self._enter_line()
         while self.is_in_line:
             await self._progress
 
