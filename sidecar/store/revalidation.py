@@ -92,7 +92,8 @@ class Revalidation:
             failed = await self._confirm(batch)
             if failed:
                 failures += 1
-                self._left[:0] = failed
+                known = {*self._left}  # another return may have begun meanwhile
+                self._left[:0] = [digest for digest in failed if digest not in known]
             rest_seconds = _RETRY_SECONDS if failed else _REST_SECONDS
             await self._sleep(max(rest_seconds, self._clock() - began_at))
 

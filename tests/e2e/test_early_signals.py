@@ -180,15 +180,17 @@ def test_programs_that_are_started_meanwhile_inherit_nothing_of_it(
         children = children_of(sidecar.process.pid)
         shells = [child for child in children if b"sidecar-redis" in command_of(child)]
         assert len(shells) == 1
-        assert signals_of(shells[0]) == {"SigBlk": 0, "SigIgn": 0}
+        assert signals_of(shells[0]) == {"SigBlk": set(), "SigIgn": set()}
 
 
 def command_of(pid: str) -> bytes:
     return Path("/proc", pid, "cmdline").read_bytes()
 
 
-def signals_of(pid: str) -> dict[str, int]:
-    """Return the masks of blocked and ignored signals."""
+def signals_of(pid: str) -> dict[str, set[signal.Signals]]:
+    """Return which of the signals that the sidecar holds, or ends by, are blocked and ignored."""
     lines = (line.split(":") for line in Path("/proc", pid, "status").read_text().splitlines())
     status = dict(line for line in lines if len(line) == 2)
-    return {name: int(status[name], 16) for name in ("SigBlk", "SigIgn")}
+    masks = {name: int(status[name], 16) for name in ("SigBlk", "SigIgn")}
+    ours = {*SIGNALS, signal.SIGTERM, signal.SIGINT}
+    return {name: {one for one in ours if mask >> one - 1 & 1} for name, mask in masks.items()}

@@ -292,14 +292,15 @@ class CacheMachine(RuleBasedStateMachine):
         if self.link is None:
             self.connect()
         self.exchange(record)
-        has_grace = change is None and self._is_live(record.digest)
+        may_have_grace = change is None and self._is_live(record.digest)
         for moment in ("away", "back", "away again"):
             self.lose_or_connect()
             self.wait(3.0)
             if change == moment:
                 self.create_or_revoke(record)
             self.deliver_all()
-        assert (self.cache._recall_in_outage(record.digest) is not None) == has_grace
+        # That it does have it where it may is in test_revalidation.
+        assert may_have_grace or self.cache._recall_in_outage(record.digest) is None
 
     @rule(record=records)
     def go_away_twice(self, record: TokenRecord) -> None:
@@ -363,7 +364,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert len(self.cache._kept) <= 2
         assert len(self.cache._absent) <= 1
         assert len(self.cache._outage) <= 4
-        assert self.cache._asking <= len(self.running) + len(RECORDS)
+        assert self.cache._asking <= len(self.running) + 2 * len(RECORDS)  # and revalidation's own
         assert len(self.revalidation._left) <= 2
         assert self.cache._asking or not self.cache._changed
 

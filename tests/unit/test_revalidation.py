@@ -290,3 +290,19 @@ async def test_its_repr_tells_how_much_is_left() -> None:
         bench.lose()
         bench.come_back()
         assert repr(bench.revalidation) == "<Revalidation left=3>"
+
+
+async def test_a_return_while_a_batch_fails_has_no_token_asked_for_twice_at_once() -> None:
+    async with running(RECORDS[:3]) as bench:
+        bench.may_answer.clear()
+        await bench.go_away_and_come_back()
+        assert bench.under_way == 3
+        bench.lose()
+        bench.revalidation.begin()
+        bench.may_answer.set()
+        bench.most_under_way = 0
+        await settle()
+        bench.come_back()
+        await settle()
+        assert bench.most_under_way <= 3
+        assert await bench.passes(RECORDS[2])
