@@ -26,8 +26,9 @@ from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.turn_queue import Ring, TurnQueue
 
 MOST_AT_ONCE: Final = 64
-LEAST_AT_ONCE: Final = 32
-"""So many are accepted however busy the loop is, so that whoever waits behind them is heard."""
+LEAST_AT_ONCE: Final = 12
+"""So many are accepted however busy the loop is: fewer, and whoever waits behind a burst of them is
+heard late; more, and those who are connected are."""
 
 MOST_HANDSHAKES: Final = 256
 HANDSHAKE_SECONDS: Final = 10.0
