@@ -115,7 +115,7 @@ class ProxyServer:
         return True
 
     def _note_end(self) -> None:
-        if self.is_closing and not self._connections and not self._served:
+        if self.is_closing and self._admitted <= 0 and not self._served:
             self._all_ended.set()
 
     # What a client connection asks of its host.
@@ -136,7 +136,6 @@ class ProxyServer:
         self._connections.discard(connection)
         self.deadlines.forget(connection)
         self.dismiss(connection.network)
-        self._note_end()
 
     # What an acceptor asks of the guests' host.
 
@@ -156,6 +155,7 @@ class ProxyServer:
             self._admitted_from[network] = fellows
         else:
             self._admitted_from.pop(network, None)
+        self._note_end()
 
     def new_connection(self, network: str = "") -> ClientConnection:
         """Return the protocol of a connection that was admitted from ``network``."""
