@@ -5,7 +5,7 @@ What serves holds its signals before anything else is imported.
 
 import sys
 
-from sidecar.held_signals import hold_from_the_start
+from sidecar.workers.held_signals import hold_from_the_start
 
 _SERVING = ("run", "demo")
 

@@ -1,8 +1,8 @@
 """A proxy in the test's own event loop: real sockets, a store in memory, an upstream by script.
 
-``running_proxy`` joins the parts as ``sidecar.app`` does. The upstream plays one script for each
-connection, so that a test reads as a transcript: what the caller sends, what the upstream saw and
-said, what the caller got.
+``running_proxy`` joins the parts as ``sidecar.runtime.app`` does. The upstream plays one script for
+each connection, so that a test reads as a transcript: what the caller sends, what the upstream saw
+and said, what the caller got.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any, Final, ParamSpec
 
 import uvloop
 
-from sidecar.access_log import Entry
-from sidecar.admission import Admission
-from sidecar.authenticator import Authenticator
+from sidecar.auth.authenticator import Authenticator
+from sidecar.auth.hash_pool import verify_in_thread
+from sidecar.auth.password_auth import Admission
+from sidecar.auth.password_verifier import SignIn
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
-from sidecar.gateway import Gateway
-from sidecar.hashing import verify_in_thread
-from sidecar.interpretation import build_rules
-from sidecar.last_use import LastUses
-from sidecar.live_streams import LiveStreams
-from sidecar.sign_in import SignIn
+from sidecar.observability.access_log import Entry
+from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.streams import LiveStreams
+from sidecar.runtime.build import build_rules
 from sidecar.store.memory import MemoryStore
+from sidecar.tokens.last_use import LastUses
 from sidecar.wire.accepting import Acceptor
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.listening import Doors, bind

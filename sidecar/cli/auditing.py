@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.audit import AuditLog, appending_to
+from sidecar.observability.audit import AuditLog, appending_to
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings

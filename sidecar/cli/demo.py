@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli.options import Commands
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.core.model import Kind
-from sidecar.held_signals import hold_from_the_start, ignore, take
+from sidecar.workers.held_signals import hold_from_the_start, ignore, take
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
@@ -164,8 +164,8 @@ def _choose_port(wanted: int) -> int:
 
 async def _serve(stage: Stage, stop: asyncio.Event) -> None:
     """Run the proxy until ``stop`` is set; say how to call it as soon as it can be called."""
-    from sidecar.app import serve
     from sidecar.config.load import load
+    from sidecar.runtime.app import serve
 
     settings = load(stage.configuration, {})
     started = asyncio.Event()

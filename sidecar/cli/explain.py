@@ -23,7 +23,7 @@ from sidecar.core.errors import Fault, UsageError
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
     from sidecar.core.model import TokenRecord
-    from sidecar.gateway import Gateway
+    from sidecar.proxy.gateway import Gateway
     from sidecar.store.port import TokenStore
 
 _CLIENT = "127.0.0.1"
@@ -133,14 +133,14 @@ class _Lookup:
 
 
 async def _explain(settings: Settings, head: bytes) -> Explanation:
-    from sidecar.admission import Admission
-    from sidecar.authenticator import Authenticator
-    from sidecar.gateway import Gateway
-    from sidecar.hashing import verify_in_thread
-    from sidecar.interpretation import build_rules
-    from sidecar.last_use import LastUses
-    from sidecar.live_streams import LiveStreams
-    from sidecar.sign_in import SignIn
+    from sidecar.auth.authenticator import Authenticator
+    from sidecar.auth.hash_pool import verify_in_thread
+    from sidecar.auth.password_auth import Admission
+    from sidecar.auth.password_verifier import SignIn
+    from sidecar.proxy.gateway import Gateway
+    from sidecar.proxy.streams import LiveStreams
+    from sidecar.runtime.build import build_rules
+    from sidecar.tokens.last_use import LastUses
 
     async with reached_store(settings) as store:
         rules = build_rules(settings, asyncio.get_running_loop())
@@ -160,10 +160,10 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
 
 async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
     """Say what ``gateway`` makes of a request with this head."""
-    from sidecar.access_log import Entry
     from sidecar.core.model import Denial
-    from sidecar.interpretation import build_limits
-    from sidecar.reading import Reading
+    from sidecar.observability.access_log import Entry
+    from sidecar.proxy.reading import Reading
+    from sidecar.runtime.build import build_limits
     from sidecar.wire.requests import RequestReader, RequestRefused
 
     explainer = Explainer(settings, Entry(0.0, _CLIENT))

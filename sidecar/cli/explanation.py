@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.answers import ANSWERS
 from sidecar.core.errors import Fault
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
@@ -14,13 +13,14 @@ from sidecar.core.readings import other_readings
 from sidecar.core.routes import Route
 from sidecar.core.targets import parse_target
 from sidecar.core.tokens import Shape, classify
+from sidecar.proxy.answers import ANSWERS
 
 if TYPE_CHECKING:
-    from sidecar.access_log import Entry
     from sidecar.config.model import Settings
-    from sidecar.gateway import Passage
-    from sidecar.reading import Reading
-    from sidecar.rules import Rules
+    from sidecar.observability.access_log import Entry
+    from sidecar.proxy.gateway import Passage
+    from sidecar.proxy.reading import Reading
+    from sidecar.proxy.rules import Rules
 
 _SHAPES = {
     Shape.ACCESS: "access token",

@@ -37,7 +37,7 @@ async def deny(
     Denying it again changes nothing. Raises ``UsageError`` for an issuer that is not trusted anyway
     and for what is no ``jti``, and ``StoreUnavailable``.
     """
-    from sidecar.jwt_verifier import foreign_denial_key
+    from sidecar.auth.jwt_verifier import foreign_denial_key
 
     _check(settings, issuer, jti)
     record = _record(foreign_denial_key(issuer, jti), f"{jti} of {issuer}", days)

@@ -38,7 +38,7 @@ class JwtReport:
 
 async def judge_jwt(token: str, settings: Settings, store: TokenStore) -> JwtReport:
     """Judge a JWT as the proxy does. Raises a ``Fault`` when that can't be known."""
-    from sidecar.interpretation import build_jwt
+    from sidecar.runtime.build import build_jwt
 
     verified = await build_jwt(settings).issuers.verify(token, time.time())
     if isinstance(verified, Denial):
@@ -65,7 +65,7 @@ def as_object(verified: VerifiedToken) -> dict[str, object]:
 
 
 async def _ask_store(verified: VerifiedToken, store: TokenStore) -> JwtReport:
-    from sidecar.jwt_verifier import foreign_denial_key
+    from sidecar.auth.jwt_verifier import foreign_denial_key
 
     told = _tell(verified.issuer, verified.account, verified.expires_at)
     if verified.is_foreign:

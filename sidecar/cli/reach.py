@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
-    from sidecar.lifecycle import Lifecycle
     from sidecar.store.port import TokenArchive, TokenStore
+    from sidecar.tokens.lifecycle import Lifecycle
 
 _TIMEOUT_SECONDS = 1.0
 _STEP_BUDGET_SECONDS = 10.0  # of thousands of steps none may be so unlucky as to end them all
@@ -27,7 +27,7 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     ``embedded`` is the Redis of a sidecar that runs on the same data directory, else one that is
     started for as long as this lasts.
     """
-    from sidecar.app import opened_store
+    from sidecar.runtime.app import opened_store
 
     if settings.store.url == "embedded" and _is_answering(_embedded_socket()):
         running = settings.store.model_copy(update={"url": url_of(settings)})
@@ -46,7 +46,7 @@ def url_of(settings: Settings) -> str:
 @asynccontextmanager
 async def reached_archive(settings: Settings) -> AsyncIterator[TokenArchive]:
     """Open the store as ``reached_store`` does, for all of its tokens at once."""
-    from sidecar.app import connect_archive
+    from sidecar.runtime.app import connect_archive
 
     async with reached_store(settings):
         url, prefix = url_of(settings), settings.store.prefix
@@ -66,16 +66,16 @@ async def reached_lifecycle(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
     """Return the life of tokens in ``store``; JWTs are signed with the first key that there is."""
-    from sidecar.interpretation import build_accounts
-    from sidecar.lifecycle import Lifecycle
-    from sidecar.signing import signer_of
+    from sidecar.runtime.build import build_accounts
+    from sidecar.runtime.signing import signer_of
+    from sidecar.tokens.lifecycle import Lifecycle
 
     accounts, prefix, signer = build_accounts(settings), settings.tokens.prefix, signer_of(settings)
     return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer)
 
 
 def _embedded_socket() -> Path:
-    from sidecar.app import DATA_DIRECTORY, find_socket
+    from sidecar.runtime.app import DATA_DIRECTORY, find_socket
 
     return find_socket(DATA_DIRECTORY)
 

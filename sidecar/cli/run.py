@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sidecar.cli.options import Commands, add_config, find_config, load_settings
-from sidecar.held_signals import hold_from_the_start
+from sidecar.workers.held_signals import hold_from_the_start
 
 
 def add_to(commands: Commands) -> None:
@@ -24,6 +24,6 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     hold_from_the_start()  # unless ``sidecar.__main__`` does so already
     settings = load_settings(arguments)
-    from sidecar.processes import run
+    from sidecar.runtime.run import run
 
     return run(settings, find_config(arguments))

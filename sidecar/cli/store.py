@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sidecar.audit import Actor
 from sidecar.cli.auditing import audit_of
 from sidecar.cli.foreign_jwt import OWNER
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_archive
 from sidecar.core.errors import StoreUnavailable, UsageError
+from sidecar.observability.audit import Actor
 
 if TYPE_CHECKING:
     from sidecar.cli.token_file import Findings, TokenFile

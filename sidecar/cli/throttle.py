@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sidecar.audit import Actor, AuditLog, appending_to
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_store, url_of
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.core.errors import UsageError
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
+from sidecar.observability.audit import Actor, AuditLog, appending_to
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
@@ -56,7 +56,7 @@ async def _with_counters(action: Action, arguments: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
     """Open the counters beside the store, which an embedded Redis lives as long as."""
-    from sidecar.app import connect_counters
+    from sidecar.runtime.app import connect_counters
 
     async with reached_store(settings):
         counters = connect_counters(url_of(settings), prefix=settings.store.prefix)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.audit import Actor, AuditLog
 from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import audit_of
 from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
@@ -21,11 +20,12 @@ from sidecar.cli.token_output import as_object, print_made, print_one, print_rev
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.tokens import Shape
+from sidecar.observability.audit import Actor, AuditLog
 
 if TYPE_CHECKING:
     from sidecar.config.model import Settings
-    from sidecar.lifecycle import Lifecycle
     from sidecar.store.port import TokenStore
+    from sidecar.tokens.lifecycle import Lifecycle
 
 OVERLAP_SECONDS = 3600.0
 MAX_INPUT_BYTES = 16384
@@ -169,7 +169,7 @@ def _duration(text: str) -> float:
 
 async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    from sidecar.lifecycle import TooManyTokens, UnknownToken
+    from sidecar.tokens.lifecycle import TooManyTokens, UnknownToken
 
     async with reached_store(settings) as store:
         reached = _Reached(settings, store, lifecycle_on(store, settings), audit_of(settings))
@@ -180,7 +180,7 @@ async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
 
 
 async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
-    from sidecar.signing import NO_KEY
+    from sidecar.runtime.signing import NO_KEY
 
     kind = Kind(asked.kind)
     if kind is Kind.JWT and not reached.settings.jwt.keys:

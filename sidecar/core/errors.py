@@ -1,7 +1,8 @@
 """Faults: what went wrong, whose fault it is, and whether to try again.
 
 A *denial* ("no") is a value, ``sidecar.core.model.Denial``. What stands here is "I don't know" and
-"it does not work": the gateway turns each into one answer, by ``code`` (see ``sidecar.answers``).
+"it does not work": the gateway turns each into one answer, by ``code``
+(``sidecar.proxy.answers``).
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ Credential = TokenCredential | PasswordCredential
 class Denial(Value):
     """A refusal: a value, never an exception.
 
-    ``code`` is one of the stable codes of ``sidecar.answers``; ``detail`` is a sentence for the
-    caller that holds no part of a credential; ``allow`` are the methods for ``Allow``, only with
+    ``code`` is a stable code of ``sidecar.proxy.answers``; ``detail`` is a sentence for the caller
+    that holds no part of a credential; ``allow`` are the methods for ``Allow``, only with
     ``method_not_allowed`` (RFC 9110 section 15.5.6).
     """
 

@@ -7,11 +7,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from sidecar.metric_families import Snapshot
+from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
-from sidecar.web_runner import BoundedRunner, hide_server
+from sidecar.wire.web_runner import BoundedRunner, hide_server
 from sidecar.workers.overview import Overview
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

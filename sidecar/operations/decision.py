@@ -18,18 +18,18 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.access_log import Entry
-from sidecar.answers import ANSWERS, denial_for, problem
 from sidecar.core.errors import Fault
 from sidecar.core.failures import where
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
-from sidecar.fault_log import FaultLog
-from sidecar.gateway import Gateway, Passage
+from sidecar.observability.access_log import Entry
+from sidecar.observability.fault_log import FaultLog
 from sidecar.operations.original import PATH, check_line, find_misleading, find_original
-from sidecar.reading import Reading
-from sidecar.rules import Rules
+from sidecar.proxy.answers import ANSWERS, denial_for, problem
+from sidecar.proxy.gateway import Gateway, Passage
+from sidecar.proxy.reading import Reading
+from sidecar.proxy.rules import Rules
 
 _log = logging.getLogger("sidecar")
 

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from sidecar.metric_families import FAMILIES, Family, Kind, Snapshot, Value
+from sidecar.observability.metric_families import FAMILIES, Family, Kind, Snapshot, Value
 
 _PROCESS = ProcessCollector(registry=None)
 

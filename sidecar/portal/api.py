@@ -10,19 +10,19 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from sidecar.audit import Actor
 from sidecar.core.credentials import CredentialRules, accept
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial, Form, Kind, PasswordCredential
 from sidecar.core.policy import Account
-from sidecar.lifecycle import TooManyTokens, UnknownToken
+from sidecar.observability.audit import Actor
 from sidecar.portal.bodies import read_json
 from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler, Parts
 from sidecar.portal.problems import answer
 from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token, as_sentence
+from sidecar.tokens.lifecycle import TooManyTokens, UnknownToken
 
 Action = Callable[[web.Request, Parts, Account], Awaitable[web.Response]]
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.admission import Admission, Gate
-from sidecar.audit import AuditLog, keep_no_audit
+from sidecar.auth.password_auth import Admission, Gate
+from sidecar.auth.password_verifier import SignIn
 from sidecar.core.errors import Fault
 from sidecar.core.failures import where
 from sidecar.core.model import Denial
+from sidecar.observability.audit import AuditLog, keep_no_audit
 from sidecar.portal import changes, pages
 from sidecar.portal.api import OPERATIONS
 from sidecar.portal.bodies import MAX_BODY_BYTES
@@ -33,8 +34,7 @@ from sidecar.portal.parts import (
 from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
 from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
-from sidecar.sign_in import SignIn
-from sidecar.web_runner import hide_server
+from sidecar.wire.web_runner import hide_server
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sidecar.audit import Actor
+from sidecar.observability.audit import Actor
 from sidecar.portal.parts import PARTS, Hops
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser

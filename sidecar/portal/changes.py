@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from sidecar.audit import Actor
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import Denial, Kind, TokenRecord
 from sidecar.core.policy import Account
-from sidecar.lifecycle import Description, TooManyTokens, UnknownToken
+from sidecar.observability.audit import Actor
 from sidecar.portal.callers import client_of
 from sidecar.portal.door import admit
 from sidecar.portal.pages import Fields, form_headers, form_status, keys_page, sentence
@@ -31,6 +30,7 @@ from sidecar.portal.token_fields import (
     as_sentence,
 )
 from sidecar.portal.wording import row_of
+from sidecar.tokens.lifecycle import Description, TooManyTokens, UnknownToken
 
 OVERLAPS: Final = {
     "0": "None: the old token stops at once",

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from sidecar.admission import Admission
-from sidecar.audit import AuditLog
+from sidecar.auth.password_auth import Admission
 from sidecar.core.policy import Account
-from sidecar.lifecycle import Lifecycle
+from sidecar.observability.audit import AuditLog
+from sidecar.tokens.lifecycle import Lifecycle
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SharedSecret = Callable[[], Awaitable[bytes]]
@@ -23,7 +23,7 @@ SECRET_BYTES = 32
 
 
 class Hops(Protocol):
-    """Who stands between the browser and us (``sidecar.rules.Rules`` is one)."""
+    """Who stands between the browser and us (``sidecar.proxy.rules.Rules`` is one)."""
 
     def is_trusted(self, peer: str) -> bool:
         """Tell whether what ``peer`` says of earlier hops is believed."""

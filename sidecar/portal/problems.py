@@ -11,9 +11,9 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from sidecar.answers import ANSWERS, Answer
 from sidecar.core.model import Denial
 from sidecar.portal.token_fields import FieldError
+from sidecar.proxy.answers import ANSWERS, Answer
 
 _SHARED_WITH_PROXY: Final = (
     "bad_request",

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.portal.headers import HEADERS
-from sidecar.web_runner import BoundedConnection, BoundedRunner
+from sidecar.wire.web_runner import BoundedConnection, BoundedRunner
 
 
 class _Connection(BoundedConnection):

@@ -1,7 +1,7 @@
 """What is asked for to make a token, and what is shown of one: the API's and the form's fields.
 
 Each field has one reader, whose messages say what to do; the page shows the same sentences.
-``sidecar.lifecycle`` checks again, for every door.
+``sidecar.tokens.lifecycle`` checks again, for every door.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.units import parse_duration
 from sidecar.core.model import Kind, LastUse, TokenRecord
 from sidecar.core.patterns import compile_pattern
-from sidecar.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_PATHS_BYTES
+from sidecar.tokens.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_PATHS_BYTES
 
 DEFAULT_OVERLAP: Final = "1h"
 _OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?[0-9]|30)d)$"

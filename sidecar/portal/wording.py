@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from sidecar.core.model import Kind, TokenRecord
-from sidecar.lifecycle import Description
 from sidecar.portal.token_fields import as_time
+from sidecar.tokens.lifecycle import Description
 
 KINDS: Final = {Kind.ACCESS: "Access token", Kind.JWT: "JWT", Kind.IMPORTED: "Imported"}
 

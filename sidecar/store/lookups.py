@@ -37,11 +37,11 @@ from typing import Any, Final, Protocol
 import hiredis
 
 from sidecar.core.errors import Fault, Overloaded, StoreUnavailable
+from sidecar.eager import Signal
 from sidecar.store.budgets import TICKS
 from sidecar.store.fair_queue import FairQueue
 from sidecar.store.faults import describe
 from sidecar.timeouts import DueCall
-from sidecar.turns import Signal
 
 RETRY_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from sidecar.core.subjects import network_of
-from sidecar.turns import PromptTask
+from sidecar.eager import PromptTask
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.turn_queue import Ring, TurnQueue

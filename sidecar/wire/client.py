@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from sidecar.core.failures import where
-from sidecar.turns import PromptTask, Signal
+from sidecar.eager import PromptTask, Signal
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.fields import FieldMemory

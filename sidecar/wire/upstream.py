@@ -11,7 +11,7 @@ from math import inf
 from typing import Protocol, cast
 
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamFault, UpstreamUnreachable
-from sidecar.turns import Signal
+from sidecar.eager import Signal
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
 

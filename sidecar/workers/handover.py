@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from sidecar.core.errors import UsageError
-from sidecar.metric_families import Snapshot
+from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots
 
 HANDOVER: Final = "SIDECAR_HANDOVER"
@@ -51,7 +51,7 @@ class Handover:
     generation: int
     refused: int
     turn: int
-    """What those who write to the access log take turns with (``line_writer.WriteTurn``)."""
+    """The lock that writers of the access log take turns with (``line_writer.WriteTurn``)."""
     store: Mapping[str, Any] | None = field(repr=False)
     """The embedded store, as it describes itself."""
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from sidecar.metric_families import Snapshot
+from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Doors
 from sidecar.workers.channel import Message
 from sidecar.workers.link import Link

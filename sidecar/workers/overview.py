@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.metric_families import Snapshot
+from sidecar.observability.metric_families import Snapshot
 
 Configuration = Mapping[str, Any]
 """How a configuration in force relates to its file, as ``reload.State.describe`` says it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
-from sidecar.metric_families import FAMILIES, Kind, Snapshot, Value, merge
+from sidecar.observability.metric_families import FAMILIES, Kind, Snapshot, Value, merge
 
 _COUNTED: Final = frozenset(family.name for family in FAMILIES if family.kind is not Kind.GAUGE)
 _BUCKETS: Final = {

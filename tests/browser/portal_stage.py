@@ -12,18 +12,18 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession, CookieJar, web
 
-from sidecar.audit import AuditLog
+from sidecar.auth.hash_pool import verify_in_thread
+from sidecar.auth.password_verifier import SignIn
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.policy import Account
-from sidecar.hashing import verify_in_thread
-from sidecar.lifecycle import Description, Lifecycle
+from sidecar.observability.audit import AuditLog
 from sidecar.portal.app import portal_app
 from sidecar.portal.parts import Hops, NoHops, SharedSecret, Terms
 from sidecar.portal.runner import PortalRunner
-from sidecar.sign_in import SignIn
 from sidecar.store.memory import MemoryStore
+from sidecar.tokens.lifecycle import Description, Lifecycle
 
 PASSWORD = "correct horse"
 _HASH = hash_password(PASSWORD)

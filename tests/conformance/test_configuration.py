@@ -143,13 +143,13 @@ def test_a_bad_reload_keeps_the_old_file_in_force(stage: Stage, tmp_path: Path) 
 FAULTY = """\
 import sys
 
-import sidecar.gateway
+import sidecar.proxy.gateway
 from sidecar.cli.main import main
 
 def fail(*_, **__):
     raise RuntimeError("rendering fails")
 
-sidecar.gateway.render = fail
+sidecar.proxy.gateway.render = fail
 sys.exit(main())
 """
 

@@ -15,16 +15,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from sidecar.access_log import Entry
-from sidecar.answers import ANSWERS
 from sidecar.config.model import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Denial
-from sidecar.gateway import Gateway
-from sidecar.interpretation import build_rules
+from sidecar.observability.access_log import Entry
 from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
+from sidecar.proxy.answers import ANSWERS
+from sidecar.proxy.gateway import Gateway
+from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, Proxy, running_proxy
 
 Client = TestClient[web.Request, web.Application]

@@ -20,11 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sidecar.core.jws import write_token
-from sidecar.core.keys import Key
-from sidecar.core.model import Denial
-from sidecar.core.signed_tokens import NeedsKeys, SignedTokens, TrustedIssuer, VerifiedToken
-from sidecar.issuers import (
+from sidecar.auth.issuers import (
     FetchedKeys,
     FetchLimits,
     FileKeys,
@@ -32,6 +28,10 @@ from sidecar.issuers import (
     Issuers,
     IssuerUnavailable,
 )
+from sidecar.core.jws import write_token
+from sidecar.core.keys import Key
+from sidecar.core.model import Denial
+from sidecar.core.signed_tokens import NeedsKeys, SignedTokens, TrustedIssuer, VerifiedToken
 from tests.conformance.jwt_cases import Bench, Party, make_party
 
 NOW = 1_800_000_000
@@ -558,7 +558,7 @@ async def test_keys_are_fetched_before_they_are_asked_for_and_again_in_the_backg
 async def test_an_issuer_that_is_away_at_start_is_asked_until_it_is_back(
     server: JwksServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "sidecar.issuers")
+    caplog.set_level(logging.INFO, "sidecar.auth.issuers")
     server.behave = hang_up
     soon = replace(LIMITS, retry_seconds=0.02)
     source = FetchedKeys(ISSUER, server.url, ALGORITHMS, soon, clock)

@@ -8,10 +8,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from sidecar.access_log import Entry
 from sidecar.core.errors import StoreUnavailable
-from sidecar.metric_families import FAMILIES
-from sidecar.metrics import Metrics
+from sidecar.observability.access_log import Entry
+from sidecar.observability.metric_families import FAMILIES
+from sidecar.observability.metrics import Metrics
 from sidecar.operations.app import operations_app
 from sidecar.operations.exposition import read_process
 from sidecar.operations.health import Health

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.metric_families import FAMILIES
+from sidecar.observability.metric_families import FAMILIES
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import plain_settings, redis_binary
 from tests.promtool import run_promtool

@@ -18,17 +18,17 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.access_log import Entry
 from sidecar.cli.explain import explain_head
 from sidecar.cli.explanation import Explanation
 from sidecar.config.model import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.passwords import hash_password
-from sidecar.interpretation import build_rules
+from sidecar.observability.access_log import Entry
 from sidecar.operations.app import operations_app
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.original import find_misleading
+from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, Peer, Proxy, running_proxy
 
 PASSWORD = "p:w"

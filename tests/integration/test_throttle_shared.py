@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.audit import AuditLog
+from sidecar.auth.throttle import Limits, Throttle
 from sidecar.cli.main import main
-from sidecar.last_use import LastUses
+from sidecar.observability.audit import AuditLog
 from sidecar.store.counters import connect_counters
 from sidecar.store.redis import connect
-from sidecar.throttle import Limits, Throttle
+from sidecar.tokens.last_use import LastUses
 from tests.contract.records import make_record
 from tests.redis_servers import RedisServer, binary_of, running_redis
 
@@ -51,7 +51,7 @@ class Process:
 @pytest.fixture(autouse=True)
 def _learning_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learn of others' failures sooner than in earnest: nothing here depends on how soon."""
-    monkeypatch.setattr("sidecar.throttle.LEARN_SECONDS", 0.3)
+    monkeypatch.setattr("sidecar.auth.throttle.LEARN_SECONDS", 0.3)
 
 
 @pytest.fixture

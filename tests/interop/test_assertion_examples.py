@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, Subject
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
 from sidecar.core.model import Kind, TokenRecord

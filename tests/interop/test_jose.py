@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, Subject
 from sidecar.core.key_documents import export_key_set, load_key, load_key_set
 from sidecar.core.keys import ALGORITHMS, KeyRing, generate_key
 from sidecar.core.model import Denial, Kind, TokenRecord

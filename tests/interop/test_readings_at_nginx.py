@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.model import Settings
-from sidecar.interpretation import build_rules
+from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, running_proxy
 from tests.interop.test_assertion_examples import NGINX, running
 from tests.proxy_process import free_port

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import gateway
+from sidecar.proxy import gateway
 from tests.e2e.witness import Token, make_token, put, running_proxies
 from tests.proxy_process import ROOT, ProxyProcess
 from tests.redis_servers import RedisServer

@@ -1,0 +1,1 @@
+"""Who is calling: the credential in, the account or a denial out."""

@@ -1,0 +1,372 @@
+"""Where foreign issuers' keys come from, how fresh they are, and what an unreachable issuer means.
+
+Keys are fetched ahead of need, so a caller whose key is known never waits. Only a token whose
+``kid`` is not known waits for a fetch, and a few such fetches a minute are made, whoever asks.
+
+An unknown ``kid`` is refused (401) when a set that was asked for after the token had come does not
+have it, and then, as the same answer to the same question, for ``unknown_key_seconds``. Anything
+else is "I don't know" (``IssuerUnavailable``, 503) and never "no": the issuer is away, or all
+fetches of this minute are spent, perhaps by a stranger who makes ``kid``s up. What any fetch brings
+counts for everybody, so a key that was just published is waited for that long at most.
+
+A signature that does not fit the key of its ``kid`` is refused without a fetch. An issuer that puts
+another key in the place of one, under the same ``kid`` or none, is followed at the next refresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sidecar.auth.bounded_get import check_url, get
+from sidecar.core.errors import Fault
+from sidecar.core.key_documents import load_key_set
+from sidecar.core.keys import Key, KeyRing, check_algorithms
+from sidecar.core.model import Denial
+from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
+
+log = logging.getLogger(__name__)
+
+
+class IssuerUnavailable(Fault):
+    """A foreign issuer's keys can't be had right now, so its token can't be judged: 503."""
+
+    code = "store_unavailable"
+    source = "issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """How long and how much a key set may cost, and how long it is believed."""
+
+    timeout_seconds: float = 2.0
+    max_bytes: int = 256 * 1024
+    refresh_seconds: float = 300.0
+    keep_seconds: float = 3600.0
+    """How long after the last good fetch keys still verify while the issuer is away."""
+    retry_seconds: float = 5.0
+    unknown_key_seconds: float = 15.0
+    """The time between fetches for an unknown ``kid``, and how long one that is absent stays so."""
+    unknown_key_fetches: int = 8
+    """So many of them may follow each other at once, after a while without any."""
+    most_unknown_keys: int = 256
+    """So many ``kid``s that an issuer does not have are remembered."""
+    file_poll_seconds: float = 1.0
+
+
+class IssuerKeys(KeySource, Protocol):
+    """A source of keys that can also look again."""
+
+    async def seek(self, key_id: str | None) -> None:
+        """Return once it is known whether the issuer has a key that was not known so far.
+
+        Raises ``IssuerUnavailable`` when that can't be known.
+        """
+
+    async def keep_fresh(self) -> None:
+        """Refresh for ever; never raises but when cancelled."""
+
+
+class Issuers:
+    """The JWT judge with all foreign keys behind it. Start it in the loop; close it once."""
+
+    def __init__(self, tokens: SignedTokens, sources: Mapping[str, IssuerKeys]) -> None:
+        self._tokens = tokens
+        self._sources = dict(sources)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def sources(self) -> Mapping[str, IssuerKeys]:
+        """The foreign keys by their issuer; an unchanged one serves another configuration too."""
+        return self._sources
+
+    def start(self) -> None:
+        """Begin to fetch and refresh keys in the background; returns at once."""
+        self._tasks = [asyncio.create_task(s.keep_fresh()) for s in self._sources.values()]
+
+    async def close(self) -> None:
+        """Stop refreshing; idempotent."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
+        """Judge ``token`` at ``now`` (Unix seconds), looking for an unknown key once.
+
+        Raises ``IssuerUnavailable`` when the token can't be judged.
+        """
+        verdict = self._tokens.verify_now(token, now)
+        if not isinstance(verdict, NeedsKeys):
+            return verdict
+        await self._sources[verdict.issuer].seek(verdict.key_id)
+        verdict = self._tokens.verify_now(token, now)
+        if isinstance(verdict, NeedsKeys):
+            return Denial("invalid_token", "The token's signing key is unknown.")
+        return verdict
+
+
+class FetchedKeys:
+    """An issuer's keys from its JWKS URL: bounded, cached, one fetch at a time.
+
+    Raises ``ValueError`` for a URL that is neither http nor https, and for algorithms that can't
+    stand together or need a secret.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        url: str,
+        algorithms: tuple[str, ...],
+        limits: FetchLimits = FetchLimits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        check_url(url)
+        check_algorithms(algorithms, is_local=False)
+        self.origin = (issuer, url, algorithms)
+        """What it was made for: on a reload an unchanged issuer keeps its source, keys and all."""
+        self._issuer = issuer
+        self._url = url
+        self._algorithms = algorithms
+        self._limits = limits
+        self._clock = clock
+        self._ring = KeyRing(())
+        self._fetched_at = self._tried_at = float("-inf")
+        self._allowance = _Allowance(limits.unknown_key_fetches, limits.unknown_key_seconds)
+        self._begun = self._answered = 0
+        """How many fetches have begun, and which of them was the last to bring keys."""
+        self._asked: set[str | None] = set()
+        """What tokens have named since the last fetch began, and was not known."""
+        self._absent: dict[str | None, float] = {}
+        """What fetches did not bring that were asked for it, and when the last of them began."""
+        self._problem: str | None = None
+        """Why the last fetch failed; it is logged when it changes."""
+        self._fetch: asyncio.Task[None] | None = None
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key, unless the set is too old to be believed."""
+        return self._ring.find(key_id) if self._is_believed() else None
+
+    async def seek(self, key_id: str | None) -> None:
+        """Fetch if that may be done; see ``IssuerKeys.seek``.
+
+        Waits at most twice ``timeout_seconds``: for a fetch that had begun before, as its answer
+        may be older than the key, and for one more.
+        """
+        begun = self._begun
+        if key_id in self._absent or len(self._asked) < self._limits.most_unknown_keys:
+            self._asked.add(key_id)
+        if self._is_refused(key_id):
+            return
+        if self._fetch is not None:
+            await self._refresh()
+            if self._has_failed:
+                raise self._unavailable()
+        if not self._is_settled(key_id, begun) and (self._fetch is not None or self._take_turn()):
+            await self._refresh()
+        if not self._is_settled(key_id, begun):
+            raise self._unavailable()
+
+    def _is_refused(self, key_id: str | None) -> bool:
+        """Tell whether the issuer was asked for this ``kid`` just now, and does not have it."""
+        absent_at = self._absent.get(key_id)
+        return absent_at is not None and self._is_recent(absent_at)
+
+    def _is_recent(self, at: float) -> bool:
+        return self._clock() - at < self._limits.unknown_key_seconds
+
+    def _note_absent(self, asked: set[str | None], began_at: float) -> None:
+        """Remember which of the ``kid``s asked for the new keys don't have; forget what is old.
+
+        Those remembered already come first: made-up ones drive out none that is in use.
+        """
+        before = {
+            key_id: began_at if key_id in asked else absent_at
+            for key_id, absent_at in self._absent.items()
+            if key_id in asked or self._is_recent(absent_at)
+        }
+        absent = before | dict.fromkeys(asked - before.keys(), began_at)
+        missing = [item for item in absent.items() if self._ring.find(item[0]) is None]
+        self._absent = dict(missing[: self._limits.most_unknown_keys])
+
+    def _is_settled(self, key_id: str | None, begun: int) -> bool:
+        """Tell whether the key is there, or not in a set asked for after ``begun`` fetches."""
+        return self.find(key_id) is not None or self._answered > begun
+
+    def _unavailable(self) -> IssuerUnavailable:
+        if self._has_failed or not self._is_believed():
+            return IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+        return IssuerUnavailable(
+            f"whether issuer {self._issuer!r} has a key can't be known right now: it was asked for"
+            " unknown ones too often"
+        )
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._problem is not None
+
+    async def keep_fresh(self) -> None:
+        """Fetch now, then every ``refresh_seconds``, or sooner after a failure.
+
+        When cancelled it lets a running fetch end (within ``timeout_seconds``): callers wait on it.
+        """
+        try:
+            while True:
+                await self._refresh()
+                await asyncio.sleep(self._pause_seconds())
+        finally:
+            if self._fetch is not None:
+                await asyncio.wait({self._fetch})
+
+    def _pause_seconds(self) -> float:
+        return self._limits.retry_seconds if self._has_failed else self._limits.refresh_seconds
+
+    def _is_believed(self) -> bool:
+        return self._clock() - self._fetched_at < self._limits.keep_seconds
+
+    def _take_turn(self) -> bool:
+        """Take the turn to fetch, if there is one to be had."""
+        now = self._clock()
+        if not self._is_believed():
+            return now - self._tried_at >= self._limits.retry_seconds
+        return self._allowance.take(now)
+
+    async def _refresh(self) -> None:
+        """Join the fetch that runs, or begin one. A caller that leaves does not stop it."""
+        if self._fetch is None:
+            self._fetch = asyncio.create_task(self._replace())
+            self._fetch.add_done_callback(self._forget)
+        await asyncio.shield(self._fetch)
+
+    def _forget(self, _fetch: asyncio.Task[None]) -> None:
+        self._fetch = None
+
+    async def _replace(self) -> None:
+        began_at = self._tried_at = self._clock()
+        self._begun += 1
+        asked, self._asked = self._asked, set()
+        try:
+            document = await get(
+                self._url,
+                timeout_seconds=self._limits.timeout_seconds,
+                max_bytes=self._limits.max_bytes,
+            )
+            self._ring = KeyRing(load_key_set(document, self._algorithms, is_local=False))
+        except Exception as error:  # whatever a foreign server provokes means the same: no keys
+            self._note_failure(error)
+            return
+        if self._has_failed:
+            log.info("the keys of issuer %r can be had again", self._issuer)
+        self._fetched_at = self._clock()
+        self._answered = self._begun
+        self._note_absent(asked, began_at)
+        self._problem = None
+
+    def _note_failure(self, error: Exception) -> None:
+        problem = _describe(error)
+        if problem != self._problem:
+            log.warning("the keys of issuer %r can't be had: %s", self._issuer, problem)
+        self._problem = problem
+
+
+class _Allowance:
+    """How often something may be done: ``most`` times at once, then every ``seconds``."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._ahead_seconds = (most - 1) * seconds
+        self._seconds = seconds
+        self._spent_until = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Take one, if there is one; ``now`` is in seconds on a clock of the caller's."""
+        if self._spent_until - now > self._ahead_seconds:
+            return False
+        self._spent_until = max(self._spent_until, now) + self._seconds
+        return True
+
+
+class FileKeys:
+    """An issuer's keys from a JWKS file, read again when the file changes.
+
+    A change that can't be read leaves the old keys in force and is logged. Raises ``ValueError``
+    when the file can't be read at first.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        path: Path,
+        algorithms: tuple[str, ...],
+        limits: FetchLimits = FetchLimits(),
+    ) -> None:
+        check_algorithms(algorithms, is_local=True)
+        self.origin = (issuer, str(path), algorithms)
+        self._issuer = issuer
+        self._path = path
+        self._algorithms = algorithms
+        self._limits = limits
+        self._problem: str | None = None
+        try:
+            self._stamp = self._read_stamp()
+            self._ring = self._read()
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key as the file last had it."""
+        return self._ring.find(key_id)
+
+    async def seek(self, key_id: str | None) -> None:
+        """Read the file again if it has changed."""
+        self._read_change()
+
+    async def keep_fresh(self) -> None:
+        """Look for a change every ``file_poll_seconds``."""
+        while True:
+            await asyncio.sleep(self._limits.file_poll_seconds)
+            self._read_change()
+
+    def _read_change(self) -> None:
+        try:
+            stamp = self._read_stamp()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._ring = self._read()
+        except (OSError, ValueError) as error:
+            self._note_problem(str(error))
+        else:
+            self._problem = None
+            log.info("the keys of issuer %r have changed and are in force", self._issuer)
+
+    def _note_problem(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("the old keys of issuer %r stay in force: %s", self._issuer, problem)
+        self._problem = problem
+
+    def _read_stamp(self) -> tuple[int, ...]:
+        status = os.stat(self._path)
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+    def _read(self) -> KeyRing:
+        with self._path.open("rb") as file:
+            document = file.read(self._limits.max_bytes + 1)
+        if len(document) > self._limits.max_bytes:
+            raise ValueError(f"{self._path}: more than {self._limits.max_bytes} bytes")
+        try:
+            return KeyRing(load_key_set(document, self._algorithms, is_local=True))
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from None
+
+
+def _describe(error: Exception) -> str:
+    """Say what went wrong in our own or the system's words."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__

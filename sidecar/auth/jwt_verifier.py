@@ -1,0 +1,93 @@
+"""JWTs that were judged good are not judged again: a signature is verified once per token.
+
+What is kept is what a JWT proves, by its digest, for a minute; never whether it may pass, which is
+for the store (its ``jti``) and for policy to say, each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from sidecar.auth.issuers import Issuers
+from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.signed_tokens import VerifiedToken
+from sidecar.core.tokens import digest
+
+_KEPT: Final = 10_000
+_NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({"keys": ()})
+_BELIEVED_SECONDS: Final = 60.0  # a key that its issuer has withdrawn verifies no longer than that
+_ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a JWT proves. ``key`` is where the store knows of it.
+
+    For our own, ``key`` is the digest of its ``jti``, and ``record`` is ``None``: the store has
+    it. For a foreign one, a record at ``key`` is its denial, and ``record`` says what the JWT
+    itself says.
+    """
+
+    account: str
+    key: str
+    believed_until: float
+    record: TokenRecord | None
+
+
+class JwtVerifier:
+    """Judges JWTs by one set of keys and issuers; another set needs another verifier."""
+
+    def __init__(self, issuers: Issuers, key_set: Mapping[str, object] = _NO_KEYS) -> None:
+        """``key_set`` is the JWK Set that publishes our own keys."""
+        self.key_set = key_set
+        self.issuers = issuers
+        self._proofs: dict[str, Proof] = {}
+
+    def recall(self, token_digest: str, now: float) -> Proof | None:
+        """Return what a JWT with this digest was found to prove, unless that is too long ago."""
+        proof = self._proofs.get(token_digest)
+        return proof if proof is not None and proof.believed_until > now else None
+
+    async def verify(self, token: str, token_digest: str, now: float) -> Proof | Denial:
+        """Judge a JWT. Raises ``IssuerUnavailable`` when the keys of its issuer can't be had."""
+        proof = self.recall(token_digest, now)
+        if proof is not None:
+            return proof
+        verified = await self.issuers.verify(token, now)
+        if isinstance(verified, Denial):
+            return verified
+        proof = _prove(verified, token_digest, now)
+        self._proofs.pop(token_digest, None)
+        if len(self._proofs) >= _KEPT:
+            del self._proofs[next(iter(self._proofs))]
+        self._proofs[token_digest] = proof
+        return proof
+
+
+def foreign_denial_key(issuer: str, jti: str) -> str:
+    """Return where a record denies a foreign issuer's JWT by its ``jti``."""
+    return digest(f"denied\n{issuer}\n{jti}")
+
+
+def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
+    jti = verified.jti
+    until = now + _BELIEVED_SECONDS
+    if verified.expires_at is not None:
+        until = min(until, verified.expires_at)
+    if not verified.is_foreign:
+        return Proof(verified.account, digest(jti or ""), until, None)
+    key = foreign_denial_key(verified.issuer, jti) if jti else ""
+    record = TokenRecord(
+        id=jti if jti and len(jti) <= 64 and _ID_CHARS.issuperset(jti) else token_digest[:14],
+        account=verified.account,
+        name=verified.issuer[:100],
+        kind=Kind.JWT,
+        digest="",
+        created_at=now,
+        expires_at=verified.expires_at,
+        denied_at=key,
+    )
+    return Proof(verified.account, key, until, record)

@@ -1,0 +1,220 @@
+"""One JSON line for each request.
+
+Lines are gathered and handed over in batches (``observability.line_writer``), so that no request
+waits for a disk. No field can hold a credential that can be recognised: the query is
+never logged, and what looks like a token in a path is masked (``core.masking``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from time import gmtime, strftime, time
+from typing import Any, Final
+
+from sidecar.core.masking import hide_tokens
+from sidecar.core.model import ALL_FORMS
+from sidecar.core.trace_context import TRACE_ID
+from sidecar.observability.line_writer import LineWriter, WriteTurn
+
+_BATCH_SECONDS: Final = 0.05
+_BATCH_LINES: Final = 512
+_SAME_PARTS: Final = 4096
+_SAME_CHARS: Final = 1024
+_SHORT: Final = 1000  # hundredths of a millisecond
+_SHORT_TIMES: Final = [format(hundredths / 100, ".2f") for hundredths in range(_SHORT)]
+
+
+class Entry:
+    """What is noted of one request while it runs; seconds are the event loop's, ``None`` is
+    unknown.
+    """
+
+    __slots__ = (
+        "account",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "code",
+        "form",
+        "forms",
+        "method",
+        "parent_id",
+        "path",
+        "request_id",
+        "route",
+        "started",
+        "status",
+        "token_id",
+        "traceparent",
+        "upstream",
+        "upstream_seconds",
+    )
+
+    def __init__(self, started: float, client: str) -> None:
+        self.started = started
+        self.client = client
+        self.request_id = ""
+        self.traceparent = ""
+        """What the upstream is told of the trace (``proxy.tracing.Trace``)."""
+        self.parent_id: str | None = None
+        """Whose child the sidecar's span is; ``None``: there is none."""
+        self.method = ""
+        self.path = ""
+        self.route = ""
+        self.status = 0
+        self.code = ""
+        self.account = ""
+        self.token_id = ""
+        self.form = ""
+        self.forms = ALL_FORMS
+        """What the route accepts; every form until the route is known."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.upstream = ""
+        self.upstream_seconds = 0.0
+
+
+class LineFormatter:
+    """Makes a line of an entry; what looks like a token in a path is masked."""
+
+    def __init__(self, token_prefix: str) -> None:
+        self._same = _SameParts(token_prefix)
+        self._texts = _Texts()
+        self._time_text = ""
+        self._time_is_good_until = float("-inf")  # on the clock of ``line``
+
+    def line(self, entry: Entry, now: float) -> str:
+        """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
+        if now >= self._time_is_good_until:
+            self._read_time(now)
+        trace = entry.traceparent
+        trace_id = f'"{trace[TRACE_ID]}"' if trace else "null"
+        before, after = self._same[
+            entry.client, entry.method, entry.path, entry.route, entry.status, entry.code,
+            entry.form, entry.upstream,
+        ]  # fmt: skip
+        token_id = entry.token_id
+        token_text = f'"{token_id}"' if token_id.isalnum() else _text(token_id)
+        return (
+            f'{{"time":"{self._time_text}","request_id":"{entry.request_id}"'
+            f',"trace_id":{trace_id},{before}'
+            f',"account":{self._texts[entry.account]},"token_id":{token_text},{after}'
+            f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}'
+            f',"duration_ms":{_milliseconds(now - entry.started)}'
+            f',"upstream_ms":{_milliseconds(entry.upstream_seconds)}}}\n'
+        )
+
+    def _read_time(self, now: float) -> None:
+        """Write the time as RFC 3339 has it, UTC, with milliseconds; good for one of these."""
+        second, rest = divmod(int(time() * 1000), 1000)
+        self._time_text = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{rest:03d}Z"
+        self._time_is_good_until = now + 0.001
+
+
+class AccessLog:
+    """Formats entries and hands them to the writer."""
+
+    def __init__(
+        self,
+        path: str,
+        token_prefix: str,
+        loop: asyncio.AbstractEventLoop,
+        turn: WriteTurn | None = None,
+    ) -> None:
+        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done.
+
+        ``turn`` is shared with other processes that write there.
+        """
+        self._loop = loop
+        self._writer = LineWriter(path, turn)
+        self._format = LineFormatter(token_prefix).line
+        self._lines: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped since the start because the writer fell behind."""
+        return self._writer.dropped
+
+    def write(self, entry: Entry, now: float) -> None:
+        """Note a finished request; ``now`` is the event loop's time."""
+        self.write_line(self._format(entry, now))
+
+    def write_line(self, line: str) -> None:
+        """Take a whole line, also one that is made elsewhere (``sidecar.observability.audit``)."""
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= _BATCH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Hand what was gathered to the writer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._writer.write("".join(lines).encode(), len(lines))
+
+    def reopen(self) -> None:
+        """Write what was gathered, then open the path anew: the file may have been moved away."""
+        self.flush()
+        self._writer.reopen()
+
+    def close(self) -> None:
+        """Write what is left; waits for at most two seconds."""
+        self.flush()
+        self._writer.close()
+
+
+class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
+    """What stands before and behind a line's account and token, the same for many callers; a
+    bounded number is remembered.
+    """
+
+    def __init__(self, token_prefix: str) -> None:
+        self._prefix = token_prefix
+
+    def __missing__(self, values: tuple[Any, ...]) -> tuple[str, str]:
+        client, method, path, route, status, code, form, upstream = values
+        path = hide_tokens(path, self._prefix)
+        before = (
+            f'"client":{_text(client)},"method":{_text(method)},"path":{_text(path)}'
+            f',"route":{_text(route)},"status":{status},"code":{_text(code)}'
+        )
+        parts = before, f'"form":{_text(form)},"upstream":{_text(upstream)}'
+        if len(before) <= _SAME_CHARS:
+            if len(self) >= _SAME_PARTS:
+                self.clear()
+            self[values] = parts
+        return parts
+
+
+class _Texts(dict[str, str]):
+    """JSON strings of short texts that come again and again; a bounded number is remembered."""
+
+    def __missing__(self, value: str) -> str:
+        text = _text(value)
+        if len(text) <= _SAME_CHARS:
+            if len(self) >= _SAME_PARTS:
+                self.clear()
+            self[value] = text
+        return text
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return milliseconds with two digits behind the point."""
+    hundredths = int(seconds * 100_000 + 0.5)
+    return _SHORT_TIMES[hundredths] if 0 <= hundredths < _SHORT else format(seconds * 1000, ".2f")
+
+
+def _text(value: str) -> str:
+    """Return a JSON string, or ``null`` for nothing."""
+    if not value:
+        return "null"
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return json.dumps(value)

@@ -1,0 +1,330 @@
+"""What is counted of requests, and what is read when somebody looks.
+
+A request costs one look-up and a handful of additions (``Metrics.observe``): everything that shares
+route, method, status, code and form is one cell, and labels are made of cells only when somebody
+looks. Everything else is read from where it is kept at that moment (``follow``).
+
+Cardinality is bounded: routes, codes and upstreams are as many as the configuration and the code
+name, methods are folded, and beyond ``MOST_CELLS`` combinations everything is ``other``.
+"""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import product
+from time import time
+from typing import Final, Protocol
+
+from sidecar.core.histogram import Histogram
+from sidecar.core.model import Form, TokenRecord
+from sidecar.core.routes import Route
+from sidecar.observability.access_log import Entry
+from sidecar.observability.metric_families import (
+    REQUEST_BOUNDS,
+    STORE_BOUNDS,
+    Snapshot,
+    Value,
+    merge,
+)
+from sidecar.proxy.answers import ANSWERS
+
+LookUp = Callable[[str], Awaitable[TokenRecord | None]]
+
+MOST_CELLS: Final = 4096
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
+NONE: Final = "none"
+CUT: Final = "cut"
+SPAN_RESULTS: Final = ("exported", "failed", "dropped")
+SUBJECTS: Final = ("network", "account", "pair")
+WITHIN_SECONDS: Final = {"1d": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
+_ENDS_SECONDS: Final = 15.0  # looking through 100 000 tokens takes 5 ms
+
+
+class CacheCounts(Protocol):
+    """What is asked of a ``store.cache.TokenCache``."""
+
+    hits: int
+    misses: int
+    invalidations: int
+    failures: int
+
+    @property
+    def entries(self) -> int:
+        """How many tokens are kept, unknown ones included."""
+
+    @property
+    def ends(self) -> Sequence[float]:
+        """When the tokens end that are kept and do end, in Unix seconds."""
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the store tells of changes."""
+
+
+class PoolCounts(Protocol):
+    """What is asked of a ``wire.pool.Pool``."""
+
+    opened: int
+    retries: int
+
+    @property
+    def open_count(self) -> int:
+        """How many connections there are."""
+
+    @property
+    def idle_count(self) -> int:
+        """How many of them are not lent."""
+
+    @property
+    def waiting_count(self) -> int:
+        """How many requests wait for one."""
+
+
+class ConfigurationState(Protocol):
+    """What is asked of a ``runtime.reload.State``."""
+
+    @property
+    def generation(self) -> int:
+        """Counted from 1."""
+
+    @property
+    def loaded_at(self) -> float:
+        """Unix seconds."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the file is in force."""
+
+    @property
+    def needs_restart(self) -> Sequence[str]:
+        """Keys that wait for one."""
+
+    @property
+    def refused(self) -> int:
+        """How often a file was refused."""
+
+
+_BOUNDS: Final = list(REQUEST_BOUNDS)  # compiled, a tuple of floats would be made anew each time
+_FIRST_BOUND: Final = REQUEST_BOUNDS[0]
+_bisect_left: Final = bisect_left  # a name of the module's own, which mypyc finds faster
+
+
+def _bucket_of(seconds: float) -> int:
+    """Return the bucket of a request's duration; most are in the first."""
+    return 0 if seconds <= _FIRST_BOUND else _bisect_left(_BOUNDS, seconds)
+
+
+class _Cell:
+    """All requests that share their labels."""
+
+    __slots__ = ("bytes_in", "bytes_out", "counts", "seconds", "upstream")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(REQUEST_BOUNDS) + 1)
+        self.seconds = 0.0
+        self.upstream = Histogram(REQUEST_BOUNDS)
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+
+_Key = tuple[str, str, int, str, str] | tuple[str, str, int]
+"""Route, method, status; and, of what was refused or failed, code and form."""
+_OVERFLOW: Final[_Key] = (OTHER, OTHER, 0, OTHER, OTHER)
+
+
+class _Endings:
+    """How many tokens end soon: looked through now and then, however often somebody asks."""
+
+    def __init__(self, cache: CacheCounts, now: Callable[[], float]) -> None:
+        self._cache = cache
+        self._now = now
+        self._looked_at = float("-inf")
+        self._samples: dict[tuple[str, ...], Value] = {}
+
+    def read(self) -> Snapshot:
+        now = self._now()
+        if not 0 <= now - self._looked_at < _ENDS_SECONDS:
+            ends = [end - now for end in self._cache.ends if end > now]
+            self._samples = {
+                (label,): float(sum(left <= within for left in ends))
+                for label, within in WITHIN_SECONDS.items()
+            }
+            self._looked_at = now
+        return {"sidecar_tokens_ending": self._samples}
+
+
+class Metrics:
+    """The counts of one process. ``version`` is the program's."""
+
+    def __init__(self, version: str) -> None:
+        self._cells: dict[_Key, _Cell] = {}
+        self.lookup_seconds = Histogram(STORE_BOUNDS)
+        """How long the store takes for a look-up: for the cache of tokens to fill."""
+        self._bans: dict[tuple[str, ...], Value] = {}
+        self._sources: list[Callable[[], Snapshot]] = []
+        self._build = (version, platform.python_version())
+
+    def __repr__(self) -> str:
+        return f"<Metrics cells={len(self._cells)} sources={len(self._sources)}>"
+
+    # What is counted as it happens.
+
+    def observe(self, entry: Entry, now: float) -> None:
+        """Count a finished request; ``now`` is on the clock of ``entry.started``."""
+        code = entry.code
+        key: _Key = (
+            (entry.route, entry.method, entry.status, code, entry.form)
+            if code
+            else (entry.route, entry.method, entry.status)
+        )
+        cell = self._cells.get(key) or self._new_cell(key)
+        seconds = now - entry.started
+        cell.seconds += seconds
+        cell.counts[_bucket_of(seconds)] += 1
+        cell.bytes_in += entry.bytes_in
+        cell.bytes_out += entry.bytes_out
+        if seconds := entry.upstream_seconds:
+            upstream = cell.upstream
+            upstream.sum += seconds
+            upstream.counts[_bucket_of(seconds)] += 1
+
+    def on_ban(self, network: str | None, account: str | None, seconds: float) -> None:
+        """Count a ban (``auth.throttle.OnBan``); who is banned is for the log alone."""
+        subject = "account" if network is None else "network" if account is None else "pair"
+        count = self._bans.get((subject,), 0)
+        assert not isinstance(count, list)
+        self._bans[subject,] = count + 1
+
+    # What is read when somebody looks.
+
+    def add_source(self, source: Callable[[], Snapshot]) -> None:
+        """Take samples from ``source`` with each snapshot."""
+        self._sources.append(source)
+
+    def follow(self, name: str, read: Callable[[], float]) -> None:
+        """Take a metric without labels from ``read``."""
+        self.add_source(lambda: {name: {(): float(read())}})
+
+    def expect(self, routes: Callable[[], Iterable[Route]]) -> None:
+        """Show zeros for what may come: a first error is then an increase, and can be seen."""
+        self.add_source(lambda: _zeros(routes()))
+
+    def follow_cache(self, cache: CacheCounts, now: Callable[[], float] = time) -> None:
+        """Tell of the cache of tokens; ``now`` gives Unix seconds."""
+        self.add_source(_Endings(cache, now).read)
+        self.follow("sidecar_cache_hits_total", lambda: cache.hits)
+        self.follow("sidecar_cache_misses_total", lambda: cache.misses)
+        self.follow("sidecar_cache_invalidations_total", lambda: cache.invalidations)
+        self.follow("sidecar_cache_entries", lambda: cache.entries)
+        self.follow("sidecar_store_failures_total", lambda: cache.failures)
+        self.follow("sidecar_store_watching", lambda: cache.is_watching)
+
+    def follow_pools(self, pools: Callable[[], Mapping[str, PoolCounts]]) -> None:
+        """Tell of the connections to each upstream, by its name."""
+
+        def read() -> Snapshot:
+            now: dict[tuple[str, ...], Value] = {}
+            opened: dict[tuple[str, ...], Value] = {}
+            retries: dict[tuple[str, ...], Value] = {}
+            for name, pool in pools().items():
+                now[name, "open"] = float(pool.open_count)
+                now[name, "idle"] = float(pool.idle_count)
+                now[name, "waiting"] = float(pool.waiting_count)
+                opened[name,] = float(pool.opened)
+                retries[name,] = float(pool.retries)
+            return {
+                "sidecar_upstream_connections": now,
+                "sidecar_upstream_connections_opened_total": opened,
+                "sidecar_upstream_retries_total": retries,
+            }
+
+        self.add_source(read)
+
+    def follow_spans(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Tell what became of the spans that were to be exported, by ``SPAN_RESULTS``."""
+
+        def spans() -> Snapshot:
+            counts = read()
+            return {"sidecar_spans_total": {(r,): float(counts[r]) for r in SPAN_RESULTS}}
+
+        self.add_source(spans)
+
+    def follow_configuration(self, state: Callable[[], ConfigurationState]) -> None:
+        """Tell how the configuration in force relates to its file."""
+        prefix = "sidecar_configuration"
+        self.follow(f"{prefix}_generation", lambda: state().generation)
+        self.follow(f"{prefix}_valid", lambda: state().is_valid)
+        self.follow(f"{prefix}_loaded_timestamp_seconds", lambda: state().loaded_at)
+        self.follow(f"{prefix}_awaits_restart", lambda: len(state().needs_restart))
+        self.follow(f"{prefix}_refused_total", lambda: state().refused)
+
+    def snapshot(self) -> Snapshot:
+        """Return everything as it is now."""
+        return merge(
+            [
+                _read_cells(self._cells),
+                {
+                    "sidecar_store_lookup_seconds": {(): self.lookup_seconds.value()},
+                    "sidecar_bans_total": dict(self._bans),
+                    "sidecar_build_info": {self._build: 1.0},
+                },
+                *(source() for source in self._sources),
+            ]
+        )
+
+    async def collect(self) -> Snapshot:
+        """Return everything as it is now, to whoever may have to wait for others as well."""
+        return self.snapshot()
+
+    def _new_cell(self, key: _Key) -> _Cell:
+        if key[1] and key[1] not in METHODS:
+            key = (key[0], OTHER, *key[2:])
+        if key not in self._cells and len(self._cells) >= MOST_CELLS:
+            key = _OVERFLOW
+        return self._cells.setdefault(key, _Cell())
+
+
+def _zeros(routes: Iterable[Route]) -> Snapshot:
+    """Return no requests, for each route with the methods that it names, and no denials or bans."""
+    routes = [*routes]
+    names = [(route.name,) for route in routes]
+    nothing: Value = [0.0] * (len(REQUEST_BOUNDS) + 2)
+    forms = [NONE, *Form]
+    return {
+        "sidecar_requests_total": {
+            (route.name, method, "200", NONE): 0.0
+            for route in routes
+            for method in (route.methods or {"GET"}) & METHODS
+        },
+        "sidecar_request_duration_seconds": dict.fromkeys(names, nothing),
+        "sidecar_upstream_duration_seconds": dict.fromkeys(names, nothing),
+        "sidecar_received_bytes_total": dict.fromkeys(names, 0.0),
+        "sidecar_sent_bytes_total": dict.fromkeys(names, 0.0),
+        "sidecar_denials_total": dict.fromkeys(product([*ANSWERS, CUT], map(str, forms)), 0.0),
+        "sidecar_bans_total": {(subject,): 0.0 for subject in SUBJECTS},
+    }
+
+
+def _read_cells(cells: Mapping[_Key, _Cell]) -> Snapshot:
+    """Make samples of cells: a cell adds to one sample of each metric."""
+    return merge(_samples_of(key, cell) for key, cell in cells.items())
+
+
+def _samples_of(key: _Key, cell: _Cell) -> Snapshot:
+    code, form = (key[3], key[4]) if len(key) > 3 else (NONE, NONE)
+    route, method = key[0] or NONE, key[1] or NONE
+    requests = float(sum(cell.counts))
+    samples: Snapshot = {
+        "sidecar_requests_total": {(route, method, str(key[2] or OTHER), code): requests},
+        "sidecar_request_duration_seconds": {(route,): [*cell.counts, cell.seconds]},
+        "sidecar_received_bytes_total": {(route,): float(cell.bytes_in)},
+        "sidecar_sent_bytes_total": {(route,): float(cell.bytes_out)},
+    }
+    if any(cell.upstream.counts):
+        samples["sidecar_upstream_duration_seconds"] = {(route,): cell.upstream.value()}
+    if code != NONE:
+        samples["sidecar_denials_total"] = {(code, str(form) or NONE): requests}
+    return samples

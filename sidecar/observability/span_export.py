@@ -1,0 +1,154 @@
+"""Requests as spans, sent by OTLP over HTTP in batches from a thread: no request waits for it.
+
+The spans are made of what the access log is made of, and handed to OpenTelemetry's own batch
+processor and exporter (extra ``otel``; importing this module takes a while). At most
+``MOST_WAITING`` wait; what comes on top of them, and what the collector does not take, is counted
+and lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from time import time_ns
+from typing import Final
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import AttributeValue
+
+from sidecar.core.trace_context import PARENT_ID, TRACE_ID
+from sidecar.observability.access_log import Entry
+
+MOST_WAITING: Final = 4096
+_BATCH_SPANS: Final = 512
+_BATCH_MILLISECONDS: Final = 1000.0
+_EXPORT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 2.0
+_FIRST_OF_FAULTS: Final = 500
+
+
+class SpanExport:
+    """Sends spans to ``endpoint`` with ``headers``, as those of ``service_name``; ``version`` is
+    the program's.
+    """
+
+    def __init__(
+        self, endpoint: str, headers: Mapping[str, str], service_name: str, version: str
+    ) -> None:
+        named = {"service.name": service_name, "service.version": version}
+        self._resource = Resource.create(named)
+        self._scope = InstrumentationScope("sidecar", version)
+        self._collector = _Collector(endpoint, headers)
+        self._processor = BatchSpanProcessor(
+            self._collector,
+            max_queue_size=MOST_WAITING,
+            schedule_delay_millis=_BATCH_MILLISECONDS,
+            max_export_batch_size=_BATCH_SPANS,
+        )
+        self._taken = 0
+        self.dropped = 0
+        """How many spans were lost as too many waited."""
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns of each retry
+
+    @property
+    def exported(self) -> int:
+        """How many spans the collector has taken."""
+        return self._collector.exported
+
+    @property
+    def failed(self) -> int:
+        """How many spans were lost as the collector did not take them."""
+        return self._collector.failed
+
+    def note(self, entry: Entry, now: float) -> None:
+        """Take a finished request that is a span; ``now`` is on the clock of ``entry.started``."""
+        if self._taken - self.exported - self.failed >= MOST_WAITING:
+            self.dropped += 1
+            return
+        self._taken += 1
+        self._processor.on_end(_span_of(entry, now, self._resource, self._scope))
+
+    def close(self) -> None:
+        """Send what waits, for at most two seconds; blocks so long."""
+        closing = threading.Thread(target=self._processor.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+
+
+class _Collector(SpanExporter):
+    """OpenTelemetry's exporter, counted; called by one thread alone."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        given = dict(headers) or None  # none: those of the environment
+        self._exporter = OTLPSpanExporter(endpoint, headers=given, timeout=_EXPORT_SECONDS)
+        self.exported = 0
+        self.failed = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch; retries within its time-out."""
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            if result is SpanExportResult.SUCCESS:
+                self.exported += len(spans)
+            else:
+                self.failed += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """Give up what is tried again."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _span_of(
+    entry: Entry, now: float, resource: Resource, scope: InstrumentationScope
+) -> ReadableSpan:
+    trace_id, parent_id = entry.traceparent[TRACE_ID], entry.parent_id
+    has_failed = entry.status >= _FIRST_OF_FAULTS
+    end = time_ns()
+    return ReadableSpan(
+        name=f"{entry.method or 'HTTP'} {entry.route}".rstrip(),
+        context=_context(trace_id, entry.traceparent[PARENT_ID], is_remote=False),
+        parent=_context(trace_id, parent_id, is_remote=True) if parent_id else None,
+        resource=resource,
+        attributes=attributes_of(entry),
+        kind=SpanKind.SERVER,
+        status=Status(StatusCode.ERROR if has_failed else StatusCode.UNSET),
+        start_time=end - round((now - entry.started) * 1e9),
+        end_time=end,
+        instrumentation_scope=scope,
+    )
+
+
+def _context(trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
+    sampled = TraceFlags(TraceFlags.SAMPLED)
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, sampled)
+
+
+def attributes_of(entry: Entry) -> dict[str, AttributeValue]:
+    """Return what a span says, in the words of OpenTelemetry's conventions where they have one.
+
+    Not the path: it may hold what is not for everyone; the log has it under the trace's id.
+    """
+    told: dict[str, AttributeValue] = {
+        "http.request.method": entry.method,
+        "http.route": entry.route,
+        "http.response.status_code": entry.status,
+        "error.type": entry.code if entry.status >= _FIRST_OF_FAULTS else "",
+        "client.address": entry.client,
+        "sidecar.request_id": entry.request_id,
+        "sidecar.code": entry.code,
+        "sidecar.account": entry.account,
+        "sidecar.token_id": entry.token_id,
+        "sidecar.credential_form": str(entry.form),
+        "sidecar.upstream": entry.upstream,
+        "sidecar.upstream_seconds": entry.upstream_seconds,
+    }
+    return {name: value for name, value in told.items() if value}

@@ -1,0 +1,1 @@
+"""The life of a request: read, judge, forward, answer."""

@@ -1,0 +1,182 @@
+"""What one configuration means, computed once: everything a request is judged and forwarded by.
+
+A ``Rules`` is frozen. The gateway reads it once per request, so that a new configuration takes
+effect between two requests and never within one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.auth.assertion import AssertionSigner, Subject
+from sidecar.auth.jwt_verifier import JwtVerifier
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import Form
+from sidecar.core.policy import Account, Principal
+from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
+from sidecar.core.routes import RouteTable
+from sidecar.proxy.answers import Challenges
+from sidecar.proxy.tracing import Traces
+from sidecar.wire.pool import Pool
+from sidecar.wire.relay import Patience
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAX_HOPS: Final = 32
+_CALLERS_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The way to one upstream."""
+
+    pool: Pool
+    heads: RequestHeads
+    authority: bytes
+    """``Host`` for a request that came without one (HTTP/1.0)."""
+    patience: Patience
+    forwards_credentials: bool
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether text is an IP address; a scope id, which may hold anything, is none of one."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+_Said = tuple[str, Form, str, str]
+"""All that identity lines are made of: an account, a form, a token's id and name."""
+
+
+class IdentityLines:
+    """The header lines that tell the upstream who is calling; made once per caller, not per
+    request.
+
+    ``headers`` are names and what each carries: ``account``, ``method``, ``token_id`` or
+    ``token_name``. Lines are remembered by the very values they are made of. An id alone would not
+    do: a foreign JWT's is its ``jti``, which two issuers may both give out.
+    """
+
+    def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
+        self._most = most
+        self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
+        self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
+        self._known: dict[_Said, bytes] = {}
+
+    def lines(self, principal: Principal) -> bytes:
+        """Return the lines for a caller; what it does not have is left out.
+
+        Raises ``ValueError`` for a value that can't stand in a header.
+        """
+        record = principal.record
+        if record is None or not self._per_token:
+            key = (principal.account, principal.form, "", "")
+        else:
+            key = (principal.account, principal.form, record.id, record.name)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            known = self._known[key] = identity_lines(self._values(principal))
+        return known
+
+    def _values(self, principal: Principal) -> Iterator[tuple[bytes, bytes]]:
+        record = principal.record
+        for name, attribute in self._headers:
+            if attribute == "account":
+                yield name, principal.account.encode()
+            elif attribute == "method":
+                yield name, principal.form.encode()
+            elif record is not None and attribute == "token_id":
+                yield name, record.id.encode()
+            elif record is not None:
+                yield name, encode_token_name(record.name)
+
+
+class AssertionLines:
+    """The header line with the signed assertion of who is calling (``sidecar.auth.assertion``)."""
+
+    def __init__(self, header: str, signer: AssertionSigner) -> None:
+        self._header = header.encode()
+        self._signer = signer
+
+    def line(self, principal: Principal, upstream: str, now: float) -> bytes:
+        """Return the line for a caller and an upstream at ``now`` (Unix seconds)."""
+        record = principal.record
+        subject = Subject(
+            principal.account,
+            principal.form.value,
+            None if record is None else record.id,
+            None if record is None else record.name,
+        )
+        token = self._signer.assertion(subject, upstream, now)
+        return b"%b: %b\r\n" % (self._header, token.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One configuration, ready to judge by."""
+
+    routes: RouteTable
+    accounts: Mapping[str, Account]
+    credentials: CredentialRules
+    headers: HeaderRules
+    lanes: Mapping[str, Lane]
+    challenges: Challenges
+    identity: IdentityLines
+    assertion: AssertionLines | None
+    jwt: JwtVerifier
+    traces: Traces
+    token_prefix: str
+    expiry_notice_seconds: float
+    trusted_proxies: tuple[Network, ...]
+
+    def identity_of(self, principal: Principal, upstream: str, now: float) -> bytes:
+        """Return all lines that tell an upstream who is calling; ``now`` is in Unix seconds."""
+        lines = self.identity.lines(principal)
+        if self.assertion is not None:
+            lines += self.assertion.line(principal, upstream, now)
+        return lines
+
+    def near_end_of(self, principal: Principal | None, now: float) -> float | None:
+        """Return when a caller's token ends, if that is near enough to be told."""
+        if principal is None or principal.record is None or principal.record.expires_at is None:
+            return None
+        ends = principal.record.expires_at
+        return ends if ends - now <= self.expiry_notice_seconds else None
+
+    def is_trusted(self, peer: str) -> bool:
+        """Tell whether what ``peer`` says of earlier hops is believed; a unix socket's never is."""
+        if not self.trusted_proxies:
+            return False
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.trusted_proxies)
+
+    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
+        """Return the address of the caller: the last hop that no trusted proxy stands for.
+
+        ``peer`` is trusted. Whatever is no address in ``X-Forwarded-For`` ends the walk, so that
+        garbage there changes no verdict.
+        """
+        caller = peer
+        hops = b",".join(forwarded_for).decode("latin-1").split(",")
+        for hop in reversed(hops[-_MAX_HOPS:]):
+            text = hop.strip()
+            if not _is_address(text):
+                return caller
+            caller = text
+            if not self.is_trusted(text):
+                return caller
+        return caller

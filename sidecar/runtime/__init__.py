@@ -1,0 +1,1 @@
+"""From a configuration to running parts, and from one configuration to the next."""

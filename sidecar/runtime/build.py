@@ -1,0 +1,267 @@
+"""What a configuration means: settings in, the rules that requests are judged and forwarded by out.
+
+Nothing here opens a connection. TLS files are read, so that a certificate that does not load is
+known before anything changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from sidecar.auth.assertion import AssertionSigner
+from sidecar.auth.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
+from sidecar.auth.jwt_verifier import JwtVerifier
+from sidecar.config import model as configured
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.errors import UsageError
+from sidecar.core.headers import HeaderRules
+from sidecar.core.key_documents import export_key_set, load_key
+from sidecar.core.keys import Key
+from sidecar.core.patterns import compile_pattern
+from sidecar.core.policy import Account
+from sidecar.core.request_heads import RequestHeads
+from sidecar.core.routes import Route, RouteTable
+from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
+from sidecar.proxy.answers import Challenges
+from sidecar.proxy.rules import AssertionLines, IdentityLines, Lane, Rules
+from sidecar.proxy.tracing import Traces
+from sidecar.wire.dialing import Dialer
+from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.relay import Patience
+from sidecar.wire.requests import RequestLimits
+from sidecar.wire.tls import listening_context, upstream_context
+
+_NO_POOLS: Final[Mapping[str, Pool]] = MappingProxyType({})
+
+
+def build_rules(
+    settings: configured.Settings,
+    loop: asyncio.AbstractEventLoop,
+    kept: Mapping[str, Pool] = _NO_POOLS,
+    jwt: JwtVerifier | None = None,
+    dialer: Dialer | None = None,
+) -> Rules:
+    """Compute what a configuration means. Raises ``UsageError`` for files that don't load.
+
+    ``kept`` are pools that go on, by the name of their upstream; the others begin empty. ``jwt`` is
+    the verifier and ``dialer`` what opens connections for new pools; one is made if left out.
+    """
+    dialer = dialer or Dialer()
+    credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
+    identity = settings.identity.headers
+    assertion = settings.identity.assertion
+    injected = [*identity] if assertion is None else [*identity, assertion.header]
+    headers = HeaderRules(injected, settings.credentials.headers)
+    lanes = {
+        name: _build_lane(
+            upstream,
+            kept.get(name) or Pool(_build_origin(name, upstream), loop, dialer.open),
+            settings.limits,
+            headers,
+            credentials,
+        )
+        for name, upstream in settings.upstreams.items()
+    }
+    return Rules(
+        routes=RouteTable([_build_route(route) for route in settings.routes]),
+        accounts=build_accounts(settings),
+        credentials=credentials,
+        headers=headers,
+        lanes=MappingProxyType(lanes),
+        challenges=Challenges(settings.credentials.realm),
+        identity=IdentityLines(identity),
+        assertion=_build_assertion(settings),
+        jwt=jwt or build_jwt(settings),
+        traces=_build_traces(settings.tracing),
+        token_prefix=settings.tokens.prefix,
+        expiry_notice_seconds=settings.tokens.expiry_notice,
+        trusted_proxies=tuple(settings.trusted_proxies),
+    )
+
+
+def _build_traces(tracing: configured.Tracing) -> Traces:
+    return Traces(begins=tracing.begin, share=tracing.sample, exports=tracing.endpoint is not None)
+
+
+def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> JwtVerifier:
+    """Return what judges JWTs; not started. Raises ``UsageError`` for keys that can't be used.
+
+    Foreign keys that ``old`` has already are taken over.
+    """
+    jwt = settings.jwt
+    try:
+        sources = {
+            issuer.issuer: _build_source(issuer, {} if old is None else old.issuers.sources)
+            for issuer in jwt.trusted_issuers
+        }
+        keys = own_keys(settings)
+        tokens = SignedTokens(
+            jwt.issuer,
+            jwt.audience,
+            jwt.leeway,
+            keys,
+            [_trust(issuer, sources[issuer.issuer]) for issuer in jwt.trusted_issuers],
+        )
+    except ValueError as error:
+        raise UsageError(f"jwt: {error}") from None
+    return JwtVerifier(Issuers(tokens, sources), export_key_set(keys))
+
+
+def own_keys(settings: configured.Settings) -> tuple[Key, ...]:
+    """Return the sidecar's own keys; the first signs. Raises ``ValueError``."""
+    return tuple(load_key(key.id, key.algorithm, key.private_key) for key in settings.jwt.keys)
+
+
+def _build_source(issuer: configured.TrustedIssuer, old: Mapping[str, IssuerKeys]) -> IssuerKeys:
+    source: FetchedKeys | FileKeys
+    if issuer.jwks_url is not None:
+        source = FetchedKeys(issuer.issuer, issuer.jwks_url, issuer.algorithms)
+    else:
+        assert issuer.jwks_file is not None  # the configuration has one of the two
+        source = FileKeys(issuer.issuer, issuer.jwks_file, issuer.algorithms)
+    before = old.get(issuer.issuer)
+    is_same = isinstance(before, FetchedKeys | FileKeys) and before.origin == source.origin
+    return before if before is not None and is_same else source
+
+
+def _trust(issuer: configured.TrustedIssuer, keys: IssuerKeys) -> TrustedIssuer:
+    return TrustedIssuer(
+        issuer.issuer, issuer.audience, issuer.algorithms, keys, issuer.account_claim
+    )
+
+
+def _build_assertion(settings: configured.Settings) -> AssertionLines | None:
+    assertion = settings.identity.assertion
+    if assertion is None:
+        return None
+    try:
+        keys = own_keys(settings)
+        if not keys:
+            raise ValueError("it needs a key in jwt.keys to sign with")
+        signer = AssertionSigner(settings.jwt.issuer, keys[0], assertion.lifetime)
+    except ValueError as error:
+        raise UsageError(f"identity.assertion: {error}") from None
+    return AssertionLines(assertion.header, signer)
+
+
+def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
+    """Return the accounts as policy knows them, by name."""
+    return MappingProxyType(
+        {
+            name: Account(
+                name=name,
+                password_hash=account.password_hash,
+                paths=tuple(compile_pattern(path) for path in account.paths),
+                max_token_days=account.max_token_days,
+                max_tokens=account.max_tokens,
+                disabled=account.disabled,
+            )
+            for name, account in settings.accounts.items()
+        }
+    )
+
+
+def build_listening_tls(settings: configured.Settings) -> ssl.SSLContext | None:
+    """Return the context of the proxy's address. Raises ``UsageError`` if files don't load."""
+    tls = settings.listen.tls
+    if tls is None:
+        return None
+    try:
+        return listening_context(tls.certificate, tls.private_key, tls.client_ca)
+    except OSError as error:
+        raise UsageError(f"listen.tls: {error.strerror or error}") from None
+
+
+def build_limits(settings: configured.Settings) -> RequestLimits:
+    """Return what a request may use."""
+    limits = settings.limits
+    return RequestLimits(limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes)
+
+
+def shortest_timeout_seconds(settings: configured.Settings) -> float:
+    """Return the shortest of the times that a connection may wait for something."""
+    limits = settings.limits
+    of_upstreams = [
+        timeout
+        for upstream in settings.upstreams.values()
+        for timeout in (upstream.response_timeout, upstream.idle_timeout)
+    ]
+    return min(limits.header_timeout, limits.idle_timeout, limits.body_timeout, *of_upstreams)
+
+
+def reaches_alike(one: configured.Upstream, other: configured.Upstream) -> bool:
+    """Tell whether connections made for one upstream serve the other as well."""
+    return (
+        one.url == other.url
+        and one.tls == other.tls
+        and one.connect_timeout == other.connect_timeout
+        and one.max_connections == other.max_connections
+        and one.max_age == other.max_age
+    )
+
+
+def _build_route(route: configured.Route) -> Route:
+    return Route(
+        pattern=compile_pattern(route.path),
+        methods=frozenset(route.methods) or None,
+        upstream=route.upstream,
+        forms=frozenset(route.credentials),
+        accounts=frozenset(route.accounts) or None,
+        public=route.public,
+        name=route.path,
+    )
+
+
+def _build_lane(
+    upstream: configured.Upstream,
+    pool: Pool,
+    limits: configured.Limits,
+    headers: HeaderRules,
+    credentials: CredentialRules,
+) -> Lane:
+    authority = upstream.url.authority.encode()
+    return Lane(
+        pool=pool,
+        heads=RequestHeads(
+            headers,
+            credentials.strip_query,
+            authority=None if upstream.preserve_host else authority,
+            keeps_credentials=upstream.forward_credentials,
+        ),
+        authority=authority,
+        patience=Patience(
+            response_seconds=upstream.response_timeout,
+            idle_seconds=upstream.idle_timeout,
+            body_seconds=limits.body_timeout,
+            least_body_bytes=limits.min_rate,
+        ),
+        forwards_credentials=upstream.forward_credentials,
+    )
+
+
+def _build_origin(name: str, upstream: configured.Upstream) -> Origin:
+    address = upstream.url.address
+    return Origin(
+        name=name,
+        host=address.host or "localhost",
+        port=address.port,
+        unix_path=address.path,
+        tls=_upstream_tls(name, upstream),
+        connect_timeout_seconds=upstream.connect_timeout,
+        max_connections=upstream.max_connections,
+        max_age_seconds=upstream.max_age,
+    )
+
+
+def _upstream_tls(name: str, upstream: configured.Upstream) -> ssl.SSLContext | None:
+    if not upstream.url.is_tls:
+        return None
+    tls = upstream.tls or configured.UpstreamTls()
+    try:
+        return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
+    except OSError as error:
+        raise UsageError(f"upstreams.{name}.tls: {error.strerror or error}") from None

@@ -1,0 +1,202 @@
+"""What ``sidecar run`` starts: a supervisor, its workers, and an embedded store that outlives them.
+
+Everything is imported, and the sockets are bound, before the first worker is forked: a worker is
+ready in a moment, and shares what it does not change with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from sidecar.config.load import load
+from sidecar.config.model import Settings
+from sidecar.core.errors import UsageError
+from sidecar.core.self_check import refuse_broken_re
+from sidecar.observability.line_writer import WriteTurn
+from sidecar.observability.metric_families import Snapshot
+from sidecar.observability.stderr_log import StderrFormatter, StderrLines
+from sidecar.runtime import app
+from sidecar.runtime.addresses import addresses_of, bind_for
+from sidecar.runtime.build import build_listening_tls, build_rules
+from sidecar.wire.listening import Slots, close_all, extend
+from sidecar.workers.channel import encode
+from sidecar.workers.handover import REHEARSAL, Handover, adopt_sockets, receive
+from sidecar.workers.place import Place
+from sidecar.workers.service_manager import ServiceManager
+from sidecar.workers.supervisor import Supervisor
+
+_log = logging.getLogger("sidecar")
+
+_MISUSED: Final = 2
+
+
+def run(settings: Settings, source: Path | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
+    _log_to_stderr("")
+    app.preload(settings)
+    listened = os.environ.pop(REHEARSAL, None)
+    if listened is not None:
+        asyncio.run(_rehearse(settings, set(json.loads(listened))))
+        return 0
+    left = receive(os.environ)
+    store = _Store(settings, left)
+    try:
+        plan = _Plan(settings, source, store.start(), store, left)
+        return plan.supervise(left)
+    finally:
+        store.stop()
+
+
+class _Store:
+    """The embedded Redis, if the tokens are kept in one; it belongs to the supervisor."""
+
+    def __init__(self, settings: Settings, left: Handover | None) -> None:
+        self._url = settings.store.url
+        self._redis: app.EmbeddedRedis | None = None
+        if left is not None and left.store is not None:
+            self._redis = app.EmbeddedRedis.adopt(left.store)
+
+    def start(self) -> str:
+        """Return the URL of the store, once it can be asked. Raises ``UsageError``."""
+        if self._url != "embedded":
+            return self._url
+        if self._redis is None:
+            self._redis = app.EmbeddedRedis(app.DATA_DIRECTORY)
+            asyncio.run(self._redis.start())
+        return self._redis.url
+
+    def let_go(self) -> None:
+        """Leave it to the supervisor; for a worker."""
+        if self._redis is not None:
+            self._redis.let_go()
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return what a successor must know of it."""
+        return None if self._redis is None else self._redis.describe()
+
+    def stop(self) -> None:
+        """Let it save and end."""
+        if self._redis is not None:
+            asyncio.run(self._redis.stop())
+
+
+class _Plan:
+    """Implements ``workers.supervisor.Plan``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Path | None,
+        store_url: str,
+        store: _Store,
+        left: Handover | None,
+    ) -> None:
+        self.count = _count_of(settings)
+        self._settings = settings
+        self._source = source
+        self._store_url = store_url
+        self._store = store
+        self._turn = WriteTurn(None if left is None else left.turn)
+
+    def supervise(self, left: Handover | None) -> int:
+        """Bind what is not bound yet, and run; return the exit status."""
+        addresses = addresses_of(self._settings)
+        known = {} if left is None else _adopt(left)
+        sockets: dict[str, Slots] = {}
+        for use, address in addresses.items():
+            was, slots = known.get(use, ("", []))
+            if was == str(address):
+                extend(slots, self.count)
+                sockets[use] = slots
+            else:
+                close_all(slots)
+                sockets[use] = bind_for(use, address, self.count)
+        names = {use: str(address) for use, address in addresses.items()}
+        gc.collect()
+        gc.freeze()  # so that a worker's collector leaves alone the pages that it shares
+        return Supervisor(self, sockets, names, ServiceManager(os.environ), left).run()
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long the configuration in force lets a worker take to end."""
+        return self._settings.drain.delay + self._settings.drain.timeout
+
+    def work(self, place: Place) -> int:
+        """Serve until told to end; what keeps it from starting is said to the supervisor."""
+        self._store.let_go()
+        if place.count > 1:
+            _log_to_stderr(f"{place.name}: ")
+        worker = app.Worker(place, self._turn, self._store_url)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(app.serve(self._settings, source=self._source, worker=worker))
+        except UsageError as error:
+            _log.error("%s", error)
+            place.channel.setblocking(True)
+            place.channel.sendall(encode(("failed", str(error))))
+            return _MISUSED
+        return 0
+
+    def refresh(self) -> None:
+        """Read the file again, as workers did with success; if it has gone bad since, leave it."""
+        if self._source is None or not self._source.is_file():
+            return
+        try:
+            self._settings = load(self._source, os.environ)
+        except UsageError:
+            _log.info("configuration %s has changed again: it is not read for now", self._source)
+
+    def measure(self) -> Snapshot:
+        """Return the supervisor's own use of the machine."""
+        from sidecar.operations.exposition import read_process
+
+        return read_process()
+
+    def describe_store(self) -> Mapping[str, Any] | None:
+        """Return what a successor must know of an embedded store."""
+        return self._store.describe()
+
+    @property
+    def turn(self) -> int:
+        """The descriptor of what workers take turns at writing with."""
+        return self._turn.descriptor
+
+
+def _adopt(left: Handover) -> dict[str, tuple[str, Slots]]:
+    return {use: (address, adopt_sockets(slots)) for use, (address, slots) in left.sockets.items()}
+
+
+def _count_of(settings: Settings) -> int:
+    if settings.workers != "auto":
+        return settings.workers
+    return len(os.sched_getaffinity(0))
+
+
+async def _rehearse(settings: Settings, listened: set[str]) -> None:
+    """Make everything that a start makes, and leave no trace. Raises ``UsageError``."""
+    app.refuse_slow_parser()
+    refuse_broken_re()
+    loop = asyncio.get_running_loop()
+    build_rules(settings, loop)
+    build_listening_tls(settings)
+    log = app.open_log(settings, loop)
+    if log is not None:
+        log.close()
+    for use, address in addresses_of(settings).items():
+        if str(address) not in listened:
+            close_all(bind_for(use, address, 1))
+
+
+def _log_to_stderr(prefix: str) -> None:
+    handler = StderrLines()
+    handler.setFormatter(StderrFormatter(f"%(levelname)s {prefix}%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

@@ -1,0 +1,28 @@
+"""Who signs the sidecar's JWTs: the first key of the configuration, or nobody."""
+
+from __future__ import annotations
+
+from sidecar.config.model import Settings
+from sidecar.core.errors import UsageError
+from sidecar.core.signed_tokens import SignedTokens
+from sidecar.runtime.build import own_keys
+from sidecar.tokens.lifecycle import Signer
+
+NO_KEY = (
+    "a JWT can't be made: no key is configured to sign it with; "
+    "`sidecar key generate` makes one for jwt.keys"
+)
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """Return what signs the JWT of a record for ``tokens.lifecycle``; ``None`` without a key.
+
+    Raises ``UsageError`` for keys that can't be used.
+    """
+    if not settings.jwt.keys:
+        return None
+    jwt = settings.jwt
+    try:
+        return SignedTokens(jwt.issuer, jwt.audience, jwt.leeway, own_keys(settings)).sign
+    except ValueError as error:
+        raise UsageError(f"jwt.keys: {error}") from None

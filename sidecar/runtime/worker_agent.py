@@ -1,0 +1,91 @@
+"""What a worker does on the word of its supervisor, or of whoever signals it.
+
+It implements ``workers.member.Duties``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sidecar.observability.metric_families import Snapshot
+from sidecar.operations.health import Health
+from sidecar.runtime.reload import Reloader
+from sidecar.workers.held_signals import HELD, ignore, take
+from sidecar.workers.overview import Report
+
+_log = logging.getLogger("sidecar")
+
+
+class Ending:
+    """When the process ends, and whether another has taken its place by then."""
+
+    def __init__(self, asked: asyncio.Event) -> None:
+        self.asked = asked
+        self.is_retired = False
+
+    def retire(self) -> None:
+        """End without a warning: nobody depends on this process any more."""
+        self.is_retired = True
+        self.asked.set()
+
+
+class Duties:
+    """What a worker does on the word of its supervisor, or of who signals it."""
+
+    def __init__(
+        self,
+        counts: Callable[[], Snapshot],
+        reopen_logs: Callable[[], None],
+        health: Health,
+        reloader: Reloader | None,
+        ending: Ending,
+    ) -> None:
+        self._health = health
+        self._reloader = reloader
+        self._ending = ending
+        self.retire = ending.retire
+        self.counts = counts
+        self.reopen_logs = reopen_logs
+
+    async def report(self) -> Report:
+        """Tell how this worker is now."""
+        reasons = await self._health.reasons()
+        is_up = await self._health.store_ready()
+        snapshot = self.counts()
+        snapshot["sidecar_store_up"] = {(): float(is_up)}
+        describe = self._reloader and self._reloader.state.describe
+        return Report(snapshot, reasons, describe() if describe else None)
+
+    async def reload(self) -> None:
+        """Read the configuration again; return once it is applied or refused."""
+        if self._reloader is None:
+            _log.warning("SIGHUP: there is no configuration file to read again")
+        else:
+            await self._reloader.read_now()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Do on signals what the supervisor would have asked for, those included that were held."""
+        loop = asyncio.get_running_loop()
+        reloader = self._reloader
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: self._ending.asked.set,
+            signal.SIGHUP: (lambda: None) if reloader is None else reloader.ask,
+            signal.SIGUSR1: self.reopen_logs,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        for came in take():
+            handlers.get(signal.Signals(came), lambda: None)()
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # while they would end the process
+            for number in handlers:
+                loop.remove_signal_handler(number)
+            ignore()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)

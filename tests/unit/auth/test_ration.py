@@ -1,0 +1,85 @@
+"""How many unknown tokens of a banned network are asked about, and whose."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from sidecar.auth.ration import BURST, MOST_NETWORKS, RATE, Ration
+
+
+class Clock:
+    now = 1e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ration(clock: Clock) -> Ration:
+    return Ration(clock)
+
+
+def asked(ration: Ration, network: str, digests: list[str]) -> int:
+    return sum(ration.may_ask(network, digest) for digest in digests)
+
+
+MADE_UP = map("made up {}".format, count())
+
+
+def flood(ration: Ration, network: str = "192.0.2.1", tokens: int = 1000) -> int:
+    return asked(ration, network, [next(MADE_UP) for _ in range(tokens)])
+
+
+def test_a_network_has_a_burst_and_then_so_many_in_a_second(ration: Ration, clock: Clock) -> None:
+    assert flood(ration) == BURST
+    for _ in range(10):
+        clock.now += 0.5
+        assert flood(ration) == pytest.approx(RATE / 2, abs=1)
+
+
+def test_one_networks_flood_leaves_another_its_ration(ration: Ration) -> None:
+    flood(ration)
+    assert flood(ration, "198.51.100.7") == BURST
+
+
+def test_good_tokens_pass_at_the_second_try_nearly_all_of_them_under_a_fast_flood(
+    ration: Ration, clock: Clock
+) -> None:
+    passed = 0
+    for number in range(40):
+        flood(ration)
+        assert not ration.may_ask("192.0.2.1", f"good {number}")
+        for _ in range(10):
+            clock.now += 0.1
+            flood(ration)
+        passed += ration.may_ask("192.0.2.1", f"good {number}")
+    assert passed >= 30
+
+
+def test_tokens_that_come_again_are_rationed_too(ration: Ration) -> None:
+    tokens = [f"{number}" for number in range(1000)]
+    assert asked(ration, "192.0.2.1", tokens) == BURST
+    assert asked(ration, "192.0.2.1", tokens) <= BURST
+    assert asked(ration, "192.0.2.1", tokens) == 0
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_neither_locks_out_nor_lets_a_flood_in(
+    seconds: float, ration: Ration, clock: Clock
+) -> None:
+    flood(ration)
+    clock.now += seconds
+    assert flood(ration) == BURST
+
+
+def test_however_many_networks_are_banned_the_memory_is_bounded(ration: Ration) -> None:
+    for number in range(MOST_NETWORKS + 100):
+        ration.may_ask(f"network {number}", "token")
+    assert len(ration._spent) == MOST_NETWORKS

@@ -1,0 +1,284 @@
+"""``sidecar explain`` on a store in memory: route, credential, account, answer and reason."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.cli.main import main
+from sidecar.config.model import Settings
+from sidecar.core.errors import StoreUnavailable
+from sidecar.core.key_documents import load_key
+from sidecar.core.keys import generate_key
+from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.passwords import hash_password
+from sidecar.core.signed_tokens import SignedTokens
+from sidecar.core.tokens import digest
+from sidecar.proxy.answers import ANSWERS
+from sidecar.store.memory import MemoryStore
+from sidecar.store.port import TokenStore
+
+OLD = "of-the-old-system/1234567890"
+PASSWORD = "correct horse battery staple"
+PEM = generate_key("EdDSA")
+CONFIGURATION = f"""
+upstreams:
+  listener: {{url: "http://127.0.0.1:8999"}}
+routes:
+  - {{path: "/v1/{{id}}", methods: [GET, POST]}}
+  - {{path: /bolt-only, accounts: [bolt]}}
+  - {{path: /header-only, credentials: [header]}}
+  - {{path: /status, public: true}}
+accounts:
+  acme: {{password_hash: "{hash_password(PASSWORD)}", paths: ["/v1/*", "/bolt-only"]}}
+  bolt: {{}}
+  gone: {{disabled: true}}
+jwt: {{keys: [{{id: k1, private_key: "${{file:k1.pem}}"}}]}}
+"""
+
+Explain = Callable[..., dict[str, Any]]
+
+
+def record_of(account: str, key: str, kind: Kind = Kind.IMPORTED) -> TokenRecord:
+    token_id = f"{account}{kind}0001"
+    return TokenRecord(token_id, account, str(kind), kind, digest(key), time.time(), None)
+
+
+def jwt_of(record: TokenRecord) -> str:
+    key = load_key("k1", "EdDSA", PEM)
+    return SignedTokens("sidecar", "listener", 10, (key,)).sign(record)
+
+
+LIVE = record_of("acme", "acmejwt0001", Kind.JWT)
+REVOKED = record_of("bolt", "boltjwt0001", Kind.JWT)
+
+
+def name_of_case(value: object) -> str:
+    """Name a case by its code alone: what else it holds is new in each process."""
+    return value if isinstance(value, str) and value in ANSWERS else "-"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(time.time)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "k1.pem").write_text(PEM)
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(CONFIGURATION)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _reached(monkeypatch: pytest.MonkeyPatch, store: MemoryStore) -> None:
+    @asynccontextmanager
+    async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
+        yield store
+
+    async def fill() -> None:
+        imported = [record_of("acme", OLD), *(record_of(a, f"{OLD}-{a}") for a in ("gone", "left"))]
+        for record in (*imported, LIVE):
+            await store.create(record)
+
+    asyncio.run(fill())
+    monkeypatch.setattr("sidecar.cli.explain.reached_store", reached_store)
+
+
+@pytest.fixture
+def explain(config: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
+    def run(*arguments: str) -> dict[str, Any]:
+        status = main(["explain", *arguments, "--json", "--config", str(config)])
+        told: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert status == (0 if told["passes"] else 1)
+        return told
+
+    return run
+
+
+def test_of_a_request_that_would_pass_everything_is_told(explain: Explain) -> None:
+    assert explain("GET", f"http://h/v1/7?a=1&access_token={OLD}") == {
+        "passes": True,
+        "method": "GET",
+        "path": "/v1/7",
+        "route": "/v1/{id}",
+        "credential": "query",
+        "token": "token of another system",
+        "account": "acme",
+        "token_id": "acmeimported0001",
+        "upstream": "listener",
+        "status": None,
+        "code": None,
+        "why": "acme may use this route and path; the credential is taken out of the query",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "credential", "token"),
+    [
+        (["-H", f"Authorization: Bearer {OLD}"], "bearer", "token of another system"),
+        (["-H", f"access_token: {OLD}"], "header", "token of another system"),
+        (["-H", f"jwt_token: {jwt_of(LIVE)}"], "header", "JWT"),
+        (["--user", f"acme:{PASSWORD}"], "basic", None),
+    ],
+    ids=["bearer", "header", "JWT", "basic"],
+)
+def test_every_form_of_a_good_credential_passes(
+    explain: Explain, arguments: list[str], credential: str, token: str | None
+) -> None:
+    told = explain("POST", "/v1/7", *arguments)
+    assert (told["passes"], told["account"]) == (True, "acme")
+    assert (told["credential"], told["token"]) == (credential, token)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code", "why"),
+    [
+        (["GET", "/elsewhere"], 404, "no_route", "The routes are /v1/{id}, /bolt-only, /header"),
+        (["PUT", "/v1/7"], 405, "method_not_allowed", "Allowed: GET, POST."),
+        (["GET", "/v1/%2e%2e"], 400, "unsafe_path", "dot segment"),
+        (["GET", "/v1/7 8"], 400, "bad_request", "not well-formed"),
+        (["GET", f"/v1/{'x' * 20_000}"], 414, "uri_too_long", "too long"),
+        (["GET", "/v1/7", "-H", "Host:"], 400, "bad_request", "one valid Host"),
+        (["GET", "/v1/7"], 401, "missing_credentials", "parameters access_token, token, jwt_token"),
+        (["GET", "/v1/7?token=x"], 401, "malformed_credentials", "can't be read"),
+        (["GET", "/v1/7?token=sct_" + "x" * 60], 401, "invalid_token", "checksum is wrong"),
+        (["GET", "/v1/7?token=never-heard-of-it"], 401, "invalid_token", "unknown, expired"),
+        (
+            ["GET", f"/v1/7?token={jwt_of(REVOKED)}"],
+            401,
+            "invalid_token",
+            "`sidecar token inspect`",
+        ),
+        (["GET", "/v1/7", "--user", "acme:x"], 401, "invalid_password", "or the password is wrong"),
+        (["GET", f"/header-only?token={OLD}"], 401, "missing_credentials", "accepted: header"),
+        (["GET", f"/bolt-only?token={OLD}"], 403, "not_allowed", "may not use this route"),
+        (["GET", f"/v1/7?token={OLD}-gone"], 403, "account_disabled", "disabled"),
+        (["GET", f"/v1/7?token={OLD}-left"], 401, "invalid_token", "declares no account 'left'"),
+        (
+            ["GET", f"/v1/7?token={OLD}", "--user", f"acme:{PASSWORD}"],
+            400,
+            "ambiguous_credentials",
+            "more than one credential",
+        ),
+    ],
+    ids=name_of_case,
+)
+def test_of_a_denial_its_answer_and_its_reason_are_told(
+    explain: Explain, arguments: list[str], status: int, code: str, why: str
+) -> None:
+    told = explain(*arguments)
+    assert (told["passes"], told["status"], told["code"]) == (False, status, code)
+    assert why in told["why"]
+    assert told["upstream"] is None
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (
+            "/v1/7;x//",
+            "does not fall under this route. As sent it is under the route /v1/**. "
+            "As /v1/7;x/ it is under the route /v1/{id}/. "
+            "As /v1/7/ it is under the route /v1/{id}/.",
+        ),
+        ("//status", "As /status it is under the route /status."),
+        ("/v1/7;x", "As /v1/7 it is under the route /v1/** and among the account's paths."),
+        ("/v1/8;x", "the token's rule is another. It can also be read as /v1/8."),
+    ],
+)
+def test_how_a_path_can_be_read_otherwise_is_told(
+    explain: Explain, config: Path, store: MemoryStore, target: str, why: str
+) -> None:
+    routes = """
+  - {path: "/v1/{id}/"}
+  - {path: /v1/**}
+  - {path: /status}
+  - {path: /**, public: true}
+accounts:
+  acme: {paths: [/v1/7, "/v1/8*", "/status"]}
+"""
+    upstreams = CONFIGURATION.partition("routes:")[0]
+    config.write_text(f"{upstreams}routes:{routes}")
+    narrow = record_of("acme", f"{OLD}-narrow").but(id="narrow0001", paths=("/v1/7*", "/v1/8"))
+    asyncio.run(store.create(narrow.but(name="narrow")))
+    told = explain("GET", target, "-H", f"access_token: {OLD}-narrow")
+    assert (told["status"], told["code"]) == (400, "unsafe_path")
+    assert why in told["why"]
+
+
+@pytest.mark.parametrize(
+    "secret", [OLD.replace("/", ":"), jwt_of(LIVE), "sct_" + "x" * 60, "%73%63t_" + "x" * 60]
+)
+def test_a_token_in_the_path_is_not_printed(
+    config: Path, capsys: pytest.CaptureFixture[str], secret: str
+) -> None:
+    for path in (f"/v1/{secret}", f"/nowhere/{secret}", f"/status/{secret}", f"/v1/{secret};x"):
+        header = ["-H", f"access_token: {secret}", "-H", f"X-Request-Id: {secret}"]
+        for asked in (["--json"], []):
+            main(["explain", "GET", path, *header, *asked, "--config", str(config)])
+            printed = capsys.readouterr()
+            assert secret[-16:] not in printed.out + printed.err
+            assert "[masked]" in printed.out
+
+
+def test_a_public_route_asks_nobody(explain: Explain) -> None:
+    told = explain("GET", "/status", "-H", f"access_token: {OLD}")
+    assert (told["passes"], told["account"], told["credential"]) == (True, None, None)
+    assert told["why"] == "everyone may pass: the route is public"
+
+
+def test_what_cannot_be_known_is_not_told_as_a_no(
+    explain: Explain, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def be_away(*_: str) -> TokenRecord | None:
+        raise StoreUnavailable("no answer within 250 ms")
+
+    monkeypatch.setattr(store, "look_up", be_away)
+    told = explain("GET", "/v1/7", "-H", f"access_token: {OLD}")
+    assert (told["status"], told["code"]) == (503, "store_unavailable")
+    assert told["why"] == "no answer within 250 ms"
+
+
+def test_people_read_it_line_by_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["explain", "GET", f"/v1/7?token={OLD}", "--config", str(config)]
+    assert main(asked) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "GET /v1/7",
+        "  route       /v1/{id}",
+        "  credential  query, token of another system",
+        "  account     acme, by token acmeimported0001",
+        "  upstream    listener",
+        "  answer      the upstream's",
+        "  why         acme may use this route and path; the credential is taken out of the query",
+    ]
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
+@pytest.mark.parametrize("path", ["/v1/7", "/bolt-only", "/nowhere", "/status", "/v1/%2f"])
+def test_no_credential_is_printed_whatever_the_verdict(
+    config: Path, capsys: pytest.CaptureFixture[str], path: str, as_json: bool
+) -> None:
+    for secret in (OLD, jwt_of(LIVE), jwt_of(REVOKED), "a-token-of-nobody-at-all"):
+        for place in ([f"{path}?token={secret}"], [path, "-H", f"Authorization: Bearer {secret}"]):
+            asked = ["explain", "GET", *place, "--config", str(config)]
+            main([*asked, "--json"] if as_json else asked)
+            printed = capsys.readouterr()
+            assert secret not in printed.out + printed.err
+            assert secret[-16:] not in printed.out + printed.err
+    main(["explain", "GET", path, "--user", f"acme:{PASSWORD}", "--config", str(config)])
+    printed = capsys.readouterr()
+    assert PASSWORD not in printed.out + printed.err
+
+
+def test_to_explain_is_no_use(explain: Explain, store: MemoryStore) -> None:
+    assert explain("GET", "/v1/7", "-H", f"access_token: {OLD}")["passes"]
+    assert asyncio.run(store.last_uses([record_of("acme", OLD)])) == {}

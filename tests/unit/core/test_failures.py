@@ -1,0 +1,74 @@
+"""What the log tells of an exception that nobody expected: its kind and place, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from sidecar.core.failures import where
+from sidecar.observability.fault_log import log_stray
+from sidecar.observability.stderr_log import StderrFormatter
+
+SECRET = "sct_secret"
+
+
+def fail(secret: str) -> None:
+    raise ValueError(f"can't take {secret}")
+
+
+def failure() -> ValueError:
+    with pytest.raises(ValueError, match=SECRET) as raised:
+        fail(SECRET)
+    return raised.value
+
+
+def test_an_exception_is_told_by_its_kind_and_the_line_that_raised_it() -> None:
+    line = fail.__code__.co_firstlineno + 1
+
+    assert where(failure()) == f"ValueError at test_failures.py:{line}"
+
+
+def test_an_exception_that_was_never_raised_has_no_place() -> None:
+    assert where(KeyError(SECRET)) == "KeyError"
+
+
+def test_a_library_that_logs_an_exception_gets_a_line_without_its_words() -> None:
+    error = failure()
+    record = logging.LogRecord(
+        "a.library", logging.ERROR, __file__, 1, "it failed", None, (type(error), error, None)
+    )
+
+    told = StderrFormatter("%(levelname)s %(message)s").format(record)
+
+    assert told == f"ERROR it failed\n{where(error)}"
+
+
+def test_a_library_that_logs_an_exception_where_there_is_none_is_heard() -> None:
+    record = logging.LogRecord(
+        "a.library", logging.ERROR, __file__, 1, "it failed", None, (None, None, None)
+    )
+
+    assert StderrFormatter("%(message)s").format(record).strip() == "it failed"
+
+
+async def test_a_callback_that_fails_is_told_without_what_it_was_called_with(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_stray)
+
+    loop.call_soon(fail, SECRET)
+    await asyncio.sleep(0)
+
+    assert "nobody expected this: ValueError at test_failures.py:" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_what_the_loop_tells_without_an_exception_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log_stray(asyncio.get_running_loop(), {"message": "it is too late"})
+
+    assert "nobody expected this: it is too late" in caplog.text

@@ -1,0 +1,178 @@
+"""What one configuration means: who is believed about earlier hops, and what an identity says."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from sidecar.auth.issuers import Issuers
+from sidecar.auth.jwt_verifier import JwtVerifier
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.headers import HeaderRules
+from sidecar.core.model import Form, Kind, TokenRecord
+from sidecar.core.policy import Principal
+from sidecar.core.routes import RouteTable
+from sidecar.core.signed_tokens import SignedTokens
+from sidecar.proxy.answers import Challenges
+from sidecar.proxy.rules import IdentityLines, Rules
+from sidecar.proxy.tracing import Traces
+
+
+def make_rules(*networks: str) -> Rules:
+    return Rules(
+        routes=RouteTable([]),
+        accounts={},
+        credentials=CredentialRules((), ()),
+        headers=HeaderRules([], []),
+        lanes={},
+        challenges=Challenges("listener"),
+        identity=IdentityLines({}),
+        assertion=None,
+        jwt=JwtVerifier(Issuers(SignedTokens("sidecar", "listener", 0.0, ()), {})),
+        traces=Traces(),
+        token_prefix="sct_",
+        expiry_notice_seconds=0.0,
+        trusted_proxies=tuple(ipaddress.ip_network(network) for network in networks),
+    )
+
+
+RULES = make_rules("10.0.0.0/8", "2001:db8::/32", "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_trusted"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("::FFFF:0a01:0203", True),
+        ("2001:db8::1", True),
+        ("2001:db8::1%eth0", True),
+        ("192.0.2.7", True),
+        ("192.0.2.8", False),
+        ("11.0.0.1", False),
+        ("::1", False),
+        ("unix:", False),
+        ("", False),
+        ("10.1.2.3:80", False),
+        ("010.1.2.3", False),
+        ("localhost", False),
+    ],
+)
+def test_only_peers_in_a_configured_network_are_trusted(peer: str, is_trusted: bool) -> None:
+    assert RULES.is_trusted(peer) == is_trusted
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.0.0.1", "unix:"])
+def test_nobody_is_trusted_by_default(peer: str) -> None:
+    assert not make_rules().is_trusted(peer)
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "caller"),
+    [
+        ([b"198.51.100.1"], "198.51.100.1"),
+        ([b"203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        ([b"203.0.113.9", b"198.51.100.1"], "198.51.100.1"),
+        ([b"198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        ([b"198.51.100.1,10.0.0.2 ,\t10.0.0.3"], "198.51.100.1"),
+        ([b"203.0.113.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        ([b"10.0.0.2, 10.0.0.3"], "10.0.0.2"),
+        ([b"2001:0dB8::5"], "2001:0dB8::5"),
+        ([b"2a00::5"], "2a00::5"),
+        ([b""], "10.0.0.1"),
+        ([b"unknown"], "10.0.0.1"),
+        ([b"unknown, 10.0.0.2"], "10.0.0.2"),
+        ([b"203.0.113.9, _hidden, 10.0.0.2"], "10.0.0.2"),
+        ([b"198.51.100.1:1234"], "10.0.0.1"),
+        ([b'fe80::1%"},{"x":"'], "10.0.0.1"),
+        ([b"203.0.113.9\xff"], "10.0.0.1"),
+        ([b"203.0.113.9, "], "10.0.0.1"),
+        ([b"203.0.113.9, " + b"10.0.0.2, " * 1000 + b"10.0.0.3"], "10.0.0.2"),
+        ([b"x" * 100_000], "10.0.0.1"),
+    ],
+)
+def test_the_caller_is_the_last_hop_that_no_trusted_proxy_stands_for(
+    forwarded_for: list[bytes], caller: str
+) -> None:
+    assert RULES.caller_of("10.0.0.1", tuple(forwarded_for)) == caller
+
+
+RECORD = TokenRecord("t1", "acme", "naïve 100%", Kind.ACCESS, "0" * 64, 0.0, None)
+BY_TOKEN = Principal("acme", Form.BEARER, RECORD)
+BY_PASSWORD = Principal("acme", Form.BASIC, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "principal", "lines"),
+    [
+        ({"X-Account": "account"}, BY_TOKEN, b"X-Account: acme\r\n"),
+        ({"X-Account": "account"}, BY_PASSWORD, b"X-Account: acme\r\n"),
+        ({"X-How": "method"}, BY_TOKEN, b"X-How: bearer\r\n"),
+        ({"X-How": "method"}, BY_PASSWORD, b"X-How: basic\r\n"),
+        ({"X-Id": "token_id"}, BY_TOKEN, b"X-Id: t1\r\n"),
+        ({"X-Id": "token_id"}, BY_PASSWORD, b""),
+        ({"X-Name": "token_name"}, BY_TOKEN, b"X-Name: na%C3%AFve 100%25\r\n"),
+        ({"X-Name": "token_name"}, BY_PASSWORD, b""),
+        ({"X-B": "account", "X-A": "token_id"}, BY_TOKEN, b"X-B: acme\r\nX-A: t1\r\n"),
+        ({}, BY_TOKEN, b""),
+    ],
+)
+def test_an_identity_says_what_is_configured_and_leaves_out_what_there_is_none_of(
+    headers: dict[str, str], principal: Principal, lines: bytes
+) -> None:
+    identity = IdentityLines(headers)
+    assert [identity.lines(principal), identity.lines(principal)] == [lines, lines]
+
+
+def test_one_callers_identity_is_never_anothers() -> None:
+    identity = IdentityLines({"X-Account": "account", "X-How": "method", "X-Id": "token_id"})
+    seen = {
+        identity.lines(Principal(account, form, record))
+        for account in ("acme", "other")
+        for form in (Form.BEARER, Form.QUERY)
+        for record in (RECORD, None)
+    }
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"name": "issuer-a"}, {"name": "issuer-b"}, id="the name of the token"),
+        pytest.param({"id": "jti-1"}, {"id": "jti-2"}, id="the id of the token"),
+        pytest.param({"form": Form.BEARER}, {"form": Form.QUERY}, id="the form"),
+        pytest.param({"account": "acme"}, {"account": "other"}, id="the account"),
+    ],
+)
+def test_callers_who_differ_in_anything_that_is_told_are_told_apart(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    headers = {"X-A": "account", "X-M": "method", "X-I": "token_id", "X-N": "token_name"}
+    remembers, knows_nobody = IdentityLines(headers), IdentityLines(headers)
+    remembers.lines(make_caller(**first))
+    assert remembers.lines(make_caller(**second)) == knows_nobody.lines(make_caller(**second))
+
+
+def make_caller(
+    *, account: str = "acme", form: Form = Form.BEARER, id: str = "jti-1", name: str = "issuer-a"
+) -> Principal:
+    return Principal(account, form, RECORD.but(account=account, id=id, name=name))
+
+
+@pytest.mark.parametrize("account", ["a\r\nX-Admin: 1", "a\0", "é", "", " ", "a\x7f"])
+def test_a_name_that_cannot_stand_in_a_header_makes_none(account: str) -> None:
+    identity = IdentityLines({"X-Account": "account"})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="X-Account"):
+            identity.lines(Principal(account, Form.BEARER, RECORD))
+
+
+def test_what_is_remembered_of_callers_is_bounded() -> None:
+    identity = IdentityLines({"X-Account": "account"}, most=10)
+    for number in range(100):
+        account = f"a{number}"
+        lines = identity.lines(Principal(account, Form.BEARER, None))
+        assert lines == f"X-Account: {account}\r\n".encode()
+    assert len(identity._known) <= 10

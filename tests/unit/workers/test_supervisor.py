@@ -1,0 +1,63 @@
+"""What the supervisor makes of things that happen in one turn."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from sidecar.observability.metric_families import Snapshot
+from sidecar.workers.channel import Channel
+from sidecar.workers.child import Child
+from sidecar.workers.place import Place
+from sidecar.workers.service_manager import ServiceManager
+from sidecar.workers.supervisor import Supervisor
+
+PATIENCE_SECONDS = 10.0
+
+
+class NoWorkers:
+    """A plan that starts nobody."""
+
+    count = 0
+    drain_seconds = 1.0
+    turn = -1
+
+    def work(self, place: Place) -> int:
+        raise AssertionError("nobody is to work")
+
+    def refresh(self) -> None:
+        """Nobody is to come."""
+
+    def measure(self) -> Snapshot:
+        return {}
+
+    def describe_store(self) -> Mapping[str, Any] | None:
+        return None
+
+
+@pytest.mark.parametrize("has_last_words", [False, True])
+def test_a_workers_end_and_its_channels_may_come_in_one_turn(has_last_words: bool) -> None:
+    """The signal is heard first; what the selector still holds of the worker harms nobody."""
+    supervisor = Supervisor(NoWorkers(), {}, {"proxy": "here"}, ServiceManager({}))
+    ours, theirs = socket.socketpair()
+    worker = Child(os.posix_spawn("/bin/true", ["true"], {}), 0, 0, Channel(ours), 0.0, 0.0)
+    supervisor._add(worker)
+    heard: selectors.SelectorKey = supervisor._selector.get_key(ours)
+    if has_last_words:
+        theirs.sendall(b"\x05\x00\x00\x00words")
+    theirs.close()
+    supervisor._stop()
+    end = time.monotonic() + PATIENCE_SECONDS
+    while supervisor._workers:
+        assert time.monotonic() < end, "the end was not noticed"
+        supervisor._reap()
+    heard.data()
+    supervisor._tell(worker, "slots", ())
+    assert not supervisor._workers
+    assert ours.fileno() == -1
