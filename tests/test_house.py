@@ -18,7 +18,7 @@ import sidecar
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
 from sidecar.core.patterns import compile_pattern
-from sidecar.wire.chunked import tiny_run
+from sidecar.wire.chunked import mixed_data, mixed_run, tiny_run
 from sidecar.wire.fields import FieldMemory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,7 +274,7 @@ MAKERS: dict[str, Callable[[], object]] = {
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
     "wire.fields": lambda: FieldMemory(["a-b", "c"]),
-    "wire.chunked": lambda: tiny_run(3),
+    "wire.chunked": lambda: (tiny_run(3), mixed_run(), mixed_data()),
 }
 
 

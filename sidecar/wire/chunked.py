@@ -12,8 +12,8 @@ import re
 from typing import Final
 
 MOST_CHUNKS_AT_ONCE: Final = 256
-"""So many chunks are read in one call, as a tiny one takes far longer than its bytes deserve. In a
-run of tiny chunks of one size, ``_RUN_SHARE`` count as one.
+"""The most chunks read in one call, as a tiny one takes far longer than its bytes deserve. In a run
+of tiny chunks, ``_RUN_SHARE`` count as one.
 """
 
 _MOST_LINE_BYTES: Final = 16 * 1024
@@ -26,27 +26,44 @@ _read_size_line: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*"
     % (_TOKEN, _TOKEN, _QUOTED)
 ).fullmatch
+_is_plain_size: Final = re.compile(rb"[0-9A-Fa-f]{1,8}").fullmatch
 _is_trailer_field: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).fullmatch
 
 _RUN_CHUNKS: Final = 1024
 _RUN_SHARE: Final = 32
 _LAST_DIGIT: Final = 16
 _RUN_BYTES: Final = _RUN_SHARE * 6  # of chunks of one byte; of larger ones it is fewer
+_TINY_FRAMING_BYTES: Final = 5  # a digit and two line ends
+
+
+def _digit_of(size: int) -> bytes:
+    return b"[%x%X]" % (size, size)
 
 
 def tiny_run(size: int) -> re.Pattern[bytes]:
-    """Match chunks of one size that follow each other, their sizes spelled alike."""
-    digit = b"[%x%X]" % (size, size)
-    return re.compile(rb"(?s:(?:%b\r\n.{%d}\r\n){4,%d})" % (digit, size, _RUN_CHUNKS))
+    """Match consecutive chunks of one size below 16."""
+    return re.compile(rb"(?s:(?:%b\r\n.{%d}\r\n){4,%d})" % (_digit_of(size), size, _RUN_CHUNKS))
 
 
-_TINY_FRAMING_BYTES: Final = 5  # a digit and two line ends
-_NO_RUN: Final = (0, tiny_run(1).match)
-_runs: Final = {
+def mixed_run() -> re.Pattern[bytes]:
+    """Match consecutive chunks of any sizes below 16."""
+    chunks = [rb"%b\r\n.{%d}" % (_digit_of(size), size) for size in range(1, _LAST_DIGIT)]
+    return re.compile(rb"(?s:(?:(?:%b)\r\n){4,%d})" % (b"|".join(chunks), _RUN_CHUNKS))
+
+
+def mixed_data() -> re.Pattern[bytes]:
+    """Match one chunk of a mixed run; its only group is the data."""
+    data = [rb"(?<=%b\r\n).{%d}" % (_digit_of(size), size) for size in range(1, _LAST_DIGIT)]
+    return re.compile(rb"(?s:[1-9a-fA-F]\r\n(%b)\r\n)" % b"|".join(data))
+
+
+_match_same: Final = {
     ord(digit): (size, tiny_run(size).match)
     for size in range(1, _LAST_DIGIT)
     for digit in {f"{size:x}", f"{size:X}"}
 }
+_match_mixed: Final = mixed_run().match
+_find_data: Final = mixed_data().findall
 
 _SIZE: Final = 0
 _DATA: Final = 1
@@ -115,27 +132,44 @@ class ChunkedBody:
             else:
                 run_end = self._take_run(raw, start, pieces)
                 chunks += 1 + (run_end - start) // _RUN_BYTES if run_end else 1
-                start = run_end or self._take_line(raw, start)
+                start = run_end or self._take_chunk(raw, start, pieces)
         return start
 
+    def _take_chunk(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
+        """Take a chunk that has come whole, without extensions, in one step; else its size line."""
+        found = -1 if self._state != _SIZE or self._part else raw.find(b"\r\n", start, start + 10)
+        digits = raw[start:found] if found > 0 else b""
+        if _is_plain_size(digits) is None:
+            return self._take_line(raw, start)
+        size = int(digits, 16)
+        data_end = found + 2 + size
+        if not size or raw[data_end : data_end + 2] != b"\r\n":
+            return self._take_line(raw, start)
+        self._count_framing(len(digits))
+        pieces.append(raw[found + 2 : data_end])
+        self.data_bytes += size
+        return data_end + 2
+
     def _take_run(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
-        """Take tiny chunks of one size, written by a caller that flushes each byte; 0: there are
-        none. At this speed a byte of them costs little more than one of a large chunk.
+        """Take many tiny chunks in one step, written by a caller that flushes every few bytes.
+
+        Returns where they end; 0 if there are too few of them.
         """
-        if self._state != _SIZE or self._part:
+        if self._state != _SIZE or self._part or raw[start] not in _match_same:
             return 0
-        size, match_run = _runs.get(raw[start], _NO_RUN)
-        run = match_run(raw, start) if size else None
-        if run is None:
+        size, match_same = _match_same[raw[start]]
+        if (run := match_same(raw, start)) is not None:
+            end = run.end()
+            data, chunks = _data_of_same(raw, start, end, size)
+        elif (run := _match_mixed(raw, start)) is not None:
+            end = run.end()
+            found: list[bytes] = _find_data(raw, start, end)
+            data, chunks = b"".join(found), len(found)
+        else:
             return 0
-        end, width = run.end(), size + _TINY_FRAMING_BYTES
-        count = (end - start) // width
-        data = bytearray(count * size)
-        for place in range(size):
-            data[place::size] = raw[start + 3 + place : end : width]
-        pieces.append(bytes(data))
+        pieces.append(data)
         self.data_bytes += len(data)
-        self._framing_bytes += count * _TINY_FRAMING_BYTES
+        self._framing_bytes += chunks * _TINY_FRAMING_BYTES
         return end
 
     def _take_data(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
@@ -190,11 +224,14 @@ class ChunkedBody:
         size_line = _read_size_line(line)
         if size_line is None or len(line) > _MOST_LINE_BYTES:
             raise ChunkError("the size of a chunk is unreadable")
-        self._framing_bytes += len(line) + 4
-        if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * self.data_bytes:
-            raise ChunkError("the body is mostly framing")
+        self._count_framing(len(line))
         self._missing = int(size_line[1], 16)
         self._state = _DATA if self._missing else _TRAILERS
+
+    def _count_framing(self, line_bytes: int) -> None:
+        self._framing_bytes += line_bytes + 4  # with the line ends of the size and of the data
+        if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * self.data_bytes:
+            raise ChunkError("the body is mostly framing")
 
     def _read_trailer(self, line: bytes) -> None:
         if not line:
@@ -207,3 +244,13 @@ class ChunkedBody:
             raise TrailersTooLarge("the trailer section is too large")
         if _is_trailer_field(line) is None:
             raise ChunkError("a trailer field is malformed")
+
+
+def _data_of_same(raw: bytes, start: int, end: int, size: int) -> tuple[bytes, int]:
+    """Return the data of consecutive chunks of one tiny size, and how many they are."""
+    width = size + _TINY_FRAMING_BYTES
+    chunks = (end - start) // width
+    data = bytearray(chunks * size)
+    for place in range(size):
+        data[place::size] = raw[start + 3 + place : end : width]
+    return bytes(data), chunks

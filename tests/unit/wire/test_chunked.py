@@ -70,12 +70,41 @@ def test_tiny_chunks_of_one_size_are_read_in_runs(size: int) -> None:
     assert read([frame(chunks)])[0] == b"".join(chunks)
 
 
+def test_tiny_chunks_of_changing_sizes_are_read_in_runs_too() -> None:
+    chunks = [bytes((n + place) % 256 for place in range(1 + n % 15)) for n in range(5000)]
+    raw, data = frame(chunks), list[bytes]()
+    start = ChunkedBody().read(raw, 0, data)
+    assert start > 5 * MOST_CHUNKS_AT_ONCE
+    assert len(data) < 10
+    assert read([raw])[0] == b"".join(chunks)
+
+
 def test_one_call_reads_a_bounded_number_of_chunks() -> None:
-    raw = frame([b"a", b"bc"] * 5000)
+    raw = frame([b"a" * 20, b"b" * 21] * 5000)
     data: list[bytes] = []
     ChunkedBody().read(raw, 0, data)
     assert len(data) == MOST_CHUNKS_AT_ONCE
-    assert len(read([raw])[0]) == 15_000
+    assert len(read([raw])[0]) == 205_000
+
+
+@given(
+    st.lists(st.integers(1, 15).flatmap(lambda n: st.binary(min_size=n, max_size=n)), max_size=60),
+    st.lists(st.integers(0, 500), max_size=4),
+)
+def test_runs_of_tiny_chunks_are_read_like_the_single_ones(
+    chunks: list[bytes], cuts: list[int]
+) -> None:
+    whole = frame(chunks) + BEHIND
+    bytewise = [whole[place : place + 1] for place in range(len(whole))]
+    assert read(split(whole, cuts))[:2] == read(bytewise)[:2] == (b"".join(chunks), BEHIND)
+
+
+@pytest.mark.parametrize(
+    "bad", [b"1\r\nab\r\n", b"2\r\na\r\n", b"1\r\na\n", b" 1\r\na\r\n", b"+1\r\na\r\n"]
+)
+def test_a_run_ends_before_a_chunk_that_is_malformed(bad: bytes) -> None:
+    with pytest.raises(ChunkError):
+        read([frame([b"a", b"bc"] * 8)[: -len(LAST)] + bad + LAST])
 
 
 READ = {

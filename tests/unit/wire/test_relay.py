@@ -141,8 +141,11 @@ async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> No
     assert stage.caller.take() == ANSWER + b"ab"
 
 
-async def test_a_body_of_tiny_chunks_is_read_over_many_turns_and_comes_whole() -> None:
-    chunks = b"1\r\na\r\n2\r\nbc\r\n" * 1000
+SMALL_CHUNKS = b"10\r\n%b\r\n11\r\n%b\r\n" % (b"a" * 16, b"bc" + b"d" * 15)
+
+
+async def test_a_body_of_small_chunks_is_read_over_many_turns_and_comes_whole() -> None:
+    chunks = SMALL_CHUNKS * 1000
     stage = await joined(CHUNKED + chunks + b"0\r\n\r\n")
     assert stage.caller.is_paused
     turns = 0
@@ -154,8 +157,8 @@ async def test_a_body_of_tiny_chunks_is_read_over_many_turns_and_comes_whole() -
     assert not stage.caller.is_paused
 
 
-async def test_a_caller_that_ends_behind_a_body_of_tiny_chunks_is_no_early_end() -> None:
-    stage = await joined(CHUNKED + b"1\r\na\r\n2\r\nbc\r\n" * 1000)
+async def test_a_caller_that_ends_behind_a_body_of_small_chunks_is_no_early_end() -> None:
+    stage = await joined(CHUNKED + SMALL_CHUNKS * 1000)
     stage.says(b"0\r\n\r\n")
     assert stage.client.eof_received()
     while not stage.upstream.sent_whole_request:
