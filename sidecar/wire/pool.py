@@ -27,12 +27,12 @@ from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from sidecar.timeouts import timeout
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.responses import HeadMemory
-from sidecar.wire.shares import Shares, Waiter
+from sidecar.wire.shares import RESERVED_SHARE, Shares, Waiter
 from sidecar.wire.upstream import Borrower, UpstreamConnection
 
 _IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close theirs after 5
 _BOUND_IDLE_SECONDS: Final = 60.0  # a caller would have to sign in anew: that may take a while
-_CALM_SECONDS: Final = 1.0  # for which nobody waited, until shares are counted no more
+_CALM_SECONDS: Final = 1.0  # without a question, after which shares are no longer counted
 _SOON_SECONDS: Final = 0.005  # not at once: of many that wait, the next one asks as well
 
 
@@ -95,7 +95,8 @@ class Pool:
         self._opening: list[Borrower] = []
         self._bound: dict[UpstreamConnection, None] = {}
         self._shares: Shares | None = None
-        self._waited_at = 0.0
+        self._unreserved = origin.max_connections - origin.max_connections // RESERVED_SHARE
+        self._asked_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._memory = HeadMemory()
@@ -131,6 +132,8 @@ class Pool:
         """
         if bound and (own := self._take_bound(borrower, bound)) is not None:
             return own
+        if len(self._open) > self._unreserved and not self._may_lend(borrower):
+            return None
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -146,9 +149,10 @@ class Pool:
         """Lend a new connection.
 
         Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` when all
-        ``max_connections`` are lent and none comes back within the connect time-out.
+        ``max_connections`` that the borrower may have are lent (``shares``) and none comes back
+        within the connect time-out.
         """
-        if self.open_count < self.origin.max_connections:
+        if self.open_count < self.origin.max_connections and self._may_lend(borrower):
             self._opening.append(borrower)
             if self._shares is not None:
                 self._shares.hold(borrower)
@@ -214,7 +218,7 @@ class Pool:
         for connection in stale:
             connection.abort()
         shares = self._shares
-        if shares is not None and shares.is_at_rest and now - self._waited_at > _CALM_SECONDS:
+        if shares is not None and shares.is_at_rest and now - self._asked_at > _CALM_SECONDS:
             self._shares = None
 
     def _make_connection(self) -> UpstreamConnection:
@@ -228,6 +232,21 @@ class Pool:
         return self._loop.time() + greatest * (1.0 - _AGE_JITTER * getrandbits(16) / 0xFFFF)
 
     # Lending.
+
+    def _may_lend(self, borrower: Borrower) -> bool:
+        """Tell whether a borrower may have one of the places that nobody holds now."""
+        lent = self.open_count - self.idle_count
+        return lent < self._unreserved or self._count_shares().may_hold_more(borrower)
+
+    def _count_shares(self) -> Shares:
+        """Return who holds how many places, counted from now on until a while after nobody asks."""
+        shares = self._shares
+        if shares is None:
+            lent = [c.borrower for c in self._open if c.borrower is not None]
+            shares = Shares(self.origin.max_connections, lent + self._opening)
+            self._shares = shares
+        self._asked_at = self._loop.time()
+        return shares
 
     def _take_bound(
         self, borrower: Borrower, bound: Iterable[UpstreamConnection]
@@ -299,14 +318,9 @@ class Pool:
         """Wait for a kept connection, or for a place (``None``), counted in ``_opening``, for a new
         one.
         """
-        shares = self._shares
-        if shares is None:
-            lent = [c.borrower for c in self._open if c.borrower is not None]
-            shares = Shares(self.origin.max_connections, lent + self._opening)
-            self._shares = shares
+        shares = self._count_shares()
         waiter = Waiter(borrower, self._loop.create_future())
         shares.join(waiter)
-        self._waited_at = self._loop.time()
         self._close_one_bound()
         self._make_room(shares, [waiter])
         try:

@@ -1,7 +1,7 @@
 """Who is served next while a pool is full, and whose exchange makes room for another's.
 
-A pool with connections to spare needs none of this and counts nothing. From the first request that
-has to wait, its places are shared out on two levels:
+A pool with connections to spare needs none of this and counts nothing. Once only the reserved ones
+are left, its places are shared out on two levels:
 
 - among *owners*: accounts, and for requests without one (public routes) the clients' networks;
 - within an owner among its *parts*: a client's network together with a token.
@@ -10,6 +10,10 @@ A place that becomes free goes to the waiting owner that holds the fewest, withi
 that holds the fewest, then to whoever has waited longest. The fair share of an owner is the size of
 the pool divided by the owners that hold a place or wait for one, and at least 1; that of a part is
 what its owner holds, divided likewise.
+
+One place in ``RESERVED_SHARE`` of a large pool is reserved: while only that many are free, an owner
+that already holds as many does not get another. A flood of one account, or from one network, thus
+never takes the whole pool, and the first request of anybody else finds a place at once.
 
 When a request waits whose owner holds less than its share, one exchange of an owner that holds more
 than its own is ended: of the one that holds most, and within it of the part that holds most. Where
@@ -34,6 +38,7 @@ from typing import Final, Generic, TypeVar
 from sidecar.core.subjects import network_of
 from sidecar.wire.upstream import Borrower, UpstreamConnection
 
+RESERVED_SHARE: Final = 32
 _SURVEY_SECONDS: Final = 0.05
 _SURVEY_SHARE: Final = 20  # surveys take at most this part of the time, however large the pool is
 _MOST_SERVED: Final = 32  # of those that wait, the neediest that a retry looks at
@@ -169,6 +174,8 @@ class Shares:
 
     def __init__(self, places: int, borrowers: Iterable[Borrower]) -> None:
         self._places = places
+        self._reserved = places // RESERVED_SHARE
+        self._held = 0
         self._owners: _Level[_Owner] = _Level()
         self._yielding: list[_Part] = []
         self._is_barren = False
@@ -200,6 +207,11 @@ class Shares:
         if part is not None and part.held > part.coming:
             self._change(part, -1, 0)
 
+    def may_hold_more(self, borrower: Borrower) -> bool:
+        """Tell whether a borrower may have one of the places that are free now."""
+        owner = self._owners.members.get(_owner_key(borrower))
+        return self._has_room_for(0 if owner is None else owner.held)
+
     # The line.
 
     def join(self, waiter: Waiter) -> None:
@@ -224,8 +236,10 @@ class Shares:
         while True:
             owner = self._owners.neediest()
             part = None if owner is None else owner.parts.neediest()
-            if part is None:
+            if owner is None or part is None:
                 return None
+            if not self._promised and not self._has_room_for(owner.held):
+                return None  # nor for the others: they hold more
             waiter = next(iter(part.line))
             if waiter.future.done():
                 self.leave(waiter)
@@ -299,6 +313,11 @@ class Shares:
 
     # Within.
 
+    def _has_room_for(self, held: int) -> bool:
+        """Tell whether an owner that holds so many places may have another."""
+        free = self._places - self._held
+        return free > self._reserved or (free > 0 and held < self._reserved)
+
     def _find_part(self, borrower: Borrower) -> _Part | None:
         owner = self._owners.members.get(_owner_key(borrower))
         return None if owner is None else owner.parts.members.get(_part_key(borrower))
@@ -316,6 +335,7 @@ class Shares:
 
     def _change(self, part: _Part, held: int, waiting: int) -> None:
         owner = part.owner
+        self._held += held
         owner.parts.change(part, held, waiting)
         self._owners.change(owner, held, waiting)
 

@@ -77,7 +77,7 @@ async def test_one_who_waits_gets_a_new_connection_in_place_of_one_that_is_too_o
 
 
 async def test_connections_opened_together_end_within_the_last_fifth_of_the_greatest_age() -> None:
-    pool = FakeService(100).pool
+    pool = FakeService(200).pool
     now = asyncio.get_running_loop().time()
     ages = [(await pool.connect()).expires_at - now for _ in range(100)]
     assert 0.8 * FIVE_MINUTES <= min(ages) < 0.9 * FIVE_MINUTES < max(ages) <= FIVE_MINUTES + 20

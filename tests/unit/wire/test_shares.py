@@ -281,7 +281,7 @@ async def test_nothing_is_counted_once_nobody_has_waited_for_a_while() -> None:
         stage.pool.give_back(connection)
     await turn()
     assert repr(stage.pool._shares) == "<Shares owners=0 waiting=0>"
-    stage.pool._waited_at -= 100
+    stage.pool._asked_at -= 100
     stage.pool.drop_stale()
     assert stage.pool._shares is None
 
@@ -294,15 +294,97 @@ async def test_a_flood_in_line_does_not_look_through_all_exchanges_each_time() -
             next(looks)
             return super().client_rate()
 
-    stage = Stage(50)
-    for _ in range(50):
+    stage = Stage(31)
+    for _ in range(31):
         connection = await stage.pool.connect(STRANGER)
         connection.start("POST", False, b"POST", False, Counting(SERVICE))
     addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(500)]
     tasks = [asyncio.create_task(stage.pool.connect(Caller("", each))) for each in addresses]
     await turn()
     assert stage.pool.waiting_count == len(tasks)
-    assert next(looks) < 50 * 100
+    assert next(looks) < 31 * 100
+
+
+# The reserved places.
+
+
+@pytest.mark.parametrize("hog", [STRANGER, ACME], ids=["a network", "an account"])
+async def test_the_last_places_of_a_large_pool_are_left_for_those_who_hold_few(hog: Caller) -> None:
+    stage = Stage(64)
+    held = await stage.fill(62, hog, SERVICE)
+    first, second = await stage.wait(hog), await stage.wait(hog)
+    other = Caller("zeta", "198.51.100.9", "t3")
+    assert (await stage.pool.connect(other)).is_open
+    stage.end(held[0])
+    await turn()
+    assert not first.done()
+    stage.end(held[1])
+    assert (await first) is held[1]
+    assert not second.done()
+
+
+async def test_a_kept_connection_is_lent_by_the_same_rule() -> None:
+    stage = Stage(64)
+    held = await stage.fill(62, STRANGER, SERVICE)
+    spare = await stage.lend(ACME, SERVICE)
+    stage.end(spare)
+    assert stage.pool.take_idle(STRANGER) is None
+    assert stage.pool.take_idle(ACME) is spare
+    stage.end(spare)
+    waiting = await stage.wait(STRANGER)
+    stage.end(held[0])
+    assert (await waiting) is held[0]
+
+
+async def test_a_small_pool_reserves_nothing() -> None:
+    stage = Stage(31)
+    assert len(await stage.fill(31, STRANGER, SERVICE)) == 31
+
+
+async def test_whoever_waits_for_a_reserved_place_gets_the_next_that_is_not() -> None:
+    stage = Stage(64)
+    held = await stage.fill(62, STRANGER, SERVICE)
+    others = [await stage.lend(Caller(f"account-{n}"), SERVICE) for n in range(2)]
+    waiting = await stage.wait(STRANGER)
+    stage.end(others[0])
+    await turn()
+    stage.pool.give_back(held.pop())
+    await turn()
+    assert not waiting.done()
+    stage.pool.give_back(held.pop())
+    assert (await waiting).is_open
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_no_owner_ever_holds_a_reserved_place_too_many_and_nobody_is_forgotten(
+    seed: int,
+) -> None:
+    random = Random(seed)
+    stage = Stage(64)
+    lent: dict[UpstreamConnection, str] = {}
+
+    async def borrow(account: str) -> None:
+        caller = Caller(account)
+        connection = stage.pool.take_idle(caller) or await stage.pool.connect(caller)
+        connection.start("POST", False, b"POST", True, Exchange(SERVICE))
+        lent[connection] = account
+        assert list(lent.values()).count(account) <= 62
+
+    tasks = []
+    for _ in range(300):
+        account = random.choice(["hog"] * 8 + ["a", "b"])
+        tasks.append(asyncio.create_task(borrow(account)))
+        await turn(2)
+        if lent and random.random() < 0.45:
+            connection = random.choice(list(lent))
+            del lent[connection]
+            random.choice([stage.end, stage.pool.give_back])(connection)
+    while not all(task.done() for task in tasks):
+        connection = next(iter(lent))
+        del lent[connection]
+        stage.end(connection)
+        await turn(3)
+    await asyncio.gather(*tasks)
 
 
 @pytest.mark.parametrize("seed", range(25))
