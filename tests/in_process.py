@@ -26,7 +26,7 @@ from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.hash_pool import verify_in_thread
 from sidecar.auth.password_auth import Admission
 from sidecar.auth.password_verifier import SignIn
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.observability.access_log import Entry
 from sidecar.proxy.gateway import Gateway

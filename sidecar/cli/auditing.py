@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.observability.audit import AuditLog, appending_to
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
 
 
 def audit_of(settings: Settings) -> AuditLog:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli.options import Commands, add_config, find_config, load_settings
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
 
 
 def add_to(commands: Commands) -> None:

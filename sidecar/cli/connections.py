@@ -21,7 +21,7 @@ from sidecar.core.errors import StoreUnavailable, UsageError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sidecar.config.model import ListenTls, Settings, Upstream
+    from sidecar.config.settings import ListenTls, Settings, Upstream
     from sidecar.store.address import Address
     from sidecar.store.topology import Client
 
@@ -105,7 +105,7 @@ async def _connect(name: str, upstream: Upstream) -> asyncio.Transport:
 
 
 def _tls_context(upstream: Upstream) -> ssl.SSLContext:
-    from sidecar.config.model import UpstreamTls
+    from sidecar.config.settings import UpstreamTls
     from sidecar.wire.tls import upstream_context
 
     tls = upstream.tls or UpstreamTls()

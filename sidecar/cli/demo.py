@@ -20,7 +20,7 @@ from sidecar.core.model import Kind
 from sidecar.workers.held_signals import hold_from_the_start, ignore, take
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
 
 ACCOUNT = "acme"
 HOST = "127.0.0.1"

@@ -21,7 +21,7 @@ from sidecar.cli.reach import reached_store
 from sidecar.core.errors import Fault, UsageError
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.core.model import TokenRecord
     from sidecar.proxy.gateway import Gateway
     from sidecar.store.port import TokenStore

@@ -16,7 +16,7 @@ from sidecar.core.tokens import Shape, classify
 from sidecar.proxy.answers import ANSWERS
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.observability.access_log import Entry
     from sidecar.proxy.gateway import Passage
     from sidecar.proxy.reading import Reading

@@ -17,7 +17,7 @@ from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import Kind, TokenRecord
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.store.port import TokenStore
 
 OWNER = "@denied"

@@ -16,7 +16,7 @@ from sidecar.core.jws import Refused, read_token
 from sidecar.core.model import Denial, Kind, TokenRecord
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.core.signed_tokens import VerifiedToken
     from sidecar.store.port import TokenStore
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
 
 Commands = Any
 """What ``add_subparsers`` returns; argparse keeps its type to itself."""

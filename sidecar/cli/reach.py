@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.store.port import TokenArchive, TokenStore
     from sidecar.tokens.lifecycle import Lifecycle
 

@@ -23,7 +23,7 @@ from sidecar.observability.audit import Actor
 
 if TYPE_CHECKING:
     from sidecar.cli.token_file import Findings, TokenFile
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.store.port import Exported, TokenArchive
 
 MOST_SHOWN = 20

@@ -20,7 +20,7 @@ from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
 from sidecar.observability.audit import Actor, AuditLog, appending_to
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.store.port import FailureCounters
 
 Action = Callable[["Settings", "FailureCounters", argparse.Namespace], Awaitable[int]]

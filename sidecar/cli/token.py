@@ -23,7 +23,7 @@ from sidecar.core.tokens import Shape
 from sidecar.observability.audit import Actor, AuditLog
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Settings
+    from sidecar.config.settings import Settings
     from sidecar.store.port import TokenStore
     from sidecar.tokens.lifecycle import Lifecycle
 

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from sidecar.config.address import Address, parse_address, parse_origin
 from sidecar.config.document import Node
 from sidecar.config.header_names import canonical
-from sidecar.config.model import Credentials, Identity, Listen, Operations, Portal
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
+from sidecar.config.settings import Credentials, Identity, Listen, Operations, Portal
 
 
 def check_agreement(root: Node) -> Iterator[Problem]:

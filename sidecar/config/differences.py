@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sidecar.config.model import Section, Settings
+from sidecar.config.settings import Section, Settings
 
 _MOST_DIGEST_BYTES: Final = 1024 * 1024
 _FIXED: Final = ("listen.address", "listen.tls", "workers")

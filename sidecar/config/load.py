@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from sidecar.config.checks import check_agreement
 from sidecar.config.document import Unreadable, compose
 from sidecar.config.files import check_files, files_named_in
-from sidecar.config.model import Settings
 from sidecar.config.problems import Problem
+from sidecar.config.settings import Settings
 from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
 from sidecar.config.wording import describe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.config.model import Section, Settings
+from sidecar.config.settings import Section, Settings
 
 SUBSTITUTION = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 """What holds a substitution is left to the loader, which alone knows what comes of it."""

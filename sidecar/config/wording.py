@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.config.document import Node, Nothing, Place, Unknown
-from sidecar.config.model import Section, Settings
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
+from sidecar.config.settings import Section, Settings
 from sidecar.config.substitution import Substituted
 
 Step = str | int

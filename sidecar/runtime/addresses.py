@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sidecar.config.address import Address
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.wire.listening import Slots, bind
 

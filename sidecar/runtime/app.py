@@ -29,7 +29,7 @@ from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.auth.password_auth import Admission
 from sidecar.auth.password_verifier import SignIn
 from sidecar.auth.throttle import Limits, Throttle
-from sidecar.config import model as configured
+from sidecar.config import settings as configured
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.access_log import AccessLog, Entry

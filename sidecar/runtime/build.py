@@ -15,7 +15,7 @@ from typing import Final
 from sidecar.auth.assertion import AssertionSigner
 from sidecar.auth.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
 from sidecar.auth.jwt_verifier import JwtVerifier
-from sidecar.config import model as configured
+from sidecar.config import settings as configured
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules

@@ -26,7 +26,7 @@ from sidecar.config.differences import (
     needs_restart,
 )
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import ConfigurationError, UsageError
 from sidecar.core.failures import where
 from sidecar.proxy.rules import Rules

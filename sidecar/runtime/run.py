@@ -18,7 +18,7 @@ from typing import Any, Final
 import uvloop
 
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.line_writer import WriteTurn

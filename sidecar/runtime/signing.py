@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.core.signed_tokens import SignedTokens
 from sidecar.runtime.build import own_keys

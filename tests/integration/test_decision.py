@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Denial
 from sidecar.observability.access_log import Entry

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from tests.proxy_process import ROOT
 
 PLACE = ROOT / "deploy" / "kubernetes"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sidecar.cli.explain import explain_head
 from sidecar.cli.explanation import Explanation
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.model import Kind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.observability.access_log import Entry

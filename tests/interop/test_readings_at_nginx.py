@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, running_proxy
 from tests.interop.test_assertion_examples import NGINX, running

@@ -15,7 +15,7 @@ from sidecar.auth.issuers import IssuerUnavailable
 from sidecar.auth.jwt_verifier import foreign_denial_key
 from sidecar.auth.password_auth import INVALID_PASSWORD, Admission, too_many_failures
 from sidecar.auth.password_verifier import SignIn
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.errors import Overloaded, StoreUnavailable
 from sidecar.core.model import (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sidecar.cli.main import main
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key

@@ -14,7 +14,7 @@ from sidecar.config.differences import (
     needs_restart,
 )
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 
 HASHES = [f"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA${c * 43}" for c in "AB"]
 UPSTREAMS = 'upstreams: {listener: {url: "http://a:1"}}\n'

@@ -14,8 +14,8 @@ import yaml
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from sidecar.config.load import load
-from sidecar.config.model import Section, Settings
 from sidecar.config.schema import json_schema, spelt_default
+from sidecar.config.settings import Section, Settings
 from sidecar.config.units import parse_duration
 from sidecar.config.wording import section_at
 from sidecar.core.errors import ConfigurationError

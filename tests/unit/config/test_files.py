@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import ConfigurationError
 
 MINIMAL = """\

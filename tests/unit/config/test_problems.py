@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.load import load
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import ConfigurationError
 
 MINIMAL = """\

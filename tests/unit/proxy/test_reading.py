@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import digest

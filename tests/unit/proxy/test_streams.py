@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.auth.issuers import Issuers, IssuerUnavailable
 from sidecar.auth.jwt_verifier import JwtVerifier
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import Fault, StoreUnavailable
 from sidecar.core.model import (
     Denial,
