@@ -21,7 +21,7 @@ from sidecar.core.errors import StoreUnavailable, UsageError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sidecar.config.settings import ListenTls, Settings, Upstream
+    from sidecar.config.settings import ListenTlsSettings, Settings, UpstreamSettings
     from sidecar.store.address import Address
     from sidecar.store.topology import Client
 
@@ -47,7 +47,7 @@ def _failed(subject: str, text: str) -> Report:
     return Report(subject, (Finding(Severity.PROBLEM, text),))
 
 
-async def try_upstream(name: str, upstream: Upstream) -> Report:
+async def try_upstream(name: str, upstream: UpstreamSettings) -> Report:
     """Open one connection as the proxy does, TLS included, and close it."""
     subject = f"upstream {name} ({upstream.url})"
     try:
@@ -66,7 +66,7 @@ async def try_upstream(name: str, upstream: Upstream) -> Report:
     return Report(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
 
 
-def _judge_tls(name: str, upstream: Upstream, shown: ssl.SSLObject) -> Iterable[Finding]:
+def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> Iterable[Finding]:
     der = shown.getpeercert(binary_form=True)
     if upstream.tls is not None and not upstream.tls.verify:
         text = (
@@ -81,7 +81,7 @@ def _judge_tls(name: str, upstream: Upstream, shown: ssl.SSLObject) -> Iterable[
         yield from _judge_file(own)
 
 
-async def _connect(name: str, upstream: Upstream) -> asyncio.Transport:
+async def _connect(name: str, upstream: UpstreamSettings) -> asyncio.Transport:
     from sidecar.wire.dialing import Dialer
     from sidecar.wire.pool import Origin
     from sidecar.wire.upstream import UpstreamConnection
@@ -104,15 +104,15 @@ async def _connect(name: str, upstream: Upstream) -> asyncio.Transport:
     return connection.transport
 
 
-def _tls_context(upstream: Upstream) -> ssl.SSLContext:
-    from sidecar.config.settings import UpstreamTls
+def _tls_context(upstream: UpstreamSettings) -> ssl.SSLContext:
+    from sidecar.config.settings import UpstreamTlsSettings
     from sidecar.wire.tls import upstream_context
 
-    tls = upstream.tls or UpstreamTls()
+    tls = upstream.tls or UpstreamTlsSettings()
     return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
 
 
-async def try_listener(tls: ListenTls) -> Report:
+async def try_listener(tls: ListenTlsSettings) -> Report:
     """Look at how long the certificate that callers are shown is still good."""
     return Report(f"listen.tls ({tls.certificate})", tuple(_judge_file(tls.certificate)))
 

@@ -13,7 +13,13 @@ from sidecar.config.address import Address, parse_address, parse_origin
 from sidecar.config.document import Node
 from sidecar.config.header_names import canonical
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
-from sidecar.config.settings import Credentials, Identity, Listen, Operations, Portal
+from sidecar.config.settings import (
+    CredentialsSettings,
+    IdentitySettings,
+    ListenSettings,
+    OperationsSettings,
+    PortalSettings,
+)
 
 
 def check_agreement(root: Node) -> Iterator[Problem]:
@@ -108,7 +114,8 @@ def _check_identity_headers(root: Node) -> Iterator[Problem]:
         named.append((text, "identity.assertion.header", assertion.place))
         if headers is None:
             taken |= {
-                canonical(name): f"identity.headers has {name}" for name in Identity().headers
+                canonical(name): f"identity.headers has {name}"
+                for name in IdentitySettings().headers
             }
     for name, path, place in named:
         owner = taken.get(canonical(name))
@@ -121,7 +128,7 @@ def _check_identity_headers(root: Node) -> Iterator[Problem]:
 def _credential_headers(root: Node) -> list[str]:
     node = root.at("credentials", "headers")
     if node is None:
-        return list(Credentials().headers)
+        return list(CredentialsSettings().headers)
     return [text for item in node.items() if (text := item.text()) is not None]
 
 
@@ -179,9 +186,9 @@ def _text_at(root: Node, *steps: str | int) -> str | None:
 def _check_addresses(root: Node) -> Iterator[Problem]:
     seen: dict[Address, str] = {}
     for section, default, is_on in (
-        ("listen", Listen().address, True),
-        ("portal", Portal().address, "portal" in root.keys),
-        ("operations", Operations().address, True),
+        ("listen", ListenSettings().address, True),
+        ("portal", PortalSettings().address, "portal" in root.keys),
+        ("operations", OperationsSettings().address, True),
     ):
         node = root.at(section)
         if not is_on or (node is not None and not isinstance(node.value, dict)):

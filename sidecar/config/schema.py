@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sidecar.config.settings import Section, Settings
@@ -9,16 +10,19 @@ from sidecar.config.settings import Section, Settings
 SUBSTITUTION = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 """What holds a substitution is left to the loader, which alone knows what comes of it."""
 
+_SUFFIX = "Settings"
 _SWITCHED_OFF_BY_FALSE = ("portal", "operations")
 
 
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the whole file, with each key's meaning and default."""
-    generated = Settings.model_json_schema()
-    sections = {section.__name__: section for section in Section.__subclasses__()}
+    generated = _without_suffix(Settings.model_json_schema())
+    sections = {
+        section.__name__.removesuffix(_SUFFIX): section for section in Section.__subclasses__()
+    }
     definitions = {
         name: _section(sections[name], schema) if name in sections else _value(schema)
-        for name, schema in generated.pop("$defs").items()
+        for name, schema in sorted(generated.pop("$defs").items())
     }
     whole = _section(Settings, generated)
     for key in _SWITCHED_OFF_BY_FALSE:
@@ -29,6 +33,14 @@ def json_schema() -> dict[str, Any]:
         **whole,
         "$defs": definitions | {"Substitution": SUBSTITUTION},
     }
+
+
+def _without_suffix(generated: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with ``Account`` for the definition that the model calls
+    ``AccountSettings``, and likewise in every reference to it.
+    """
+    shortened: dict[str, Any] = json.loads(json.dumps(generated).replace(f'{_SUFFIX}"', '"'))
+    return shortened
 
 
 def spelt_default(section: type[Section], key: str) -> Any:

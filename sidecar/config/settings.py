@@ -39,7 +39,7 @@ class Section(BaseModel):
     )
 
 
-class ListenTls(Section):
+class ListenTlsSettings(Section):
     """TLS on the proxy's listening address."""
 
     certificate: values.File
@@ -50,16 +50,16 @@ class ListenTls(Section):
     """PEM file: callers must show a certificate of one of these authorities (mutual TLS)."""
 
 
-class Listen(Section):
+class ListenSettings(Section):
     """Where callers connect."""
 
     address: values.Address = address.Address("0.0.0.0", 2020)  # noqa: S104  a proxy is there to be reached
     """`host:port`, `[::1]:port` or `unix:/path`."""
-    tls: ListenTls | None = None
+    tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
 
 
-class UpstreamTls(Section):
+class UpstreamTlsSettings(Section):
     """How an `https://` upstream is checked, and what is shown to it."""
 
     ca: values.File | None = None
@@ -72,7 +72,7 @@ class UpstreamTls(Section):
     """Check its certificate and its name. Turn off only to try something out."""
 
 
-class Upstream(Section):
+class UpstreamSettings(Section):
     """A service behind."""
 
     url: values.Origin
@@ -91,11 +91,11 @@ class Upstream(Section):
     """Send the caller's `Host`; off: the host of `url`."""
     forward_credentials: values.Switch = False
     """Leave the caller's credential in the request."""
-    tls: UpstreamTls | None = None
+    tls: UpstreamTlsSettings | None = None
     """Settings for `https://`; left out: the system's authorities, verified."""
 
 
-class Route(Section):
+class RouteSettings(Section):
     """A path pattern and who may pass; the first route that matches a request decides."""
 
     path: values.PathPattern
@@ -112,7 +112,7 @@ class Route(Section):
     """Let everyone pass, without a credential and without an identity."""
 
 
-class Credentials(Section):
+class CredentialsSettings(Section):
     """Where credentials are looked for."""
 
     realm: values.Text = "listener"
@@ -123,7 +123,7 @@ class Credentials(Section):
     """Query parameters that hold a token."""
 
 
-class Account(Section):
+class AccountSettings(Section):
     """Who may call."""
 
     password_hash: values.PasswordHash | None = Field(default=None, repr=False)
@@ -138,7 +138,7 @@ class Account(Section):
     """Refuse the account's password and all its tokens."""
 
 
-class Tokens(Section):
+class TokensSettings(Section):
     """Access tokens."""
 
     prefix: values.TokenPrefix = "sct_"
@@ -147,7 +147,7 @@ class Tokens(Section):
     """How long before its end a token's responses carry `X-Token-Expires`; 0: never."""
 
 
-class SigningKey(Section):
+class SigningKeySettings(Section):
     """A key of the sidecar's own JWTs. The algorithm is the key's, whatever a JWT says."""
 
     id: values.Name
@@ -158,7 +158,7 @@ class SigningKey(Section):
     """PEM text from `sidecar key generate`, as `${file:...}`; for HS256, 32 bytes or more."""
 
 
-class TrustedIssuer(Section):
+class TrustedIssuerSettings(Section):
     """Somebody else whose JWTs are accepted."""
 
     issuer: values.Text
@@ -175,7 +175,7 @@ class TrustedIssuer(Section):
     """The claim that holds the account's name."""
 
 
-class Jwt(Section):
+class JwtSettings(Section):
     """JWTs: the sidecar's own and those of trusted issuers."""
 
     issuer: values.Text = "sidecar"
@@ -184,13 +184,13 @@ class Jwt(Section):
     """The `aud` of the sidecar's own JWTs."""
     leeway: values.Duration = 10.0
     """How far clocks may differ when `exp`, `nbf` and `iat` are judged."""
-    keys: values.Listing[SigningKey] = ()
+    keys: values.Listing[SigningKeySettings] = ()
     """Keys that verify; the first one signs. Left out: no JWT is issued."""
-    trusted_issuers: values.Listing[TrustedIssuer] = ()
+    trusted_issuers: values.Listing[TrustedIssuerSettings] = ()
     """Foreign issuers."""
 
 
-class Assertion(Section):
+class AssertionSettings(Section):
     """A short-lived signed JWT for the upstream, so that it need not trust the network."""
 
     header: values.IdentityHeader = "X-Account-Assertion"
@@ -199,16 +199,16 @@ class Assertion(Section):
     """How long it is valid."""
 
 
-class Identity(Section):
+class IdentitySettings(Section):
     """What the upstream is told about the caller."""
 
     headers: values.HeaderNames[IdentityAttribute] = Field(default_factory=_account_header)
     """Header name to what it carries: `account`, `method`, `token_id` or `token_name`."""
-    assertion: Assertion | None = None
+    assertion: AssertionSettings | None = None
     """Send a signed assertion too; left out: none. Needs an asymmetric key first in `jwt.keys`."""
 
 
-class StoreCache(Section):
+class StoreCacheSettings(Section):
     """Tokens that are kept in the process."""
 
     tokens: values.Count = 100_000
@@ -217,20 +217,20 @@ class StoreCache(Section):
     """How long one is believed without asking again, should Redis fail to tell of a change."""
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Redis, where tokens live."""
 
     url: values.StoreUrl = Field(default="embedded", repr=False)
     """`embedded`, `redis://`, `rediss://`, `unix://`, `redis+sentinel://h1:p,h2:p/NAME/0` or `redis+cluster://h1:p,h2:p`."""
     prefix: values.KeyPrefix = "sidecar:"
     """What every key in Redis begins with."""
-    cache: StoreCache = StoreCache()
+    cache: StoreCacheSettings = StoreCacheSettings()
     """Tokens that are kept in the process."""
     outage_grace: values.Duration = 30.0
     """How long a token seen before is still accepted while Redis is away; 0: not at all."""
 
 
-class Throttle(Section):
+class ThrottleSettings(Section):
     """When failures are answered with 429: by client address, and by account for passwords."""
 
     failures: values.Count = 10
@@ -241,7 +241,7 @@ class Throttle(Section):
     """How long the answer is 429 then."""
 
 
-class Limits(Section):
+class LimitsSettings(Section):
     """What a caller may use."""
 
     connections: values.PositiveCount = 10_000
@@ -266,21 +266,21 @@ class Limits(Section):
     """What a caller must send of a body, or take of an answer, each second; 0: any rate will do."""
 
 
-class Portal(Section):
+class PortalSettings(Section):
     """The API-keys page and the token API."""
 
     address: values.Address = address.Address("127.0.0.1", 2021)
     """Where they listen."""
 
 
-class Operations(Section):
+class OperationsSettings(Section):
     """Health, readiness, metrics, the decision endpoint and the JWKS."""
 
     address: values.Address = address.Address("127.0.0.1", 2022)
     """Where they listen."""
 
 
-class Drain(Section):
+class DrainSettings(Section):
     """What happens on SIGTERM."""
 
     delay: values.Duration = 0.0
@@ -289,7 +289,7 @@ class Drain(Section):
     """How long running requests may take to finish."""
 
 
-class AccessLog(Section):
+class AccessLogSettings(Section):
     """One JSON line for each request."""
 
     path: values.LogFile = "-"
@@ -298,7 +298,7 @@ class AccessLog(Section):
     """Write it."""
 
 
-class Tracing(Section):
+class TracingSettings(Section):
     """W3C Trace Context, and the export of spans to OpenTelemetry."""
 
     begin: values.Switch = True
@@ -316,41 +316,43 @@ class Tracing(Section):
 class Settings(Section):
     """The whole file."""
 
-    listen: Listen = Listen()
+    listen: ListenSettings = ListenSettings()
     """Where callers connect."""
-    upstreams: values.Named[Upstream]
+    upstreams: values.Named[UpstreamSettings]
     """The services behind, by name."""
-    routes: values.NonEmpty[Route]
+    routes: values.NonEmpty[RouteSettings]
     """Which requests are forwarded, and for whom; the first match wins, the rest is 404."""
-    credentials: Credentials = Credentials()
+    credentials: CredentialsSettings = CredentialsSettings()
     """Where credentials are looked for."""
-    accounts: values.Accounts[Account] = Field(default_factory=lambda: MappingProxyType({}))
+    accounts: values.Accounts[AccountSettings] = Field(default_factory=lambda: MappingProxyType({}))
     """Who may call, by name."""
-    tokens: Tokens = Tokens()
+    tokens: TokensSettings = TokensSettings()
     """Access tokens."""
-    jwt: Jwt = Jwt()
+    jwt: JwtSettings = JwtSettings()
     """JWTs: the sidecar's own and those of trusted issuers."""
-    identity: Identity = Field(default_factory=Identity)
+    identity: IdentitySettings = Field(default_factory=IdentitySettings)
     """What the upstream is told about the caller."""
-    store: Store = Store()
+    store: StoreSettings = StoreSettings()
     """Redis, where tokens live."""
-    throttle: Throttle = Throttle()
+    throttle: ThrottleSettings = ThrottleSettings()
     """When repeated failures are answered with 429."""
-    limits: Limits = Limits()
+    limits: LimitsSettings = LimitsSettings()
     """What a caller may use."""
     trusted_proxies: values.Listing[values.NetworkText] = ()
     """Networks whose `X-Forwarded-*` are believed; nobody is by default."""
-    portal: Annotated[Portal | None, BeforeValidator(_false_is_off)] = None
+    portal: Annotated[PortalSettings | None, BeforeValidator(_false_is_off)] = None
     """The API-keys page and the token API; left out or `false`: off."""
-    operations: Annotated[Operations | None, BeforeValidator(_false_is_off)] = Operations()
+    operations: Annotated[OperationsSettings | None, BeforeValidator(_false_is_off)] = (
+        OperationsSettings()
+    )
     """Health, readiness, metrics, decision endpoint and JWKS; `false`: off."""
     workers: values.Workers = 1
     """Processes that serve; `auto`: one for each core."""
-    drain: Drain = Drain()
+    drain: DrainSettings = DrainSettings()
     """What happens on SIGTERM."""
-    access_log: AccessLog = AccessLog()
+    access_log: AccessLogSettings = AccessLogSettings()
     """One JSON line for each request."""
-    tracing: Tracing = Field(default_factory=Tracing)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     """W3C Trace Context, and the export of spans."""
 
     @model_validator(mode="before")

@@ -83,7 +83,7 @@ def build_rules(
     )
 
 
-def _build_traces(tracing: configured.Tracing) -> Traces:
+def _build_traces(tracing: configured.TracingSettings) -> Traces:
     return Traces(begins=tracing.begin, share=tracing.sample, exports=tracing.endpoint is not None)
 
 
@@ -116,7 +116,9 @@ def own_keys(settings: configured.Settings) -> tuple[Key, ...]:
     return tuple(load_key(key.id, key.algorithm, key.private_key) for key in settings.jwt.keys)
 
 
-def _build_source(issuer: configured.TrustedIssuer, old: Mapping[str, IssuerKeys]) -> IssuerKeys:
+def _build_source(
+    issuer: configured.TrustedIssuerSettings, old: Mapping[str, IssuerKeys]
+) -> IssuerKeys:
     source: FetchedKeys | FileKeys
     if issuer.jwks_url is not None:
         source = FetchedKeys(issuer.issuer, issuer.jwks_url, issuer.algorithms)
@@ -128,7 +130,7 @@ def _build_source(issuer: configured.TrustedIssuer, old: Mapping[str, IssuerKeys
     return before if before is not None and is_same else source
 
 
-def _trust(issuer: configured.TrustedIssuer, keys: IssuerKeys) -> TrustedIssuer:
+def _trust(issuer: configured.TrustedIssuerSettings, keys: IssuerKeys) -> TrustedIssuer:
     return TrustedIssuer(
         issuer.issuer, issuer.audience, issuer.algorithms, keys, issuer.account_claim
     )
@@ -193,7 +195,7 @@ def shortest_timeout_seconds(settings: configured.Settings) -> float:
     return min(limits.header_timeout, limits.idle_timeout, limits.body_timeout, *of_upstreams)
 
 
-def reaches_alike(one: configured.Upstream, other: configured.Upstream) -> bool:
+def reaches_alike(one: configured.UpstreamSettings, other: configured.UpstreamSettings) -> bool:
     """Tell whether connections made for one upstream serve the other as well."""
     return (
         one.url == other.url
@@ -204,7 +206,7 @@ def reaches_alike(one: configured.Upstream, other: configured.Upstream) -> bool:
     )
 
 
-def _build_route(route: configured.Route) -> Route:
+def _build_route(route: configured.RouteSettings) -> Route:
     return Route(
         pattern=compile_pattern(route.path),
         methods=frozenset(route.methods) or None,
@@ -217,9 +219,9 @@ def _build_route(route: configured.Route) -> Route:
 
 
 def _build_lane(
-    upstream: configured.Upstream,
+    upstream: configured.UpstreamSettings,
     pool: Pool,
-    limits: configured.Limits,
+    limits: configured.LimitsSettings,
     headers: HeaderRules,
     credentials: CredentialRules,
 ) -> Lane:
@@ -243,7 +245,7 @@ def _build_lane(
     )
 
 
-def _build_origin(name: str, upstream: configured.Upstream) -> Origin:
+def _build_origin(name: str, upstream: configured.UpstreamSettings) -> Origin:
     address = upstream.url.address
     return Origin(
         name=name,
@@ -257,10 +259,10 @@ def _build_origin(name: str, upstream: configured.Upstream) -> Origin:
     )
 
 
-def _upstream_tls(name: str, upstream: configured.Upstream) -> ssl.SSLContext | None:
+def _upstream_tls(name: str, upstream: configured.UpstreamSettings) -> ssl.SSLContext | None:
     if not upstream.url.is_tls:
         return None
-    tls = upstream.tls or configured.UpstreamTls()
+    tls = upstream.tls or configured.UpstreamTlsSettings()
     try:
         return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
     except OSError as error:
