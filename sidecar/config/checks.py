@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from sidecar.config.address import Address, parse_address, parse_origin
-from sidecar.config.document import Node
+from sidecar.config.document import YamlNode
 from sidecar.config.header_names import canonical
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
 from sidecar.config.settings import (
@@ -22,7 +22,7 @@ from sidecar.config.settings import (
 )
 
 
-def check_agreement(root: Node) -> Iterator[Problem]:
+def check_agreement(root: YamlNode) -> Iterator[Problem]:
     """Yield the problems of places that don't fit together, in no particular order."""
     yield from _check_routes(root)
     yield from _check_upstreams(root)
@@ -33,20 +33,20 @@ def check_agreement(root: Node) -> Iterator[Problem]:
     yield from _check_tracing(root)
 
 
-def _entries(root: Node, *steps: str) -> dict[str, Node]:
+def _entries(root: YamlNode, *steps: str) -> dict[str, YamlNode]:
     node = root.at(*steps)
     return node.entries() if node is not None else {}
 
 
-def _items(node: Node | None) -> list[Node]:
+def _items(node: YamlNode | None) -> list[YamlNode]:
     return node.items() if node is not None else []
 
 
-def _is_true(node: Node | None) -> bool:
+def _is_true(node: YamlNode | None) -> bool:
     return node is not None and (node.value is True or node.text() == "true")
 
 
-def _check_routes(root: Node) -> Iterator[Problem]:
+def _check_routes(root: YamlNode) -> Iterator[Problem]:
     upstreams, accounts = _entries(root, "upstreams"), _entries(root, "accounts")
     for index, route in enumerate(_items(root.at("routes"))):
         path = f"routes[{index}]"
@@ -60,27 +60,27 @@ def _check_routes(root: Node) -> Iterator[Problem]:
             yield Problem(*route.keys["accounts"], text)
 
 
-def _check_upstream_of(route: Node, path: str, names: list[str]) -> Iterator[Problem]:
+def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator[Problem]:
     named = route.at("upstream")
     if named is not None:
         yield from _dangling(named, f"{path}.upstream", "upstream", names)
     elif len(names) > 1 and isinstance(route.value, dict):
         listed = ", ".join(names)
         yield Problem(
-            *route.place, f"{path}: there are {len(names)} upstreams; name one of {listed}"
+            *route.position, f"{path}: there are {len(names)} upstreams; name one of {listed}"
         )
 
 
-def _dangling(node: Node, path: str, kind: str, names: list[str]) -> Iterator[Problem]:
+def _dangling(node: YamlNode, path: str, kind: str, names: list[str]) -> Iterator[Problem]:
     name = node.text()
     if name is None or name in names:
         return
     meant = near_miss(name, names)
     advice = f"did you mean {meant}?" if meant else f"declare it under {kind}s, or correct the name"
-    yield Problem(*node.place, f"{path}: there is no {kind} {shown(name)}; {advice}")
+    yield Problem(*node.position, f"{path}: there is no {kind} {shown(name)}; {advice}")
 
 
-def _check_upstreams(root: Node) -> Iterator[Problem]:
+def _check_upstreams(root: YamlNode) -> Iterator[Problem]:
     for name, upstream in _entries(root, "upstreams").items():
         tls, path = upstream.at("tls"), f"upstreams.{name}.tls"
         if tls is None or not isinstance(tls.value, dict):
@@ -93,7 +93,7 @@ def _check_upstreams(root: Node) -> Iterator[Problem]:
                 yield Problem(*tls.keys[key], f"{path}.{key}: this needs {other} too; add it")
 
 
-def _is_https(url: Node | None) -> bool:
+def _is_https(url: YamlNode | None) -> bool:
     """Tell whether a URL is TLS's, or can't be read, which is another problem."""
     try:
         return url is None or parse_origin(url.value).is_tls
@@ -101,38 +101,38 @@ def _is_https(url: Node | None) -> bool:
         return True
 
 
-def _check_identity_headers(root: Node) -> Iterator[Problem]:
+def _check_identity_headers(root: YamlNode) -> Iterator[Problem]:
     """Find names that an upstream may take for one another (``X_Account``, ``X-Account``)."""
     taken = {
         canonical(name): f"credentials.headers has {name}" for name in _credential_headers(root)
     }
     headers = root.at("identity", "headers")
     places = headers.keys if headers is not None else {}
-    named = [(name, f"identity.headers.{name}", place) for name, place in places.items()]
+    named = [(name, f"identity.headers.{name}", position) for name, position in places.items()]
     assertion = root.at("identity", "assertion", "header")
     if assertion is not None and (text := assertion.text()) is not None:
-        named.append((text, "identity.assertion.header", assertion.place))
+        named.append((text, "identity.assertion.header", assertion.position))
         if headers is None:
             taken |= {
                 canonical(name): f"identity.headers has {name}"
                 for name in IdentitySettings().headers
             }
-    for name, path, place in named:
+    for name, path, position in named:
         owner = taken.get(canonical(name))
         if owner is not None:
             text = f"{path}: {owner}, the same header to an upstream; choose another name"
-            yield Problem(*place, text)
+            yield Problem(*position, text)
         taken.setdefault(canonical(name), f"{path.rpartition('.')[0]} has {name}")
 
 
-def _credential_headers(root: Node) -> list[str]:
+def _credential_headers(root: YamlNode) -> list[str]:
     node = root.at("credentials", "headers")
     if node is None:
         return list(CredentialsSettings().headers)
     return [text for item in node.items() if (text := item.text()) is not None]
 
 
-def _check_assertion(root: Node) -> Iterator[Problem]:
+def _check_assertion(root: YamlNode) -> Iterator[Problem]:
     section = root.at("identity")
     if section is None or "assertion" not in section.keys:
         return
@@ -144,7 +144,7 @@ def _check_assertion(root: Node) -> Iterator[Problem]:
     yield Problem(*section.keys["assertion"], f"identity.assertion: an assertion {why}; {advice}")
 
 
-def _check_issuers(root: Node) -> Iterator[Problem]:
+def _check_issuers(root: YamlNode) -> Iterator[Problem]:
     own = _text_at(root, "jwt", "issuer") or "sidecar"
     seen = {own: "jwt.issuer"}
     for index, issuer in enumerate(_items(root.at("jwt", "trusted_issuers"))):
@@ -154,16 +154,16 @@ def _check_issuers(root: Node) -> Iterator[Problem]:
         if node is not None and name is not None:
             if name in seen:
                 text = f"{path}.issuer: {seen[name]} is the same; keep one of the two"
-                yield Problem(*node.place, text)
+                yield Problem(*node.position, text)
             seen.setdefault(name, f"{path}.issuer")
         sources = [key for key in ("jwks_url", "jwks_file") if key in issuer.keys]
         if isinstance(issuer.value, dict) and len(sources) != 1:
             how = "has two sources of keys" if sources else "has no source of keys"
             text = f"{path}: this issuer {how}; write either jwks_url or jwks_file"
-            yield Problem(*issuer.place, text)
+            yield Problem(*issuer.position, text)
 
 
-def _check_tracing(root: Node) -> Iterator[Problem]:
+def _check_tracing(root: YamlNode) -> Iterator[Problem]:
     section = root.at("tracing")
     if section is None or _text_at(section, "endpoint") is None or _has_opentelemetry():
         return
@@ -178,12 +178,12 @@ def _has_opentelemetry() -> bool:
         return False
 
 
-def _text_at(root: Node, *steps: str | int) -> str | None:
+def _text_at(root: YamlNode, *steps: str | int) -> str | None:
     node = root.at(*steps)
     return node.text() if node is not None else None
 
 
-def _check_addresses(root: Node) -> Iterator[Problem]:
+def _check_addresses(root: YamlNode) -> Iterator[Problem]:
     seen: dict[Address, str] = {}
     for section, default, is_on in (
         ("listen", ListenSettings().address, True),
@@ -198,13 +198,13 @@ def _check_addresses(root: Node) -> Iterator[Problem]:
         if address is None or (address.path is None and address.port == 0):
             continue
         if address in seen:
-            place = written.place if written is not None else (node or root).place
+            position = written.position if written is not None else (node or root).position
             text = f"{section}.address: {seen[address]} listens there; choose another port"
-            yield Problem(*place, text)
+            yield Problem(*position, text)
         seen.setdefault(address, section)
 
 
-def _address_of(node: Node) -> Address | None:
+def _address_of(node: YamlNode) -> Address | None:
     try:
         return parse_address(node.value)
     except Rejected:

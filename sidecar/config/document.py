@@ -37,45 +37,47 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 # The C parser gives the same events and places, ten times faster.
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-Place: TypeAlias = tuple[int, int]
-Value: TypeAlias = "str | int | float | bool | list[Node] | dict[str, Node] | Unknown | None"
+Position: TypeAlias = tuple[int, int]
+YamlValue: TypeAlias = (
+    "str | int | float | bool | list[YamlNode] | dict[str, YamlNode] | Invalid | None"
+)
 
 
-class Unknown:
+class Invalid:
     """What stands for a value that already has a problem, so that it gets no second one."""
 
 
-class Nothing:
+class NoValue:
     """What stands for a key without a value: unlike ``None`` it passes for no optional section."""
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class YamlNode:
     """A value, its line and column (from 1), and for a mapping the places of its keys."""
 
-    value: Value
-    place: Place
-    keys: dict[str, Place] = field(default_factory=dict)
+    value: YamlValue
+    position: Position
+    keys: dict[str, Position] = field(default_factory=dict)
 
-    def at(self, *steps: str | int) -> Node | None:
+    def at(self, *steps: str | int) -> YamlNode | None:
         """Return the node that keys and indices lead to, or ``None`` where there is none."""
-        node: Node | None = self
+        node: YamlNode | None = self
         for step in steps:
             node = node._step(step) if node is not None else None
         return node
 
-    def _step(self, step: str | int) -> Node | None:
+    def _step(self, step: str | int) -> YamlNode | None:
         if isinstance(self.value, dict) and isinstance(step, str):
             return self.value.get(step)
         if isinstance(self.value, list) and isinstance(step, int) and step < len(self.value):
             return self.value[step]
         return None
 
-    def entries(self) -> dict[str, Node]:
+    def entries(self) -> dict[str, YamlNode]:
         """Return the entries of a mapping; none for anything else."""
         return self.value if isinstance(self.value, dict) else {}
 
-    def items(self) -> list[Node]:
+    def items(self) -> list[YamlNode]:
         """Return the items of a list; none for anything else."""
         return self.value if isinstance(self.value, list) else []
 
@@ -84,23 +86,23 @@ class Node:
         return self.value if isinstance(self.value, str) else None
 
     def plain(self) -> object:
-        """Return the value as dicts, lists and scalars, ``Nothing`` where there is none."""
+        """Return the value as dicts, lists and scalars, ``NoValue`` where there is none."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
-        return Nothing() if self.value is None else self.value
+        return NoValue() if self.value is None else self.value
 
 
 class Unreadable(Exception):
     """The text is no YAML, or no single document: what follows the place can't be read."""
 
-    def __init__(self, place: Place, text: str) -> None:
+    def __init__(self, position: Position, text: str) -> None:
         super().__init__(text)
-        self.problem = Problem(*place, text)
+        self.problem = Problem(*position, text)
 
 
-def compose(text: str, substitute: Callable[[str], str]) -> tuple[Node, list[Problem]]:
+def compose(text: str, substitute: Callable[[str], str]) -> tuple[YamlNode, list[Problem]]:
     """Return the tree of the document in ``text`` and the problems of its values.
 
     ``substitute`` is applied to every string that is a value; its ``Rejected`` becomes a problem.
@@ -112,8 +114,8 @@ def compose(text: str, substitute: Callable[[str], str]) -> tuple[Node, list[Pro
         return composer.document(), composer.problems
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise Unreadable(place, _syntax_problem(error, text, place)) from None
+        position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise Unreadable(position, _syntax_problem(error, text, position)) from None
     except yaml.YAMLError:
         raise Unreadable(
             (1, 1), "this is no YAML; check its encoding and its first lines"
@@ -124,13 +126,13 @@ def _refuse_unprintable(text: str) -> None:
     found = _UNPRINTABLE.search(text)
     if found is not None:
         before = text[: found.start()]
-        place = (before.count("\n") + 1, found.start() - before.rfind("\n"))
-        raise Unreadable(place, f"the character {found[0]!r} can't stand in YAML; remove it")
+        position = (before.count("\n") + 1, found.start() - before.rfind("\n"))
+        raise Unreadable(position, f"the character {found[0]!r} can't stand in YAML; remove it")
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
-    line = text.splitlines()[place[0] - 1 : place[0]]
-    if line and line[0][place[1] - 1 : place[1]] == "\t":
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> str:
+    line = text.splitlines()[position[0] - 1 : position[0]]
+    if line and line[0][position[1] - 1 : position[1]] == "\t":
         return "a tab can't begin a token; indent with spaces"
     if "nesting depth" in str(error.problem):  # PyYAML's own bound, which it has from 6.0.4 on
         return _TOO_DEEP
@@ -147,7 +149,7 @@ class _Composer:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_PARSER))
         self._substitute = substitute
 
-    def document(self) -> Node:
+    def document(self) -> YamlNode:
         next(self._events)  # the stream's start
         if isinstance(next(self._events), yaml.StreamEndEvent):
             raise Unreadable((1, 1), "the file is empty; copy the example configuration")
@@ -155,16 +157,20 @@ class _Composer:
         next(self._events)  # the document's end
         following = next(self._events)
         if not isinstance(following, yaml.StreamEndEvent):
-            raise Unreadable(_place(following), "a second document begins here; keep one in a file")
+            raise Unreadable(
+                _position(following), "a second document begins here; keep one in a file"
+            )
         if root.value is None:
             raise Unreadable((1, 1), "the file is empty; copy the example configuration")
-        if not isinstance(root.value, dict | Unknown):
-            raise Unreadable(root.place, "the file is no mapping; write sections such as `listen:`")
+        if not isinstance(root.value, dict | Invalid):
+            raise Unreadable(
+                root.position, "the file is no mapping; write sections such as `listen:`"
+            )
         return root
 
-    def _node(self, event: yaml.Event, depth: int) -> Node:
+    def _node(self, event: yaml.Event, depth: int) -> YamlNode:
         if depth > MAX_DEPTH:
-            raise Unreadable(_place(event), _TOO_DEEP)
+            raise Unreadable(_position(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._refuse(
                 event, f"*{event.anchor}", "aliases are not taken; write the value out"
@@ -178,25 +184,25 @@ class _Composer:
             self._refuse(event, f"&{event.anchor}", "anchors are not taken; remove it")
         return node
 
-    def _refuse(self, event: yaml.Event, what: str, why: str) -> Node:
-        self.problems.append(Problem(*_place(event), f"{shown(what)}: {why}"))
-        return Node(Unknown(), _place(event))
+    def _refuse(self, event: yaml.Event, what: str, why: str) -> YamlNode:
+        self.problems.append(Problem(*_position(event), f"{shown(what)}: {why}"))
+        return YamlNode(Invalid(), _position(event))
 
-    def _plain_node(self, event: yaml.Event, depth: int) -> Node:
+    def _plain_node(self, event: yaml.Event, depth: int) -> YamlNode:
         if isinstance(event, yaml.SequenceStartEvent):
-            return Node(list(self._items(depth + 1)), _place(event))
+            return YamlNode(list(self._items(depth + 1)), _position(event))
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(event, depth + 1)
-        value = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else Unknown()
-        return Node(value, _place(event))
+        value = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else Invalid()
+        return YamlNode(value, _position(event))
 
-    def _items(self, depth: int) -> Iterator[Node]:
+    def _items(self, depth: int) -> Iterator[YamlNode]:
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             yield self._node(event, depth)
 
-    def _mapping(self, start: yaml.Event, depth: int) -> Node:
-        entries: dict[str, Node] = {}
-        keys: dict[str, Place] = {}
+    def _mapping(self, start: yaml.Event, depth: int) -> YamlNode:
+        entries: dict[str, YamlNode] = {}
+        keys: dict[str, Position] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._key(event, depth)
             known = len(self.problems)
@@ -206,8 +212,8 @@ class _Composer:
             elif key in entries:
                 self._repeated(event, key, keys[key])
             else:
-                entries[key], keys[key] = node, _place(event)
-        return Node(entries, _place(start), keys)
+                entries[key], keys[key] = node, _position(event)
+        return YamlNode(entries, _position(start), keys)
 
     def _key(self, event: yaml.Event, depth: int) -> str | None:
         if not isinstance(event, yaml.ScalarEvent):
@@ -223,19 +229,19 @@ class _Composer:
             return None
         return str(event.value)
 
-    def _repeated(self, event: yaml.Event, key: str, first: Place) -> None:
+    def _repeated(self, event: yaml.Event, key: str, first: Position) -> None:
         text = f"the key {shown(key)} stands already in line {first[0]}; keep one of the two"
-        self.problems.append(Problem(*_place(event), text))
+        self.problems.append(Problem(*_position(event), text))
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Value:
+    def _scalar(self, event: yaml.ScalarEvent) -> YamlValue:
         value = _resolve(event.value) if event.implicit[0] else event.value
         if not isinstance(value, str):
             return value
         try:
             return self._substitute(value)
         except Rejected as rejected:
-            self.problems.append(Problem(*_place(event), rejected.sentence()))
-            return Unknown()
+            self.problems.append(Problem(*_position(event), rejected.sentence()))
+            return Invalid()
 
 
 def _resolve(text: str) -> str | int | float | bool | None:
@@ -249,6 +255,6 @@ def _resolve(text: str) -> str | int | float | bool | None:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def _place(event: yaml.Event) -> Place:
+def _position(event: yaml.Event) -> Position:
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)

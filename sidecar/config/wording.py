@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sidecar.config.document import Node, Nothing, Place, Unknown
+from sidecar.config.document import Invalid, NoValue, Position, YamlNode
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
 from sidecar.config.settings import Section, Settings
 from sidecar.config.substitution import Substituted
@@ -37,7 +37,7 @@ _KINDS: list[tuple[type, str]] = [
 ]
 
 
-def describe(error: ValidationError, root: Node) -> list[Problem]:
+def describe(error: ValidationError, root: YamlNode) -> list[Problem]:
     """Return one problem for each mistake that ``error`` tells of, with its place in ``root``.
 
     What follows from another mistake is left out: a key that is missing because it is misspelt, a
@@ -66,26 +66,26 @@ def _shown_key(key: str) -> str:
     return "'...'" if "$" in key else shown(key)
 
 
-def place_of(root: Node, steps: Sequence[Step]) -> Place:
+def position_of(root: YamlNode, steps: Sequence[Step]) -> Position:
     """Return the place of a value, or of the nearest thing around it that is in the file."""
     for length in range(len(steps), 0, -1):
         node = root.at(*steps[:length])
         if node is not None:
-            return node.place
-    return root.place
+            return node.position
+    return root.position
 
 
-def place_of_key(root: Node, steps: Sequence[Step]) -> Place:
+def position_of_key(root: YamlNode, steps: Sequence[Step]) -> Position:
     """Return the place of a mapping's key, or of the item where the last step is an index."""
     around = root.at(*steps[:-1])
     if around is not None and steps and isinstance(steps[-1], str) and steps[-1] in around.keys:
         return around.keys[steps[-1]]
-    return place_of(root, steps)
+    return position_of(root, steps)
 
 
-def _is_consequence(detail: ErrorDetails, root: Node, unknown: set[tuple[Step, ...]]) -> bool:
+def _is_consequence(detail: ErrorDetails, root: YamlNode, unknown: set[tuple[Step, ...]]) -> bool:
     loc = detail["loc"]
-    if isinstance(detail["input"], Unknown):
+    if isinstance(detail["input"], Invalid):
         return True
     if detail["type"] == "too_short":
         return bool(detail["input"])
@@ -95,18 +95,18 @@ def _is_consequence(detail: ErrorDetails, root: Node, unknown: set[tuple[Step, .
     return any(near_miss(str(key), [str(loc[-1])]) for key in misspelt)
 
 
-def _problem(detail: ErrorDetails, root: Node) -> Problem:
+def _problem(detail: ErrorDetails, root: YamlNode) -> Problem:
     loc = detail["loc"]
     is_key = loc[-1:] == (_KEY,)
     steps = loc[:-1] if is_key else loc
     match detail["type"]:
         case "missing":
-            place = place_of_key(root, steps[:-1]) if len(steps) > 1 else (1, 1)
+            position = position_of_key(root, steps[:-1]) if len(steps) > 1 else (1, 1)
         case "extra_forbidden":
-            place = place_of_key(root, steps)
+            position = position_of_key(root, steps)
         case _:
-            place = place_of_key(root, steps) if is_key else place_of(root, steps)
-    return Problem(*place, f"{key_path(steps[:-1] if is_key else steps)}: {_sentence(detail)}")
+            position = position_of_key(root, steps) if is_key else position_of(root, steps)
+    return Problem(*position, f"{key_path(steps[:-1] if is_key else steps)}: {_sentence(detail)}")
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -116,7 +116,7 @@ def _sentence(detail: ErrorDetails) -> str:
         return "this key is missing; add it"
     if kind == "extra_forbidden":
         return _unknown_key(detail["loc"])
-    if isinstance(found, Nothing):
+    if isinstance(found, NoValue):
         return "there is no value; give one, or remove the key"
     if kind == "too_short":
         return "nothing stands here; add an entry, or remove the key"
