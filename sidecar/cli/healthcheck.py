@@ -12,7 +12,7 @@ from sidecar.cli.options import Commands, add_config, load_settings
 from sidecar.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from sidecar.config.address import Address
+    from sidecar.config.endpoints import SocketAddress
 
 TIMEOUT_SECONDS = 2.0
 _ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, never bound
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(address: Address) -> str | None:
+def _ask(address: SocketAddress) -> str | None:
     """Return why the listener at ``address`` is not well, or ``None`` if it is."""
     connection = _Connection(address)
     try:
@@ -57,7 +57,7 @@ def _ask(address: Address) -> str | None:
 class _Connection(http.client.HTTPConnection):
     """HTTP over whatever an address names, a unix socket too."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: SocketAddress) -> None:
         host = _ANY_TO_LOOPBACK.get(address.host, address.host)
         super().__init__(host or "localhost", address.port or None, timeout=TIMEOUT_SECONDS)
         self._path = address.path

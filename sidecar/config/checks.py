@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from sidecar.config.address import Address, parse_address, parse_origin
 from sidecar.config.document import YamlNode
+from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
 from sidecar.config.header_names import canonical
 from sidecar.config.problems import Problem, Rejected, near_miss, shown
 from sidecar.config.settings import (
@@ -96,7 +96,7 @@ def _check_upstreams(root: YamlNode) -> Iterator[Problem]:
 def _is_https(url: YamlNode | None) -> bool:
     """Tell whether a URL is TLS's, or can't be read, which is another problem."""
     try:
-        return url is None or parse_origin(url.value).is_tls
+        return url is None or parse_upstream_url(url.value).is_tls
     except Rejected:
         return True
 
@@ -184,7 +184,7 @@ def _text_at(root: YamlNode, *steps: str | int) -> str | None:
 
 
 def _check_addresses(root: YamlNode) -> Iterator[Problem]:
-    seen: dict[Address, str] = {}
+    seen: dict[SocketAddress, str] = {}
     for section, default, is_on in (
         ("listen", ListenSettings().address, True),
         ("portal", PortalSettings().address, "portal" in root.keys),
@@ -204,7 +204,7 @@ def _check_addresses(root: YamlNode) -> Iterator[Problem]:
         seen.setdefault(address, section)
 
 
-def _address_of(node: YamlNode) -> Address | None:
+def _address_of(node: YamlNode) -> SocketAddress | None:
     try:
         return parse_address(node.value)
     except Rejected:

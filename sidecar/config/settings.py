@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sidecar.config import address, values
+from sidecar.config import endpoints, values
 from sidecar.core.model import Form
 
 IdentityAttribute = Literal["account", "method", "token_id", "token_name"]
@@ -53,7 +53,7 @@ class ListenTlsSettings(Section):
 class ListenSettings(Section):
     """Where callers connect."""
 
-    address: values.Address = address.Address("0.0.0.0", 2020)  # noqa: S104  a proxy is there to be reached
+    address: values.ListenAddress = endpoints.SocketAddress("0.0.0.0", 2020)  # noqa: S104
     """`host:port`, `[::1]:port` or `unix:/path`."""
     tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
@@ -75,7 +75,7 @@ class UpstreamTlsSettings(Section):
 class UpstreamSettings(Section):
     """A service behind."""
 
-    url: values.Origin
+    url: values.ServiceUrl
     """`http://host:port`, `https://host:port` or `unix:/path`."""
     connect_timeout: values.PositiveDuration = 3.0
     """How long a connection may take to open, TLS included."""
@@ -269,14 +269,14 @@ class LimitsSettings(Section):
 class PortalSettings(Section):
     """The API-keys page and the token API."""
 
-    address: values.Address = address.Address("127.0.0.1", 2021)
+    address: values.ListenAddress = endpoints.SocketAddress("127.0.0.1", 2021)
     """Where they listen."""
 
 
 class OperationsSettings(Section):
     """Health, readiness, metrics, the decision endpoint and the JWKS."""
 
-    address: values.Address = address.Address("127.0.0.1", 2022)
+    address: values.ListenAddress = endpoints.SocketAddress("127.0.0.1", 2022)
     """Where they listen."""
 
 

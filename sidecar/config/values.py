@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from sidecar.config import address, units
+from sidecar.config import endpoints, units
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.problems import Rejected
 from sidecar.config.substitution import Substituted
@@ -252,17 +252,17 @@ PositiveSize = Annotated[
 ]
 """Bytes, 1 or more."""
 
-Address = Annotated[
-    address.Address,
-    PlainValidator(address.parse_address),
+ListenAddress = Annotated[
+    endpoints.SocketAddress,
+    PlainValidator(endpoints.parse_address),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": address.ADDRESS_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": endpoints.ADDRESS_PATTERN}),
 ]
-Origin = Annotated[
-    address.Origin,
-    PlainValidator(address.parse_origin),
+ServiceUrl = Annotated[
+    endpoints.UpstreamUrl,
+    PlainValidator(endpoints.parse_upstream_url),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": address.URL_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": endpoints.URL_PATTERN}),
 ]
 NetworkText = Annotated[
     Network,

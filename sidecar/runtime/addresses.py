@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from sidecar.config.address import Address
+from sidecar.config.endpoints import SocketAddress
 from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.wire.listening import Slots, bind
 
 
-def addresses_of(settings: Settings) -> dict[str, Address]:
+def addresses_of(settings: Settings) -> dict[str, SocketAddress]:
     """Return what is listened on, by use."""
     found = {"proxy": settings.listen.address}
     if settings.operations is not None:
@@ -20,7 +20,7 @@ def addresses_of(settings: Settings) -> dict[str, Address]:
     return found
 
 
-def bind_for(use: str, address: Address, count: int) -> Slots:
+def bind_for(use: str, address: SocketAddress, count: int) -> Slots:
     """Return listening sockets for ``count`` processes. Raises ``UsageError``."""
     try:
         return bind(address.host, address.port, address.path, count)

@@ -23,7 +23,7 @@ URL_PATTERN = r"^(unix:/.+|https?://[^/?#@]+/?)$"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class SocketAddress:
     """A host and a port, or (``path`` set, ``host`` empty) a unix socket."""
 
     host: str = ""
@@ -37,11 +37,11 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class UpstreamUrl:
     """What an upstream's URL names: a scheme and an address. A unix socket speaks plain HTTP."""
 
     scheme: Literal["http", "https"]
-    address: Address
+    address: SocketAddress
 
     @property
     def is_tls(self) -> bool:
@@ -65,9 +65,9 @@ class Origin:
         )
 
 
-def parse_address(value: object) -> Address:
+def parse_address(value: object) -> SocketAddress:
     """Return what ``host:port``, ``[v6]:port`` or ``unix:/path`` names; raise ``Rejected``."""
-    if isinstance(value, Address):
+    if isinstance(value, SocketAddress):
         return value
     if not isinstance(value, str):
         raise Rejected("is not an address", _WRITE_ADDRESS, value)
@@ -78,7 +78,7 @@ def parse_address(value: object) -> Address:
         raise Rejected("is not an address", _WRITE_ADDRESS, value)
     if int(match["port"]) > 65535:
         raise Rejected("has a port above 65535", "write a port from 0 to 65535", value)
-    return Address(_checked_host(match, value), int(match["port"]))
+    return SocketAddress(_checked_host(match, value), int(match["port"]))
 
 
 def _checked_host(match: re.Match[str], value: str) -> str:
@@ -92,18 +92,18 @@ def _checked_host(match: re.Match[str], value: str) -> str:
     return host
 
 
-def parse_origin(value: object) -> Origin:
+def parse_upstream_url(value: object) -> UpstreamUrl:
     """Return the origin that ``http://host[:port]``, ``https://...`` or ``unix:/path`` names.
 
     Raises ``Rejected`` for anything beyond: requests keep their paths, so an upstream's URL has
     none. The rejection never holds the value, as a URL may carry a password.
     """
-    if isinstance(value, Origin):
+    if isinstance(value, UpstreamUrl):
         return value
     if not isinstance(value, str):
         raise Rejected("is not a URL", _WRITE_URL)
     if value.startswith("unix:"):
-        return Origin("http", _parse_unix(value))
+        return UpstreamUrl("http", _parse_unix(value))
     scheme, separator, authority = value.partition("://")
     if not separator or scheme not in ("http", "https"):
         raise Rejected("is not the URL of an upstream", _WRITE_URL)
@@ -114,10 +114,12 @@ def parse_origin(value: object) -> Origin:
         raise Rejected(
             "is a URL with a path or query", "end it after the port: requests keep theirs"
         )
-    return Origin("https" if scheme == "https" else "http", _parse_authority(authority, scheme))
+    return UpstreamUrl(
+        "https" if scheme == "https" else "http", _parse_authority(authority, scheme)
+    )
 
 
-def _parse_authority(authority: str, scheme: str) -> Address:
+def _parse_authority(authority: str, scheme: str) -> SocketAddress:
     has_port = re.search(r":[0-9]+\Z", authority) is not None
     text = authority if has_port else f"{authority}:{443 if scheme == 'https' else 80}"
     try:
@@ -129,11 +131,11 @@ def _parse_authority(authority: str, scheme: str) -> Address:
     return address
 
 
-def _parse_unix(value: str) -> Address:
+def _parse_unix(value: str) -> SocketAddress:
     path = value.removeprefix("unix:")
     path = "/" + path.lstrip("/") if path.startswith("//") else path
     if not path.startswith("/") or path == "/" or "\0" in path:
         raise Rejected("names no absolute path", "write unix:/path/to/socket", value)
     if len(path.encode()) > _UNIX_PATH_BYTES:
         raise Rejected(f"is longer than {_UNIX_PATH_BYTES} bytes", "choose a shorter path", value)
-    return Address(path=path)
+    return SocketAddress(path=path)

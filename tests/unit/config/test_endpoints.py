@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.address import Address, parse_address, parse_origin
+from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
 from sidecar.config.problems import Rejected
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("0.0.0.0:2020", Address("0.0.0.0", 2020)),
-        ("[::1]:2020", Address("::1", 2020)),
-        ("[fe80::1%eth0]:80", Address("fe80::1%eth0", 80)),
-        ("localhost:0", Address("localhost", 0)),
+        ("0.0.0.0:2020", SocketAddress("0.0.0.0", 2020)),
+        ("[::1]:2020", SocketAddress("::1", 2020)),
+        ("[fe80::1%eth0]:80", SocketAddress("fe80::1%eth0", 80)),
+        ("localhost:0", SocketAddress("localhost", 0)),
         (
             "listener.shop.svc.cluster.local:65535",
-            Address("listener.shop.svc.cluster.local", 65535),
+            SocketAddress("listener.shop.svc.cluster.local", 65535),
         ),
-        ("unix:/run/sidecar/proxy.sock", Address(path="/run/sidecar/proxy.sock")),
+        ("unix:/run/sidecar/proxy.sock", SocketAddress(path="/run/sidecar/proxy.sock")),
     ],
 )
-def test_an_address_is_read_and_written_back(text: str, address: Address) -> None:
+def test_an_address_is_read_and_written_back(text: str, address: SocketAddress) -> None:
     assert parse_address(text) == address
     assert str(address) == text
 
@@ -61,23 +61,23 @@ def test_what_is_no_address_is_refused_with_advice(text: object, fragment: str) 
 @pytest.mark.parametrize(
     ("text", "scheme", "address", "authority"),
     [
-        ("http://127.0.0.1:8080", "http", Address("127.0.0.1", 8080), "127.0.0.1:8080"),
-        ("http://listener", "http", Address("listener", 80), "listener"),
-        ("http://listener:80/", "http", Address("listener", 80), "listener"),
-        ("https://listener", "https", Address("listener", 443), "listener"),
-        ("https://[::1]", "https", Address("::1", 443), "[::1]"),
-        ("https://[::1]:8443", "https", Address("::1", 8443), "[::1]:8443"),
-        ("unix:/run/app.sock", "http", Address(path="/run/app.sock"), "localhost"),
-        ("unix:///run/app.sock", "http", Address(path="/run/app.sock"), "localhost"),
+        ("http://127.0.0.1:8080", "http", SocketAddress("127.0.0.1", 8080), "127.0.0.1:8080"),
+        ("http://listener", "http", SocketAddress("listener", 80), "listener"),
+        ("http://listener:80/", "http", SocketAddress("listener", 80), "listener"),
+        ("https://listener", "https", SocketAddress("listener", 443), "listener"),
+        ("https://[::1]", "https", SocketAddress("::1", 443), "[::1]"),
+        ("https://[::1]:8443", "https", SocketAddress("::1", 8443), "[::1]:8443"),
+        ("unix:/run/app.sock", "http", SocketAddress(path="/run/app.sock"), "localhost"),
+        ("unix:///run/app.sock", "http", SocketAddress(path="/run/app.sock"), "localhost"),
     ],
 )
 def test_the_url_of_an_upstream_is_a_scheme_and_an_address(
-    text: str, scheme: str, address: Address, authority: str
+    text: str, scheme: str, address: SocketAddress, authority: str
 ) -> None:
-    origin = parse_origin(text)
+    origin = parse_upstream_url(text)
     assert (origin.scheme, origin.address, origin.authority) == (scheme, address, authority)
     assert origin.is_tls == (scheme == "https")
-    assert parse_origin(str(origin)) == origin
+    assert parse_upstream_url(str(origin)) == origin
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_url_of_an_upstream_is_a_scheme_and_an_address(
 )
 def test_a_url_that_says_more_or_less_is_refused_and_not_shown(text: object, fragment: str) -> None:
     with pytest.raises(Rejected) as caught:
-        parse_origin(text)
+        parse_upstream_url(text)
     assert fragment in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -107,6 +107,6 @@ def test_a_url_that_says_more_or_less_is_refused_and_not_shown(text: object, fra
 @given(st.text())
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     for prefix in ("", "http://", "unix:/"):
-        for read in (parse_address, parse_origin):
+        for read in (parse_address, parse_upstream_url):
             with suppress(Rejected):
                 assert str(read(prefix + text))
