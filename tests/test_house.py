@@ -246,7 +246,7 @@ def patterns_of(module: Path) -> Iterator[str | bytes | None]:
         node
         for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in {"Spelling", *(f"re.{name}" for name in RE_FUNCTIONS)}
+        and ast.unparse(node.func) in {"StringRule", *(f"re.{name}" for name in RE_FUNCTIONS)}
     ]
     names = vars(importlib.import_module(f"sidecar.{name_of(module)}")) if calls else {}
     for call in calls:
@@ -283,7 +283,7 @@ def test_no_pattern_uses_what_some_versions_of_re_get_wrong(module: Path) -> Non
     found = [*patterns_of(module)]
     assert [text for text in found if text is not None and uses_what_is_broken(text)] == []
     if None in found:
-        # A pattern of config.values stands in a Spelling, and is looked at where that is made.
+        # A pattern of config.values stands in a StringRule, and is looked at where that is made.
         assert name_of(module) in {*MAKERS, "config.values"}, "say how its patterns are made"
 
 

@@ -42,11 +42,11 @@ class Section(BaseModel):
 class ListenTlsSettings(Section):
     """TLS on the proxy's listening address."""
 
-    certificate: values.File
+    certificate: values.FilePath
     """PEM file: the certificate, followed by the intermediate ones."""
-    private_key: values.File
+    private_key: values.FilePath
     """PEM file: the private key of the certificate, without a password."""
-    client_ca: values.File | None = None
+    client_ca: values.FilePath | None = None
     """PEM file: callers must show a certificate of one of these authorities (mutual TLS)."""
 
 
@@ -62,11 +62,11 @@ class ListenSettings(Section):
 class UpstreamTlsSettings(Section):
     """How an `https://` upstream is checked, and what is shown to it."""
 
-    ca: values.File | None = None
+    ca: values.FilePath | None = None
     """PEM file of the authorities that may have signed its certificate; left out: the system's."""
-    certificate: values.File | None = None
+    certificate: values.FilePath | None = None
     """PEM file of the certificate to show it (mutual TLS)."""
-    private_key: values.File | None = None
+    private_key: values.FilePath | None = None
     """PEM file of that certificate's private key."""
     verify: values.Switch = True
     """Check its certificate and its name. Turn off only to try something out."""
@@ -98,15 +98,15 @@ class UpstreamSettings(Section):
 class RouteSettings(Section):
     """A path pattern and who may pass; the first route that matches a request decides."""
 
-    path: values.PathPattern
+    path: values.PatternText
     """`{name}` is one whole segment, `*` any characters in one, a trailing `/**` any rest."""
-    methods: values.NonEmpty[values.Method] = ()
+    methods: values.NonEmptyListOf[values.Method] = ()
     """Methods, in capitals; left out: any."""
     upstream: str = ""
     """Name of the upstream; left out: the only one."""
-    credentials: values.NonEmpty[Annotated[Form, Field(strict=False)]] = tuple(Form)
+    credentials: values.NonEmptyListOf[Annotated[Form, Field(strict=False)]] = tuple(Form)
     """Forms of credential that are accepted."""
-    accounts: values.NonEmpty[str] = ()
+    accounts: values.NonEmptyListOf[str] = ()
     """Accounts that may pass; left out: every account."""
     public: values.Switch = False
     """Let everyone pass, without a credential and without an identity."""
@@ -117,9 +117,9 @@ class CredentialsSettings(Section):
 
     realm: values.Text = "listener"
     """The realm of `WWW-Authenticate` challenges."""
-    headers: values.Listing[values.CredentialHeader] = ("access_token", "jwt_token")
+    headers: values.ListOf[values.CredentialHeader] = ("access_token", "jwt_token")
     """Request headers that hold a token, beside `Authorization`."""
-    query: values.Listing[values.QueryName] = ("access_token", "token", "jwt_token")
+    query: values.ListOf[values.QueryName] = ("access_token", "token", "jwt_token")
     """Query parameters that hold a token."""
 
 
@@ -128,7 +128,7 @@ class AccountSettings(Section):
 
     password_hash: values.PasswordHash | None = Field(default=None, repr=False)
     """Argon2id hash, from `sidecar account hash-password`; left out: tokens only."""
-    paths: values.NonEmpty[values.PathPattern] = ()
+    paths: values.NonEmptyListOf[values.PatternText] = ()
     """Path patterns that the account may call; left out: any."""
     max_token_days: values.Count = 0
     """The longest lifetime of a new token, in days; 0: no limit."""
@@ -167,9 +167,9 @@ class TrustedIssuerSettings(Section):
     """The `aud` that its JWTs must name."""
     jwks_url: values.WebUrl | None = Field(default=None, repr=False)
     """Where its keys are fetched. Either this or `jwks_file`."""
-    jwks_file: values.File | None = None
+    jwks_file: values.FilePath | None = None
     """The JWKS as a file, which may hold a shared HS256 secret."""
-    algorithms: values.NonEmpty[Algorithm] = ("RS256", "ES256")
+    algorithms: values.NonEmptyListOf[Algorithm] = ("RS256", "ES256")
     """Algorithms that its keys may verify; HS256 stands alone, and needs `jwks_file`."""
     account_claim: values.Name = "sub"
     """The claim that holds the account's name."""
@@ -184,9 +184,9 @@ class JwtSettings(Section):
     """The `aud` of the sidecar's own JWTs."""
     leeway: values.Duration = 10.0
     """How far clocks may differ when `exp`, `nbf` and `iat` are judged."""
-    keys: values.Listing[SigningKeySettings] = ()
+    keys: values.ListOf[SigningKeySettings] = ()
     """Keys that verify; the first one signs. Left out: no JWT is issued."""
-    trusted_issuers: values.Listing[TrustedIssuerSettings] = ()
+    trusted_issuers: values.ListOf[TrustedIssuerSettings] = ()
     """Foreign issuers."""
 
 
@@ -202,7 +202,7 @@ class AssertionSettings(Section):
 class IdentitySettings(Section):
     """What the upstream is told about the caller."""
 
-    headers: values.HeaderNames[IdentityAttribute] = Field(default_factory=_account_header)
+    headers: values.ByHeader[IdentityAttribute] = Field(default_factory=_account_header)
     """Header name to what it carries: `account`, `method`, `token_id` or `token_name`."""
     assertion: AssertionSettings | None = None
     """Send a signed assertion too; left out: none. Needs an asymmetric key first in `jwt.keys`."""
@@ -292,7 +292,7 @@ class DrainSettings(Section):
 class AccessLogSettings(Section):
     """One JSON line for each request."""
 
-    path: values.LogFile = "-"
+    path: values.LogPath = "-"
     """A file, or `-` for standard output."""
     enabled: values.Switch = True
     """Write it."""
@@ -303,11 +303,11 @@ class TracingSettings(Section):
 
     begin: values.Switch = True
     """Begin a trace for a request without a valid `traceparent`; off: pass on callers' alone."""
-    sample: values.Share = 1.0
+    sample: values.Ratio = 1.0
     """The share of the traces begun here that are marked as sampled, from 0 to 1."""
     endpoint: values.CollectorUrl | None = None
     """Where spans go, by OTLP over HTTP: `http://host:4318/v1/traces`; left out: nowhere."""
-    headers: values.SecretFields = Field(default_factory=lambda: MappingProxyType({}), repr=False)
+    headers: values.SecretHeaders = Field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Headers that the collector wants, such as an `Authorization`."""
     service_name: values.Text = "auth-sidecar"
     """The `service.name` of the spans."""
@@ -318,13 +318,15 @@ class Settings(Section):
 
     listen: ListenSettings = ListenSettings()
     """Where callers connect."""
-    upstreams: values.Named[UpstreamSettings]
+    upstreams: values.ByName[UpstreamSettings]
     """The services behind, by name."""
-    routes: values.NonEmpty[RouteSettings]
+    routes: values.NonEmptyListOf[RouteSettings]
     """Which requests are forwarded, and for whom; the first match wins, the rest is 404."""
     credentials: CredentialsSettings = CredentialsSettings()
     """Where credentials are looked for."""
-    accounts: values.Accounts[AccountSettings] = Field(default_factory=lambda: MappingProxyType({}))
+    accounts: values.AccountsByName[AccountSettings] = Field(
+        default_factory=lambda: MappingProxyType({})
+    )
     """Who may call, by name."""
     tokens: TokensSettings = TokensSettings()
     """Access tokens."""
@@ -338,7 +340,7 @@ class Settings(Section):
     """When repeated failures are answered with 429."""
     limits: LimitsSettings = LimitsSettings()
     """What a caller may use."""
-    trusted_proxies: values.Listing[values.NetworkText] = ()
+    trusted_proxies: values.ListOf[values.TrustedNetwork] = ()
     """Networks whose `X-Forwarded-*` are believed; nobody is by default."""
     portal: Annotated[PortalSettings | None, BeforeValidator(_false_is_off)] = None
     """The API-keys page and the token API; left out or `false`: off."""

@@ -32,7 +32,7 @@ from sidecar.config.substitution import Substituted
 from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.patterns import compile_pattern
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _T = TypeVar("_T")
 
@@ -47,7 +47,7 @@ _STORE_URL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class StringRule:
     """A rule for a string: it matches ``pattern`` wholly. A secret one is never shown."""
 
     pattern: str
@@ -122,7 +122,7 @@ def _read_workers(value: object) -> int | str:
     return number
 
 
-def _read_network(value: object) -> Network:
+def _read_network(value: object) -> IPNetwork:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
     if not isinstance(value, str):
@@ -264,16 +264,16 @@ ServiceUrl = Annotated[
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": endpoints.URL_PATTERN}),
 ]
-NetworkText = Annotated[
-    Network,
+TrustedNetwork = Annotated[
+    IPNetwork,
     PlainValidator(_read_network),
     PlainSerializer(str),
     WithJsonSchema({"type": "string"}),
 ]
-File = Annotated[
+FilePath = Annotated[
     Path, PlainValidator(_resolve_path), PlainSerializer(str), WithJsonSchema({"type": "string"})
 ]
-LogFile = Annotated[str, PlainValidator(_resolve_log_path), WithJsonSchema({"type": "string"})]
+LogPath = Annotated[str, PlainValidator(_resolve_log_path), WithJsonSchema({"type": "string"})]
 Workers = Annotated[
     int | Literal["auto"],
     PlainValidator(_read_workers),
@@ -285,19 +285,19 @@ Switch = Annotated[bool, BeforeValidator(_read_switch)]
 Count = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_read_whole_number)]
 PositiveCount = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_read_whole_number)]
 
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
+Ratio = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
 
 PasswordHash = Annotated[str, _checked(_check_password_hash)]
-PathPattern = Annotated[str, _checked(_check_path_pattern)]
+PatternText = Annotated[str, _checked(_check_path_pattern)]
 StoreUrl = Annotated[str, _checked(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
 Text = Annotated[
-    str, Spelling(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
+    str, StringRule(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
 ]
 WebUrl = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"https?://[^\s/@?#]+(?:/[^\s#]*)?",
         "is not a URL",
         "write https://host/path (http:// in a trusted network only)",
@@ -306,7 +306,7 @@ WebUrl = Annotated[
 ]
 CollectorUrl = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"https?://[^\s/@?#]+/[^\s?#]*",
         "is not the URL of a collector",
         "write http://host:4318/v1/traces; a key for it goes into tracing.headers",
@@ -316,28 +316,28 @@ CollectorUrl = Annotated[
 """The endpoint itself holds no secret; what was written in its place may."""
 AccountName = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"[A-Za-z0-9._@-]{1,64}", "is not an account name", "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
     ),
 ]
 Name = Annotated[
-    str, Spelling(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
+    str, StringRule(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
 ]
 Method = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"[A-Z][A-Z0-9_-]{0,31}", "is not a method", "write it in capitals, such as GET or POST"
     ),
 ]
 QueryName = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"[A-Za-z0-9._~-]{1,64}", "is not a parameter name", "use 1 to 64 of A-Z a-z 0-9 . _ ~ -"
     ),
 ]
 TokenPrefix = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"[A-Za-z0-9_]{0,15}",
         "is not a token prefix",
         "use up to 15 of A-Z a-z 0-9 _ (43 characters stay random)",
@@ -345,28 +345,30 @@ TokenPrefix = Annotated[
 ]
 KeyPrefix = Annotated[
     str,
-    Spelling(
+    StringRule(
         r"[\x21-\x7a|~]{1,64}", "is not a key prefix", "use 1 to 64 visible characters, no braces"
     ),
 ]
-Listing = Annotated[tuple[_T, ...], Field(strict=False)]
+ListOf = Annotated[tuple[_T, ...], Field(strict=False)]
 """A list, kept as a tuple; it may be empty."""
-NonEmpty = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
+NonEmptyListOf = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
 """A list, kept as a tuple, with at least one entry."""
 _DUMPED = WrapSerializer(_dump_mapping)
-Named = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED]
-Accounts = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze), _DUMPED]
-SecretFields = Annotated[
+ByName = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED]
+AccountsByName = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze), _DUMPED]
+SecretHeaders = Annotated[
     Mapping[
         Name,
         Annotated[
             str,
-            Spelling(r"[\x20-\x7e]{1,4096}", "is not a text", "use visible ASCII", is_secret=True),
+            StringRule(
+                r"[\x20-\x7e]{1,4096}", "is not a text", "use visible ASCII", is_secret=True
+            ),
         ],
     ],
     AfterValidator(_freeze),
     _DUMPED,
 ]
-HeaderNames = Annotated[
+ByHeader = Annotated[
     Mapping[IdentityHeader, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED
 ]
