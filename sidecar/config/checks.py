@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import YamlNode
 from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
 from sidecar.config.header_names import canonical
-from sidecar.config.problems import Problem, Rejected, near_miss, shown
 from sidecar.config.settings import (
     CredentialsSettings,
     IdentitySettings,
@@ -22,7 +22,7 @@ from sidecar.config.settings import (
 )
 
 
-def check_agreement(root: YamlNode) -> Iterator[Problem]:
+def check_agreement(root: YamlNode) -> Iterator[Diagnostic]:
     """Yield the problems of places that don't fit together, in no particular order."""
     yield from _check_routes(root)
     yield from _check_upstreams(root)
@@ -46,7 +46,7 @@ def _is_true(node: YamlNode | None) -> bool:
     return node is not None and (node.value is True or node.text() == "true")
 
 
-def _check_routes(root: YamlNode) -> Iterator[Problem]:
+def _check_routes(root: YamlNode) -> Iterator[Diagnostic]:
     upstreams, accounts = _entries(root, "upstreams"), _entries(root, "accounts")
     for index, route in enumerate(_items(root.at("routes"))):
         path = f"routes[{index}]"
@@ -57,40 +57,40 @@ def _check_routes(root: YamlNode) -> Iterator[Problem]:
             text = (
                 f"{path}.accounts: a public route asks nobody who they are; remove one of the two"
             )
-            yield Problem(*route.keys["accounts"], text)
+            yield Diagnostic(*route.keys["accounts"], text)
 
 
-def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator[Problem]:
+def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator[Diagnostic]:
     named = route.at("upstream")
     if named is not None:
         yield from _dangling(named, f"{path}.upstream", "upstream", names)
     elif len(names) > 1 and isinstance(route.value, dict):
         listed = ", ".join(names)
-        yield Problem(
+        yield Diagnostic(
             *route.position, f"{path}: there are {len(names)} upstreams; name one of {listed}"
         )
 
 
-def _dangling(node: YamlNode, path: str, kind: str, names: list[str]) -> Iterator[Problem]:
+def _dangling(node: YamlNode, path: str, kind: str, names: list[str]) -> Iterator[Diagnostic]:
     name = node.text()
     if name is None or name in names:
         return
     meant = near_miss(name, names)
     advice = f"did you mean {meant}?" if meant else f"declare it under {kind}s, or correct the name"
-    yield Problem(*node.position, f"{path}: there is no {kind} {shown(name)}; {advice}")
+    yield Diagnostic(*node.position, f"{path}: there is no {kind} {shown(name)}; {advice}")
 
 
-def _check_upstreams(root: YamlNode) -> Iterator[Problem]:
+def _check_upstreams(root: YamlNode) -> Iterator[Diagnostic]:
     for name, upstream in _entries(root, "upstreams").items():
         tls, path = upstream.at("tls"), f"upstreams.{name}.tls"
         if tls is None or not isinstance(tls.value, dict):
             continue
         if not _is_https(upstream.at("url")):
             text = f"{path}: the url of this upstream is not https://; remove one of the two"
-            yield Problem(*upstream.keys["tls"], text)
+            yield Diagnostic(*upstream.keys["tls"], text)
         for key, other in (("certificate", "private_key"), ("private_key", "certificate")):
             if key in tls.keys and other not in tls.keys:
-                yield Problem(*tls.keys[key], f"{path}.{key}: this needs {other} too; add it")
+                yield Diagnostic(*tls.keys[key], f"{path}.{key}: this needs {other} too; add it")
 
 
 def _is_https(url: YamlNode | None) -> bool:
@@ -101,7 +101,7 @@ def _is_https(url: YamlNode | None) -> bool:
         return True
 
 
-def _check_identity_headers(root: YamlNode) -> Iterator[Problem]:
+def _check_identity_headers(root: YamlNode) -> Iterator[Diagnostic]:
     """Find names that an upstream may take for one another (``X_Account``, ``X-Account``)."""
     taken = {
         canonical(name): f"credentials.headers has {name}" for name in _credential_headers(root)
@@ -121,7 +121,7 @@ def _check_identity_headers(root: YamlNode) -> Iterator[Problem]:
         owner = taken.get(canonical(name))
         if owner is not None:
             text = f"{path}: {owner}, the same header to an upstream; choose another name"
-            yield Problem(*position, text)
+            yield Diagnostic(*position, text)
         taken.setdefault(canonical(name), f"{path.rpartition('.')[0]} has {name}")
 
 
@@ -132,7 +132,7 @@ def _credential_headers(root: YamlNode) -> list[str]:
     return [text for item in node.items() if (text := item.text()) is not None]
 
 
-def _check_assertion(root: YamlNode) -> Iterator[Problem]:
+def _check_assertion(root: YamlNode) -> Iterator[Diagnostic]:
     section = root.at("identity")
     if section is None or "assertion" not in section.keys:
         return
@@ -141,10 +141,12 @@ def _check_assertion(root: YamlNode) -> Iterator[Problem]:
         return
     why = "is signed with a published key" if first is not None else "needs a key to sign with"
     advice = "put an asymmetric key first in jwt.keys"
-    yield Problem(*section.keys["assertion"], f"identity.assertion: an assertion {why}; {advice}")
+    yield Diagnostic(
+        *section.keys["assertion"], f"identity.assertion: an assertion {why}; {advice}"
+    )
 
 
-def _check_issuers(root: YamlNode) -> Iterator[Problem]:
+def _check_issuers(root: YamlNode) -> Iterator[Diagnostic]:
     own = _text_at(root, "jwt", "issuer") or "sidecar"
     seen = {own: "jwt.issuer"}
     for index, issuer in enumerate(_items(root.at("jwt", "trusted_issuers"))):
@@ -154,21 +156,21 @@ def _check_issuers(root: YamlNode) -> Iterator[Problem]:
         if node is not None and name is not None:
             if name in seen:
                 text = f"{path}.issuer: {seen[name]} is the same; keep one of the two"
-                yield Problem(*node.position, text)
+                yield Diagnostic(*node.position, text)
             seen.setdefault(name, f"{path}.issuer")
         sources = [key for key in ("jwks_url", "jwks_file") if key in issuer.keys]
         if isinstance(issuer.value, dict) and len(sources) != 1:
             how = "has two sources of keys" if sources else "has no source of keys"
             text = f"{path}: this issuer {how}; write either jwks_url or jwks_file"
-            yield Problem(*issuer.position, text)
+            yield Diagnostic(*issuer.position, text)
 
 
-def _check_tracing(root: YamlNode) -> Iterator[Problem]:
+def _check_tracing(root: YamlNode) -> Iterator[Diagnostic]:
     section = root.at("tracing")
     if section is None or _text_at(section, "endpoint") is None or _has_opentelemetry():
         return
     text = "tracing.endpoint: OpenTelemetry is not installed; pip install 'auth-sidecar[otel]'"
-    yield Problem(*section.keys["endpoint"], text)
+    yield Diagnostic(*section.keys["endpoint"], text)
 
 
 def _has_opentelemetry() -> bool:
@@ -183,7 +185,7 @@ def _text_at(root: YamlNode, *steps: str | int) -> str | None:
     return node.text() if node is not None else None
 
 
-def _check_addresses(root: YamlNode) -> Iterator[Problem]:
+def _check_addresses(root: YamlNode) -> Iterator[Diagnostic]:
     seen: dict[SocketAddress, str] = {}
     for section, default, is_on in (
         ("listen", ListenSettings().address, True),
@@ -200,7 +202,7 @@ def _check_addresses(root: YamlNode) -> Iterator[Problem]:
         if address in seen:
             position = written.position if written is not None else (node or root).position
             text = f"{section}.address: {seen[address]} listens there; choose another port"
-            yield Problem(*position, text)
+            yield Diagnostic(*position, text)
         seen.setdefault(address, section)
 
 

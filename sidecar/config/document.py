@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
-from sidecar.config.problems import Problem, Rejected, shown
+from sidecar.config.diagnostics import Diagnostic, Rejected, shown
 
 MAX_DEPTH = 32
 """More than twice what the deepest key needs; it keeps any file from exhausting the stack."""
@@ -99,10 +99,10 @@ class Unreadable(Exception):
 
     def __init__(self, position: Position, text: str) -> None:
         super().__init__(text)
-        self.problem = Problem(*position, text)
+        self.problem = Diagnostic(*position, text)
 
 
-def compose(text: str, substitute: Callable[[str], str]) -> tuple[YamlNode, list[Problem]]:
+def compose(text: str, substitute: Callable[[str], str]) -> tuple[YamlNode, list[Diagnostic]]:
     """Return the tree of the document in ``text`` and the problems of its values.
 
     ``substitute`` is applied to every string that is a value; its ``Rejected`` becomes a problem.
@@ -145,7 +145,7 @@ class _Composer:
     """Makes nodes of parser events. Recursive, to at most ``MAX_DEPTH``."""
 
     def __init__(self, text: str, substitute: Callable[[str], str]) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_PARSER))
         self._substitute = substitute
 
@@ -185,7 +185,7 @@ class _Composer:
         return node
 
     def _refuse(self, event: yaml.Event, what: str, why: str) -> YamlNode:
-        self.problems.append(Problem(*_position(event), f"{shown(what)}: {why}"))
+        self.problems.append(Diagnostic(*_position(event), f"{shown(what)}: {why}"))
         return YamlNode(Invalid(), _position(event))
 
     def _plain_node(self, event: yaml.Event, depth: int) -> YamlNode:
@@ -231,7 +231,7 @@ class _Composer:
 
     def _repeated(self, event: yaml.Event, key: str, first: Position) -> None:
         text = f"the key {shown(key)} stands already in line {first[0]}; keep one of the two"
-        self.problems.append(Problem(*_position(event), text))
+        self.problems.append(Diagnostic(*_position(event), text))
 
     def _scalar(self, event: yaml.ScalarEvent) -> YamlValue:
         value = _resolve(event.value) if event.implicit[0] else event.value
@@ -240,7 +240,7 @@ class _Composer:
         try:
             return self._substitute(value)
         except Rejected as rejected:
-            self.problems.append(Problem(*_position(event), rejected.sentence()))
+            self.problems.append(Diagnostic(*_position(event), rejected.sentence()))
             return Invalid()
 
 

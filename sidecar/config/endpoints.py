@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 
 _UNIX_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\.?")

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import YamlNode
-from sidecar.config.problems import Problem
 from sidecar.core.key_documents import load_key, load_key_set
 from sidecar.core.keys import Key, check_algorithms, check_signing_keys
 
@@ -32,7 +32,7 @@ def files_named_in(root: YamlNode, directory: Path) -> Iterator[Path]:
                 yield directory / name
 
 
-def check_files(root: YamlNode, directory: Path) -> Iterator[Problem]:
+def check_files(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
     """Yield the problems of certificates, keys, key sets and the access log's directory.
 
     Reads files, relative ones from ``directory``, and changes nothing. No problem holds a key.
@@ -50,7 +50,7 @@ def check_files(root: YamlNode, directory: Path) -> Iterator[Problem]:
     yield from _check_access_log(root, directory)
 
 
-def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> Iterator[Problem]:
+def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> Iterator[Diagnostic]:
     files: dict[str, tuple[YamlNode, Path]] = {}
     for key in ("certificate", "private_key", authorities):
         node = tls.at(key)
@@ -61,13 +61,13 @@ def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> I
         if problem is None and key != "private_key" and not _has_certificate(directory / text):
             problem = "this file holds no PEM certificate; name one that does"
         if problem is not None:
-            yield Problem(*node.position, f"{path}.{key}: {problem}")
+            yield Diagnostic(*node.position, f"{path}.{key}: {problem}")
         else:
             files[key] = (node, directory / text)
     if "certificate" in files and "private_key" in files:
         problem = _mismatch(files["certificate"][1], files["private_key"][1])
         if problem is not None:
-            yield Problem(*files["private_key"][0].position, f"{path}.private_key: {problem}")
+            yield Diagnostic(*files["private_key"][0].position, f"{path}.private_key: {problem}")
 
 
 def _unreadable(path: Path) -> str | None:
@@ -108,7 +108,7 @@ def _mismatch(certificate: Path, private_key: Path) -> str | None:
     return None
 
 
-def _check_signing_keys(root: YamlNode) -> Iterator[Problem]:
+def _check_signing_keys(root: YamlNode) -> Iterator[Diagnostic]:
     section = root.at("jwt", "keys")
     keys: list[Key] = []
     seen: set[str] = set()
@@ -117,7 +117,7 @@ def _check_signing_keys(root: YamlNode) -> Iterator[Problem]:
         key_id, algorithm, text = texts
         if key_id is not None and key_id in seen:
             where = f"jwt.keys[{index}].id"
-            yield Problem(
+            yield Diagnostic(
                 *_position(node, "id"), f"{where}: another key has this id; choose a new one"
             )
         elif key_id is not None and text is not None:
@@ -127,16 +127,16 @@ def _check_signing_keys(root: YamlNode) -> Iterator[Problem]:
             except ValueError as error:
                 where = f"jwt.keys[{index}].private_key"
                 advice = "make one with `sidecar key generate`"
-                yield Problem(*_position(node, "private_key"), f"{where}: {error}; {advice}")
+                yield Diagnostic(*_position(node, "private_key"), f"{where}: {error}; {advice}")
     if section is not None and keys:
         try:
             check_signing_keys(tuple(keys))
         except ValueError as error:
             advice = "keep keys that go together"
-            yield Problem(*section.position, f"jwt.keys: {error}; {advice}")
+            yield Diagnostic(*section.position, f"jwt.keys: {error}; {advice}")
 
 
-def _check_issuers(root: YamlNode, directory: Path) -> Iterator[Problem]:
+def _check_issuers(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
     section = root.at("jwt", "trusted_issuers")
     for index, node in enumerate(section.items() if section is not None else []):
         path = f"jwt.trusted_issuers[{index}]"
@@ -150,12 +150,12 @@ def _check_issuers(root: YamlNode, directory: Path) -> Iterator[Problem]:
             check_algorithms(algorithms, is_local=file is not None)
         except ValueError as error:
             if listed is not None and algorithms and _are_known(algorithms):
-                yield Problem(*listed.position, f"{path}.algorithms: {error}; correct the list")
+                yield Diagnostic(*listed.position, f"{path}.algorithms: {error}; correct the list")
             continue
         if file is not None and name:
             problem = _bad_key_set(directory / name, algorithms)
             if problem is not None:
-                yield Problem(*file.position, f"{path}.jwks_file: {problem}")
+                yield Diagnostic(*file.position, f"{path}.jwks_file: {problem}")
 
 
 def _are_known(algorithms: tuple[str, ...]) -> bool:
@@ -174,7 +174,7 @@ def _bad_key_set(path: Path, algorithms: tuple[str, ...]) -> str | None:
     return None
 
 
-def _check_access_log(root: YamlNode, directory: Path) -> Iterator[Problem]:
+def _check_access_log(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
     node = root.at("access_log", "path")
     name = _text(node)
     if node is None or not name or name == "-" or "\0" in name:
@@ -182,9 +182,9 @@ def _check_access_log(root: YamlNode, directory: Path) -> Iterator[Problem]:
     path = directory / name
     if not path.parent.is_dir():
         text = "access_log.path: there is no such directory; make it, or correct the path"
-        yield Problem(*node.position, text)
+        yield Diagnostic(*node.position, text)
     elif path.is_dir():
-        yield Problem(*node.position, "access_log.path: this is a directory; name a file in it")
+        yield Diagnostic(*node.position, "access_log.path: this is a directory; name a file in it")
 
 
 def _text(node: YamlNode | None) -> str | None:

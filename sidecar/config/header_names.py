@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 section 5.6.2
 

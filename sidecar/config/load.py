@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sidecar.config.checks import check_agreement
+from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import Unreadable, compose
 from sidecar.config.files import check_files, files_named_in
-from sidecar.config.problems import Problem
 from sidecar.config.settings import Settings
 from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
@@ -78,7 +78,7 @@ def _read(path: Path) -> str:
         raise Unreadable(place, "this is no UTF-8; save the file as UTF-8") from None
 
 
-def _failure(path: Path, problems: list[Problem]) -> ConfigurationError:
+def _failure(path: Path, problems: list[Diagnostic]) -> ConfigurationError:
     lines = [f"{path}:{p.line}:{p.column}: {_in_one_line(p.text)}" for p in sorted(set(problems))]
     return ConfigurationError(lines)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 
 MAX_FILE_BYTES = 64 * 1024
 """More than any key or password; a log file or device named by mistake is not read whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 
 _DURATION = re.compile(r"([0-9]{1,13}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)?")

@@ -26,8 +26,8 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from sidecar.config import endpoints, units
+from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
-from sidecar.config.problems import Rejected
 from sidecar.config.substitution import Substituted
 from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.patterns import compile_pattern

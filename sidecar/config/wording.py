@@ -10,8 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import Invalid, NoValue, Position, YamlNode
-from sidecar.config.problems import Problem, Rejected, near_miss, shown
 from sidecar.config.settings import Section, Settings
 from sidecar.config.substitution import Substituted
 
@@ -37,7 +37,7 @@ _KINDS: list[tuple[type, str]] = [
 ]
 
 
-def describe(error: ValidationError, root: YamlNode) -> list[Problem]:
+def describe(error: ValidationError, root: YamlNode) -> list[Diagnostic]:
     """Return one problem for each mistake that ``error`` tells of, with its place in ``root``.
 
     What follows from another mistake is left out: a key that is missing because it is misspelt, a
@@ -95,7 +95,7 @@ def _is_consequence(detail: ErrorDetails, root: YamlNode, unknown: set[tuple[Ste
     return any(near_miss(str(key), [str(loc[-1])]) for key in misspelt)
 
 
-def _problem(detail: ErrorDetails, root: YamlNode) -> Problem:
+def _problem(detail: ErrorDetails, root: YamlNode) -> Diagnostic:
     loc = detail["loc"]
     is_key = loc[-1:] == (_KEY,)
     steps = loc[:-1] if is_key else loc
@@ -106,7 +106,9 @@ def _problem(detail: ErrorDetails, root: YamlNode) -> Problem:
             position = position_of_key(root, steps)
         case _:
             position = position_of_key(root, steps) if is_key else position_of(root, steps)
-    return Problem(*position, f"{key_path(steps[:-1] if is_key else steps)}: {_sentence(detail)}")
+    return Diagnostic(
+        *position, f"{key_path(steps[:-1] if is_key else steps)}: {_sentence(detail)}"
+    )
 
 
 def _sentence(detail: ErrorDetails) -> str:

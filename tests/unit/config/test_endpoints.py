@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.config.diagnostics import Rejected
 from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
-from sidecar.config.problems import Rejected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 from sidecar.config.substitution import (
     MAX_FILE_BYTES,
     Substituted,

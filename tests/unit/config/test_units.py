@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.problems import Rejected
+from sidecar.config.diagnostics import Rejected
 from sidecar.config.units import format_duration, format_size, parse_duration, parse_size
 
 
