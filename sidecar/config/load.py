@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from sidecar.config.checks import check_agreement
 from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import Unreadable, compose
+from sidecar.config.error_messages import describe
 from sidecar.config.files import check_files, files_named_in
 from sidecar.config.settings import Settings
 from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
-from sidecar.config.wording import describe
 from sidecar.core.errors import ConfigurationError
 
 MAX_FILE_BYTES = 1024 * 1024

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from sidecar.config.error_messages import section_at
 from sidecar.config.load import load
 from sidecar.config.schema import json_schema, spelt_default
 from sidecar.config.settings import Section, Settings
 from sidecar.config.units import parse_duration
-from sidecar.config.wording import section_at
 from sidecar.core.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[3]
