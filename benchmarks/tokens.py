@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.redis_server import Command
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import digest, generate, new_id
 from sidecar.store import record
 from sidecar.store.index import reservation
@@ -106,7 +106,7 @@ def _record(token: str, account: str, now: float, lifetime_seconds: float) -> To
         id=token_id,
         account=account,
         name=f"bench {token_id}",
-        kind=Kind.ACCESS,
+        kind=TokenKind.ACCESS,
         digest=digest(token),
         created_at=float(int(now)),
         expires_at=_end(now, lifetime_seconds),

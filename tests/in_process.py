@@ -27,7 +27,7 @@ from sidecar.auth.hash_pool import verify_in_thread
 from sidecar.auth.password_auth import Admission
 from sidecar.auth.password_verifier import SignIn
 from sidecar.config.settings import Settings
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.observability.access_log import Entry
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
@@ -323,7 +323,7 @@ async def _start(
             id="token000001",
             account="acme",
             name="a token",
-            kind=Kind.IMPORTED,
+            kind=TokenKind.IMPORTED,
             digest=sha256(TOKEN.encode()).hexdigest(),
             created_at=time.time(),
             expires_at=None,

@@ -18,9 +18,9 @@ from sidecar.core.model import (
     Credential,
     Denial,
     Form,
-    Kind,
     PasswordCredential,
     TokenCredential,
+    TokenKind,
     TokenRecord,
 )
 from sidecar.core.policy import Principal
@@ -31,7 +31,7 @@ from sidecar.proxy.reading import Claim
 from sidecar.proxy.rules import Rules
 from sidecar.store.port import TokenLookup
 
-_JWT: Final = Kind.JWT  # a name of the module: looking an enumeration up costs 0.1 µs
+_JWT: Final = TokenKind.JWT  # a name of the module: looking an enumeration up costs 0.1 µs
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sidecar.auth.issuers import Issuers
-from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
 
@@ -84,7 +84,7 @@ def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
         id=jti if jti and len(jti) <= 64 and _ID_CHARS.issuperset(jti) else token_digest[:14],
         account=verified.account,
         name=verified.issuer[:100],
-        kind=Kind.JWT,
+        kind=TokenKind.JWT,
         digest="",
         created_at=now,
         expires_at=verified.expires_at,

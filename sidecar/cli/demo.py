@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.options import Commands
 from sidecar.cli.reach import reached_lifecycle
-from sidecar.core.model import Kind
+from sidecar.core.model import TokenKind
 from sidecar.workers.held_signals import hold_from_the_start, ignore, take
 
 if TYPE_CHECKING:
@@ -190,16 +190,16 @@ def _end_with_the_terminal(stop: asyncio.Event) -> None:
         stop.set()
 
 
-async def _create_tokens(settings: Settings) -> dict[Kind, str]:
+async def _create_tokens(settings: Settings) -> dict[TokenKind, str]:
     """Make an access token and a JWT; return them by their kind."""
     async with reached_lifecycle(settings) as lifecycle:
         return {
             kind: (await lifecycle.create(ACCOUNT, f"demo {kind}", 1, kind=kind))[1]
-            for kind in (Kind.ACCESS, Kind.JWT)
+            for kind in (TokenKind.ACCESS, TokenKind.JWT)
         }
 
 
-def _tell(stage: Stage, tokens: dict[Kind, str]) -> str:
+def _tell(stage: Stage, tokens: dict[TokenKind, str]) -> str:
     """Return what the demo prints: where things are, and the calls to try."""
     taken = "" if stage.proxy_port == PROXY_PORT else f" (port {PROXY_PORT} was taken)"
     calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, tokens))
@@ -216,9 +216,9 @@ Ctrl-C stops all of it.
 """
 
 
-def _calls(stage: Stage, tokens: dict[Kind, str]) -> list[tuple[str, str]]:
+def _calls(stage: Stage, tokens: dict[TokenKind, str]) -> list[tuple[str, str]]:
     """Return what each call shows, and the call."""
-    token, jwt = tokens[Kind.ACCESS], tokens[Kind.JWT]
+    token, jwt = tokens[TokenKind.ACCESS], tokens[TokenKind.JWT]
     return [
         _header_call(stage, "Authorization: Bearer", f"Authorization: Bearer {token}"),
         _header_call(stage, "the access_token header", f"access_token: {token}"),

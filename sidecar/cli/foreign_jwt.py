@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.core import tokens
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -68,7 +68,7 @@ def _record(digest: str, told: str, days: int) -> TokenRecord:
         id=tokens.new_id(os.urandom),
         account=OWNER,
         name=f"{digest[:12]} {told}"[:_MAX_NAME_CHARS],
-        kind=Kind.JWT,
+        kind=TokenKind.JWT,
         digest=digest,
         created_at=created_at,
         expires_at=created_at + days * _DAY_SECONDS if days else None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli.times import to_rfc3339
 from sidecar.core import tokens
 from sidecar.core.jws import Refused, read_token
-from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.model import Denial, TokenKind, TokenRecord
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -55,7 +55,7 @@ def as_object(verified: VerifiedToken) -> dict[str, object]:
         "id": verified.jti,
         "account": verified.account,
         "name": None,
-        "kind": str(Kind.JWT),
+        "kind": str(TokenKind.JWT),
         "created_at": None,
         "expires_at": to_rfc3339(verified.expires_at),
         "last_used_at": None,
@@ -74,7 +74,7 @@ async def _ask_store(verified: VerifiedToken, store: TokenStore) -> JwtReport:
             return JwtReport(problem=f"{told}; its signature is good, but its jti is denied")
         return JwtReport(foreign=verified)
     record = await store.look_up(tokens.digest(verified.jti or ""))
-    if record is None or record.kind is not Kind.JWT or record.account != verified.account:
+    if record is None or record.kind is not TokenKind.JWT or record.account != verified.account:
         return JwtReport(problem=f"{told}; its signature is good, but it is revoked")
     return JwtReport(record=record)
 

@@ -18,7 +18,7 @@ from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import Shape
 from sidecar.observability.audit import Actor, AuditLog
 
@@ -182,8 +182,8 @@ async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
 async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
     from sidecar.runtime.signing import NO_KEY
 
-    kind = Kind(asked.kind)
-    if kind is Kind.JWT and not reached.settings.jwt.keys:
+    kind = TokenKind(asked.kind)
+    if kind is TokenKind.JWT and not reached.settings.jwt.keys:
         raise UsageError(NO_KEY)
     record, token = await reached.lifecycle.create(
         asked.account, asked.name, asked.days, kind=kind, paths=asked.paths

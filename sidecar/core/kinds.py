@@ -19,7 +19,7 @@ class Form(StrEnum):
 ALL_FORMS: frozenset[Form] = frozenset(Form)
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a token is: made here and opaque, brought from the replaced system, or a signed JWT."""
 
     ACCESS = "access"

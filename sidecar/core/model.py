@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sidecar.core.kinds import ALL_FORMS as ALL_FORMS
 from sidecar.core.kinds import Form as Form
-from sidecar.core.kinds import Kind as Kind
+from sidecar.core.kinds import TokenKind as TokenKind
 
 
 class Value:
@@ -135,7 +135,7 @@ class TokenRecord(Value):
         id: str,
         account: str,
         name: str,
-        kind: Kind,
+        kind: TokenKind,
         digest: str,
         created_at: float,
         expires_at: float | None,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sidecar.core.credentials import CredentialRules, accept
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.headers import HeaderRules
-from sidecar.core.model import Denial, Form, Kind, PasswordCredential
+from sidecar.core.model import Denial, Form, PasswordCredential, TokenKind
 from sidecar.core.policy import Account
 from sidecar.observability.audit import Actor
 from sidecar.portal.bodies import read_json
@@ -58,7 +58,7 @@ async def _create(request: web.Request, parts: Parts, account: Account) -> web.R
         return answer(request, _WRONG, asked)
     try:
         record, secret = await terms.lifecycle.create(
-            account.name, asked.name, asked.days, kind=Kind(asked.kind), paths=asked.paths
+            account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
         )
     except NameTaken:
         return answer(request, _TAKEN)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.observability.audit import Actor
 from sidecar.portal.callers import client_of
@@ -62,7 +62,7 @@ async def create(
         return await keys_page(request, visit, account, values=fields, **refused)
     try:
         record, secret = await parts.terms().lifecycle.create(
-            account.name, asked.name, asked.days, kind=Kind(asked.kind), paths=asked.paths
+            account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
         )
     except (NameTaken, UsageError) as error:
         refused = _refused(409, [_field_of(error)])

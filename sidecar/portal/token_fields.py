@@ -15,7 +15,7 @@ from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sidecar.config.units import parse_duration
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.patterns import compile_pattern
 from sidecar.tokens.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_PATHS_BYTES
 
@@ -82,9 +82,9 @@ def _read_days(value: object, info: ValidationInfo) -> int:
 
 
 def _read_kind(value: object, info: ValidationInfo) -> str:
-    if value == Kind.JWT and not _limits(info).can_issue_jwt:
+    if value == TokenKind.JWT and not _limits(info).can_issue_jwt:
         raise _wrong("Choose an access token: JWTs are not issued here.")
-    if value not in (Kind.ACCESS, Kind.JWT):
+    if value not in (TokenKind.ACCESS, TokenKind.JWT):
         raise _wrong("Choose an access token or a JWT.")
     return str(value)
 
@@ -210,7 +210,7 @@ class Token(BaseModel):
     id: str
     account: str
     name: str
-    kind: Kind
+    kind: TokenKind
     created_at: datetime
     expires_at: datetime | None = Field(description="`null`: never.")
     last_used_at: datetime | None = Field(description="To within a minute; `null`: not yet.")

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.portal.token_fields import as_time
 from sidecar.tokens.lifecycle import Description
 
-KINDS: Final = {Kind.ACCESS: "Access token", Kind.JWT: "JWT", Kind.IMPORTED: "Imported"}
+KINDS: Final = {
+    TokenKind.ACCESS: "Access token",
+    TokenKind.JWT: "JWT",
+    TokenKind.IMPORTED: "Imported",
+}
 
 _ROWS: Final = 100
 _STEPS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))

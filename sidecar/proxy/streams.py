@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sidecar.core import tokens
 from sidecar.core.errors import Fault
-from sidecar.core.model import Credential, Denial, Kind, TokenCredential, TokenRecord
+from sidecar.core.model import Credential, Denial, TokenCredential, TokenKind, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.targets import Target
@@ -165,7 +165,7 @@ class LiveStreams:
             self._cut(stream, denial)
             return
         record, credential = stream.principal.record, stream.credential
-        is_jwt = record is not None and record.kind is Kind.JWT
+        is_jwt = record is not None and record.kind is TokenKind.JWT
         if is_jwt and isinstance(credential, TokenCredential) and rules.jwt is not stream.rules.jwt:
             self._start(self._verify_again(stream, credential.secret, rules), "")
         stream.rules = rules

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from sidecar.core.errors import UsageError
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.store.packed_ids import PACKED_BYTES, pack, read_number, unpack_at
 
 MAX_RECORD_BYTES: Final = 4096
@@ -50,7 +50,7 @@ _LF: Final = 0x0A
 _DAY_SECONDS: Final = 86400
 _MOST_DAYS: Final = 0xFFFF
 _MAX_LINE_TIME: Final = 0xFFFFFFFF
-_KIND_OF_LETTER: Final = {"a": Kind.ACCESS, "i": Kind.IMPORTED, "j": Kind.JWT}
+_KIND_OF_LETTER: Final = {"a": TokenKind.ACCESS, "i": TokenKind.IMPORTED, "j": TokenKind.JWT}
 _LETTER_OF_KIND: Final = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
 _KIND_OF_START: Final = {b"2" + letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
 _KIND_OF_BYTE: Final = {letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
@@ -133,7 +133,7 @@ def _whole_days(created_at: int, expires_at: int) -> int | None:
     return days if not rest and 1 <= days <= _MOST_DAYS else None
 
 
-def _decode_short_line(digest: str, value: bytes, kind: Kind) -> TokenRecord | None:
+def _decode_short_line(digest: str, value: bytes, kind: TokenKind) -> TokenRecord | None:
     """Read version 3, as every look-up does: a third of what a regular expression takes."""
     if len(value) <= _SHORT_BYTES or value[-1] != _LF:
         return None

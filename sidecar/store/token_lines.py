@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from sidecar.core.errors import UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.strict_json import read_object
 from sidecar.store.layout import decode_use, encode_use
 from sidecar.store.port import Exported
@@ -122,8 +122,8 @@ def _read_record(members: Mapping[str, object]) -> TokenRecord:
     if not is_digest(digest):
         raise ValueError("digest is not 64 hexadecimal digits in lower case")
     kind = _take(members, "kind", str)
-    if kind not in list(Kind):
-        raise ValueError(f"kind is none of {', '.join(Kind)}")
+    if kind not in list(TokenKind):
+        raise ValueError(f"kind is none of {', '.join(TokenKind)}")
     paths = _take(members, "paths", list)
     if not all(isinstance(path, str) for path in paths):
         raise ValueError("paths holds something that is no text")
@@ -131,7 +131,7 @@ def _read_record(members: Mapping[str, object]) -> TokenRecord:
         id=_take(members, "id", str),
         account=_take(members, "account", str),
         name=_take(members, "name", str),
-        kind=Kind(kind),
+        kind=TokenKind(kind),
         digest=digest,
         created_at=_read_time(members, "created_at"),
         expires_at=_read_time_or_none(members, "expires_at"),

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 
 from sidecar.core import tokens
 from sidecar.core.errors import Overloaded, UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
 from sidecar.core.tokens import Entropy, Shape
@@ -95,7 +95,7 @@ class Lifecycle:
         name: str,
         days: int,
         *,
-        kind: Kind = Kind.ACCESS,
+        kind: TokenKind = TokenKind.ACCESS,
         paths: Sequence[str] = (),
     ) -> tuple[TokenRecord, str]:
         """Make a token that lives ``days`` (0: unlimited) and return it, for the only time.
@@ -123,7 +123,9 @@ class Lifecycle:
         digest = tokens.digest(secret)
         if await self._store.look_up(digest) is not None:
             raise UsageError("this token has been imported already")
-        record = self._record(account, name, Kind.IMPORTED, _seconds(days), tuple(paths), digest)
+        record = self._record(
+            account, name, TokenKind.IMPORTED, _seconds(days), tuple(paths), digest
+        )
         async with self._room_for_one_more(account):
             await self._store.create(record)
         return record
@@ -168,7 +170,7 @@ class Lifecycle:
         lifetime = old.lifetime_seconds
         self._check_account(old.account)
         self._check_longest(old.account, lifetime)
-        kind = Kind.JWT if old.kind is Kind.JWT else Kind.ACCESS
+        kind = TokenKind.JWT if old.kind is TokenKind.JWT else TokenKind.ACCESS
         successor, secret = self._make(old.account, old.name, kind, lifetime, old.paths)
         ends_at_once = not overlap_seconds
         async with self._room_for_one_more(old.account, old.id, ends_at_once=ends_at_once):
@@ -222,13 +224,13 @@ class Lifecycle:
         self,
         account: str,
         name: str,
-        kind: Kind,
+        kind: TokenKind,
         lifetime_seconds: float | None,
         paths: tuple[str, ...],
     ) -> tuple[TokenRecord, str]:
-        if kind is Kind.JWT:
+        if kind is TokenKind.JWT:
             return self._make_jwt(account, name, lifetime_seconds, paths)
-        if kind is not Kind.ACCESS:
+        if kind is not TokenKind.ACCESS:
             raise UsageError("a token that is made here is an access token or a JWT")
         secret = tokens.generate(self._token_prefix, self._entropy)
         digest = tokens.digest(secret)
@@ -241,14 +243,14 @@ class Lifecycle:
             raise UsageError("a JWT can't be made: no key is configured to sign it with")
         jti = tokens.new_id(self._entropy)
         digest = tokens.digest(jti)
-        record = self._record(account, name, Kind.JWT, lifetime_seconds, paths, digest, jti)
+        record = self._record(account, name, TokenKind.JWT, lifetime_seconds, paths, digest, jti)
         return record, self._signer(record)
 
     def _record(
         self,
         account: str,
         name: str,
-        kind: Kind,
+        kind: TokenKind,
         lifetime_seconds: float | None,
         paths: tuple[str, ...],
         digest: str,

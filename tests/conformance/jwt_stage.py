@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import digest
 from sidecar.store.record import encode
 from tests.conformance.jwt_cases import PUBLIC_ALGORITHMS, Bench, Party, dump, make_party
@@ -69,7 +69,7 @@ def own_keys(party: Party) -> list[dict[str, str]]:
     ]
 
 
-def put_record(redis: RedisServer, secret: bytes, account: str, kind: Kind) -> None:
+def put_record(redis: RedisServer, secret: bytes, account: str, kind: TokenKind) -> None:
     """Write an unlimited record for a token, or for the ``jti`` of a JWT."""
     key = digest(secret.decode())
     record = TokenRecord(key[:14], account, key[:20], kind, key, 1.0, None)
@@ -100,8 +100,8 @@ class JwtStage:
         }
         self.jwks.document = key_set(by_file)
         (directory / "jwks.json").write_bytes(self.jwks.document)
-        put_record(redis, JTI.encode(), "acme", Kind.JWT)
-        put_record(redis, OPAQUE, "globex", Kind.IMPORTED)
+        put_record(redis, JTI.encode(), "acme", TokenKind.JWT)
+        put_record(redis, OPAQUE, "globex", TokenKind.IMPORTED)
         self.proxy = ProxyProcess(directory, self._settings())
         self.proxy.start()
         self._clients: dict[str, RawClient] = {}

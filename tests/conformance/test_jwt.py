@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.core.model import Kind
+from sidecar.core.model import TokenKind
 from tests.conformance.jwt_cases import JWT_CASES, JwtCase
 from tests.conformance.jwt_stage import JTI, SLOTS, TARGET, JwtStage, Reply, jwt_stage, put_record
 from tests.redis_servers import binary_of, running_redis
@@ -125,7 +125,7 @@ def test_a_cached_verdict_ends_with_the_token(jwts: JwtStage) -> None:
 
 def test_a_jwt_of_ours_is_refused_once_its_record_is_gone(jwts: JwtStage) -> None:
     """J15: the signature stays good; the store has the last word, and it is not guessed."""
-    put_record(jwts.redis, b"another-id-12", "acme", Kind.JWT)
+    put_record(jwts.redis, b"another-id-12", "acme", TokenKind.JWT)
     token = jwts.bench(jwts.own, "another-id-12").good()
     assert jwts.ask(token).answer.status == 200
     jwts.redis.command("FLUSHDB")
@@ -134,15 +134,15 @@ def test_a_jwt_of_ours_is_refused_once_its_record_is_gone(jwts: JwtStage) -> Non
         while jwts.ask(token).answer.status != 401:
             assert time.monotonic() < deadline
     finally:
-        put_record(jwts.redis, JTI.encode(), "acme", Kind.JWT)
-        put_record(jwts.redis, b"legacy-token-of-the-honest-user", "globex", Kind.IMPORTED)
+        put_record(jwts.redis, JTI.encode(), "acme", TokenKind.JWT)
+        put_record(jwts.redis, b"legacy-token-of-the-honest-user", "globex", TokenKind.IMPORTED)
 
 
 def test_a_record_of_another_kind_or_account_opens_nothing(jwts: JwtStage) -> None:
     """J13: the record under a JWT's id must say what the JWT says."""
     for jti, account, kind in (
-        ("id-of-another", "globex", Kind.JWT),
-        ("id-of-a-token", "acme", Kind.ACCESS),
+        ("id-of-another", "globex", TokenKind.JWT),
+        ("id-of-a-token", "acme", TokenKind.ACCESS),
     ):
         put_record(jwts.redis, jti.encode(), account, kind)
         reply = jwts.ask(jwts.bench(jwts.own, jti).good())
@@ -151,7 +151,7 @@ def test_a_record_of_another_kind_or_account_opens_nothing(jwts: JwtStage) -> No
 
 def test_the_id_of_a_jwt_is_no_token(jwts: JwtStage) -> None:
     """J6: it shows in listings, logs and headers, and its digest is a key in the store."""
-    put_record(jwts.redis, b"an-id-as-long-as-a-token", "acme", Kind.JWT)
+    put_record(jwts.redis, b"an-id-as-long-as-a-token", "acme", TokenKind.JWT)
     for slot in SLOTS:
         reply = jwts.ask("an-id-as-long-as-a-token", slot)
         assert (reply.answer.status, reply.exchanges) == (401, [])

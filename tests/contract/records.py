@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.store.record import decode
 
 DAY_SECONDS = 86400
@@ -33,7 +33,7 @@ def make_record(
         id=f"t0ken{number:09d}",
         account=account,
         name=name or f"name {number}",
-        kind=Kind.ACCESS,
+        kind=TokenKind.ACCESS,
         digest=digest_of(f"secret {number}"),
         created_at=_CREATED_AT,
         expires_at=_CREATED_AT + days * DAY_SECONDS if days else None,

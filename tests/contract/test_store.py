@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.errors import NameTaken, UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.store.embedded import EmbeddedRedis
 from sidecar.store.index import name_place
 from sidecar.store.memory import MemoryStore
@@ -129,10 +129,10 @@ async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: B
     assert await bench.store.list("acme") == [record]
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(TokenKind))
 @pytest.mark.parametrize("days", [0, 1, 36500])
 async def test_every_kind_and_lifetime_comes_back_unchanged(
-    bench: Bench, kind: Kind, days: int
+    bench: Bench, kind: TokenKind, days: int
 ) -> None:
     record = make_record(days=days).but(kind=kind)
     await bench.store.create(record)

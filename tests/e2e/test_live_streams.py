@@ -20,7 +20,7 @@ import yaml
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.config.load import load
 from sidecar.core.keys import generate_key
-from sidecar.core.model import Kind
+from sidecar.core.model import TokenKind
 from sidecar.core.passwords import hash_password
 from sidecar.store.record import decode, encode
 from tests.command_line import run_command
@@ -179,7 +179,7 @@ _serial = iter(range(1000))
 
 
 def make_token(
-    proxy: ProxyProcess, account: str = "acme", kind: Kind = Kind.ACCESS
+    proxy: ProxyProcess, account: str = "acme", kind: TokenKind = TokenKind.ACCESS
 ) -> tuple[str, str]:
     """Make a token as the command line does, in this process; return its id and itself."""
 
@@ -197,7 +197,7 @@ def hold(own_proxy: ProxyProcess) -> Iterator[Hold]:
     made: list[Held] = []
 
     def hold_one(kind: str = "access", account: str = "acme") -> Held:
-        token_id, token = make_token(own_proxy, account, Kind(kind))
+        token_id, token = make_token(own_proxy, account, TokenKind(kind))
         streams = [Stream(own_proxy, kind, bearer(token)) for kind in HEADS]
         made.append(Held(token, token_id, [stream.begin() for stream in streams]))
         return made[-1]

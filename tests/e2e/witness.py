@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import generate, new_id
 from sidecar.store.record import encode
 from tests.proxy_process import ProxyProcess
@@ -45,7 +45,7 @@ def make_token(account: str = "acme", lives_seconds: float = DAY_SECONDS) -> Tok
     token_id, now = new_id(os.urandom), float(int(time.time()))
     digest = hashlib.sha256(secret.encode()).hexdigest()
     ends = float(int(time.time() + lives_seconds))
-    record = TokenRecord(token_id, account, f"t {token_id}", Kind.ACCESS, digest, now, ends)
+    record = TokenRecord(token_id, account, f"t {token_id}", TokenKind.ACCESS, digest, now, ends)
     return Token(secret, record)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sidecar.cli.explain import explain_head
 from sidecar.cli.explanation import Explanation
 from sidecar.config.settings import Settings
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.observability.access_log import Entry
 from sidecar.operations.app import operations_app
@@ -225,7 +225,7 @@ def record_of(token: str, account: str, **more: Any) -> TokenRecord:
         id=f"id-{digest[:8]}",
         account=account,
         name=token[:40],
-        kind=Kind.IMPORTED,
+        kind=TokenKind.IMPORTED,
         digest=digest,
         **made,
     )

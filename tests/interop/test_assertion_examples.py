@@ -20,7 +20,7 @@ import pytest
 from sidecar.auth.assertion import AssertionSigner, Subject
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens
 from tests.proxy_process import ROOT, free_port
 
@@ -53,7 +53,7 @@ def assertion(
 
 def a_callers_own_jwt() -> str:
     now = time.time()
-    record = TokenRecord("token00001", "acme", "shop", Kind.JWT, "0" * 64, now, now + 60)
+    record = TokenRecord("token00001", "acme", "shop", TokenKind.JWT, "0" * 64, now, now + 60)
     return SignedTokens("sidecar", "listener", 10, (KEY,)).sign(record)
 
 

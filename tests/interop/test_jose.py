@@ -13,12 +13,12 @@ import pytest
 from sidecar.auth.assertion import AssertionSigner, Subject
 from sidecar.core.key_documents import export_key_set, load_key, load_key_set
 from sidecar.core.keys import ALGORITHMS, KeyRing, generate_key
-from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer, VerifiedToken
 
 NOW = 1_800_000_000
 PEER = Path(__file__).with_name("jose_peer.mjs")
-RECORD = TokenRecord("t1", "acme", "shop", Kind.JWT, "0" * 64, NOW, NOW + 60)
+RECORD = TokenRecord("t1", "acme", "shop", TokenKind.JWT, "0" * 64, NOW, NOW + 60)
 CLAIMS = {
     "iss": "https://login.example.com/",
     "aud": ["listener"],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import generate, new_id
 from sidecar.store.index import AccountIndex, reservation
 from sidecar.store.record import encode
@@ -82,7 +82,7 @@ def fill(client: Any, accounts: int, index: AccountIndex) -> None:
             name = f"{number:07d}".ljust(NAME_CHARS, "x")
             account, token_id = name_of(number % accounts), new_id(chance.randbytes)
             record = TokenRecord(
-                token_id, account, name, Kind.ACCESS, digest, now, now + 30 * 86400
+                token_id, account, name, TokenKind.ACCESS, digest, now, now + 30 * 86400
             )
             pipeline.execute_command(*reservation(index.key(account), record, now))
             life = ("PX", 30 * 86400 * 1000)

@@ -22,9 +22,9 @@ from sidecar.core.model import (
     Credential,
     Denial,
     Form,
-    Kind,
     PasswordCredential,
     TokenCredential,
+    TokenKind,
     TokenRecord,
 )
 from sidecar.core.policy import Principal
@@ -44,7 +44,7 @@ ACCESS = generate("sct_", lambda count: bytes(range(count)))
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43
 
 
-def record(secret: str, kind: Kind = Kind.ACCESS, **changes: Any) -> TokenRecord:
+def record(secret: str, kind: TokenKind = TokenKind.ACCESS, **changes: Any) -> TokenRecord:
     made = TokenRecord("token000001", "acme", "a token", kind, digest(secret), NOW, None)
     return made.but(**changes)
 
@@ -234,7 +234,7 @@ async def test_a_jwt_is_not_refused_for_a_jti_that_the_store_does_not_know(world
 @pytest.mark.parametrize("jti", ["an-id-long-enough-for-a-token", JTI], ids=["long", "ours"])
 async def test_the_id_of_a_jwt_opens_nothing(jti: str, world: World) -> None:
     """Its digest is a key in the store, and the id is in every listing and log."""
-    world.tokens.add(record(jti, Kind.JWT, id=jti))
+    world.tokens.add(record(jti, TokenKind.JWT, id=jti))
     world.tokens.known.add(digest(jti))
     assert world.recall(TokenCredential(Form.BEARER, jti)) is None
     assert await world.ask(jti) in (INVALID_TOKEN, MALFORMED)
@@ -243,7 +243,7 @@ async def test_the_id_of_a_jwt_opens_nothing(jti: str, world: World) -> None:
 async def test_our_jwt_needs_its_signature_and_its_record(world: World) -> None:
     token = own_jwt()
     assert await world.ask(token) == INVALID_TOKEN
-    kept = record(JTI, Kind.JWT, id=JTI)
+    kept = record(JTI, TokenKind.JWT, id=JTI)
     world.tokens.add(kept)
     credential = TokenCredential(Form.QUERY, token)
     assert world.recall(credential) is None
@@ -256,7 +256,7 @@ async def test_our_jwt_needs_its_signature_and_its_record(world: World) -> None:
 
 @pytest.mark.parametrize("change", ["revoked", "forgotten", "another's", "of another kind"])
 async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: World) -> None:
-    token, kept = own_jwt(), record(JTI, Kind.JWT, id=JTI)
+    token, kept = own_jwt(), record(JTI, TokenKind.JWT, id=JTI)
     world.tokens.add(kept)
     credential = TokenCredential(Form.BEARER, token)
     await world.identify(credential)
@@ -264,7 +264,7 @@ async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: Wo
         "revoked": world.tokens.records.clear,
         "forgotten": world.tokens.known.clear,
         "another's": lambda: world.tokens.add(kept.but(account="globex")),
-        "of another kind": lambda: world.tokens.add(kept.but(kind=Kind.ACCESS)),
+        "of another kind": lambda: world.tokens.add(kept.but(kind=TokenKind.ACCESS)),
     }
     changes[change]()
     assert world.recall(credential) is None
@@ -273,7 +273,7 @@ async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: Wo
 
 
 async def test_a_verdict_that_is_kept_ends_with_the_jwt(world: World) -> None:
-    world.tokens.add(record(JTI, Kind.JWT, id=JTI))
+    world.tokens.add(record(JTI, TokenKind.JWT, id=JTI))
     credential = TokenCredential(Form.BEARER, own_jwt(exp=NOW + 5))
     assert isinstance(await world.identify(credential), Principal)
     world.now = NOW + 4.9
@@ -288,7 +288,7 @@ async def test_a_verdict_that_is_kept_ends_with_the_jwt(world: World) -> None:
 async def test_a_record_for_the_string_of_a_jwt_lets_no_forgery_in(world: World) -> None:
     """Were a JWT ever imported as it is, its signature would still be asked for."""
     forged = own_jwt()[:-6] + "AAAAAA"
-    world.tokens.add(record(forged, Kind.IMPORTED))
+    world.tokens.add(record(forged, TokenKind.IMPORTED))
     assert isinstance(await world.ask(forged), Denial)
 
 
@@ -311,13 +311,13 @@ async def test_a_denied_foreign_jwt_is_invalid_from_then_on(world: World) -> Non
     token = foreign_jwt()
     assert isinstance(await world.ask(token), Principal)
     key = foreign_denial_key(ISSUER, "their-id")
-    world.tokens.add(record("", Kind.JWT, digest=key, account="@denied"))
+    world.tokens.add(record("", TokenKind.JWT, digest=key, account="@denied"))
     assert await world.ask(token) == INVALID_TOKEN
 
 
 async def test_the_id_of_ours_in_a_foreign_jwt_is_not_ours(world: World) -> None:
     """An issuer chooses its ids: it neither borrows our record nor is denied by it."""
-    world.tokens.add(record(JTI, Kind.JWT, id=JTI, account="globex"))
+    world.tokens.add(record(JTI, TokenKind.JWT, id=JTI, account="globex"))
     principal = await world.ask(foreign_jwt(jti=JTI))
     assert isinstance(principal, Principal)
     assert principal.account == "acme"
@@ -394,7 +394,7 @@ async def test_a_banned_client_gets_429_for_what_is_bad_and_passes_with_what_is_
     assert isinstance(banned, Denial)
     assert (banned.code, banned.retry_after_seconds) == ("too_many_failures", 17)
     assert await world.identify(PasswordCredential("acme", "right")) == banned
-    world.tokens.add(record(OPAQUE, Kind.IMPORTED))
+    world.tokens.add(record(OPAQUE, TokenKind.IMPORTED))
     assert isinstance(await world.ask(OPAQUE), Principal)
     assert world.gate.failures == []
 
@@ -415,7 +415,7 @@ async def test_a_token_that_was_good_lately_and_a_signed_one_draw_on_no_ration(
     world: World,
 ) -> None:
     world.gate.ration = 0
-    world.tokens.add(record(OPAQUE, Kind.IMPORTED))
+    world.tokens.add(record(OPAQUE, TokenKind.IMPORTED))
     world.tokens.familiar.add(digest(OPAQUE))
     assert isinstance(await world.ask(OPAQUE), Principal)
     assert await world.ask(own_jwt()) is INVALID_TOKEN

@@ -7,7 +7,7 @@ import pytest
 from sidecar.auth import jwt_verifier as module
 from sidecar.auth.issuers import Issuers, IssuerUnavailable
 from sidecar.auth.jwt_verifier import JwtVerifier, Proof, foreign_denial_key
-from sidecar.core.model import Denial, Kind
+from sidecar.core.model import Denial, TokenKind
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
 
@@ -75,7 +75,7 @@ async def test_a_foreign_one_brings_its_own_record_and_can_be_denied(
     record = proof.record
     assert record is not None
     assert (record.id, record.account, record.name) == ("id-1", "acme", judge.verdict.issuer)
-    assert (record.kind, record.digest, record.denied_at) == (Kind.JWT, "", proof.key)
+    assert (record.kind, record.digest, record.denied_at) == (TokenKind.JWT, "", proof.key)
     assert (record.expires_at, record.paths) == (NOW + 3600, ())
 
 

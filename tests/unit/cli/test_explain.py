@@ -17,7 +17,7 @@ from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.signed_tokens import SignedTokens
 from sidecar.core.tokens import digest
@@ -46,7 +46,7 @@ jwt: {{keys: [{{id: k1, private_key: "${{file:k1.pem}}"}}]}}
 Explain = Callable[..., dict[str, Any]]
 
 
-def record_of(account: str, key: str, kind: Kind = Kind.IMPORTED) -> TokenRecord:
+def record_of(account: str, key: str, kind: TokenKind = TokenKind.IMPORTED) -> TokenRecord:
     token_id = f"{account}{kind}0001"
     return TokenRecord(token_id, account, str(kind), kind, digest(key), time.time(), None)
 
@@ -56,8 +56,8 @@ def jwt_of(record: TokenRecord) -> str:
     return SignedTokens("sidecar", "listener", 10, (key,)).sign(record)
 
 
-LIVE = record_of("acme", "acmejwt0001", Kind.JWT)
-REVOKED = record_of("bolt", "boltjwt0001", Kind.JWT)
+LIVE = record_of("acme", "acmejwt0001", TokenKind.JWT)
+REVOKED = record_of("bolt", "boltjwt0001", TokenKind.JWT)
 
 
 def name_of_case(value: object) -> str:

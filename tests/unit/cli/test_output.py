@@ -7,7 +7,7 @@ import pytest
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
 from sidecar.cli.token_output import as_object
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_times_are_rfc_3339_in_utc(at: float | None, shown: str | None) -> None:
 
 
 def test_a_token_is_shown_with_the_promised_keys_and_without_its_digest() -> None:
-    record = TokenRecord("id1", "acme", "shop", Kind.ACCESS, "d" * 64, 0.0, None, ("/a/**",))
+    record = TokenRecord("id1", "acme", "shop", TokenKind.ACCESS, "d" * 64, 0.0, None, ("/a/**",))
     assert as_object(record, LastUse(60.0, "127.0.0.1")) == {
         "id": "id1",
         "account": "acme",

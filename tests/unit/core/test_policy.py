@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.core.model import ALL_FORMS, Kind, TokenRecord
+from sidecar.core.model import ALL_FORMS, TokenKind, TokenRecord
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account, judge
 from sidecar.core.routes import Route
 
 ROUTE = Route(compile_pattern("/**"), None, "listener", ALL_FORMS, None, False, "all")
 ACME = Account("acme")
-RECORD = TokenRecord("id", "acme", "shop", Kind.ACCESS, "0" * 64, 0.0, None)
+RECORD = TokenRecord("id", "acme", "shop", TokenKind.ACCESS, "0" * 64, 0.0, None)
 
 
 def account(*paths: str, disabled: bool = False) -> Account:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.model import ALL_FORMS, Denial, Kind, TokenRecord
+from sidecar.core.model import ALL_FORMS, Denial, TokenKind, TokenRecord
 from sidecar.core.patterns import compile_pattern, normalise_path
 from sidecar.core.policy import Account, judge
 from sidecar.core.readings import other_readings
 from sidecar.core.routes import Place, Route, RouteTable
 from sidecar.core.targets import Target, parse_target
 
-RECORD = TokenRecord("id", "acme", "shop", Kind.ACCESS, "0" * 64, 0.0, None)
+RECORD = TokenRecord("id", "acme", "shop", TokenKind.ACCESS, "0" * 64, 0.0, None)
 
 
 def route(path: str, *methods: str) -> Route:

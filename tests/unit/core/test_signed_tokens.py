@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidecar.core.jws import MAX_HEADER_BYTES, Refused, read_token
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import ALGORITHMS, Key, KeyRing, generate_key
-from sidecar.core.model import Denial, Kind, TokenRecord
+from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.signed_tokens import NeedsKeys, SignedTokens, TrustedIssuer, VerifiedToken
 from sidecar.core.tokens import MAX_JWT_CHARS
 from tests.conformance.jwt_cases import (
@@ -35,7 +35,7 @@ RECORD = TokenRecord(
     id="k3v9z1xq7m2abc",
     account="acme",
     name="shop",
-    kind=Kind.JWT,
+    kind=TokenKind.JWT,
     digest="0" * 64,
     created_at=NOW - 0.5,
     expires_at=NOW + 3600.9,
@@ -131,7 +131,7 @@ def test_a_token_that_pyjwt_signs_is_verified_here(algorithm: str) -> None:
 
 
 def test_an_unlimited_token_has_no_exp_and_never_ends_by_itself() -> None:
-    record = TokenRecord("id1", "acme", "n", Kind.JWT, "0" * 64, NOW, None)
+    record = TokenRecord("id1", "acme", "n", TokenKind.JWT, "0" * 64, NOW, None)
     verdict = judge().verify_now(judge().sign(record), NOW + 10**9)
     assert isinstance(verdict, VerifiedToken)
     assert verdict.expires_at is None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.observability.audit import MOST_LINES_A_SECOND, Actor, AuditLog, appending_to
 
 SECRET = "sct_" + "s3cr3t" * 10
@@ -21,7 +21,7 @@ RECORD = TokenRecord(
     id="token000000001",
     account="acme",
     name='shop "№ 1"',
-    kind=Kind.ACCESS,
+    kind=TokenKind.ACCESS,
     digest="ab" * 32,
     created_at=0.0,
     expires_at=None,
@@ -143,7 +143,7 @@ def test_what_was_left_out_last_is_counted_at_the_end(journal: Journal) -> None:
 @given(st.text(), st.text(), st.text())
 def test_whatever_is_in_it_an_event_is_one_line_of_json(name: str, client: str, old: str) -> None:
     journal = Journal()
-    record = TokenRecord("id", "acme", name, Kind.ACCESS, "ab" * 32, 0.0, None)
+    record = TokenRecord("id", "acme", name, TokenKind.ACCESS, "ab" * 32, 0.0, None)
     journal.log.token_rotated(record, old, client, Actor.API)
     assert journal.data.count(b"\n") == 1
     (line,) = journal.lines
@@ -219,7 +219,7 @@ def test_the_filter_bans_nobody_for_what_is_no_failure_of_an_address(
     journal: Journal, mode: str
 ) -> None:
     forged = '","event":"ban_set","client":"203.0.113.9","actor":"proxy"'
-    record = TokenRecord("id", "acme", forged, Kind.ACCESS, "ab" * 32, 0.0, None)
+    record = TokenRecord("id", "acme", forged, TokenKind.ACCESS, "ab" * 32, 0.0, None)
     journal.log.token_created(record, "192.0.2.1", Actor.API)
     journal.log.ban_set(None, "acme", 300)
     journal.log.ban_cleared("192.0.2.1", None, Actor.CLI)

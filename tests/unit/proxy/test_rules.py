@@ -11,7 +11,7 @@ from sidecar.auth.issuers import Issuers
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
-from sidecar.core.model import Form, Kind, TokenRecord
+from sidecar.core.model import Form, TokenKind, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.routes import RouteTable
 from sidecar.core.signed_tokens import SignedTokens
@@ -99,7 +99,7 @@ def test_the_caller_is_the_last_hop_that_no_trusted_proxy_stands_for(
     assert RULES.caller_of("10.0.0.1", tuple(forwarded_for)) == caller
 
 
-RECORD = TokenRecord("t1", "acme", "naïve 100%", Kind.ACCESS, "0" * 64, 0.0, None)
+RECORD = TokenRecord("t1", "acme", "naïve 100%", TokenKind.ACCESS, "0" * 64, 0.0, None)
 BY_TOKEN = Principal("acme", Form.BEARER, RECORD)
 BY_PASSWORD = Principal("acme", Form.BASIC, None)
 

@@ -18,9 +18,9 @@ from sidecar.core.errors import Fault, StoreUnavailable
 from sidecar.core.model import (
     Denial,
     Form,
-    Kind,
     PasswordCredential,
     TokenCredential,
+    TokenKind,
     TokenRecord,
 )
 from sidecar.core.policy import Principal
@@ -39,13 +39,13 @@ RECORD = TokenRecord(
     id="token000001",
     account="acme",
     name="a token",
-    kind=Kind.ACCESS,
+    kind=TokenKind.ACCESS,
     digest="d" * 64,
     created_at=NOW,
     expires_at=None,
 )
-FOREIGN = RECORD.but(kind=Kind.JWT, digest="", denied_at="f" * 64)
-UNDENIABLE = RECORD.but(kind=Kind.JWT, digest="")
+FOREIGN = RECORD.but(kind=TokenKind.JWT, digest="", denied_at="f" * 64)
+UNDENIABLE = RECORD.but(kind=TokenKind.JWT, digest="")
 
 
 class Tokens:
@@ -235,7 +235,7 @@ async def test_the_denial_of_a_foreign_jwt_ends_it(tokens: Tokens, streams: Live
     streams.on_tokens_changed([FOREIGN.denied_at])
     await settle()
     assert exchange.cuts == 0
-    tokens.records[FOREIGN.denied_at] = RECORD.but(account="@denied", kind=Kind.JWT)
+    tokens.records[FOREIGN.denied_at] = RECORD.but(account="@denied", kind=TokenKind.JWT)
     streams.on_tokens_changed([FOREIGN.denied_at])
     await settle()
     assert exchange.cuts == 1
@@ -461,7 +461,7 @@ async def test_leaving_twice_is_leaving_once(streams: LiveStreams) -> None:
     assert len(streams) == 0
 
 
-JWT_RECORD = RECORD.but(kind=Kind.JWT)
+JWT_RECORD = RECORD.but(kind=TokenKind.JWT)
 
 
 class Judge(Issuers):

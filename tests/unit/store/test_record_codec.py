@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import UsageError
-from sidecar.core.model import Kind, TokenRecord
+from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import ID_ALPHABET, ID_CHARS
 from sidecar.store.record import MAX_RECORD_BYTES, decode, encode
 
@@ -18,7 +18,7 @@ GOOD = TokenRecord(
     id="k3j9x2qpvm0abc",
     account="acme",
     name="Shop 1",
-    kind=Kind.ACCESS,
+    kind=TokenKind.ACCESS,
     digest=DIGEST,
     created_at=1_800_000_000.0,
     expires_at=1_800_086_400.0,
@@ -47,7 +47,7 @@ records = st.builds(
     id=ids,
     account=accounts,
     name=st.text(visible, min_size=1, max_size=100).filter(str.isprintable),
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(TokenKind),
     digest=st.just(DIGEST),
     created_at=times,
     expires_at=st.none() | times,

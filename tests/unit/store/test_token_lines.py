@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.model import Kind, LastUse
+from sidecar.core.model import LastUse, TokenKind
 from sidecar.store.port import Exported
 from sidecar.store.record import encode
 from sidecar.store.token_lines import (
@@ -34,7 +34,7 @@ def changed(**members: Any) -> bytes:
 @given(
     name=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=100),
     paths=st.lists(st.sampled_from(["/v1/a*", '/v1/"{id}"/**', "/v1/é"]), max_size=3),
-    kind=st.sampled_from(list(Kind)),
+    kind=st.sampled_from(list(TokenKind)),
     created_at=st.integers(0, 10**11).map(float),
     expires_at=st.none()
     | st.integers(1, 10**11).map(float)
@@ -46,7 +46,7 @@ def changed(**members: Any) -> bytes:
 def test_what_was_written_is_read(
     name: str,
     paths: list[str],
-    kind: Kind,
+    kind: TokenKind,
     created_at: float,
     expires_at: float | None,
     use: LastUse | None,

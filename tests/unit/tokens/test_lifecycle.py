@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.core import tokens
 from sidecar.core.errors import NameTaken, Overloaded, UsageError
-from sidecar.core.model import Kind, LastUse, TokenRecord
+from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.tokens import Shape
 from sidecar.store.memory import MemoryStore
@@ -57,7 +57,7 @@ async def test_a_created_token_is_known_by_its_digest_and_has_the_right_shape(be
     record, secret = await bench.lifecycle.create("acme", "Shop", 30, paths=["/v1/a*"])
     assert tokens.classify(secret, "sct_") is Shape.ACCESS
     assert await bench.found(secret) == record
-    assert (record.account, record.name, record.kind) == ("acme", "Shop", Kind.ACCESS)
+    assert (record.account, record.name, record.kind) == ("acme", "Shop", TokenKind.ACCESS)
     assert record.paths == ("/v1/a*",)
     assert record.created_at == 1_800_000_000
     assert record.expires_at == 1_800_000_000 + 30 * DAY_SECONDS
@@ -119,7 +119,7 @@ async def test_an_accounts_longest_lifetime_is_itself_allowed(bench: Bench) -> N
 
 async def test_an_imported_token_works_as_it_is(bench: Bench) -> None:
     record = await bench.lifecycle.import_token("acme", "Old shop", 0, FOREIGN, paths=["/v1/**"])
-    assert record.kind is Kind.IMPORTED
+    assert record.kind is TokenKind.IMPORTED
     assert await bench.found(FOREIGN) == record
 
 
@@ -147,7 +147,7 @@ async def test_what_is_not_importable_is_refused_without_being_repeated(
 
 async def test_without_a_prefix_foreign_tokens_are_still_imported(bench: Bench) -> None:
     lifecycle = bench.made(prefix="")
-    assert (await lifecycle.import_token("acme", "Shop", 1, FOREIGN)).kind is Kind.IMPORTED
+    assert (await lifecycle.import_token("acme", "Shop", 1, FOREIGN)).kind is TokenKind.IMPORTED
 
 
 async def test_a_token_is_imported_once(bench: Bench) -> None:
@@ -209,9 +209,9 @@ async def test_a_successor_is_like_the_old_one_which_lives_for_the_overlap(
 
 
 @pytest.mark.parametrize("days", [0, 7])
-@pytest.mark.parametrize("kind", [Kind.ACCESS, Kind.JWT])
+@pytest.mark.parametrize("kind", [TokenKind.ACCESS, TokenKind.JWT])
 async def test_a_token_whose_successor_was_lost_is_rotated_for_the_lifetime_that_it_was_given(
-    bench: Bench, days: int, kind: Kind
+    bench: Bench, days: int, kind: TokenKind
 ) -> None:
     lifecycle = bench.made(signs=True)
     old, _ = await lifecycle.create("acme", "Shop", days, kind=kind)
@@ -239,7 +239,7 @@ async def test_an_imported_token_keeps_its_lifetime_through_a_lost_successor(ben
 async def test_an_imported_token_is_succeeded_by_an_access_token(bench: Bench) -> None:
     old = await bench.lifecycle.import_token("acme", "Shop", 0, FOREIGN)
     new, secret = await bench.lifecycle.rotate(old.id, 0)
-    assert new.kind is Kind.ACCESS
+    assert new.kind is TokenKind.ACCESS
     assert tokens.classify(secret, "sct_") is Shape.ACCESS
     assert await bench.found(FOREIGN) is None
 
@@ -355,18 +355,18 @@ async def test_without_a_limit_nothing_is_counted(bench: Bench) -> None:
 
 async def test_a_jwt_needs_a_signer(bench: Bench) -> None:
     with pytest.raises(UsageError, match="no key is configured"):
-        await bench.lifecycle.create("acme", "Shop", 1, kind=Kind.JWT)
+        await bench.lifecycle.create("acme", "Shop", 1, kind=TokenKind.JWT)
     with pytest.raises(UsageError, match="access token or a JWT"):
-        await bench.lifecycle.create("acme", "Shop", 1, kind=Kind.IMPORTED)
+        await bench.lifecycle.create("acme", "Shop", 1, kind=TokenKind.IMPORTED)
 
 
 async def test_a_jwts_id_is_its_jti_whose_digest_is_stored(bench: Bench) -> None:
     lifecycle = bench.made(signs=True)
-    record, jwt = await lifecycle.create("acme", "Shop", 1, kind=Kind.JWT)
+    record, jwt = await lifecycle.create("acme", "Shop", 1, kind=TokenKind.JWT)
     assert jwt == f"signed.{record.id}.jwt"
     assert await bench.found(record.id) == record
     successor, _ = await lifecycle.rotate(record.id, 60)
-    assert successor.kind is Kind.JWT
+    assert successor.kind is TokenKind.JWT
 
 
 @pytest.mark.parametrize(
