@@ -17,8 +17,8 @@ from sidecar.core.patterns import PathPattern, normalise_path
 from sidecar.core.readings import other_readings
 from sidecar.core.targets import Target, parse_target
 
-_PLACES: Final = 4096
-_PLACE_CHARS: Final = 512
+_MAX_REMEMBERED: Final = 4096
+_MAX_REMEMBERED_CHARS: Final = 512
 
 NO_ROUTE: Final = Denial("no_route", "No route is configured for this path.")
 OTHER_ROUTE: Final = Denial(
@@ -45,7 +45,7 @@ class Route:
     """What logs and metrics call it: the pattern's text, unless configured."""
 
 
-class Place(NamedTuple):
+class RouteMatch(NamedTuple):
     """Where a request goes: its target taken apart, the path as matched, and the route."""
 
     target: Target
@@ -58,34 +58,34 @@ class Place(NamedTuple):
 class RouteTable:
     """The routes in their order, and a bounded memory of the places that requests went to."""
 
-    __slots__ = ("_places", "_rules", "routes")
+    __slots__ = ("_matches", "_rules", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
         self._rules = [(r.pattern.regex.fullmatch, r.methods, r) for r in self.routes]
-        self._places: dict[tuple[str, str], Place] = {}
+        self._matches: dict[tuple[str, str], RouteMatch] = {}
 
-    def find(self, method: str, raw_target: str) -> Place | Denial:
+    def find(self, method: str, raw_target: str) -> RouteMatch | Denial:
         """Take a request target apart and find its route.
 
         What is remembered holds no query, and so no credential.
         """
         key = (method, raw_target)
-        place = self._places.get(key)
-        if place is not None:
-            return place
+        found = self._matches.get(key)
+        if found is not None:
+            return found
         target = parse_target(method, raw_target)
         if isinstance(target, Denial):
             return target
-        found = self.place(method, target)
-        is_kept = target.query is None and len(raw_target) <= _PLACE_CHARS
-        if is_kept and isinstance(found, Place):
-            if len(self._places) >= _PLACES:
-                self._places.clear()
-            self._places[key] = found
-        return found
+        matched = self.match_target(method, target)
+        is_kept = target.query is None and len(raw_target) <= _MAX_REMEMBERED_CHARS
+        if is_kept and isinstance(matched, RouteMatch):
+            if len(self._matches) >= _MAX_REMEMBERED:
+                self._matches.clear()
+            self._matches[key] = matched
+        return matched
 
-    def place(self, method: str, target: Target) -> Place | Denial:
+    def match_target(self, method: str, target: Target) -> RouteMatch | Denial:
         """Find the route of a target, under which every reading of its path falls, or refuse it."""
         path = normalise_path(target.path)
         route = self._first(method, path)
@@ -95,7 +95,7 @@ class RouteTable:
         for reading in readings:
             if self._first(method, reading) is not route:
                 return OTHER_ROUTE
-        return Place(target, path, route, readings)
+        return RouteMatch(target, path, route, readings)
 
     def match(self, method: str, path: str) -> Route | Denial:
         """Return the first route that names ``path`` (normalised) and ``method``, else the denial.

@@ -259,10 +259,10 @@ def _denial_under(rules: Rules, stream: Stream) -> Denial | None:
         account is None or before is None or account.password_hash != before.password_hash
     ):
         return _PASSWORD_CHANGED
-    place = rules.routes.place(stream.method, Target(stream.path, None, None))
-    if isinstance(place, Denial):
-        return place
-    _, path, route, readings = place
+    matched = rules.routes.match_target(stream.method, Target(stream.path, None, None))
+    if isinstance(matched, Denial):
+        return matched
+    _, path, route, readings = matched
     if route.public:
         return None
     if principal.form not in route.forms:

@@ -13,7 +13,7 @@ from sidecar.core.model import ALL_FORMS, Denial, TokenKind, TokenRecord
 from sidecar.core.patterns import compile_pattern, normalise_path
 from sidecar.core.policy import Account, judge
 from sidecar.core.readings import other_readings
-from sidecar.core.routes import Place, Route, RouteTable
+from sidecar.core.routes import Route, RouteMatch, RouteTable
 from sidecar.core.targets import Target, parse_target
 
 RECORD = TokenRecord("id", "acme", "shop", TokenKind.ACCESS, "0" * 64, 0.0, None)
@@ -25,8 +25,8 @@ def route(path: str, *methods: str) -> Route:
 
 
 def found(table: RouteTable, path: str, method: str = "GET") -> str:
-    place = table.find(method, path)
-    return place.code if isinstance(place, Denial) else place.route.name
+    found = table.find(method, path)
+    return found.code if isinstance(found, Denial) else found.route.name
 
 
 # What servers do, spelt out letter by letter: each is one reading of a path as it was sent.
@@ -180,16 +180,16 @@ def test_what_passes_falls_under_the_same_rules_however_it_is_served(
     path: str, routes: list[str], account_paths: list[str], token_paths: list[str]
 ) -> None:
     table = RouteTable([*map(route, routes), route("/**", "GET")])
-    place = table.find("GET", path)
+    found = table.find("GET", path)
     account = Account("acme", paths=tuple(map(compile_pattern, account_paths)))
     record = RECORD.but(paths=tuple(token_paths))
-    if isinstance(place, Denial):
+    if isinstance(found, Denial):
         return
-    if judge(place.route, account, record, place.path, place.readings) is not None:
+    if judge(found.route, account, record, found.path, found.readings) is not None:
         return
     for served in as_served(path):
-        assert table.match("GET", served) is place.route
-        assert judge(place.route, account, record, served) is None
+        assert table.match("GET", served) is found.route
+        assert judge(found.route, account, record, served) is None
 
 
 @given(PATHS, PATTERNS)
@@ -215,7 +215,7 @@ def test_however_long_a_path_there_are_few_readings_of_it(path: str) -> None:
 
 def test_a_place_is_remembered_with_its_readings() -> None:
     table = RouteTable([route("/**")])
-    place = table.find("GET", "/a;x")
-    assert isinstance(place, Place)
-    assert place.readings == ("/a",)
-    assert table.find("GET", "/a;x") is place
+    found = table.find("GET", "/a;x")
+    assert isinstance(found, RouteMatch)
+    assert found.readings == ("/a",)
+    assert table.find("GET", "/a;x") is found
