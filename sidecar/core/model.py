@@ -14,7 +14,7 @@ from sidecar.core.kinds import Form as Form
 from sidecar.core.kinds import TokenKind as TokenKind
 
 
-class Value:
+class ValueObject:
     """A value: equal to another of its class with equal parts.
 
     Plain classes, which mypyc makes structures of: an instance costs a fifth of a named tuple's.
@@ -36,7 +36,7 @@ class Value:
         return f"{type(self).__name__}{self.parts()!r}"
 
 
-class TokenCredential(Value):
+class TokenCredential(ValueObject):
     """A token as the request carried it. ``repr`` never shows the secret."""
 
     __slots__ = ("form", "secret")
@@ -46,14 +46,14 @@ class TokenCredential(Value):
         self.secret: Final = secret
 
     def parts(self) -> tuple[object, ...]:
-        """See ``Value``."""
+        """See ``ValueObject``."""
         return self.form, self.secret
 
     def __repr__(self) -> str:
         return f"TokenCredential({self.form})"
 
 
-class PasswordCredential(Value):
+class PasswordCredential(ValueObject):
     """An account name and a password from HTTP Basic (RFC 7617). ``repr`` hides the latter."""
 
     __slots__ = ("account", "form", "password")
@@ -64,7 +64,7 @@ class PasswordCredential(Value):
         self.form: Final = Form.BASIC
 
     def parts(self) -> tuple[object, ...]:
-        """See ``Value``."""
+        """See ``ValueObject``."""
         return self.account, self.password
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class PasswordCredential(Value):
 Credential = TokenCredential | PasswordCredential
 
 
-class Denial(Value):
+class Denial(ValueObject):
     """A refusal: a value, never an exception.
 
     ``code`` is a stable code of ``sidecar.proxy.answers``; ``detail`` is a sentence for the caller
@@ -97,7 +97,7 @@ class Denial(Value):
         self.allow: Final = allow
 
     def parts(self) -> tuple[object, ...]:
-        """See ``Value``."""
+        """See ``ValueObject``."""
         return self.code, self.detail, self.retry_after_seconds, self.allow
 
     def __hash__(self) -> int:  # each refused request finds its answer by it
@@ -118,7 +118,7 @@ _PARTS_OF_RECORD: Final = (
 )
 
 
-class TokenRecord(Value):
+class TokenRecord(ValueObject):
     """What the store knows of a token: everything but the token.
 
     ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT.
@@ -155,7 +155,7 @@ class TokenRecord(Value):
         self.granted_until: Final = granted_until
 
     def parts(self) -> tuple[object, ...]:
-        """See ``Value``."""
+        """See ``ValueObject``."""
         return (
             self.id,
             self.account,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from sidecar.core.model import Denial, Form, TokenRecord, Value
+from sidecar.core.model import Denial, Form, TokenRecord, ValueObject
 from sidecar.core.patterns import PathPattern, compile_pattern
 from sidecar.core.routes import Route
 
@@ -45,7 +45,7 @@ class Account:
     disabled: bool = False
 
 
-class Principal(Value):
+class Principal(ValueObject):
     """Who is calling, and by what: all that an identity is made of.
 
     ``record`` is the token's; ``None`` for an account that came with its password.
@@ -59,7 +59,7 @@ class Principal(Value):
         self.record: Final = record
 
     def parts(self) -> tuple[object, ...]:
-        """See ``Value``."""
+        """See ``ValueObject``."""
         return self.account, self.form, self.record
 
 
