@@ -18,7 +18,7 @@ _find_end: Final = re.compile(r"[/?#]").search
 _MAX_PORT: Final = 65535
 
 
-class Host(NamedTuple):
+class HostPort(NamedTuple):
     """A host as written, in lower case and without brackets, and its port if one is named."""
 
     name: str
@@ -35,7 +35,7 @@ def split_url(url: str) -> SplitResult:
     return urlsplit(f"{scheme}://{rest[at:]}")._replace(netloc=rest[:at])
 
 
-def read_hosts(authority: str) -> tuple[Host, ...]:
+def read_hosts(authority: str) -> tuple[HostPort, ...]:
     """Return the hosts that an authority names, after the user if there is one.
 
     Raises ``ValueError`` for a host or port that can't be read.
@@ -43,11 +43,11 @@ def read_hosts(authority: str) -> tuple[Host, ...]:
     return tuple(map(_read_host, authority.rpartition("@")[2].split(",")))
 
 
-def _read_host(text: str) -> Host:
+def _read_host(text: str) -> HostPort:
     found = _parse_host(text)
     if found is None or int(found[3] or 0) > _MAX_PORT:
         raise ValueError("this is neither a host nor a host and a port")
     if found[1]:
         ipaddress.IPv6Address(found[1])
     name = found[2] or text[1 : text.index("]")]
-    return Host(name.lower(), int(found[3]) if found[3] else None)
+    return HostPort(name.lower(), int(found[3]) if found[3] else None)

@@ -41,7 +41,7 @@ _MAX_NAMES_REMEMBERED: Final = 4096
 _MAX_NAME_BYTES_REMEMBERED: Final = 64
 
 
-class Class(IntEnum):
+class HeaderClass(IntEnum):
     """What a header name means. All but ``OTHER`` are indices into a ``Scan``."""
 
     OTHER = 0
@@ -67,22 +67,22 @@ class Class(IntEnum):
 
 
 _READ: Final = {
-    "content-length": Class.CONTENT_LENGTH,
-    "expect": Class.EXPECT,
-    "host": Class.HOST,
-    "transfer-encoding": Class.TRANSFER_ENCODING,
-    "x-request-id": Class.REQUEST_ID,
-    "referer": Class.REFERER,
-    "x-forwarded-for": Class.FORWARDED_FOR,
-    "x-forwarded-proto": Class.FORWARDED_PROTO,
-    "x-forwarded-host": Class.FORWARDED_HOST,
-    "forwarded": Class.FORWARDING,
-    "x-real-ip": Class.FORWARDING,
-    "authorization": Class.AUTHORIZATION,
-    "connection": Class.CONNECTION,
-    "upgrade": Class.UPGRADE,
-    "traceparent": Class.TRACEPARENT,
-    "tracestate": Class.TRACESTATE,
+    "content-length": HeaderClass.CONTENT_LENGTH,
+    "expect": HeaderClass.EXPECT,
+    "host": HeaderClass.HOST,
+    "transfer-encoding": HeaderClass.TRANSFER_ENCODING,
+    "x-request-id": HeaderClass.REQUEST_ID,
+    "referer": HeaderClass.REFERER,
+    "x-forwarded-for": HeaderClass.FORWARDED_FOR,
+    "x-forwarded-proto": HeaderClass.FORWARDED_PROTO,
+    "x-forwarded-host": HeaderClass.FORWARDED_HOST,
+    "forwarded": HeaderClass.FORWARDING,
+    "x-real-ip": HeaderClass.FORWARDING,
+    "authorization": HeaderClass.AUTHORIZATION,
+    "connection": HeaderClass.CONNECTION,
+    "upgrade": HeaderClass.UPGRADE,
+    "traceparent": HeaderClass.TRACEPARENT,
+    "tracestate": HeaderClass.TRACESTATE,
 }
 HOP_BY_HOP: Final = frozenset(
     {
@@ -171,8 +171,8 @@ def read_connection(values: tuple[bytes, ...]) -> ConnectionOptions:
 
 
 NO_OPTIONS: Final = read_connection(())
-_CONNECTION: Final = int(Class.CONNECTION)  # an int: looking an enumeration up costs time
-_NOTHING_FOUND: Final[list[Any]] = [NO_OPTIONS] + [()] * (len(Class) - 1)
+_CONNECTION: Final = int(HeaderClass.CONNECTION)  # an int: looking an enumeration up costs time
+_NOTHING_FOUND: Final[list[Any]] = [NO_OPTIONS] + [()] * (len(HeaderClass) - 1)
 
 
 class NameTable(dict[bytes, int]):
@@ -220,16 +220,16 @@ class HeaderRules:
             found[0] = read_connection(found[_CONNECTION])
         return Scan._make(found)
 
-    def _classify(self, raw_name: bytes) -> Class:
+    def _classify(self, raw_name: bytes) -> HeaderClass:
         name, folded = raw_name.lower().decode("latin-1"), canonical(raw_name)
         if folded in self._identity:
-            return Class.STRIPPED
+            return HeaderClass.STRIPPED
         if name in self._credentials:
-            return Class.CREDENTIAL
+            return HeaderClass.CREDENTIAL
         if name in _READ:
             return _READ[name]
         if folded in self._stripped or folded in _READ:
-            return Class.STRIPPED
+            return HeaderClass.STRIPPED
         if folded.startswith("x-forwarded-"):
-            return Class.FORWARDING if name == folded else Class.STRIPPED
-        return Class.OTHER
+            return HeaderClass.FORWARDING if name == folded else HeaderClass.STRIPPED
+        return HeaderClass.OTHER

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote
 
-from sidecar.core.headers import WEBSOCKET, Class, HeaderRules, Headers, Scan, canonical
+from sidecar.core.headers import WEBSOCKET, HeaderClass, HeaderRules, Headers, Scan, canonical
 from sidecar.core.trace_context import is_tracestate, is_within
 
 _VIA_11: Final = b"Via: 1.1 sidecar\r\n"
 _VIA_10: Final = b"Via: 1.0 sidecar\r\n"
 _PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
-_HOST: Final = int(Class.HOST)  # ints: looking an enumeration up costs time
-_TRANSFER_ENCODING: Final = int(Class.TRANSFER_ENCODING)
-_REQUEST_ID: Final = int(Class.REQUEST_ID)
-_REFERER: Final = int(Class.REFERER)
-_TRACEPARENT: Final = int(Class.TRACEPARENT)
-_TRACESTATE: Final = int(Class.TRACESTATE)
+_HOST: Final = int(HeaderClass.HOST)  # ints: looking an enumeration up costs time
+_TRANSFER_ENCODING: Final = int(HeaderClass.TRANSFER_ENCODING)
+_REQUEST_ID: Final = int(HeaderClass.REQUEST_ID)
+_REFERER: Final = int(HeaderClass.REFERER)
+_TRACEPARENT: Final = int(HeaderClass.TRACEPARENT)
+_TRACESTATE: Final = int(HeaderClass.TRACESTATE)
 _join: Final = b": ".join
 
 _KEPT: Final = 0
@@ -186,16 +186,16 @@ class RequestHeads:
 
 def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
     """Say for each class of header what becomes of it."""
-    kept = {Class.OTHER, Class.CONTENT_LENGTH, Class.EXPECT}
-    rewritten = {Class.HOST, Class.TRANSFER_ENCODING, Class.REQUEST_ID}
-    rewritten |= {Class.TRACEPARENT, Class.TRACESTATE}
+    kept = {HeaderClass.OTHER, HeaderClass.CONTENT_LENGTH, HeaderClass.EXPECT}
+    rewritten = {HeaderClass.HOST, HeaderClass.TRANSFER_ENCODING, HeaderClass.REQUEST_ID}
+    rewritten |= {HeaderClass.TRACEPARENT, HeaderClass.TRACESTATE}
     if is_trusted:
-        kept.add(Class.FORWARDING)
+        kept.add(HeaderClass.FORWARDING)
     if keeps_credentials:
-        kept |= {Class.AUTHORIZATION, Class.CREDENTIAL, Class.REFERER}
+        kept |= {HeaderClass.AUTHORIZATION, HeaderClass.CREDENTIAL, HeaderClass.REFERER}
     else:
-        rewritten.add(Class.REFERER)
-    return [_KEPT if c in kept else _REWRITTEN if c in rewritten else _DROPPED for c in Class]
+        rewritten.add(HeaderClass.REFERER)
+    return [_KEPT if c in kept else _REWRITTEN if c in rewritten else _DROPPED for c in HeaderClass]
 
 
 def identity_lines(values: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final
 from sidecar.core.headers import HOP_BY_HOP, Headers, NameTable, canonical, read_connection
 
 
-class Meaning(IntEnum):
+class ResponseHeaderClass(IntEnum):
     """What a field of a response means to the sidecar; most mean nothing."""
 
     NOTHING = 0
@@ -25,28 +25,28 @@ class Meaning(IntEnum):
 
 
 _OF_RESPONSES: Final = {
-    "content-length": Meaning.LENGTH,
-    "transfer-encoding": Meaning.CODING,
-    "cache-control": Meaning.CACHING,
-    "connection": Meaning.CONNECTION,
-    "www-authenticate": Meaning.CHALLENGE,
+    "content-length": ResponseHeaderClass.LENGTH,
+    "transfer-encoding": ResponseHeaderClass.CODING,
+    "cache-control": ResponseHeaderClass.CACHING,
+    "connection": ResponseHeaderClass.CONNECTION,
+    "www-authenticate": ResponseHeaderClass.CHALLENGE,
 }
 
 
 def _classify(raw_name: bytes) -> int:
     name = raw_name.lower().decode("latin-1")
-    other = Meaning.HOP_BY_HOP if name in HOP_BY_HOP else Meaning.NOTHING
+    other = ResponseHeaderClass.HOP_BY_HOP if name in HOP_BY_HOP else ResponseHeaderClass.NOTHING
     return _OF_RESPONSES.get(name, other)
 
 
 MEANINGS: Final = NameTable(_classify)
 """The meaning of each field name, as an ``int``."""
 
-_IS_LENGTH: Final = int(Meaning.LENGTH)  # ints: looking an enumeration up costs time
-_IS_CODING: Final = int(Meaning.CODING)
-_IS_CACHING: Final = int(Meaning.CACHING)
-_IS_CONNECTION: Final = int(Meaning.CONNECTION)
-_IS_CHALLENGE: Final = int(Meaning.CHALLENGE)
+_IS_LENGTH: Final = int(ResponseHeaderClass.LENGTH)  # ints: looking an enumeration up costs time
+_IS_CODING: Final = int(ResponseHeaderClass.CODING)
+_IS_CACHING: Final = int(ResponseHeaderClass.CACHING)
+_IS_CONNECTION: Final = int(ResponseHeaderClass.CONNECTION)
+_IS_CHALLENGE: Final = int(ResponseHeaderClass.CHALLENGE)
 _join: Final = b": ".join
 
 

@@ -21,7 +21,7 @@ import asyncio
 import re
 from typing import Final, NamedTuple
 
-from sidecar.core.headers import HOP_BY_HOP, Class, HeaderRules, Headers, canonical
+from sidecar.core.headers import HOP_BY_HOP, HeaderClass, HeaderRules, Headers, canonical
 from sidecar.core.model import Denial
 from sidecar.wire.requests import RequestLimits, RequestReader, RequestRefused
 
@@ -96,7 +96,7 @@ def find_misleading(rules: HeaderRules, headers: Headers) -> Denial | None:
     """Refuse a request with a field that a service could take for something that it is not."""
     for name, _ in headers:
         spelled = name.lower().decode("latin-1")
-        if rules.classes[name] == Class.STRIPPED and spelled not in _TOLERATED:
+        if rules.classes[name] == HeaderClass.STRIPPED and spelled not in _TOLERATED:
             return Denial("bad_request", f"The field {_shown(name)} must not reach the service.")
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.core.credentials import is_bearer, read_authorization, read_bearer, read_token
-from sidecar.core.headers import Class, Headers, Scan
+from sidecar.core.headers import HeaderClass, Headers, Scan
 from sidecar.core.model import Credential, Denial, Form, TokenCredential
 from sidecar.core.passwords import PasswordProof
 from sidecar.core.policy import Principal
@@ -25,8 +25,8 @@ BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 10
 _CLAIMS: Final = 4096
 _CLAIM_BYTES: Final = 2048
 _HEADER: Final = Form.HEADER  # a name of the module: looking an enumeration up costs 0.1 µs
-_AUTHORIZATION: Final = int(Class.AUTHORIZATION)  # ints: looking an enumeration up costs time
-_CREDENTIAL: Final = int(Class.CREDENTIAL)
+_AUTHORIZATION: Final = int(HeaderClass.AUTHORIZATION)  # ints: looking an enumeration up costs time
+_CREDENTIAL: Final = int(HeaderClass.CREDENTIAL)
 
 
 class Claim:

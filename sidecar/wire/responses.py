@@ -22,7 +22,7 @@ import httptools
 
 from sidecar.core.connection_auth import offers_connection_auth
 from sidecar.core.errors import UpstreamBroken
-from sidecar.core.response_heads import MEANINGS, Meaning, build_response_head
+from sidecar.core.response_heads import MEANINGS, ResponseHeaderClass, build_response_head
 
 _HEAD_BYTES: Final = 256 * 1024
 _HEAD_FIELDS: Final = 512
@@ -33,9 +33,9 @@ _PROTOCOL: Final = b"HTTP/"
 _VERSION: Final = b"HTTP/1."  # else stray line ends, which the parser skips, pass for a whole head
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
-_LENGTH: Final = int(Meaning.LENGTH)
-_CODING: Final = int(Meaning.CODING)
-_CHALLENGE: Final = int(Meaning.CHALLENGE)
+_LENGTH: Final = int(ResponseHeaderClass.LENGTH)
+_CODING: Final = int(ResponseHeaderClass.CODING)
+_CHALLENGE: Final = int(ResponseHeaderClass.CHALLENGE)
 
 RawHeaders = list[tuple[bytes, bytes]]
 

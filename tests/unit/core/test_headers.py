@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.headers import (
     NO_OPTIONS,
-    Class,
+    HeaderClass,
     HeaderRules,
     canonical,
     is_sane_request_id,
@@ -22,25 +22,31 @@ TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcXYZ"
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        (["Host", "HOST", "hOsT"], Class.HOST),
-        (["Content-Length", "content-length"], Class.CONTENT_LENGTH),
-        (["Transfer-Encoding"], Class.TRANSFER_ENCODING),
-        (["Expect"], Class.EXPECT),
-        (["X-Request-ID"], Class.REQUEST_ID),
-        (["Referer"], Class.REFERER),
-        (["Authorization", "AUTHORIZATION"], Class.AUTHORIZATION),
-        (["access_token", "Access_Token", "JWT_TOKEN"], Class.CREDENTIAL),
-        (["Connection"], Class.CONNECTION),
-        (["Upgrade"], Class.UPGRADE),
-        (["X-Forwarded-For"], Class.FORWARDED_FOR),
-        (["X-Forwarded-Proto"], Class.FORWARDED_PROTO),
-        (["X-Forwarded-Host"], Class.FORWARDED_HOST),
-        (["Forwarded", "X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix"], Class.FORWARDING),
-        (["Cookie", "X-Accounts", "X-Account-", "Account", "Accept", "_", "Via"], Class.OTHER),
-        (["Sec-WebSocket-Key", "Token", "XAccount", "X--Account"], Class.OTHER),
+        (["Host", "HOST", "hOsT"], HeaderClass.HOST),
+        (["Content-Length", "content-length"], HeaderClass.CONTENT_LENGTH),
+        (["Transfer-Encoding"], HeaderClass.TRANSFER_ENCODING),
+        (["Expect"], HeaderClass.EXPECT),
+        (["X-Request-ID"], HeaderClass.REQUEST_ID),
+        (["Referer"], HeaderClass.REFERER),
+        (["Authorization", "AUTHORIZATION"], HeaderClass.AUTHORIZATION),
+        (["access_token", "Access_Token", "JWT_TOKEN"], HeaderClass.CREDENTIAL),
+        (["Connection"], HeaderClass.CONNECTION),
+        (["Upgrade"], HeaderClass.UPGRADE),
+        (["X-Forwarded-For"], HeaderClass.FORWARDED_FOR),
+        (["X-Forwarded-Proto"], HeaderClass.FORWARDED_PROTO),
+        (["X-Forwarded-Host"], HeaderClass.FORWARDED_HOST),
+        (
+            ["Forwarded", "X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix"],
+            HeaderClass.FORWARDING,
+        ),
+        (
+            ["Cookie", "X-Accounts", "X-Account-", "Account", "Accept", "_", "Via"],
+            HeaderClass.OTHER,
+        ),
+        (["Sec-WebSocket-Key", "Token", "XAccount", "X--Account"], HeaderClass.OTHER),
     ],
 )
-def test_names_that_are_read_are_known_in_any_case(names: list[str], kind: Class) -> None:
+def test_names_that_are_read_are_known_in_any_case(names: list[str], kind: HeaderClass) -> None:
     assert [RULES.classes[name.encode()] for name in names] == [kind] * len(names)
 
 
@@ -68,7 +74,7 @@ def test_names_that_are_read_are_known_in_any_case(names: list[str], kind: Class
     ],
 )
 def test_what_could_pass_for_something_it_is_not_is_stripped(name: str) -> None:
-    assert RULES.classes[name.encode()] == Class.STRIPPED
+    assert RULES.classes[name.encode()] == HeaderClass.STRIPPED
 
 
 @given(st.text(alphabet=TOKEN_CHARACTERS, min_size=1, max_size=1), st.booleans())
@@ -76,7 +82,7 @@ def test_no_spelling_of_an_identity_header_passes(separator: str, is_upper: bool
     name = f"X{separator}Account"
     if not separator.isalnum():
         kind = RULES.classes[(name.upper() if is_upper else name).encode()]
-        assert kind == Class.STRIPPED
+        assert kind == HeaderClass.STRIPPED
 
 
 def test_a_scan_gives_every_kinds_values_in_their_order() -> None:
@@ -151,7 +157,7 @@ def test_memory_for_names_is_bounded() -> None:
     rules.scan([(b"X" * 1000, b"")])
     assert len(rules.classes) <= 4096
     assert b"X" * 1000 not in rules.classes
-    assert rules.classes[b"X_Account"] == Class.STRIPPED
+    assert rules.classes[b"X_Account"] == HeaderClass.STRIPPED
 
 
 @pytest.mark.parametrize(
