@@ -29,8 +29,8 @@ from sidecar.cli import (
     throttle,
     token,
 )
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import ConfigurationError, Fault, UsageError
-from sidecar.core.failures import where
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -102,4 +102,4 @@ def _describe(error: Exception) -> str:
     """Say what broke and where, without the exception's own words: they may hold a secret."""
     if os.environ.get("SIDECAR_DEBUG") == "1":
         return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
-    return f"internal error: {where(error)} (SIDECAR_DEBUG=1 shows the way)"
+    return f"internal error: {error_location(error)} (SIDECAR_DEBUG=1 shows the way)"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final
 
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
-from sidecar.core.failures import where
 
 _SECONDS: Final = 1.0
 _log = logging.getLogger("sidecar")
@@ -23,7 +23,7 @@ def log_stray(loop: object, context: Mapping[str, Any]) -> None:
     Not in its words, nor with what was called: both may quote a credential.
     """
     error = context.get("exception")
-    told = context.get("message", "") if error is None else where(error)
+    told = context.get("message", "") if error is None else error_location(error)
     _log.error("nobody expected this: %s", told)
 
 

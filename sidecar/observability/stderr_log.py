@@ -11,7 +11,7 @@ import select
 from contextlib import suppress
 from typing import Any, Final
 
-from sidecar.core.failures import where
+from sidecar.core.error_location import error_location
 
 _DESCRIPTOR: Final = 2
 _MOST_BYTES: Final = 4096  # PIPE_BUF: what a pipe that is ready to be written to takes in one piece
@@ -34,7 +34,7 @@ class StderrFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging calls it so
         """Return the line; called by ``logging``."""
-        return "" if ei[1] is None else where(ei[1])
+        return "" if ei[1] is None else error_location(ei[1])
 
 
 class StderrLines(logging.Handler):

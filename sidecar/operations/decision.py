@@ -18,8 +18,8 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
-from sidecar.core.failures import where
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
@@ -103,7 +103,7 @@ class Decisions:
             self._faults.note(fault, entry.request_id)
             return denial_for(fault.code)
         except Exception as error:  # its message could quote a credential
-            _log.error("decision %s failed: %s", entry.request_id, where(error))
+            _log.error("decision %s failed: %s", entry.request_id, error_location(error))
             return denial_for("internal_error")
 
     def _pass(self, passage: Passage, entry: Entry) -> CIMultiDict[str]:

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from sidecar.auth.password_auth import Admission, Gate
 from sidecar.auth.password_verifier import SignIn
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
-from sidecar.core.failures import where
 from sidecar.core.model import Denial
 from sidecar.observability.audit import AuditLog, keep_no_audit
 from sidecar.portal import changes, pages
@@ -152,7 +152,7 @@ async def _answer_failures(request: web.Request, handler: Handler) -> web.Stream
         return _fail(request, Denial(code, _DETAILS[code]))
     except Exception as error:
         # The message and the locals may hold a password; the type and the place do not.
-        _log.error("request %s: %s", request[REQUEST_ID], where(error))
+        _log.error("request %s: %s", request[REQUEST_ID], error_location(error))
         return _fail(request, Denial("internal_error", _DETAILS["internal_error"]))
 
 

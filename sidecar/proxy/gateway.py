@@ -20,8 +20,8 @@ from typing import Final
 from sidecar.auth.authenticator import Authenticator
 from sidecar.core.connection_auth import authenticates_connection
 from sidecar.core.credentials import accept
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
-from sidecar.core.failures import where
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Credential, Denial
@@ -159,7 +159,7 @@ class Gateway:
             entry.status = entry.status or _CLIENT_GONE
             raise
         except Exception as error:
-            _log.error("request %s failed: %s", entry.request_id, where(error))
+            _log.error("request %s failed: %s", entry.request_id, error_location(error))
             return self._deny(client, request, entry, denial_for("internal_error"))
 
     # Judge.

@@ -27,8 +27,8 @@ from sidecar.config.differences import (
 )
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import ConfigurationError, UsageError
-from sidecar.core.failures import where
 from sidecar.proxy.rules import Rules
 
 _log = logging.getLogger("sidecar")
@@ -196,7 +196,7 @@ class Reloader:
             self._refuse([f"{self._source}: {error}"])
         except Exception as error:
             # Whatever it was, the old configuration serves. The message could quote a secret.
-            self._refuse([f"{self._source}: loading it failed ({where(error)})"])
+            self._refuse([f"{self._source}: loading it failed ({error_location(error)})"])
         else:
             before = {}
         # A faulty file may not say what it leans on: look at what the one in force does as well.
@@ -210,7 +210,7 @@ class Reloader:
             try:
                 callback(rules)
             except Exception as error:
-                _log.error("after a reload: %s", where(error))
+                _log.error("after a reload: %s", error_location(error))
 
     async def _read_and_apply(
         self, prepare: Callable[[Change], Commit], noted: dict[Path, Stamp], is_asked: bool

@@ -15,7 +15,7 @@ import logging
 from time import monotonic
 from typing import Final, Protocol, cast
 
-from sidecar.core.failures import where
+from sidecar.core.error_location import error_location
 from sidecar.eager import PromptTask, Signal
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
@@ -462,7 +462,7 @@ class ClientConnection(asyncio.Protocol):
         """A connection that nobody serves must not stay."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
-        _log.error("a connection's task failed: %s", where(error))
+        _log.error("a connection's task failed: %s", error_location(error))
         self.abort()
 
     def _begin_end(self) -> None:

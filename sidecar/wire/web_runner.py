@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sidecar.core.failures import where
+from sidecar.core.error_location import error_location
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class BoundedConnection(RequestHandler):
         if isinstance(error, web.RequestPayloadError):
             _log.info("a body could not be read to its end")
         elif isinstance(error, BaseException):
-            _log.error("%s: a request failed: %s", self.listener, where(error))
+            _log.error("%s: a request failed: %s", self.listener, error_location(error))
         else:
             _log.error("%s: a request failed", self.listener)
 

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, NoReturn, Protocol
 
+from sidecar.core.error_location import error_location
 from sidecar.core.errors import UsageError
-from sidecar.core.failures import where
 from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots, close_all
 from sidecar.workers import handover
@@ -279,7 +279,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             status = self._plan.work(place)
         except BaseException as error:
-            _log.error("%s failed: %s", place.name, where(error))
+            _log.error("%s failed: %s", place.name, error_location(error))
         finally:
             logging.shutdown()
             with suppress(OSError, ValueError):
@@ -439,8 +439,8 @@ class Supervisor:
         self._cover()
         if not self._is_announced:
             self._is_announced = True
-            where = self._addresses["proxy"]
-            _log.info("listening on %s, %s", where, _count(self._plan.count, "worker"))
+            error_location = self._addresses["proxy"]
+            _log.info("listening on %s, %s", error_location, _count(self._plan.count, "worker"))
             if old:
                 _log.info("upgraded: %s of before may finish", _count(len(old), "worker"))
             self._manager.ready(self._status())

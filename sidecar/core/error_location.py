@@ -6,7 +6,7 @@ from pathlib import Path
 from traceback import extract_tb
 
 
-def where(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Say what was raised and where, without the message: it could quote a credential."""
     frames = extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from sidecar.core.failures import where
+from sidecar.core.error_location import error_location
 from sidecar.observability.fault_log import log_stray
 from sidecar.observability.stderr_log import StderrFormatter
 
@@ -27,11 +27,11 @@ def failure() -> ValueError:
 def test_an_exception_is_told_by_its_kind_and_the_line_that_raised_it() -> None:
     line = fail.__code__.co_firstlineno + 1
 
-    assert where(failure()) == f"ValueError at test_failures.py:{line}"
+    assert error_location(failure()) == f"ValueError at test_error_location.py:{line}"
 
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:
-    assert where(KeyError(SECRET)) == "KeyError"
+    assert error_location(KeyError(SECRET)) == "KeyError"
 
 
 def test_a_library_that_logs_an_exception_gets_a_line_without_its_words() -> None:
@@ -42,7 +42,7 @@ def test_a_library_that_logs_an_exception_gets_a_line_without_its_words() -> Non
 
     told = StderrFormatter("%(levelname)s %(message)s").format(record)
 
-    assert told == f"ERROR it failed\n{where(error)}"
+    assert told == f"ERROR it failed\n{error_location(error)}"
 
 
 def test_a_library_that_logs_an_exception_where_there_is_none_is_heard() -> None:
@@ -62,7 +62,7 @@ async def test_a_callback_that_fails_is_told_without_what_it_was_called_with(
     loop.call_soon(fail, SECRET)
     await asyncio.sleep(0)
 
-    assert "nobody expected this: ValueError at test_failures.py:" in caplog.text
+    assert "nobody expected this: ValueError at test_error_location.py:" in caplog.text
     assert SECRET not in caplog.text
 
 
