@@ -14,7 +14,7 @@ COMPILED = (
     "auth/authenticator",
     "auth/password_auth",
     "auth/password_verifier",
-    "auth/ration",
+    "auth/lookup_rate_limit",
     "auth/throttle",
     "core/credentials",
     "core/headers",

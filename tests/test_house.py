@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "auth.jwt_verifier": {"core", "auth.issuers"},
     "auth.password_auth": {"core", "auth.password_verifier", "observability.audit"},
     "auth.password_verifier": {"core", "auth.hash_pool"},
-    "auth.throttle": {"core", "auth.ration", "store.port"},
+    "auth.throttle": {"core", "auth.lookup_rate_limit", "store.port"},
     "tokens": {"core", "store.port"},
     "proxy.answers": {"core"},
     "proxy.tracing": {"core"},

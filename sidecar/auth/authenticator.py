@@ -112,7 +112,7 @@ class Authenticator:
 
         That is "I don't know": the token may be good. One that was good lately is always asked for.
         """
-        if not self._is_familiar(digest) and not self._admission.may_ask(client, digest):
+        if not self._is_familiar(digest) and not self._admission.may_look_up(client, digest):
             raise Overloaded("a banned client sends more unknown tokens than are looked up for it")
         return await self._look_up_token(digest, _asker_of(client))
 

@@ -27,7 +27,7 @@ class Gate(Protocol):
     def check(self, client: str, account: str | None = None) -> int | None:
         """Return for how many seconds this is refused, or ``None`` if it is not."""
 
-    def may_ask(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str) -> bool:
         """Tell whether the store may be asked for a token that nobody here knows."""
 
     def failures_of(self, client: str, key: str) -> int:
@@ -51,7 +51,7 @@ class OpenGate:
         """See ``Gate``."""
         return None
 
-    def may_ask(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str) -> bool:
         """See ``Gate``."""
         return True
 
@@ -109,11 +109,11 @@ class Admission:
         self._passwords.ask(accounts, name, password, asking)
         return await asking.verdict
 
-    def may_ask(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str) -> bool:
         """Tell whether the store may be asked for a token that nobody here knows; a banned client
         may not have it asked for as many as it likes.
         """
-        return self._gate.may_ask(client, digest)
+        return self._gate.may_look_up(client, digest)
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
         """Count a token that has proved bad; return its denial, or that of a banned client."""

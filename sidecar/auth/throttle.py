@@ -1,18 +1,19 @@
-"""Who has failed too often: counted here at once, shared through Redis, told without asking it.
+"""Counts failed credentials, bans those who fail too often, and shares both through Redis.
 
-A failure counts against the network it comes from and, when it was a password, against the account
-that it names, whether there is such an account or not. After ``failures`` within ``window`` the
-subject is banned for ``ban``: its next failures, and passwords before they are checked, are 429.
-Tokens are judged first, so a good one passes whoever is banned; but the store is asked for no more
-than a ration of those that a banned client sends and nobody here knows (``sidecar.auth.ration``).
+A failure counts against the network it comes from. A wrong password also counts against the
+account it names, whether or not that account exists. After ``failures`` within ``window`` the
+subject is banned for ``ban``: further bad tokens are answered 429, and so are passwords, unchecked.
+Tokens are judged before bans are looked at, so a good token passes whoever is banned. For tokens
+that this process does not know, a banned client gets a limited number of store look-ups
+(``lookup_rate_limit``).
 
-Nobody can lock an account's holder out by failing on purpose: a network from which the account has
-signed in within the last 30 days is *welcome* for this account. From there the account's passwords
-are refused only after as many failures of just this account from just there.
+An attacker can't lock an account's owner out by failing on purpose: a network from which the
+account has signed in within the last 30 days is *welcome* for this account. Passwords that come
+from there are refused only after as many failures of this account from this network.
 
-Counting is local first, so that the failure that reaches the limit is the last one to get a 401;
-the counts and bans of all processes meet in Redis within a moment. While Redis is away each process
-counts for itself and keeps its bans.
+Counting is local first, so the failure that reaches the limit is the last one answered 401; the
+counts and bans of all processes meet in Redis a moment later. While Redis is away, each process
+counts on its own and keeps its bans.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Final
 
-from sidecar.auth.ration import Ration
+from sidecar.auth.lookup_rate_limit import LookupRateLimit
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import network_of, split_subject, subject_of
 from sidecar.store.port import MOST_BANS, FailureCounters
@@ -90,7 +91,7 @@ class Throttle:
         self._now = now
         self._counts: dict[str, _Count] = {}
         self._bans: dict[str, float] = {}
-        self._ration = Ration(now)
+        self._lookup_rate_limit = LookupRateLimit(now)
         self._unsent_counts: dict[str, int] = {}
         self._unsent_bans: dict[str, _Ban] = {}
         self._welcome: dict[str, float] = {}
@@ -124,11 +125,11 @@ class Throttle:
         """
         return self._find_ban(client, account) if self._bans else None
 
-    def may_ask(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str) -> bool:
         """Tell whether the store may be asked for a token that nobody here knows."""
         if not self._bans or self._find_ban(client, None) is None:
             return True
-        return self._ration.may_ask(network_of(client), digest)
+        return self._lookup_rate_limit.may_look_up(network_of(client), digest)
 
     def failures_of(self, client: str, key: str) -> int:
         """Return how many failures count against who gives a password for the account of ``key``.

@@ -94,7 +94,7 @@ class Gate:
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
-    def may_ask(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str) -> bool:
         self.ration -= 1
         return self.ration >= 0
 

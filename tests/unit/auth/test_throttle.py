@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.ration import BURST
+from sidecar.auth.lookup_rate_limit import BURST
 from sidecar.auth.throttle import MOST_COUNTED, MOST_REPORTED, Limits, Throttle
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
@@ -102,14 +102,14 @@ def fail(throttle: Throttle, times: int, client: str = HERE, account: str | None
 
 def test_nobody_but_a_banned_client_is_rationed(fleet: Fleet) -> None:
     fail(fleet.one, 3)
-    assert all(fleet.one.may_ask(THERE, f"{number}") for number in range(10 * BURST))
-    assert sum(fleet.one.may_ask(HERE, f"{number}") for number in range(10 * BURST)) == BURST
+    assert all(fleet.one.may_look_up(THERE, f"{number}") for number in range(10 * BURST))
+    assert sum(fleet.one.may_look_up(HERE, f"{number}") for number in range(10 * BURST)) == BURST
 
 
 def test_the_ration_ends_with_the_ban(fleet: Fleet) -> None:
     fail(fleet.one, 3)
     fleet.clock.now += 300
-    assert all(fleet.one.may_ask(HERE, f"{number}") for number in range(10 * BURST))
+    assert all(fleet.one.may_look_up(HERE, f"{number}") for number in range(10 * BURST))
 
 
 # Counting, in one process.
