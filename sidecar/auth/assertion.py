@@ -19,7 +19,7 @@ CAPACITY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AssertionSubject:
     """Who an assertion speaks of: the account, and the token (if one was used) and its form."""
 
     account: str
@@ -49,9 +49,9 @@ class AssertionSigner:
         self._key = key
         self._lifetime_seconds = math.floor(lifetime_seconds)
         self._capacity = capacity
-        self._kept: OrderedDict[tuple[Subject, str], tuple[float, str]] = OrderedDict()
+        self._kept: OrderedDict[tuple[AssertionSubject, str], tuple[float, str]] = OrderedDict()
 
-    def assertion(self, subject: Subject, audience: str, now: float) -> str:
+    def assertion(self, subject: AssertionSubject, audience: str, now: float) -> str:
         """Return a JWT for ``audience`` (the upstream's name) with at least half its life ahead.
 
         Claims: ``iss``, ``aud``, ``sub`` (the account), ``iat``, ``exp``, ``method``, and
@@ -66,7 +66,7 @@ class AssertionSigner:
         self._keep(caller, now + self._lifetime_seconds / 2, signed)
         return signed
 
-    def _claims(self, subject: Subject, audience: str, now: float) -> dict[str, object]:
+    def _claims(self, subject: AssertionSubject, audience: str, now: float) -> dict[str, object]:
         issued_at = math.floor(now)
         claims: dict[str, object] = {
             "iss": self._issuer,
@@ -82,7 +82,7 @@ class AssertionSigner:
             claims["token_name"] = subject.token_name
         return claims
 
-    def _keep(self, caller: tuple[Subject, str], renew_at: float, signed: str) -> None:
+    def _keep(self, caller: tuple[AssertionSubject, str], renew_at: float, signed: str) -> None:
         self._kept[caller] = (renew_at, signed)
         self._kept.move_to_end(caller)
         if len(self._kept) > self._capacity:

@@ -29,7 +29,7 @@ from sidecar.core.passwords import verify
 Verify = Callable[[str, str], Awaitable[bool]]
 """Tells whether a password is that of a hash (PHC). May raise ``Overloaded``."""
 
-_MOST: Final = 4
+_MAX_SIZE: Final = 4
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _COMMAND: Final = (sys.executable, "-P", "-m", "sidecar.auth.hash_worker")
 
@@ -41,25 +41,25 @@ async def verify_in_thread(password: str, phc: str) -> bool:
     return await asyncio.to_thread(verify, password, phc)
 
 
-def fair_share(workers: int) -> int:
+def pool_size(workers: int) -> int:
     """Return how many processes one of so many workers may have: all may use half the cores."""
-    return max(1, min(_MOST, (os.cpu_count() or 1) // 2 // workers))
+    return max(1, min(_MAX_SIZE, (os.cpu_count() or 1) // 2 // workers))
 
 
-class HashingProcesses:
-    """At most ``most`` processes that hash, started when they are needed; each has one question."""
+class HashPool:
+    """At most ``size`` processes that hash, started when they are needed; each has one question."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._idle: list[_Hasher] = []
-        self._alive: set[_Hasher] = set()
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._idle: list[_HashWorker] = []
+        self._alive: set[_HashWorker] = set()
         self._ending: set[asyncio.Task[int]] = set()
 
     def __repr__(self) -> str:
         return f"<HashingProcesses alive={len(self._alive)} idle={len(self._idle)}>"
 
     def verify(self, password: str, phc: str) -> asyncio.Future[bool]:
-        """Tell whether a password is that of a hash; ask no more than ``most`` at a time.
+        """Tell whether a password is that of a hash; ask no more than ``size`` at a time.
 
         Gives ``Overloaded`` if no process can be started, or if one ends instead of answering.
         """
@@ -84,12 +84,12 @@ class HashingProcesses:
             _log.error("passwords can't be checked: no process to hash them (%s)", error)
             raise Overloaded("no process checks passwords") from None
 
-    async def _start(self) -> _Hasher:
+    async def _start(self) -> _HashWorker:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 process = _start_process(theirs)
-            hasher = _Hasher(process, self._on_answered, self._on_lost)
+            hasher = _HashWorker(process, self._on_answered, self._on_lost)
             self._alive.add(hasher)
             await asyncio.get_running_loop().create_unix_connection(lambda: hasher, sock=ours)
         except BaseException:
@@ -97,10 +97,10 @@ class HashingProcesses:
             raise
         return hasher
 
-    def _on_answered(self, hasher: _Hasher) -> None:
+    def _on_answered(self, hasher: _HashWorker) -> None:
         self._idle.append(hasher)
 
-    def _on_lost(self, hasher: _Hasher) -> None:
+    def _on_lost(self, hasher: _HashWorker) -> None:
         """Let go of a process that has ended; what an old one was asked, a new one is asked again.
 
         It may have been ended while it was idle, by whomever.
@@ -121,14 +121,14 @@ class HashingProcesses:
             answer.set_exception(EOFError("it ended"))
 
 
-class _Hasher(asyncio.Protocol):
+class _HashWorker(asyncio.Protocol):
     """A process and the socket to it. One question at a time: an answer is that to the last one."""
 
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        on_answered: Callable[[_Hasher], None],
-        on_lost: Callable[[_Hasher], None],
+        on_answered: Callable[[_HashWorker], None],
+        on_lost: Callable[[_HashWorker], None],
     ) -> None:
         self.process = process
         self.question = b""

@@ -47,7 +47,7 @@ OnBan = Callable[[str | None, str | None, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ThrottleLimits:
     """How many ``failures`` (0: never throttle) in which time lead to a ban of which length."""
 
     failures: int
@@ -78,7 +78,7 @@ class Throttle:
     def __init__(
         self,
         counters: FailureCounters,
-        limits: Limits,
+        limits: ThrottleLimits,
         on_ban: OnBan,
         *,
         now: Callable[[], float] = time,

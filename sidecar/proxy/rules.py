@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.auth.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
@@ -110,7 +110,7 @@ class AssertionLines:
     def line(self, principal: Principal, upstream: str, now: float) -> bytes:
         """Return the line for a caller and an upstream at ``now`` (Unix seconds)."""
         record = principal.record
-        subject = Subject(
+        subject = AssertionSubject(
             principal.account,
             principal.form.value,
             None if record is None else record.id,

@@ -24,11 +24,11 @@ from aiohttp import http_parser, web
 
 from sidecar import __version__
 from sidecar.auth.authenticator import Authenticator
-from sidecar.auth.hash_pool import HashingProcesses, fair_share
+from sidecar.auth.hash_pool import HashPool, pool_size
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.auth.password_auth import Admission
 from sidecar.auth.password_verifier import SignIn
-from sidecar.auth.throttle import Limits, Throttle
+from sidecar.auth.throttle import Throttle, ThrottleLimits
 from sidecar.config import settings as configured
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import refuse_broken_re
@@ -137,9 +137,9 @@ async def serve(
         store = connect(url, prefix=settings.store.prefix, watcher=watchers)
         stack.push_async_callback(store.close)
         cache.connect(store.fetch, store.read)
-        hashing = HashingProcesses(fair_share(worker.place.count if worker else 1))
+        hashing = HashPool(pool_size(worker.place.count if worker else 1))
         stack.push_async_callback(hashing.close)
-        sign_in = SignIn(hashing.verify, hashing.most)
+        sign_in = SignIn(hashing.verify, hashing.size)
         last_uses = LastUses(store.record_use)
         parts = _Parts(url, store, cache, revalidation, sign_in, last_uses, streams)
         await _serve_with(settings, parts, stack, reloader, ready, ending, worker)
@@ -441,9 +441,9 @@ class _Running:
             self._log.write(entry, now)
 
 
-def _throttle_limits(settings: configured.Settings) -> Limits:
+def _throttle_limits(settings: configured.Settings) -> ThrottleLimits:
     throttle = settings.throttle
-    return Limits(throttle.failures, throttle.window, throttle.ban)
+    return ThrottleLimits(throttle.failures, throttle.window, throttle.ban)
 
 
 def _has_other_tls(change: Change) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.auth.throttle import Limits, Throttle
+from sidecar.auth.throttle import Throttle, ThrottleLimits
 from sidecar.cli.main import main
 from sidecar.observability.audit import AuditLog
 from sidecar.store.counters import connect_counters
@@ -23,7 +23,7 @@ from tests.redis_servers import RedisServer, binary_of, running_redis
 
 HERE, THERE = "192.0.2.1", "2001:db8::1"
 PATIENCE_SECONDS = 10.0
-LIMITS = Limits(failures=10, window_seconds=60, ban_seconds=300)
+LIMITS = ThrottleLimits(failures=10, window_seconds=60, ban_seconds=300)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 class Process:
     """One process's throttle, running, and the audit lines of its bans."""
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: ThrottleLimits) -> None:
         self.lines: list[dict[str, Any]] = []
         audit = AuditLog(lambda line, _: self.lines.append(json.loads(line)), {"acme"}.__contains__)
         self.throttle = Throttle(connect_counters(url, prefix="sidecar:"), limits, audit.ban_set)
@@ -83,7 +83,7 @@ async def test_failures_that_any_process_sees_ban_in_every_process(
 
 
 async def test_a_ban_ends_by_itself_in_every_process(server: RedisServer) -> None:
-    limits = Limits(failures=2, window_seconds=60, ban_seconds=2)
+    limits = ThrottleLimits(failures=2, window_seconds=60, ban_seconds=2)
     made = [Process(server.url, limits) for _ in range(2)]
     for _ in range(2):
         made[0].throttle.note_failure(HERE)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.auth.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
 from sidecar.core.model import TokenKind, TokenRecord
@@ -48,7 +48,7 @@ def assertion(
     issuer: str = "sidecar", audience: str = "listener", age_seconds: float = 0, key: Key = KEY
 ) -> str:
     signer = AssertionSigner(issuer, key, 60)
-    return signer.assertion(Subject("acme", "bearer"), audience, time.time() - age_seconds)
+    return signer.assertion(AssertionSubject("acme", "bearer"), audience, time.time() - age_seconds)
 
 
 def a_callers_own_jwt() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.core.key_documents import export_key_set, load_key, load_key_set
 from sidecar.core.keys import ALGORITHMS, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
@@ -99,7 +99,7 @@ def test_jose_verifies_an_assertion_by_its_type(jose: Path) -> None:
     signer = AssertionSigner("sidecar", key, 60)
     task = {
         "do": "verify",
-        "token": signer.assertion(Subject("acme", "basic"), "listener", NOW),
+        "token": signer.assertion(AssertionSubject("acme", "basic"), "listener", NOW),
         "jwks": export_key_set([key]),
         "issuer": "sidecar",
         "audience": "listener",

@@ -7,7 +7,7 @@ import json
 import jwt
 import pytest
 
-from sidecar.auth.assertion import AssertionSigner, Subject
+from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.model import Denial
@@ -15,7 +15,7 @@ from sidecar.core.signed_tokens import SignedTokens
 
 NOW = 1_800_000_000.75
 KEY = load_key("k1", "EdDSA", generate_key("EdDSA"))
-ACME = Subject(account="acme", method="bearer", token_id="t1", token_name="shop")
+ACME = AssertionSubject(account="acme", method="bearer", token_id="t1", token_name="shop")
 
 
 def make_signer(capacity: int = 10) -> AssertionSigner:
@@ -51,7 +51,9 @@ def test_an_upstream_verifies_it_with_the_published_keys() -> None:
 
 
 def test_a_caller_with_a_password_has_no_token_claims() -> None:
-    claims = read_claims(make_signer().assertion(Subject("acme", "basic"), "listener", NOW))
+    claims = read_claims(
+        make_signer().assertion(AssertionSubject("acme", "basic"), "listener", NOW)
+    )
     assert claims["method"] == "basic"
     assert not {"token_id", "token_name"} & claims.keys()
 
@@ -66,15 +68,15 @@ def test_it_is_reused_while_half_its_life_is_ahead_and_then_signed_anew() -> Non
 @pytest.mark.parametrize(
     ("subject", "audience"),
     [
-        (Subject("other", "bearer", "t1", "shop"), "listener"),
-        (Subject("acme", "query", "t1", "shop"), "listener"),
-        (Subject("acme", "bearer", "t2", "shop"), "listener"),
-        (Subject("acme", "bearer", "t1", "till"), "listener"),
-        (Subject("acme", "bearer"), "listener"),
+        (AssertionSubject("other", "bearer", "t1", "shop"), "listener"),
+        (AssertionSubject("acme", "query", "t1", "shop"), "listener"),
+        (AssertionSubject("acme", "bearer", "t2", "shop"), "listener"),
+        (AssertionSubject("acme", "bearer", "t1", "till"), "listener"),
+        (AssertionSubject("acme", "bearer"), "listener"),
         (ACME, "another upstream"),
     ],
 )
-def test_no_caller_and_no_upstream_gets_anothers(subject: Subject, audience: str) -> None:
+def test_no_caller_and_no_upstream_gets_anothers(subject: AssertionSubject, audience: str) -> None:
     signer = make_signer()
     signer.assertion(ACME, "listener", NOW)
     claims = jwt.decode(
@@ -91,7 +93,7 @@ def test_no_caller_and_no_upstream_gets_anothers(subject: Subject, audience: str
 
 def test_only_so_many_are_kept_and_the_oldest_goes_first() -> None:
     signer = make_signer(capacity=2)
-    subjects = [Subject(name, "basic") for name in ("a", "b", "c")]
+    subjects = [AssertionSubject(name, "basic") for name in ("a", "b", "c")]
     for subject in subjects:
         signer.assertion(subject, "listener", NOW)
     assert [subject.account for subject, _ in signer._kept] == ["b", "c"]

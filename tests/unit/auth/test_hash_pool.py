@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.auth import hash_pool as module
-from sidecar.auth.hash_pool import HashingProcesses, fair_share, verify_in_thread
+from sidecar.auth.hash_pool import HashPool, pool_size, verify_in_thread
 from sidecar.auth.hash_worker import serve
 from sidecar.core.errors import Overloaded
 from sidecar.core.passwords import hash_password
@@ -22,17 +22,17 @@ HASH = hash_password(PASSWORD)
 
 
 @pytest.fixture
-async def processes() -> AsyncIterator[HashingProcesses]:
-    processes = HashingProcesses(2)
+async def processes() -> AsyncIterator[HashPool]:
+    processes = HashPool(2)
     yield processes
     await processes.close()
 
 
-def pids(processes: HashingProcesses) -> list[int]:
+def pids(processes: HashPool) -> list[int]:
     return [hasher.process.pid for hasher in processes._alive]
 
 
-async def test_one_process_answers_one_after_another(processes: HashingProcesses) -> None:
+async def test_one_process_answers_one_after_another(processes: HashPool) -> None:
     assert not pids(processes), "who never asks has none"
     answers = [await processes.verify(each, HASH) for each in (PASSWORD, "wrong", "", PASSWORD)]
     assert answers == [True, False, False, True]
@@ -44,19 +44,19 @@ async def test_one_process_answers_one_after_another(processes: HashingProcesses
     assert "sidecar.auth.hash_worker" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
-async def test_what_is_no_text_is_wrong_and_no_fault(processes: HashingProcesses) -> None:
+async def test_what_is_no_text_is_wrong_and_no_fault(processes: HashPool) -> None:
     assert not await processes.verify("\ud800\n\0", HASH)
     assert not await processes.verify("x" * 100_000, HASH)
     assert await processes.verify(PASSWORD, HASH)
 
 
-async def test_two_at_once_are_two_processes(processes: HashingProcesses) -> None:
+async def test_two_at_once_are_two_processes(processes: HashPool) -> None:
     asked = (processes.verify(password, HASH) for password in (PASSWORD, "wrong"))
     assert await asyncio.gather(*asked) == [True, False]
     assert len(pids(processes)) == 2
 
 
-async def test_one_that_was_killed_while_idle_is_replaced(processes: HashingProcesses) -> None:
+async def test_one_that_was_killed_while_idle_is_replaced(processes: HashPool) -> None:
     assert await processes.verify(PASSWORD, HASH)
     (first,) = pids(processes)
     os.kill(first, signal.SIGKILL)
@@ -65,7 +65,7 @@ async def test_one_that_was_killed_while_idle_is_replaced(processes: HashingProc
 
 
 async def test_signals_to_the_group_do_not_end_it_while_its_asker_drains(
-    processes: HashingProcesses,
+    processes: HashPool,
 ) -> None:
     assert await processes.verify(PASSWORD, HASH)
     (pid,) = pids(processes)
@@ -75,7 +75,7 @@ async def test_signals_to_the_group_do_not_end_it_while_its_asker_drains(
     assert pids(processes) == [pid]
 
 
-async def test_who_leaves_takes_no_answer_along(processes: HashingProcesses) -> None:
+async def test_who_leaves_takes_no_answer_along(processes: HashPool) -> None:
     assert await processes.verify(PASSWORD, HASH)
     leaving = asyncio.ensure_future(processes.verify(PASSWORD, HASH))
     await asyncio.sleep(0)
@@ -86,7 +86,7 @@ async def test_who_leaves_takes_no_answer_along(processes: HashingProcesses) -> 
 
 
 async def test_without_a_process_it_is_not_known(
-    processes: HashingProcesses, monkeypatch: pytest.MonkeyPatch
+    processes: HashPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in (("/nonexistent",), ("true",)):
         monkeypatch.setattr(module, "_COMMAND", command)
@@ -96,7 +96,7 @@ async def test_without_a_process_it_is_not_known(
 
 
 async def test_closing_leaves_none_behind() -> None:
-    processes = HashingProcesses(1)
+    processes = HashPool(1)
     assert await processes.verify(PASSWORD, HASH)
     (pid,) = pids(processes)
     await processes.close()
@@ -104,7 +104,7 @@ async def test_closing_leaves_none_behind() -> None:
         os.kill(pid, 0)
 
 
-async def test_a_process_ends_with_its_asker(processes: HashingProcesses) -> None:
+async def test_a_process_ends_with_its_asker(processes: HashPool) -> None:
     """As it does when the asker is killed: its input ends."""
     assert await processes.verify(PASSWORD, HASH)
     (hasher,) = processes._alive
@@ -116,7 +116,7 @@ async def test_a_process_ends_with_its_asker(processes: HashingProcesses) -> Non
 
 def test_workers_share_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert [fair_share(workers) for workers in (1, 2, 4, 8)] == [4, 2, 1, 1]
+    assert [pool_size(workers) for workers in (1, 2, 4, 8)] == [4, 2, 1, 1]
 
 
 def test_a_question_is_a_line_and_an_answer_a_byte() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.auth.password_auth import INVALID_PASSWORD, Admission, too_many_failures
 from sidecar.auth.password_verifier import SignIn
-from sidecar.auth.throttle import Limits, Throttle
+from sidecar.auth.throttle import Throttle, ThrottleLimits
 from sidecar.core.errors import Overloaded
 from sidecar.core.model import Denial
 from sidecar.core.policy import Account
@@ -35,7 +35,7 @@ class House:
         self.sign_in = SignIn(self.verify, room=room, room_for_suspects=room)
         self.throttle = Throttle(
             MemoryFailureCounters(lambda: self.now),
-            Limits(FAILURES, 60, BAN_SECONDS),
+            ThrottleLimits(FAILURES, 60, BAN_SECONDS),
             lambda *_: None,
             now=lambda: self.now,
         )

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.auth.lookup_rate_limit import BURST
-from sidecar.auth.throttle import MOST_COUNTED, MOST_REPORTED, Limits, Throttle
+from sidecar.auth.throttle import MOST_COUNTED, MOST_REPORTED, Throttle, ThrottleLimits
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS
 
-LIMITS = Limits(failures=3, window_seconds=60, ban_seconds=300)
+LIMITS = ThrottleLimits(failures=3, window_seconds=60, ban_seconds=300)
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 
 
@@ -61,7 +61,7 @@ class Fleet:
     """Processes that share counters and a clock."""
 
     def __init__(
-        self, limits: Limits = LIMITS, size: int = 2, most_reported: int = MOST_REPORTED
+        self, limits: ThrottleLimits = LIMITS, size: int = 2, most_reported: int = MOST_REPORTED
     ) -> None:
         self.clock = Clock()
         self.counters = FlakyCounters(self.clock)
@@ -167,14 +167,14 @@ def test_wrong_passwords_from_everywhere_ban_the_account_named_be_there_one_or_n
 
 
 def test_no_failures_means_no_throttle() -> None:
-    fleet = Fleet(Limits(failures=0, window_seconds=60, ban_seconds=300))
+    fleet = Fleet(ThrottleLimits(failures=0, window_seconds=60, ban_seconds=300))
     fail(fleet.one, 1000, HERE, "acme")
     assert fleet.one.check(HERE, "acme") is None
 
 
 def test_switching_the_throttle_off_ends_what_it_had_banned(fleet: Fleet) -> None:
     fail(fleet.one, 3)
-    fleet.one.limits = Limits(failures=0, window_seconds=60, ban_seconds=300)
+    fleet.one.limits = ThrottleLimits(failures=0, window_seconds=60, ban_seconds=300)
     assert (fleet.one.check(HERE), fleet.one.bans_in_force) == (None, 0)
 
 
@@ -335,7 +335,7 @@ async def test_what_counts_against_who_gives_a_password_is_what_would_ban_it(fle
 
 
 async def test_failures_are_sent_together_not_one_by_one(fleet: Fleet) -> None:
-    fleet.one.limits = Limits(failures=1000, window_seconds=60, ban_seconds=300)
+    fleet.one.limits = ThrottleLimits(failures=1000, window_seconds=60, ban_seconds=300)
     fail(fleet.one, 500)
     await fleet.one.exchange()
     assert fleet.counters.adds == 1
@@ -412,7 +412,7 @@ async def test_one_process_makes_redis_hold_no_more_counts_than_its_share() -> N
 
 
 def test_no_more_than_so_many_are_banned_at_once() -> None:
-    fleet = Fleet(Limits(failures=1, window_seconds=60, ban_seconds=300))
+    fleet = Fleet(ThrottleLimits(failures=1, window_seconds=60, ban_seconds=300))
     for number in range(MOST_BANS + 10):
         fleet.one.note_failure(f"2001:db8:0:{number:x}::1")
     assert repr(fleet.one).endswith(f"banned={MOST_BANS}>")
