@@ -138,7 +138,7 @@ class FetchedKeys:
         self._clock = clock
         self._ring = KeyRing(())
         self._fetched_at = self._tried_at = float("-inf")
-        self._allowance = _Allowance(limits.unknown_key_fetches, limits.unknown_key_seconds)
+        self._fetch_budget = _FetchBudget(limits.unknown_key_fetches, limits.unknown_key_seconds)
         self._begun = self._answered = 0
         """How many fetches have begun, and which of them was the last to bring keys."""
         self._asked: set[str | None] = set()
@@ -235,7 +235,7 @@ class FetchedKeys:
         now = self._clock()
         if not self._is_believed():
             return now - self._tried_at >= self._limits.retry_seconds
-        return self._allowance.take(now)
+        return self._fetch_budget.take(now)
 
     async def _refresh(self) -> None:
         """Join the fetch that runs, or begin one. A caller that leaves does not stop it."""
@@ -275,7 +275,7 @@ class FetchedKeys:
         self._problem = problem
 
 
-class _Allowance:
+class _FetchBudget:
     """How often something may be done: ``most`` times at once, then every ``seconds``."""
 
     def __init__(self, most: int, seconds: float) -> None:

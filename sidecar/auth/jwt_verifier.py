@@ -23,7 +23,7 @@ _ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class JwtProof:
     """What a JWT proves. ``key`` is where the store knows of it.
 
     For our own, ``key`` is the digest of its ``jti``, and ``record`` is ``None``: the store has
@@ -44,14 +44,14 @@ class JwtVerifier:
         """``key_set`` is the JWK Set that publishes our own keys."""
         self.key_set = key_set
         self.issuers = issuers
-        self._proofs: dict[str, Proof] = {}
+        self._proofs: dict[str, JwtProof] = {}
 
-    def recall(self, token_digest: str, now: float) -> Proof | None:
+    def recall(self, token_digest: str, now: float) -> JwtProof | None:
         """Return what a JWT with this digest was found to prove, unless that is too long ago."""
         proof = self._proofs.get(token_digest)
         return proof if proof is not None and proof.believed_until > now else None
 
-    async def verify(self, token: str, token_digest: str, now: float) -> Proof | Denial:
+    async def verify(self, token: str, token_digest: str, now: float) -> JwtProof | Denial:
         """Judge a JWT. Raises ``IssuerUnavailable`` when the keys of its issuer can't be had."""
         proof = self.recall(token_digest, now)
         if proof is not None:
@@ -72,13 +72,13 @@ def foreign_denial_key(issuer: str, jti: str) -> str:
     return digest(f"denied\n{issuer}\n{jti}")
 
 
-def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
+def _prove(verified: VerifiedToken, token_digest: str, now: float) -> JwtProof:
     jti = verified.jti
     until = now + _BELIEVED_SECONDS
     if verified.expires_at is not None:
         until = min(until, verified.expires_at)
     if not verified.is_foreign:
-        return Proof(verified.account, digest(jti or ""), until, None)
+        return JwtProof(verified.account, digest(jti or ""), until, None)
     key = foreign_denial_key(verified.issuer, jti) if jti else ""
     record = TokenRecord(
         id=jti if jti and len(jti) <= 64 and _ID_CHARS.issuperset(jti) else token_digest[:14],
@@ -90,4 +90,4 @@ def _prove(verified: VerifiedToken, token_digest: str, now: float) -> Proof:
         expires_at=verified.expires_at,
         denied_at=key,
     )
-    return Proof(verified.account, key, until, record)
+    return JwtProof(verified.account, key, until, record)

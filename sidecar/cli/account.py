@@ -6,12 +6,12 @@ import argparse
 import getpass
 import sys
 
-from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.table import print_table
 from sidecar.core.errors import UsageError
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("account", help="hash a password, list accounts")
     actions = group.add_subparsers(metavar="ACTION", required=True)
@@ -19,7 +19,7 @@ def add_to(commands: Commands) -> None:
     _add_list(actions)
 
 
-def _add_hash_password(actions: Commands) -> None:
+def _add_hash_password(actions: Subparsers) -> None:
     parser = actions.add_parser(
         "hash-password",
         help="print the value of an account's password_hash",
@@ -30,7 +30,7 @@ def _add_hash_password(actions: Commands) -> None:
     parser.set_defaults(run=_hash_password)
 
 
-def _add_list(actions: Commands) -> None:
+def _add_list(actions: Subparsers) -> None:
     parser = actions.add_parser("list", help="list the accounts of the configuration")
     add_config(parser)
     add_json(parser)

@@ -7,13 +7,13 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from sidecar.cli.options import Commands, add_config, find_config, load_settings
+from sidecar.cli.options import Subparsers, add_config, find_config, load_settings
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",

@@ -31,7 +31,7 @@ SOON = timedelta(days=21)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ConnectionReport:
     """What came of one try."""
 
     subject: str
@@ -43,11 +43,11 @@ class Report:
         return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
 
 
-def _failed(subject: str, text: str) -> Report:
-    return Report(subject, (Finding(Severity.PROBLEM, text),))
+def _failed(subject: str, text: str) -> ConnectionReport:
+    return ConnectionReport(subject, (Finding(Severity.PROBLEM, text),))
 
 
-async def try_upstream(name: str, upstream: UpstreamSettings) -> Report:
+async def try_upstream(name: str, upstream: UpstreamSettings) -> ConnectionReport:
     """Open one connection as the proxy does, TLS included, and close it."""
     subject = f"upstream {name} ({upstream.url})"
     try:
@@ -63,7 +63,7 @@ async def try_upstream(name: str, upstream: UpstreamSettings) -> Report:
         return _failed(subject, f"no connection ({error.strerror or error}); is it running?")
     shown = transport.get_extra_info("ssl_object")
     transport.abort()
-    return Report(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
+    return ConnectionReport(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
 
 
 def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> Iterable[Finding]:
@@ -112,9 +112,9 @@ def _tls_context(upstream: UpstreamSettings) -> ssl.SSLContext:
     return upstream_context(tls.ca, tls.certificate, tls.private_key, is_verified=tls.verify)
 
 
-async def try_listener(tls: ListenTlsSettings) -> Report:
+async def try_listener(tls: ListenTlsSettings) -> ConnectionReport:
     """Look at how long the certificate that callers are shown is still good."""
-    return Report(f"listen.tls ({tls.certificate})", tuple(_judge_file(tls.certificate)))
+    return ConnectionReport(f"listen.tls ({tls.certificate})", tuple(_judge_file(tls.certificate)))
 
 
 def _judge_file(path: Path) -> Iterable[Finding]:
@@ -141,7 +141,7 @@ def _judge_certificate(der: bytes) -> Iterable[Finding]:
         yield Finding(Severity.WARNING, text)
 
 
-async def try_store(settings: Settings) -> Report:
+async def try_store(settings: Settings) -> ConnectionReport:
     """Read and write as the proxy does, then ask Redis for the settings that lose tokens."""
     subject = f"store ({_kind_of(settings.store.url)})"
     trouble = ""
@@ -149,13 +149,13 @@ async def try_store(settings: Settings) -> Report:
         async with reached_store(settings) as store:
             await store.ping()
         if settings.store.url == "embedded":
-            return Report(subject)
+            return ConnectionReport(subject)
     except (StoreUnavailable, UsageError) as error:
         trouble = f"{error}; is store.url right, and does Redis run and take writes?"
     found = [Finding(Severity.PROBLEM, trouble)] if trouble else []
     with suppress(StoreUnavailable, UsageError):  # then this is why, or nothing can be asked
         found += await _ask(settings)
-    return Report(subject, tuple(found))
+    return ConnectionReport(subject, tuple(found))
 
 
 def _kind_of(url: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.cli.options import Commands
+from sidecar.cli.options import Subparsers
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.core.model import TokenKind
 from sidecar.workers.held_signals import hold_from_the_start, ignore, take
@@ -71,7 +71,7 @@ class Stage:
         return f"http://{HOST}:{self.proxy_port}/v1/dynamic/listener/orders"
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sidecar.cli.explanation import Explainer, Explanation, print_explanation
-from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_store
 from sidecar.core.errors import Fault, UsageError
 
@@ -32,7 +32,7 @@ _is_method = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 se
 _has_line_end = re.compile(r"[\r\n\0]").search
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "explain",

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from sidecar.cli.options import Commands, add_config, load_settings
+from sidecar.cli.options import Subparsers, add_config, load_settings
 from sidecar.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 2.0
 _ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, never bound
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "healthcheck",
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _ask(address: SocketAddress) -> str | None:
     """Return why the listener at ``address`` is not well, or ``None`` if it is."""
-    connection = _Connection(address)
+    connection = _HealthConnection(address)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
@@ -54,7 +54,7 @@ def _ask(address: SocketAddress) -> str | None:
     return None if status == 200 else f"/healthz answered {status}"
 
 
-class _Connection(http.client.HTTPConnection):
+class _HealthConnection(http.client.HTTPConnection):
     """HTTP over whatever an address names, a unix socket too."""
 
     def __init__(self, address: SocketAddress) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.times import to_rfc3339
 from sidecar.core import tokens
-from sidecar.core.jws import Refused, read_token
+from sidecar.core.jws import JwtRefused, read_token
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _quote_claims(token: str) -> str:
     """Return what a JWT says of itself; nothing vouches for it."""
     try:
         claims: Mapping[str, object] = read_token(token).claims
-    except Refused:
+    except JwtRefused:
         return "this looks like a JWT"
     end = claims.get("exp")
     is_time = isinstance(end, int) and not isinstance(end, bool) and 0 <= end <= _LATEST

@@ -7,13 +7,13 @@ import re
 import sys
 from datetime import UTC, datetime
 
-from sidecar.cli.options import Commands, add_config, add_json, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, print_json
 from sidecar.core.errors import UsageError
 
 _is_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch  # as the configuration has it
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("key", help="generate a key that signs JWTs")
     actions = group.add_subparsers(metavar="ACTION", required=True)

@@ -13,7 +13,7 @@ from sidecar.core.errors import UsageError
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
 
-Commands = Any
+Subparsers = Any
 """What ``add_subparsers`` returns; argparse keeps its type to itself."""
 
 DEFAULT_FILES = (Path("config/sidecar.yaml"), Path("/etc/sidecar/sidecar.yaml"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from sidecar.cli.options import Commands, add_config, find_config, load_settings
+from sidecar.cli.options import Subparsers, add_config, find_config, load_settings
 from sidecar.workers.held_signals import hold_from_the_start
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "run",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from sidecar.cli.options import Commands, print_json
+from sidecar.cli.options import Subparsers, print_json
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "schema",

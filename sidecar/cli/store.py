@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sidecar.cli.auditing import audit_of
 from sidecar.cli.foreign_jwt import OWNER
-from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_archive
 from sidecar.core.errors import StoreUnavailable, UsageError
 from sidecar.observability.audit import Actor
@@ -46,7 +46,7 @@ _OUTCOMES = {
 Action = Callable[["Settings", "TokenArchive", argparse.Namespace], Awaitable[int]]
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("store", help="export and import all tokens")
     actions = group.add_subparsers(metavar="ACTION", required=True)
@@ -63,7 +63,7 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+def _add(actions: Subparsers, name: str, action: Action, about: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_archive(action, arguments)))
     add_config(parser)

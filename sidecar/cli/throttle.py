@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_store, url_of
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.store.port import FailureCounters
 
-Action = Callable[["Settings", "FailureCounters", argparse.Namespace], Awaitable[int]]
+ThrottleAction = Callable[["Settings", "FailureCounters", argparse.Namespace], Awaitable[int]]
 Banned = dict[str, object]
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("throttle", help="list and clear bans after too many failures")
     actions = group.add_subparsers(metavar="ACTION", required=True)
@@ -39,7 +39,9 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--all", action="store_true", help="all of them")
 
 
-def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+def _add(
+    actions: Subparsers, name: str, action: ThrottleAction, about: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_counters(action, arguments)))
     add_config(parser)
@@ -47,7 +49,7 @@ def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.A
     return parser
 
 
-async def _with_counters(action: Action, arguments: argparse.Namespace) -> int:
+async def _with_counters(action: ThrottleAction, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     async with _reached_counters(settings) as counters:
         return await action(settings, counters, arguments)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import audit_of
-from sidecar.cli.options import Commands, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.table import print_table
 from sidecar.cli.times import to_rfc3339
@@ -49,7 +49,7 @@ class _Reached:
 Action = Callable[[_Reached, argparse.Namespace], Awaitable[int]]
 
 
-def add_to(commands: Commands) -> None:
+def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("token", help="create, list, show, revoke, rotate, import, inspect")
     actions = group.add_subparsers(metavar="ACTION", required=True)
@@ -62,7 +62,7 @@ def add_to(commands: Commands) -> None:
     _add_inspect(actions)
 
 
-def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+def _add(actions: Subparsers, name: str, action: Action, about: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_lifecycle(action, arguments)))
     add_config(parser)
@@ -70,7 +70,7 @@ def _add(actions: Commands, name: str, action: Action, about: str) -> argparse.A
     return parser
 
 
-def _add_create(actions: Commands) -> None:
+def _add_create(actions: Subparsers) -> None:
     about = "Make a token; it alone goes to standard output, and it is shown this once."
     parser = _add(actions, "create", _create, about)
     _add_description_of_token(parser)
@@ -79,7 +79,7 @@ def _add_create(actions: Commands) -> None:
     )
 
 
-def _add_import(actions: Commands) -> None:
+def _add_import(actions: Subparsers) -> None:
     about = "Take over a token of another system; it is read from standard input."
     _add_description_of_token(_add(actions, "import", _import, about))
 
@@ -100,16 +100,16 @@ def _add_description_of_token(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_list(actions: Commands) -> None:
+def _add_list(actions: Subparsers) -> None:
     parser = _add(actions, "list", _list, "List live tokens, oldest first.")
     parser.add_argument("--account", metavar="A", help="those of one account")
 
 
-def _add_show(actions: Commands) -> None:
+def _add_show(actions: Subparsers) -> None:
     _add_id(_add(actions, "show", _show, "Show one token's record."))
 
 
-def _add_revoke(actions: Commands) -> None:
+def _add_revoke(actions: Subparsers) -> None:
     about = (
         "Revoke one token by its id, all of an account, or a trusted issuer's JWT by its jti: "
         "they are refused from then on."
@@ -129,7 +129,7 @@ def _add_revoke(actions: Commands) -> None:
     )
 
 
-def _add_rotate(actions: Commands) -> None:
+def _add_rotate(actions: Subparsers) -> None:
     about = (
         "Make a successor with the same name, paths and lifetime; the old one lives on for a while."
     )
@@ -144,7 +144,7 @@ def _add_rotate(actions: Commands) -> None:
     )
 
 
-def _add_inspect(actions: Commands) -> None:
+def _add_inspect(actions: Subparsers) -> None:
     _add(actions, "inspect", _inspect, "Say what a token is; it is read from standard input.")
 
 

@@ -51,7 +51,7 @@ _FORBIDDEN_MEMBERS = {
 }
 
 
-class Refused(Exception):
+class JwtRefused(Exception):
     """This token is refused; the message is for the caller and holds no part of the token."""
 
 
@@ -68,15 +68,15 @@ class SignedToken:
 
 
 def read_token(token: str) -> SignedToken:
-    """Return the parts of ``token``, or raise ``Refused``; costs no more than a few reads of it."""
+    """Return the parts of ``token``; raise ``JwtRefused``. Takes time linear in its length."""
     if len(token) > MAX_JWT_CHARS:
-        raise Refused("The token is too long.")
+        raise JwtRefused("The token is too long.")
     parts = _PARTS.fullmatch(token)
     if parts is None:
-        raise Refused("A JWT is three base64url parts without padding.")
+        raise JwtRefused("A JWT is three base64url parts without padding.")
     header = _read_part(parts[1])
     if len(header) > MAX_HEADER_BYTES:
-        raise Refused("The token's header is too long.")
+        raise JwtRefused("The token's header is too long.")
     algorithm, key_id = _read_header(_read_json(header))
     return SignedToken(
         algorithm=algorithm,
@@ -97,7 +97,7 @@ def write_token(claims: Mapping[str, object], key: Key, media_type: str = "JWT")
 def _read_part(part: str) -> bytes:
     last_characters = _LAST_CHARACTERS[len(part) % 4]
     if last_characters is not None and part[-1] not in last_characters:
-        raise Refused("The token is not in canonical base64url.")
+        raise JwtRefused("The token is not in canonical base64url.")
     return binascii.a2b_base64(part.translate(_TO_STANDARD_ALPHABET) + "==")
 
 
@@ -108,23 +108,23 @@ def _read_json(document: bytes) -> dict[str, object]:
     try:
         return read_object(document)
     except ValueError as error:
-        raise Refused(f"The token holds what is {error}.") from None
+        raise JwtRefused(f"The token holds what is {error}.") from None
 
 
 def _read_header(header: Mapping[str, object]) -> tuple[str, str | None]:
     """Return ``alg`` and ``kid``. Unknown plain members are ignored (RFC 7515 section 4)."""
     for name, value in header.items():
         if name in _FORBIDDEN_MEMBERS:
-            raise Refused(f"The token {_FORBIDDEN_MEMBERS[name]}.")
+            raise JwtRefused(f"The token {_FORBIDDEN_MEMBERS[name]}.")
         if not isinstance(value, str | int):
-            raise Refused("The token's header holds a member that is no plain value.")
+            raise JwtRefused("The token's header holds a member that is no plain value.")
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
-        raise Refused("The token names no algorithm.")
+        raise JwtRefused("The token names no algorithm.")
     if key_id is not None and not (isinstance(key_id, str) and KEY_ID.fullmatch(key_id)):
-        raise Refused("The token's kid is not 1 to 256 visible ASCII characters.")
+        raise JwtRefused("The token's kid is not 1 to 256 visible ASCII characters.")
     if str(header.get("typ", "JWT")).lower() not in _MEDIA_TYPES:
-        raise Refused("The token's typ is not JWT.")
+        raise JwtRefused("The token's typ is not JWT.")
     return algorithm, key_id
 
 

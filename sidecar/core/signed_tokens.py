@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sidecar.core.jws import Refused, SignedToken, read_token, write_token
+from sidecar.core.jws import JwtRefused, SignedToken, read_token, write_token
 from sidecar.core.keys import Key, KeyRing, check_signing_keys
 from sidecar.core.model import Denial, TokenRecord
 
@@ -95,7 +95,7 @@ class SignedTokens:
         """
         try:
             return self._judge(token, now)
-        except Refused as refusal:
+        except JwtRefused as refusal:
             return Denial("invalid_token", str(refusal))
 
     def sign(self, record: TokenRecord) -> str:
@@ -117,21 +117,21 @@ class SignedTokens:
         signed = read_token(token)
         issuer = self._issuer_of(signed)
         if signed.algorithm not in issuer.algorithms:
-            raise Refused("The token's algorithm is not one of its issuer's.")
+            raise JwtRefused("The token's algorithm is not one of its issuer's.")
         key = issuer.keys.find(signed.key_id)
         if key is None and issuer is not self._own:
             return NeedsKeys(issuer.issuer, signed.key_id)
         if key is None or key.algorithm != signed.algorithm:
-            raise Refused("The token's signing key is unknown.")
+            raise JwtRefused("The token's signing key is unknown.")
         if not key.is_signature(signed.signature, signed.signing_input):
-            raise Refused("The token's signature is not valid.")
+            raise JwtRefused("The token's signature is not valid.")
         return self._accept(signed.claims, issuer, now)
 
     def _issuer_of(self, signed: SignedToken) -> TrustedIssuer:
         named = signed.claims.get("iss")
         issuer = self._issuers.get(named) if isinstance(named, str) else None
         if issuer is None:
-            raise Refused("The token's issuer is not trusted.")
+            raise JwtRefused("The token's issuer is not trusted.")
         return issuer
 
     def _accept(
@@ -155,9 +155,9 @@ def _check_audience(claims: Mapping[str, object], expected: str) -> None:
     named = claims.get("aud")
     audiences = named if isinstance(named, list) else [named]
     if len(audiences) > MAX_AUDIENCES or not all(isinstance(name, str) for name in audiences):
-        raise Refused("The token's aud is neither a string nor a list of strings.")
+        raise JwtRefused("The token's aud is neither a string nor a list of strings.")
     if expected not in audiences:
-        raise Refused("The token is for another audience.")
+        raise JwtRefused("The token is for another audience.")
 
 
 def _check_begun(claims: Mapping[str, object], latest: float) -> None:
@@ -167,11 +167,11 @@ def _check_begun(claims: Mapping[str, object], latest: float) -> None:
             continue
         value = claims[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Refused(f"The token's {name} is not a number.")
+            raise JwtRefused(f"The token's {name} is not a number.")
         if value < 0:
-            raise Refused(f"The token's {name} is before 1970.")
+            raise JwtRefused(f"The token's {name} is before 1970.")
         if value > latest:
-            raise Refused(f"The token's {name} is in the future.")
+            raise JwtRefused(f"The token's {name} is in the future.")
 
 
 def _read_end(
@@ -182,18 +182,18 @@ def _read_end(
         return None  # an unlimited token of our own: its record in the store decides
     value = claims.get("exp")
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_SECOND:
-        raise Refused("The token's exp is not a whole number of seconds.")
+        raise JwtRefused("The token's exp is not a whole number of seconds.")
     if value + leeway_seconds <= now:
-        raise Refused("The token has expired.")
+        raise JwtRefused("The token has expired.")
     return value + leeway_seconds
 
 
 def _read_account(claims: Mapping[str, object], name: str) -> str:
     value = claims.get(name)
     if not isinstance(claims.get("sub", ""), str):
-        raise Refused("The token's sub is not a string.")
+        raise JwtRefused("The token's sub is not a string.")
     if not isinstance(value, str) or not _is_account(value):
-        raise Refused("The token names no account.")
+        raise JwtRefused("The token names no account.")
     return value
 
 
@@ -202,5 +202,5 @@ def _read_token_id(claims: Mapping[str, object], *, is_required: bool) -> str | 
         return None
     value = claims.get("jti")
     if not isinstance(value, str) or not _is_token_id(value):
-        raise Refused("The token's jti is not 1 to 256 visible ASCII characters.")
+        raise JwtRefused("The token's jti is not 1 to 256 visible ASCII characters.")
     return value

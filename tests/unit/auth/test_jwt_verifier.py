@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.auth import jwt_verifier as module
 from sidecar.auth.issuers import Issuers, IssuerUnavailable
-from sidecar.auth.jwt_verifier import JwtVerifier, Proof, foreign_denial_key
+from sidecar.auth.jwt_verifier import JwtProof, JwtVerifier, foreign_denial_key
 from sidecar.core.model import Denial, TokenKind
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
@@ -49,13 +49,13 @@ def verifier(judge: Judge) -> JwtVerifier:
     return JwtVerifier(judge)
 
 
-async def verify(verifier: JwtVerifier, now: float = NOW, token: str = TOKEN) -> Proof | Denial:
+async def verify(verifier: JwtVerifier, now: float = NOW, token: str = TOKEN) -> JwtProof | Denial:
     return await verifier.verify(token, digest(token), now)
 
 
-async def prove(verifier: JwtVerifier) -> Proof:
+async def prove(verifier: JwtVerifier) -> JwtProof:
     proof = await verify(verifier)
-    assert isinstance(proof, Proof)
+    assert isinstance(proof, JwtProof)
     return proof
 
 
@@ -63,7 +63,7 @@ async def test_of_our_own_the_store_has_the_record_at_the_digest_of_its_id(
     verifier: JwtVerifier,
 ) -> None:
     proof = await prove(verifier)
-    assert proof == Proof("acme", digest("k3v9z1xq7m2abc"), NOW + 60, None)
+    assert proof == JwtProof("acme", digest("k3v9z1xq7m2abc"), NOW + 60, None)
 
 
 async def test_a_foreign_one_brings_its_own_record_and_can_be_denied(
@@ -109,7 +109,7 @@ async def test_a_good_one_is_verified_once_and_anew_after_a_minute(
     verifier: JwtVerifier, judge: Judge
 ) -> None:
     for now in (NOW, NOW + 30, NOW + 59.9):
-        assert isinstance(await verify(verifier, now), Proof)
+        assert isinstance(await verify(verifier, now), JwtProof)
     assert judge.asked == 1
     judge.verdict = REFUSED  # the issuer has withdrawn its key
     assert await verify(verifier, NOW + 60) == REFUSED
@@ -140,7 +140,7 @@ async def test_a_refusal_and_not_knowing_are_never_kept(
             with pytest.raises(IssuerUnavailable):
                 await verify(verifier)
     judge.verdict = own()
-    assert isinstance(await verify(verifier), Proof)
+    assert isinstance(await verify(verifier), JwtProof)
     assert judge.asked == 3
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.core.jws import MAX_HEADER_BYTES, Refused, read_token
+from sidecar.core.jws import MAX_HEADER_BYTES, JwtRefused, read_token
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import ALGORITHMS, Key, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
@@ -271,7 +271,7 @@ def test_the_canonical_spelling_of_any_bytes_is_read_and_every_other_refused(
     for last in alphabet:
         if last != spelling[-1] and len(spelling) % 4:
             other = spelling[:-1] + last
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(JwtRefused):
                 assert read_token(f"{_HEAD}.{other}").signature != content
 
 
