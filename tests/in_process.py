@@ -24,8 +24,8 @@ import uvloop
 
 from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.hash_pool import verify_in_thread
-from sidecar.auth.password_auth import Admission
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_auth import PasswordAuth
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.observability.access_log import Entry
@@ -334,7 +334,7 @@ async def _start(
     tokens = Lookup(store)
     gateway = Gateway(
         rules,
-        Authenticator(tokens, Admission(SignIn(verify_in_thread))),
+        Authenticator(tokens, PasswordAuth(PasswordVerifier(verify_in_thread))),
         LastUses(store.record_use),
         LiveStreams(tokens),
         lambda entry, now: entries.append(entry),

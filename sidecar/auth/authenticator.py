@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import time
 from typing import Final
 
-from sidecar.auth.password_auth import Admission
+from sidecar.auth.password_auth import PasswordAuth
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.errors import Overloaded
 from sidecar.core.model import (
@@ -39,7 +39,7 @@ class Authenticator:
     """Finds out who is calling. ``now`` gives Unix seconds."""
 
     def __init__(
-        self, tokens: TokenLookup, admission: Admission, now: Callable[[], float] = time
+        self, tokens: TokenLookup, admission: PasswordAuth, now: Callable[[], float] = time
     ) -> None:
         self._recall_token, self._look_up_token = tokens.recall, tokens.look_up
         self._is_absent, self._is_familiar = tokens.is_absent, tokens.is_familiar
@@ -58,7 +58,7 @@ class Authenticator:
             if account is None:
                 return None
             password, known_proof = credential.password, claim.proof
-            claim.proof = self._admission.recall(account, password, client, known_proof)
+            claim.proof = self._admission.cached_proof(account, password, client, known_proof)
             if claim.proof is None:
                 return None
             if claim.principal is None:
@@ -87,7 +87,7 @@ class Authenticator:
         """
         if isinstance(credential, PasswordCredential):
             name, accounts = credential.account, rules.accounts
-            denial = await self._admission.admit(
+            denial = await self._admission.authenticate(
                 accounts, name, credential.password, client, Actor.PROXY
             )
             return denial or Principal(name, Form.BASIC, None)
@@ -127,7 +127,7 @@ class Authenticator:
         self, rules: Rules, claim: Claim, credential: TokenCredential
     ) -> Principal | None:
         """Take a JWT of our own whose signature and record are both known; others must ask."""
-        proof = rules.jwt.recall(claim.digest, self._now())
+        proof = rules.jwt.cached_proof(claim.digest, self._now())
         if proof is None or proof.record is not None:
             return None
         record = self._recall_token(proof.key)

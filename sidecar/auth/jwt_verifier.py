@@ -46,14 +46,14 @@ class JwtVerifier:
         self.issuers = issuers
         self._proofs: dict[str, JwtProof] = {}
 
-    def recall(self, token_digest: str, now: float) -> JwtProof | None:
+    def cached_proof(self, token_digest: str, now: float) -> JwtProof | None:
         """Return what a JWT with this digest was found to prove, unless that is too long ago."""
         proof = self._proofs.get(token_digest)
         return proof if proof is not None and proof.believed_until > now else None
 
     async def verify(self, token: str, token_digest: str, now: float) -> JwtProof | Denial:
         """Judge a JWT. Raises ``IssuerUnavailable`` when the keys of its issuer can't be had."""
-        proof = self.recall(token_digest, now)
+        proof = self.cached_proof(token_digest, now)
         if proof is not None:
             return proof
         verified = await self.issuers.verify(token, now)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.model import Denial
 from sidecar.core.passwords import PasswordProof
 from sidecar.core.policy import Account
@@ -21,7 +21,7 @@ from sidecar.observability.audit import Actor, AuditLog, keep_no_audit
 INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the password is wrong.")
 
 
-class Gate(Protocol):
+class ThrottlePort(Protocol):
     """Slows down who guesses (``sidecar.auth.throttle.Throttle``)."""
 
     def check(self, client: str, account: str | None = None) -> int | None:
@@ -44,42 +44,42 @@ class Gate(Protocol):
         """Note that the account's password came, and was right, from here."""
 
 
-class OpenGate:
+class NoThrottle:
     """Bans nobody."""
 
     def check(self, client: str, account: str | None = None) -> int | None:
-        """See ``Gate``."""
+        """See ``ThrottlePort``."""
         return None
 
     def may_look_up(self, client: str, digest: str) -> bool:
-        """See ``Gate``."""
+        """See ``ThrottlePort``."""
         return True
 
     def failures_of(self, client: str, key: str) -> int:
-        """See ``Gate``."""
+        """See ``ThrottlePort``."""
         return 0
 
     def note_failure(self, client: str, account: str | None = None) -> None:
-        """See ``Gate``."""
+        """See ``ThrottlePort``."""
 
     def note_sign_in(self, client: str, account: str) -> None:
-        """See ``Gate``."""
+        """See ``ThrottlePort``."""
 
 
-class Admission:
+class PasswordAuth:
     """Judges passwords and counts failures. ``client`` is the address of the caller, always."""
 
     def __init__(
         self,
-        passwords: SignIn,
-        gate: Gate | None = None,
+        verifier: PasswordVerifier,
+        throttle: ThrottlePort | None = None,
         audit: AuditLog | None = None,
     ) -> None:
-        self._passwords = passwords
-        self._gate = gate or OpenGate()
+        self._verifier = verifier
+        self._throttle = throttle or NoThrottle()
         self._audit = audit or keep_no_audit()
 
-    def recall(
+    def cached_proof(
         self, account: Account, password: str, client: str, proof: PasswordProof | None = None
     ) -> PasswordProof | None:
         """Return, at once, the proof that the password was found right lately, if no ban is in its
@@ -88,52 +88,54 @@ class Admission:
         What is remembered does not pass a ban: it would tell a guesser, without any limit, which
         guess is right.
         """
-        if self._gate.check(client, account.name) is not None:
+        if self._throttle.check(client, account.name) is not None:
             return None
-        proof = self._passwords.recall(account, password, proof)
+        proof = self._verifier.cached_proof(account, password, proof)
         if proof is not None:
-            self._gate.note_sign_in(client, account.name)
+            self._throttle.note_sign_in(client, account.name)
         return proof
 
-    async def admit(
+    async def authenticate(
         self, accounts: Mapping[str, Account], name: str, password: str, client: str, actor: Actor
     ) -> Denial | None:
         """Return why this account and password do not come in; ``None``: they do.
 
         An unknown account and a wrong password are one denial. May raise ``Overloaded``.
         """
-        seconds = self._gate.check(client, name)
+        seconds = self._throttle.check(client, name)
         if seconds is not None:
             return too_many_failures(seconds)
-        asking = _Asking(self._gate, self._audit, name, client, actor)
-        self._passwords.ask(accounts, name, password, asking)
-        return await asking.verdict
+        attempt = _Attempt(self._throttle, self._audit, name, client, actor)
+        self._verifier.submit(accounts, name, password, attempt)
+        return await attempt.verdict
 
     def may_look_up(self, client: str, digest: str) -> bool:
         """Tell whether the store may be asked for a token that nobody here knows; a banned client
         may not have it asked for as many as it likes.
         """
-        return self._gate.may_look_up(client, digest)
+        return self._throttle.may_look_up(client, digest)
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
         """Count a token that has proved bad; return its denial, or that of a banned client."""
-        seconds = self._gate.check(client)
+        seconds = self._throttle.check(client)
         if seconds is not None:
             return too_many_failures(seconds)
-        self._gate.note_failure(client)
+        self._throttle.note_failure(client)
         return denial
 
 
-class _Asking:
+class _Attempt:
     """A password being verified (an ``Asker`` of ``auth.password_verifier``), and its ``verdict``.
 
     Who hangs up gets no further guess out of it: the failure is counted all the same.
     """
 
-    __slots__ = ("_actor", "_audit", "_gate", "_key", "_name", "client", "verdict")
+    __slots__ = ("_actor", "_audit", "_key", "_name", "_throttle", "client", "verdict")
 
-    def __init__(self, gate: Gate, audit: AuditLog, name: str, client: str, actor: Actor) -> None:
-        self._gate = gate
+    def __init__(
+        self, throttle: ThrottlePort, audit: AuditLog, name: str, client: str, actor: Actor
+    ) -> None:
+        self._throttle = throttle
         self._audit = audit
         self._name = name
         self.client = client
@@ -142,15 +144,15 @@ class _Asking:
         self.verdict: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
 
     def failures(self) -> int:
-        return self._gate.failures_of(self.client, self._key)
+        return self._throttle.failures_of(self.client, self._key)
 
-    def may_go_on(self) -> bool:
-        return self._gate.check(self.client, self._name) is None
+    def is_allowed(self) -> bool:
+        return self._throttle.check(self.client, self._name) is None
 
     def settle(self, is_right: bool | None) -> None:
         denial = None if is_right else self._refuse(is_right)
         if is_right:
-            self._gate.note_sign_in(self.client, self._name)
+            self._throttle.note_sign_in(self.client, self._name)
         if not self.verdict.done():
             self.verdict.set_result(denial)
 
@@ -161,11 +163,11 @@ class _Asking:
             self.verdict.set_exception(error)
 
     def _refuse(self, is_right: bool | None) -> Denial:
-        gate, client, name = self._gate, self.client, self._name
-        seconds = gate.check(client, name)
+        throttle, client, name = self._throttle, self.client, self._name
+        seconds = throttle.check(client, name)
         if is_right is None or seconds is not None:
             return too_many_failures(seconds or 1)
-        gate.note_failure(client, name)
+        throttle.note_failure(client, name)
         self._audit.sign_in_failed(name, client, self._actor)
         return INVALID_PASSWORD
 

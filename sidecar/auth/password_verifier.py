@@ -31,7 +31,7 @@ _REMEMBERED: Final = 10_000
 _REMEMBERED_SECONDS: Final = 300.0
 
 
-class Asker(Protocol):
+class PasswordAttempt(Protocol):
     """Who wants to know of a password, and is told once: at once, or when it was checked.
 
     ``client`` is the address that it comes from.
@@ -42,45 +42,58 @@ class Asker(Protocol):
     def failures(self) -> int:
         """Return how many failures count against it by now."""
 
-    def may_go_on(self) -> bool:
+    def is_allowed(self) -> bool:
         """Tell whether it may still be told."""
 
     def settle(self, is_right: bool | None) -> None:
-        """Take the answer; ``None``: nobody who asked this ``may_go_on``."""
+        """Take the answer; ``None``: nobody who asked this ``is_allowed``."""
 
     def fail(self, error: BaseException | None) -> None:
         """Take notice that it can't be known; ``None``: as nothing is checked any more."""
 
 
-class _Question:
+class _Verification:
     """Is this the password of this hash?"""
 
-    __slots__ = ("askers", "digest", "failures", "hashing", "password", "phc", "stands_for_account")
+    __slots__ = (
+        "attempts",
+        "digest",
+        "failures",
+        "hashing",
+        "password",
+        "phc",
+        "stands_for_account",
+    )
 
     def __init__(
-        self, digest: bytes, password: str, phc: str, stands_for_account: bool, asker: Asker
+        self,
+        digest: bytes,
+        password: str,
+        phc: str,
+        stands_for_account: bool,
+        attempt: PasswordAttempt,
     ) -> None:
         self.digest = digest
         self.password = password
         self.phc = phc
         self.stands_for_account = stands_for_account
-        self.askers: list[Asker] = [asker]
+        self.attempts: list[PasswordAttempt] = [attempt]
         self.failures = 0
         """How many counted against who asks, with what its client had waiting before, lately."""
         self.hashing: asyncio.Future[bool] | None = None
 
     def __repr__(self) -> str:
-        return f"<_Question of {len(self.askers)}>"
+        return f"<_Verification of {len(self.attempts)}>"
 
     def count_failures(self) -> int:
         """Return how many count against who asks by now; of several, who has least."""
-        return min([asker.failures() for asker in self.askers])
+        return min([attempt.failures() for attempt in self.attempts])
 
-    def may_be_answered(self) -> bool:
-        return any(asker.may_go_on() for asker in self.askers)
+    def is_allowed(self) -> bool:
+        return any(attempt.is_allowed() for attempt in self.attempts)
 
 
-class SignIn:
+class PasswordVerifier:
     """Checks passwords against the accounts of the configuration, ``lanes`` at a time.
 
     What is remembered is a keyed digest of account, password and hash, each framed by its length:
@@ -108,15 +121,15 @@ class SignIn:
         self._make_decoy = make_decoy
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, PasswordProof] = OrderedDict()
-        self._asked: dict[bytes, _Question] = {}
-        self._waiting: list[_Question] = []
+        self._by_digest: dict[bytes, _Verification] = {}
+        self._waiting: list[_Verification] = []
         self._decoy_accounts: Mapping[str, Account] | None = None
         self._decoy = ""
 
     def __repr__(self) -> str:
-        return f"<SignIn known={len(self._known)} asked={len(self._asked)}>"
+        return f"<PasswordVerifier known={len(self._known)} pending={len(self._by_digest)}>"
 
-    def recall(
+    def cached_proof(
         self, account: Account, password: str, proof: PasswordProof | None = None
     ) -> PasswordProof | None:
         """Return, at once, the proof that this pair was found right lately; ``None``: ask.
@@ -130,7 +143,9 @@ class SignIn:
             return self._proof_of(self._digest(account.name, password, phc))
         return proof
 
-    def ask(self, accounts: Mapping[str, Account], name: str, password: str, asker: Asker) -> None:
+    def submit(
+        self, accounts: Mapping[str, Account], name: str, password: str, attempt: PasswordAttempt
+    ) -> None:
         """Have the asker told whether the account exists and the password is its own.
 
         An unknown account costs the same work as a wrong password. Raises ``Overloaded`` when too
@@ -141,30 +156,30 @@ class SignIn:
         phc = stored or self._decoy_for(accounts)
         digest = self._digest(name, password, phc)
         if self._proof_of(digest) is not None:
-            asker.settle(True)
+            attempt.settle(True)
             return
-        question = self._asked.get(digest)
-        if question is not None:
-            question.askers.append(asker)
+        verification = self._by_digest.get(digest)
+        if verification is not None:
+            verification.attempts.append(attempt)
             return
-        failures = asker.failures()
+        failures = attempt.failures()
         room = self._room_for_suspects if failures else self._room
-        waits = [one for one in self._waiting if one.askers[0].client == asker.client]
+        waits = [one for one in self._waiting if one.attempts[0].client == attempt.client]
         self._make_room(room, failures + len(waits))
-        question = _Question(digest, password, phc, stored is not None, asker)
-        question.failures = failures + len(waits)
-        self._asked[digest] = question
-        self._waiting.append(question)
-        self._go_on()
+        verification = _Verification(digest, password, phc, stored is not None, attempt)
+        verification.failures = failures + len(waits)
+        self._by_digest[digest] = verification
+        self._waiting.append(verification)
+        self._start_next()
 
     def close(self) -> None:
         """Drop what waits and what is being hashed."""
         self._lanes = 0
         while self._waiting:
             self._fail(self._waiting.pop(), None)
-        for question in self._asked.values():
-            if question.hashing is not None:
-                question.hashing.cancel()
+        for verification in self._by_digest.values():
+            if verification.hashing is not None:
+                verification.hashing.cancel()
 
     # Who waits.
 
@@ -173,69 +188,69 @@ class SignIn:
         waiting = self._waiting
         if len(waiting) < room:
             return
-        last, least = None, failures or _NONE
-        for question in waiting:
-            theirs = question.failures
+        last, least = None, failures or _UNBEATABLE
+        for verification in waiting:
+            theirs = verification.failures
             if 0 < theirs < least or (last is not None and theirs == least):
-                last, least = question, theirs
+                last, least = verification, theirs
         if last is None:
             raise _overloaded()
         waiting.remove(last)
         self._fail(last, _overloaded())
 
-    def _take(self) -> _Question:
+    def _take_next(self) -> _Verification:
         """Take who is to be asked about next out of those who wait."""
         clean, chosen, most = None, None, -1
         before: dict[str, int] = {}
-        for question in self._waiting:
-            client = question.askers[0].client
+        for verification in self._waiting:
+            client = verification.attempts[0].client
             ahead = before.get(client, 0)
             before[client] = ahead + 1
-            failures = question.failures = question.count_failures() + ahead
+            failures = verification.failures = verification.count_failures() + ahead
             if failures == 0:
-                clean = clean or question
+                clean = clean or verification
             elif failures > most:
-                chosen, most = question, failures
+                chosen, most = verification, failures
         taken = clean or chosen
         assert taken is not None
         self._waiting.remove(taken)
         return taken
 
-    def _go_on(self) -> None:
+    def _start_next(self) -> None:
         """Hash what waits and may still be answered, as far as there are lanes."""
         while self._lanes > 0 and self._waiting:
-            question = self._take()
-            if not question.may_be_answered():
-                self._settle(question, None)
+            verification = self._take_next()
+            if not verification.is_allowed():
+                self._settle(verification, None)
                 continue
             self._lanes -= 1
-            hashing = asyncio.ensure_future(self._verify(question.password, question.phc))
-            question.hashing = hashing
-            hashing.add_done_callback(partial(self._finish, question))
+            hashing = asyncio.ensure_future(self._verify(verification.password, verification.phc))
+            verification.hashing = hashing
+            hashing.add_done_callback(partial(self._finish, verification))
 
-    def _finish(self, question: _Question, hashing: asyncio.Future[bool]) -> None:
+    def _finish(self, verification: _Verification, hashing: asyncio.Future[bool]) -> None:
         self._lanes += 1
         if hashing.cancelled():
-            self._fail(question, None)
+            self._fail(verification, None)
         elif (error := hashing.exception()) is not None:
-            self._fail(question, error)
+            self._fail(verification, error)
         else:
-            self._settle(question, hashing.result())
-        self._go_on()
+            self._settle(verification, hashing.result())
+        self._start_next()
 
-    def _settle(self, question: _Question, is_right: bool | None) -> None:
-        del self._asked[question.digest]
+    def _settle(self, verification: _Verification, is_right: bool | None) -> None:
+        del self._by_digest[verification.digest]
         if is_right:
-            is_right = question.stands_for_account
+            is_right = verification.stands_for_account
             if is_right:
-                self._remember(question)
-        for asker in question.askers:
-            asker.settle(is_right)
+                self._remember(verification)
+        for attempt in verification.attempts:
+            attempt.settle(is_right)
 
-    def _fail(self, question: _Question, error: BaseException | None) -> None:
-        del self._asked[question.digest]
-        for asker in question.askers:
-            asker.fail(error)
+    def _fail(self, verification: _Verification, error: BaseException | None) -> None:
+        del self._by_digest[verification.digest]
+        for attempt in verification.attempts:
+            attempt.fail(error)
 
     # What is remembered.
 
@@ -243,9 +258,9 @@ class SignIn:
         proof = self._known.get(digest)
         return proof if proof is not None and proof.until > self._now() else None
 
-    def _remember(self, question: _Question) -> None:
-        known, digest = self._known, question.digest
-        known[digest] = PasswordProof(question.phc, self._now() + _REMEMBERED_SECONDS)
+    def _remember(self, verification: _Verification) -> None:
+        known, digest = self._known, verification.digest
+        known[digest] = PasswordProof(verification.phc, self._now() + _REMEMBERED_SECONDS)
         known.move_to_end(digest)
         if len(known) > self._most_remembered:
             known.popitem(last=False)
@@ -266,7 +281,7 @@ class SignIn:
         return blake2b(framed, key=self._key, digest_size=32).digest()
 
 
-_NONE: Final = 1 << 30  # failures that nobody has
+_UNBEATABLE: Final = 1 << 30  # failures that nobody has
 
 
 def _overloaded() -> Overloaded:

@@ -135,8 +135,8 @@ class _Lookup:
 async def _explain(settings: Settings, head: bytes) -> Explanation:
     from sidecar.auth.authenticator import Authenticator
     from sidecar.auth.hash_pool import verify_in_thread
-    from sidecar.auth.password_auth import Admission
-    from sidecar.auth.password_verifier import SignIn
+    from sidecar.auth.password_auth import PasswordAuth
+    from sidecar.auth.password_verifier import PasswordVerifier
     from sidecar.proxy.gateway import Gateway
     from sidecar.proxy.streams import LiveStreams
     from sidecar.runtime.build import build_rules
@@ -144,10 +144,10 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
 
     async with reached_store(settings) as store:
         rules = build_rules(settings, asyncio.get_running_loop())
-        lookup, sign_in = _Lookup(store), SignIn(verify_in_thread)
+        lookup, sign_in = _Lookup(store), PasswordVerifier(verify_in_thread)
         gateway = Gateway(
             rules,
-            Authenticator(lookup, Admission(sign_in)),
+            Authenticator(lookup, PasswordAuth(sign_in)),
             LastUses(store.record_use),  # it never runs, so nothing is recorded
             LiveStreams(lookup),
             lambda entry, now: None,

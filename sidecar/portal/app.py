@@ -12,8 +12,8 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.auth.password_auth import Admission, Gate
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_auth import PasswordAuth, ThrottlePort
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
@@ -56,9 +56,9 @@ _CODES: Final = {
 
 def portal_app(
     terms: Callable[[], Terms],
-    sign_in: SignIn,
+    sign_in: PasswordVerifier,
     *,
-    gate: Gate | None = None,
+    gate: ThrottlePort | None = None,
     audit: AuditLog | None = None,
     secret: SharedSecret | None = None,
     now: Callable[[], float] = time.time,
@@ -76,7 +76,7 @@ def portal_app(
     audit = audit or keep_no_audit()
     app[PARTS] = Parts(
         terms,
-        Admission(sign_in, gate, audit),
+        PasswordAuth(sign_in, gate, audit),
         audit,
         secret or secret_of_this_process(),
         now,

@@ -18,7 +18,7 @@ async def admit(request: web.Request, name: str, password: str) -> Account | Den
     parts = request.app[PARTS]
     accounts = parts.terms().accounts
     client, actor = client_of(request), actor_of(request)
-    denial = await parts.admission.admit(accounts, name, password, client, actor)
+    denial = await parts.admission.authenticate(accounts, name, password, client, actor)
     if denial is not None:
         return denial
     account = accounts[name]

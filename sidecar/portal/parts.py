@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from sidecar.auth.password_auth import Admission
+from sidecar.auth.password_auth import PasswordAuth
 from sidecar.core.policy import Account
 from sidecar.observability.audit import AuditLog
 from sidecar.tokens.lifecycle import Lifecycle
@@ -74,7 +74,7 @@ class Parts:
     """All that the handlers work with."""
 
     terms: Callable[[], Terms]
-    admission: Admission
+    admission: PasswordAuth
     audit: AuditLog
     secret: SharedSecret
     now: Callable[[], float]

@@ -26,8 +26,8 @@ from sidecar import __version__
 from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.hash_pool import HashPool, pool_size
 from sidecar.auth.jwt_verifier import JwtVerifier
-from sidecar.auth.password_auth import Admission
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_auth import PasswordAuth
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.auth.throttle import Throttle, ThrottleLimits
 from sidecar.config import settings as configured
 from sidecar.core.errors import UsageError
@@ -139,7 +139,7 @@ async def serve(
         cache.connect(store.fetch, store.read)
         hashing = HashPool(pool_size(worker.place.count if worker else 1))
         stack.push_async_callback(hashing.close)
-        sign_in = SignIn(hashing.verify, hashing.size)
+        sign_in = PasswordVerifier(hashing.verify, hashing.size)
         last_uses = LastUses(store.record_use)
         parts = _Parts(url, store, cache, revalidation, sign_in, last_uses, streams)
         await _serve_with(settings, parts, stack, reloader, ready, ending, worker)
@@ -177,7 +177,7 @@ class _Parts:
     store: TokenStore
     cache: TokenCache
     revalidation: Revalidation
-    sign_in: SignIn
+    sign_in: PasswordVerifier
     last_uses: LastUses
     streams: LiveStreams
 
@@ -276,7 +276,7 @@ class _Running:
         self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
         counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
         self.throttle = Throttle(counters, _throttle_limits(settings), self._note_ban)
-        callers = Authenticator(parts.cache, Admission(parts.sign_in, self.throttle, self.audit))
+        callers = Authenticator(parts.cache, PasswordAuth(parts.sign_in, self.throttle, self.audit))
         self.gateway = Gateway(rules, callers, parts.last_uses, parts.streams, self.write_entry)
         rules.jwt.issuers.start()
         self._parts = parts

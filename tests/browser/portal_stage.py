@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, CookieJar, web
 
 from sidecar.auth.hash_pool import verify_in_thread
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
@@ -89,7 +89,7 @@ class PortalStage:
         self.store = Store(lambda: self.now)
         self.gate = RecordingGate()
         self.audit_lines: list[dict[str, Any]] = []
-        self.sign_in = SignIn(verify_in_thread)
+        self.sign_in = PasswordVerifier(verify_in_thread)
         self.url = ""
         self._hops = hops or NoHops()
         self.set_accounts(

@@ -13,8 +13,8 @@ import pytest
 from sidecar.auth.authenticator import INVALID_TOKEN, Authenticator
 from sidecar.auth.issuers import IssuerUnavailable
 from sidecar.auth.jwt_verifier import foreign_denial_key
-from sidecar.auth.password_auth import INVALID_PASSWORD, Admission, too_many_failures
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_auth import INVALID_PASSWORD, PasswordAuth, too_many_failures
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.config.settings import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.errors import Overloaded, StoreUnavailable
@@ -115,11 +115,13 @@ async def is_right(password: str, phc: str) -> bool:
 class World:
     """An authenticator with its store, its clock and the headers that a credential came in."""
 
-    def __init__(self, settings: Settings, sign_in: SignIn) -> None:
+    def __init__(self, settings: Settings, sign_in: PasswordVerifier) -> None:
         self.tokens = Tokens()
         self.now = float(NOW)
         self.gate = Gate()
-        self.callers = Authenticator(self.tokens, Admission(sign_in, self.gate), lambda: self.now)
+        self.callers = Authenticator(
+            self.tokens, PasswordAuth(sign_in, self.gate), lambda: self.now
+        )
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
     def recall(self, credential: Credential) -> Principal | Denial | None:
@@ -164,7 +166,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         },
         context={"directory": tmp_path},
     )
-    sign_in = SignIn(is_right)
+    sign_in = PasswordVerifier(is_right)
     yield World(settings, sign_in)
     sign_in.close()
 

@@ -122,8 +122,8 @@ async def test_what_is_kept_ends_with_the_token(
 ) -> None:
     judge.verdict = verified
     await prove(verifier)
-    assert verifier.recall(digest(TOKEN), NOW + 4.999) is not None
-    assert verifier.recall(digest(TOKEN), NOW + 5) is None
+    assert verifier.cached_proof(digest(TOKEN), NOW + 4.999) is not None
+    assert verifier.cached_proof(digest(TOKEN), NOW + 5) is None
     judge.verdict = REFUSED
     assert await verify(verifier, NOW + 5) == REFUSED
 
@@ -150,7 +150,7 @@ async def test_what_is_kept_is_bounded_and_the_first_goes_first(
     monkeypatch.setattr(module, "_KEPT", 3)
     for token in "abcd":
         await verify(verifier, token=token)
-    known = [token for token in "abcd" if verifier.recall(digest(token), NOW)]
+    known = [token for token in "abcd" if verifier.cached_proof(digest(token), NOW)]
     assert known == ["b", "c", "d"]
     assert len(verifier._proofs) == 3
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.password_verifier import SignIn
+from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.errors import Overloaded
 from sidecar.core.policy import Account
 
@@ -20,12 +20,12 @@ class Hasher:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
-        self.may_go_on = asyncio.Event()
-        self.may_go_on.set()
+        self.released = asyncio.Event()
+        self.released.set()
 
     async def verify(self, password: str, phc: str) -> bool:
         self.calls.append((password, phc))
-        await self.may_go_on.wait()
+        await self.released.wait()
         return phc == f"hash:{password}"
 
 
@@ -34,22 +34,22 @@ def hasher() -> Hasher:
     return Hasher()
 
 
-class Asker:
-    """Wants to know, and waits for it; so many failures count against it."""
+class Attempt:
+    """Waits for the verdict; ``failures`` count against it."""
 
     clients = itertools.count()
 
-    def __init__(self, failures: int = 0, may_go_on: bool = True, client: str = "") -> None:
+    def __init__(self, failures: int = 0, is_allowed: bool = True, client: str = "") -> None:
         self.client = client or f"client {next(self.clients)}"
         self.answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         self.counted = failures
-        self._may_go_on = may_go_on
+        self._is_allowed = is_allowed
 
     def failures(self) -> int:
         return self.counted
 
-    def may_go_on(self) -> bool:
-        return self._may_go_on
+    def is_allowed(self) -> bool:
+        return self._is_allowed
 
     def settle(self, is_right: bool | None) -> None:
         if not self.answer.done():
@@ -63,19 +63,19 @@ class Asker:
 
 
 async def check(
-    sign_in: SignIn,
+    verifier: PasswordVerifier,
     accounts: dict[str, Account],
     name: str,
     password: str,
     *,
     failures: int = 0,
-    may_go_on: bool = True,
+    is_allowed: bool = True,
     client: str = "",
 ) -> bool | None:
-    """Ask, and wait for the answer."""
-    asker = Asker(failures, may_go_on, client)
-    sign_in.ask(accounts, name, password, asker)
-    return await asker.answer
+    """Submit an attempt, and wait for the verdict."""
+    attempt = Attempt(failures, is_allowed, client)
+    verifier.submit(accounts, name, password, attempt)
+    return await attempt.answer
 
 
 class Clock:
@@ -92,10 +92,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def sign_in(hasher: Hasher, clock: Clock) -> AsyncIterator[SignIn]:
-    sign_in = SignIn(hasher.verify, 2, now=clock, room=2, room_for_suspects=2, remembered=3)
-    yield sign_in
-    sign_in.close()
+async def verifier(hasher: Hasher, clock: Clock) -> AsyncIterator[PasswordVerifier]:
+    verifier = PasswordVerifier(
+        hasher.verify, 2, now=clock, room=2, room_for_suspects=2, remembered=3
+    )
+    yield verifier
+    verifier.close()
 
 
 def accounts(**passwords: str | None) -> dict[str, Account]:
@@ -108,45 +110,45 @@ def accounts(**passwords: str | None) -> dict[str, Account]:
 ACME = accounts(acme="secret")
 
 
-async def test_only_the_accounts_own_password_is_right(sign_in: SignIn) -> None:
+async def test_only_the_accounts_own_password_is_right(verifier: PasswordVerifier) -> None:
     known = accounts(acme="secret", other="hidden")
-    assert await check(sign_in, known, "acme", "secret")
-    assert not await check(sign_in, known, "acme", "hidden")
-    assert not await check(sign_in, known, "Acme", "secret")
+    assert await check(verifier, known, "acme", "secret")
+    assert not await check(verifier, known, "acme", "hidden")
+    assert not await check(verifier, known, "Acme", "secret")
 
 
 async def test_a_right_answer_is_remembered_for_a_while(
-    sign_in: SignIn, hasher: Hasher, clock: Clock
+    verifier: PasswordVerifier, hasher: Hasher, clock: Clock
 ) -> None:
     for _ in range(3):
-        assert await check(sign_in, ACME, "acme", "secret")
+        assert await check(verifier, ACME, "acme", "secret")
     assert len(hasher.calls) == 1
-    assert sign_in.recall(ACME["acme"], "secret")
+    assert verifier.cached_proof(ACME["acme"], "secret")
     clock.seconds = 301.0
-    assert not sign_in.recall(ACME["acme"], "secret")
-    assert await check(sign_in, ACME, "acme", "secret")
+    assert not verifier.cached_proof(ACME["acme"], "secret")
+    assert await check(verifier, ACME, "acme", "secret")
     assert len(hasher.calls) == 2
 
 
-async def test_a_wrong_answer_is_not_remembered(sign_in: SignIn, hasher: Hasher) -> None:
+async def test_a_wrong_answer_is_not_remembered(verifier: PasswordVerifier, hasher: Hasher) -> None:
     for _ in range(3):
-        assert not await check(sign_in, ACME, "acme", "wrong")
+        assert not await check(verifier, ACME, "acme", "wrong")
     assert len(hasher.calls) == 3
 
 
 async def test_a_changed_hash_forgets_the_old_password_at_once(
-    sign_in: SignIn, hasher: Hasher
+    verifier: PasswordVerifier, hasher: Hasher
 ) -> None:
-    assert await check(sign_in, ACME, "acme", "secret")
+    assert await check(verifier, ACME, "acme", "secret")
     changed = accounts(acme="new")
-    assert not sign_in.recall(changed["acme"], "secret")
-    assert not await check(sign_in, changed, "acme", "secret")
-    assert await check(sign_in, changed, "acme", "new")
+    assert not verifier.cached_proof(changed["acme"], "secret")
+    assert not await check(verifier, changed, "acme", "secret")
+    assert await check(verifier, changed, "acme", "new")
 
 
-async def test_an_account_that_is_gone_is_not_remembered(sign_in: SignIn) -> None:
-    assert await check(sign_in, ACME, "acme", "secret")
-    assert not await check(sign_in, {}, "acme", "secret")
+async def test_an_account_that_is_gone_is_not_remembered(verifier: PasswordVerifier) -> None:
+    assert await check(verifier, ACME, "acme", "secret")
+    assert not await check(verifier, {}, "acme", "secret")
 
 
 @pytest.mark.parametrize(
@@ -154,61 +156,65 @@ async def test_an_account_that_is_gone_is_not_remembered(sign_in: SignIn) -> Non
     [("acme", "wrong"), ("nobody", "secret"), ("nobody", "wrong"), ("passwordless", "secret")],
 )
 async def test_whoever_is_refused_costs_one_verification(
-    sign_in: SignIn, hasher: Hasher, name: str, password: str
+    verifier: PasswordVerifier, hasher: Hasher, name: str, password: str
 ) -> None:
-    assert not await check(sign_in, accounts(acme="secret", passwordless=None), name, password)
+    assert not await check(verifier, accounts(acme="secret", passwordless=None), name, password)
     assert len(hasher.calls) == 1
 
 
 async def test_no_password_is_right_for_a_decoy_even_if_it_fits(
     hasher: Hasher,
 ) -> None:
-    sign_in = SignIn(hasher.verify, make_decoy=lambda hashes: "hash:guess")
+    verifier = PasswordVerifier(hasher.verify, make_decoy=lambda hashes: "hash:guess")
     for _ in range(2):
-        assert not await check(sign_in, ACME, "nobody", "guess")
+        assert not await check(verifier, ACME, "nobody", "guess")
 
 
 async def test_the_same_question_at_the_same_time_is_answered_once(
-    sign_in: SignIn, hasher: Hasher
+    verifier: PasswordVerifier, hasher: Hasher
 ) -> None:
-    hasher.may_go_on.clear()
-    asking = [asyncio.create_task(check(sign_in, ACME, "acme", "secret")) for _ in range(50)]
+    hasher.released.clear()
+    asking = [asyncio.create_task(check(verifier, ACME, "acme", "secret")) for _ in range(50)]
     await asyncio.sleep(0.05)
-    hasher.may_go_on.set()
+    hasher.released.set()
     assert await asyncio.gather(*asking) == [True] * 50
     assert len(hasher.calls) == 1
 
 
-async def test_one_who_leaves_takes_the_answer_from_nobody(sign_in: SignIn, hasher: Hasher) -> None:
-    hasher.may_go_on.clear()
+async def test_one_who_leaves_takes_the_answer_from_nobody(
+    verifier: PasswordVerifier, hasher: Hasher
+) -> None:
+    hasher.released.clear()
     leaving, staying = (
-        asyncio.create_task(check(sign_in, ACME, "acme", "secret")) for _ in range(2)
+        asyncio.create_task(check(verifier, ACME, "acme", "secret")) for _ in range(2)
     )
     await asyncio.sleep(0.05)
     leaving.cancel()
-    hasher.may_go_on.set()
+    hasher.released.set()
     assert await staying
     assert leaving.cancelled()
 
 
-async def test_beyond_the_queue_the_answer_is_overloaded(sign_in: SignIn, hasher: Hasher) -> None:
-    assert await check(sign_in, ACME, "acme", "secret")
-    hasher.may_go_on.clear()
-    asking = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(4)]
+async def test_beyond_the_queue_the_answer_is_overloaded(
+    verifier: PasswordVerifier, hasher: Hasher
+) -> None:
+    assert await check(verifier, ACME, "acme", "secret")
+    hasher.released.clear()
+    asking = [asyncio.create_task(check(verifier, ACME, "acme", f"wrong {i}")) for i in range(4)]
     await asyncio.sleep(0.05)
     with pytest.raises(Overloaded):
-        await check(sign_in, ACME, "acme", "one more")
-    assert await check(sign_in, ACME, "acme", "secret"), "what is remembered needs no queue"
-    hasher.may_go_on.set()
+        await check(verifier, ACME, "acme", "one more")
+    assert await check(verifier, ACME, "acme", "secret"), "what is remembered needs no queue"
+    hasher.released.set()
     assert await asyncio.gather(*asking) == [False] * 4
-    assert not await check(sign_in, ACME, "acme", "one more")
+    assert not await check(verifier, ACME, "acme", "one more")
 
 
-async def test_what_is_remembered_is_bounded(sign_in: SignIn) -> None:
+async def test_what_is_remembered_is_bounded(verifier: PasswordVerifier) -> None:
     many = accounts(**{f"a{i}": "secret" for i in range(5)})
     for name in many:
-        assert await check(sign_in, many, name, "secret")
-    known = [sign_in.recall(account, "secret") is not None for account in many.values()]
+        assert await check(verifier, many, name, "secret")
+    known = [verifier.cached_proof(account, "secret") is not None for account in many.values()]
     assert known == [*[False] * 2, *[True] * 3]
 
 
@@ -241,30 +247,32 @@ async def never(password: str, phc: str) -> bool:
     raise AssertionError
 
 
-KEYED = SignIn(never)
+KEYED = PasswordVerifier(never)
 
 
 async def test_a_key_says_nothing_in_another_process() -> None:
-    other = SignIn(never)
+    other = PasswordVerifier(never)
     assert KEYED._digest("a", "b", "c") != other._digest("a", "b", "c")
     other.close()
 
 
-async def test_nothing_of_a_password_is_shown_or_kept(sign_in: SignIn) -> None:
-    assert await check(sign_in, ACME, "acme", "secret")
-    assert "secret" not in repr(sign_in)
-    assert not [key for key in sign_in._known if b"secret" in key]
+async def test_nothing_of_a_password_is_shown_or_kept(verifier: PasswordVerifier) -> None:
+    assert await check(verifier, ACME, "acme", "secret")
+    assert "secret" not in repr(verifier)
+    assert not [key for key in verifier._known if b"secret" in key]
 
 
-async def test_who_may_not_know_any_more_costs_nothing(sign_in: SignIn, hasher: Hasher) -> None:
-    hasher.may_go_on.clear()
-    running = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(2)]
-    waiting = asyncio.create_task(check(sign_in, ACME, "acme", "secret", may_go_on=False))
+async def test_who_may_not_know_any_more_costs_nothing(
+    verifier: PasswordVerifier, hasher: Hasher
+) -> None:
+    hasher.released.clear()
+    running = [asyncio.create_task(check(verifier, ACME, "acme", f"wrong {i}")) for i in range(2)]
+    waiting = asyncio.create_task(check(verifier, ACME, "acme", "secret", is_allowed=False))
     await asyncio.sleep(0.05)
-    hasher.may_go_on.set()
+    hasher.released.set()
     assert await asyncio.gather(*running, waiting) == [False, False, None]
     assert len(hasher.calls) == 2
-    assert not sign_in.recall(ACME["acme"], "secret")
+    assert not verifier.cached_proof(ACME["acme"], "secret")
 
 
 async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody() -> None:
@@ -277,30 +285,30 @@ async def test_a_hash_that_can_not_be_made_is_a_fault_and_blocks_nobody() -> Non
             raise Overloaded("no process")
         return True
 
-    sign_in = SignIn(verify)
+    verifier = PasswordVerifier(verify)
     for _ in range(3):
         with pytest.raises(Overloaded):
-            await check(sign_in, ACME, "acme", "secret")
-    assert await check(sign_in, ACME, "acme", "secret")
+            await check(verifier, ACME, "acme", "secret")
+    assert await check(verifier, ACME, "acme", "secret")
 
 
 class Line:
     """One lane that is busy, and who waits behind it: ``enter`` names them by their password."""
 
     def __init__(self, hasher: Hasher) -> None:
-        self.sign_in = SignIn(hasher.verify, room=6, room_for_suspects=4)
+        self.verifier = PasswordVerifier(hasher.verify, room=6, room_for_suspects=4)
         self._hasher = hasher
         self.waiting: dict[str, asyncio.Task[bool | None]] = {}
 
     async def enter(self, password: str, failures: int = 0, client: str = "") -> None:
-        asked = check(self.sign_in, ACME, "acme", password, failures=failures, client=client)
+        asked = check(self.verifier, ACME, "acme", password, failures=failures, client=client)
         self.waiting[password] = asyncio.create_task(asked)
         for _ in range(3):
             await asyncio.sleep(0)
 
     async def move(self) -> list[str]:
         """Let everybody have a turn; return in which order they had it, less the first."""
-        self._hasher.may_go_on.set()
+        self._hasher.released.set()
         await asyncio.gather(*self.waiting.values(), return_exceptions=True)
         return [password for password, _ in self._hasher.calls][1:]
 
@@ -315,11 +323,11 @@ class Line:
 
 @pytest.fixture
 async def line(hasher: Hasher) -> AsyncIterator[Line]:
-    hasher.may_go_on.clear()
+    hasher.released.clear()
     line = Line(hasher)
     await line.enter("at it")
     yield line
-    line.sign_in.close()
+    line.verifier.close()
 
 
 async def test_first_who_has_not_failed_then_who_has_failed_most(line: Line) -> None:
@@ -351,10 +359,12 @@ async def test_who_would_come_last_makes_room_when_there_is_none(line: Line) -> 
     assert await line.move() == [*"ghijkl"]
 
 
-async def test_closing_drops_what_waits_and_what_is_hashed(sign_in: SignIn, hasher: Hasher) -> None:
-    hasher.may_go_on.clear()
-    asking = [asyncio.create_task(check(sign_in, ACME, "acme", f"wrong {i}")) for i in range(4)]
+async def test_closing_drops_what_waits_and_what_is_hashed(
+    verifier: PasswordVerifier, hasher: Hasher
+) -> None:
+    hasher.released.clear()
+    asking = [asyncio.create_task(check(verifier, ACME, "acme", f"wrong {i}")) for i in range(4)]
     await asyncio.sleep(0.05)
-    sign_in.close()
+    verifier.close()
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 4
