@@ -182,11 +182,11 @@ class TokenRecord(ValueObject):
         """
         sooner = end if self.expires_at is None else min(end, self.expires_at)
         until = self.expires_at if self.granted_until is None else self.granted_until
-        return self.but(
+        return self.replace(
             expires_at=float(math.floor(sooner)), granted_until=math.inf if until is None else until
         )
 
-    def but(self, **changes: Any) -> TokenRecord:
+    def replace(self, **changes: Any) -> TokenRecord:
         """Return the same with these parts changed."""
         parts: dict[str, Any] = dict(zip(_PARTS_OF_RECORD, self.parts(), strict=True))
         return TokenRecord(**{**parts, **changes})

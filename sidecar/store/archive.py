@@ -215,6 +215,6 @@ def _rounded(record: TokenRecord) -> TokenRecord:
     """Return the record with times to the millisecond, as written ones have microseconds alone."""
     expires_at = None if record.expires_at is None else round(record.expires_at, 3)
     granted = None if record.granted_until is None else round(record.granted_until, 3)
-    return record.but(
+    return record.replace(
         created_at=round(record.created_at, 3), expires_at=expires_at, granted_until=granted
     )

@@ -96,7 +96,7 @@ def _encode(record: TokenRecord) -> bytes:
     if record.granted_until is None:
         return _encode_line(record) if _fits_line(record) else _encode_array(record)
     granted = None if record.granted_until == math.inf else record.granted_until
-    as_granted = record.but(expires_at=granted, granted_until=None)
+    as_granted = record.replace(expires_at=granted, granted_until=None)
     end = record.expires_at
     if end is not None and _fits_line(record) and _fits_line(as_granted):
         line = _encode_line(as_granted)

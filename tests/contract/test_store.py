@@ -120,7 +120,7 @@ async def bench(
 
 
 async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: Bench) -> None:
-    record = make_record().but(name='shop "№ 1"', paths=("/v1/a*", "/v1/{id}/**"))
+    record = make_record().replace(name='shop "№ 1"', paths=("/v1/a*", "/v1/{id}/**"))
     await bench.store.create(record)
     assert await bench.store.look_up(record.digest) == record
     assert await bench.store.find(record.id) == record
@@ -134,7 +134,7 @@ async def test_a_created_record_is_looked_up_found_and_listed_as_it_was(bench: B
 async def test_every_kind_and_lifetime_comes_back_unchanged(
     bench: Bench, kind: TokenKind, days: int
 ) -> None:
-    record = make_record(days=days).but(kind=kind)
+    record = make_record(days=days).replace(kind=kind)
     await bench.store.create(record)
     assert await bench.store.look_up(record.digest) == record
 
@@ -174,7 +174,7 @@ async def test_an_account_sees_only_its_own_tokens(bench: Bench) -> None:
 
 
 async def test_a_list_is_in_order_of_creation(bench: Bench) -> None:
-    records = [make_record(n).but(created_at=1000.0 + n) for n in (3, 1, 2)]
+    records = [make_record(n).replace(created_at=1000.0 + n) for n in (3, 1, 2)]
     for record in records:
         await bench.store.create(record)
     assert [record.id[-1] for record in await bench.store.list()] == ["1", "2", "3"]
@@ -232,7 +232,7 @@ async def test_one_digest_is_stored_once(bench: Bench) -> None:
     record = make_record()
     await bench.store.create(record)
     with pytest.raises(UsageError, match="already"):
-        await bench.store.create(record.but(id="t0ken000000002", name="other"))
+        await bench.store.create(record.replace(id="t0ken000000002", name="other"))
     assert await bench.store.list() == [record]
 
 
@@ -255,7 +255,7 @@ async def test_a_record_that_could_not_be_read_back_is_not_written(
     bench: Bench, odd: dict[str, object]
 ) -> None:
     with pytest.raises(UsageError):
-        await bench.store.create(make_record().but(**odd))
+        await bench.store.create(make_record().replace(**odd))
     assert await bench.store.list() == []
 
 
@@ -484,7 +484,7 @@ async def test_a_name_goes_from_token_to_token_whatever_their_ids_are(
     bench: Bench, ids: tuple[str, str]
 ) -> None:
     """Some ids are kept packed and some are not, and a name is held once all the same."""
-    old, new = (make_record(n, days=0).but(id=ids[n] % n, name="shop") for n in (0, 1))
+    old, new = (make_record(n, days=0).replace(id=ids[n] % n, name="shop") for n in (0, 1))
     await bench.store.create(old)
     with pytest.raises(NameTaken):
         await bench.store.create(new)
@@ -502,7 +502,7 @@ async def test_names_that_share_a_bucket_are_each_taken_once_and_freed_apart(ben
     names = names_of_one_bucket(3)
     records = [make_record(n, name=name) for n, name in enumerate(names)]
     looks_like_a_name = unpack(bytes(2) + name_place(names[1]).mark + bytes(2))
-    records[0] = records[0].but(id=looks_like_a_name)
+    records[0] = records[0].replace(id=looks_like_a_name)
     for record in records:
         await bench.store.create(record)
     assert bench.redis_cli("HLEN", "sidecar:account:acme") == len(names) + 1

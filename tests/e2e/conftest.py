@@ -108,7 +108,7 @@ def tokens(proxy: ProxyProcess, redis: RedisServer) -> Tokens:
     assert run_sidecar("token", "revoke", ids["revoked"], config=config).returncode == 0
     record = decode("", redis.command("GET", key_of(tokens.expired)))
     assert record is not None
-    ended = record.but(expires_at=time.time() // 1 - 1)  # whatever the key's TTL says
+    ended = record.replace(expires_at=time.time() // 1 - 1)  # whatever the key's TTL says
     redis.command("SET", key_of(tokens.expired), encode(ended), "KEEPTTL")
     return tokens
 

@@ -209,7 +209,7 @@ def test_the_notice_begins_as_long_before_the_end_as_configured(
     record = decode(key.rpartition(":")[2], redis.command("GET", key))
     assert record is not None
     ends = None if left_seconds is None else time.time() // 1 + left_seconds
-    redis.command("SET", key, encode(record.but(expires_at=ends)))
+    redis.command("SET", key, encode(record.replace(expires_at=ends)))
     told = ask(caller, bearer(token)).values("x-token-expires")
     assert bool(told) is is_told
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value) for value in told)

@@ -283,7 +283,7 @@ def test_all_end_when_the_token_expires(hold: Hold, own_redis: RedisServer) -> N
     record = decode(key.rpartition(":")[2], own_redis.command("GET", key))
     assert record is not None
     ends = time.time() // 1 + 2
-    own_redis.command("SET", key, encode(record.but(expires_at=ends)))  # no TTL
+    own_redis.command("SET", key, encode(record.replace(expires_at=ends)))  # no TTL
     assert held.are_going_on
     time.sleep(max(0.0, ends - time.time()))
     held.end()

@@ -189,8 +189,8 @@ async def test_a_name_that_a_dead_token_holds_is_taken_over(bench: Bench) -> Non
 
 async def test_no_two_tokens_of_an_account_have_one_id(bench: Bench) -> None:
     """The second would take the first one's place in the index, so the first had no end."""
-    first, second = make_record(1), make_record(2).but(id=make_record(1).id)
-    elsewhere = make_record(3, account="other").but(id=first.id)
+    first, second = make_record(1), make_record(2).replace(id=make_record(1).id)
+    elsewhere = make_record(3, account="other").replace(id=first.id)
     outcomes = await bench.restore(Exported(first), Exported(second), Exported(elsewhere))
     assert outcomes == [Outcome.CREATED, Outcome.ID_TAKEN, Outcome.CREATED]
     assert await bench.store.look_up(second.digest) is None
@@ -200,7 +200,7 @@ async def test_no_two_tokens_of_an_account_have_one_id(bench: Bench) -> None:
 async def test_a_record_written_meanwhile_is_not_overwritten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = make_record(1), make_record(2).but(digest=make_record(1).digest)
+    ours, theirs = make_record(1), make_record(2).replace(digest=make_record(1).digest)
     adopt = bench.archive._adopt
 
     async def adopt_late(tokens: list[Exported]) -> list[str | None]:

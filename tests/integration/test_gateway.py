@@ -71,7 +71,7 @@ async def test_a_trace_that_repeats_the_token_of_its_request_is_begun_anew(
     async with running_proxy() as proxy:
         known = await proxy.store.look_up(digest(TOKEN))
         assert known is not None
-        await proxy.store.create(known.but(id="token000002", name="old", digest=digest(token)))
+        await proxy.store.create(known.replace(id="token000002", name="old", digest=digest(token)))
         line = "X-Other: 1" if "?" in target else f"access_token: {token}"
         caller = await proxy.caller()
         await caller.send(

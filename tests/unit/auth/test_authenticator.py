@@ -46,7 +46,7 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43
 
 def record(secret: str, kind: TokenKind = TokenKind.ACCESS, **changes: Any) -> TokenRecord:
     made = TokenRecord("token000001", "acme", "a token", kind, digest(secret), NOW, None)
-    return made.but(**changes)
+    return made.replace(**changes)
 
 
 class Tokens:
@@ -265,8 +265,8 @@ async def test_our_jwt_is_known_no_longer_than_its_record(change: str, world: Wo
     changes: dict[str, Callable[[], object]] = {
         "revoked": world.tokens.records.clear,
         "forgotten": world.tokens.known.clear,
-        "another's": lambda: world.tokens.add(kept.but(account="globex")),
-        "of another kind": lambda: world.tokens.add(kept.but(kind=TokenKind.ACCESS)),
+        "another's": lambda: world.tokens.add(kept.replace(account="globex")),
+        "of another kind": lambda: world.tokens.add(kept.replace(kind=TokenKind.ACCESS)),
     }
     changes[change]()
     assert world.recall(credential) is None

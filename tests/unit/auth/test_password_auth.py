@@ -29,8 +29,8 @@ class House:
     def __init__(self, room: int = 128) -> None:
         self.now = 1_800_000_000.0
         self.hashed: list[str] = []
-        self.is_allowed = asyncio.Event()
-        self.is_allowed.set()
+        self.released = asyncio.Event()
+        self.released.set()
         self.lines: list[bytes] = []
         self.sign_in = PasswordVerifier(self.verify, room=room, room_for_suspects=room)
         self.throttle = Throttle(
@@ -44,7 +44,7 @@ class House:
 
     async def verify(self, password: str, phc: str) -> bool:
         self.hashed.append(password)
-        await self.is_allowed.wait()
+        await self.released.wait()
         return phc == f"hash:{password}"
 
     async def authenticate(
@@ -109,11 +109,11 @@ async def test_a_remembered_password_makes_each_client_that_uses_it_welcome(hous
 
 
 async def test_a_password_that_waits_asks_again_when_its_turn_comes(house: House) -> None:
-    house.is_allowed.clear()
+    house.released.clear()
     waiting = [asyncio.ensure_future(house.authenticate(f"wrong {i}")) for i in range(10)]
     await asyncio.sleep(0.01)
     house.ban(HERE)
-    house.is_allowed.set()
+    house.released.set()
     assert await asyncio.gather(*waiting) == [too_many_failures(BAN_SECONDS)] * 10
     assert house.hashed == ["wrong 0"], "one was at it when the ban came"
 
@@ -129,24 +129,24 @@ async def test_of_many_at_once_no_more_than_the_limit_learn_that_they_are_wrong(
 
 
 async def test_a_question_that_another_may_still_ask_is_answered(house: House) -> None:
-    house.is_allowed.clear()
+    house.released.clear()
     first = asyncio.ensure_future(house.authenticate("wrong", THERE))
     both = [asyncio.ensure_future(house.authenticate("right", client)) for client in (HERE, THERE)]
     await asyncio.sleep(0.01)
     house.ban(HERE)
-    house.is_allowed.set()
+    house.released.set()
     assert await first is INVALID_PASSWORD
     assert await asyncio.gather(*both) == [None, None]
     assert house.hashed == ["wrong", "right"]
 
 
 async def test_who_hangs_up_is_counted_all_the_same(house: House) -> None:
-    house.is_allowed.clear()
+    house.released.clear()
     leaving = [asyncio.ensure_future(house.authenticate("wrong")) for _ in range(FAILURES)]
     await asyncio.sleep(0.01)
     for caller in leaving:
         caller.cancel()
-    house.is_allowed.set()
+    house.released.set()
     async with asyncio.timeout(10):
         while house.throttle.check(HERE, "acme") is None:
             await asyncio.sleep(0.01)

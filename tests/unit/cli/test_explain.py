@@ -208,8 +208,8 @@ accounts:
 """
     upstreams = CONFIGURATION.partition("routes:")[0]
     config.write_text(f"{upstreams}routes:{routes}")
-    narrow = record_of("acme", f"{OLD}-narrow").but(id="narrow0001", paths=("/v1/7*", "/v1/8"))
-    asyncio.run(store.create(narrow.but(name="narrow")))
+    narrow = record_of("acme", f"{OLD}-narrow").replace(id="narrow0001", paths=("/v1/7*", "/v1/8"))
+    asyncio.run(store.create(narrow.replace(name="narrow")))
     told = explain("GET", target, "-H", f"access_token: {OLD}-narrow")
     assert (told["status"], told["code"]) == (400, "unsafe_path")
     assert why in told["why"]

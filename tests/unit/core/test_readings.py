@@ -182,7 +182,7 @@ def test_what_passes_falls_under_the_same_rules_however_it_is_served(
     table = RouteTable([*map(route, routes), route("/**", "GET")])
     found = table.find("GET", path)
     account = Account("acme", paths=tuple(map(compile_pattern, account_paths)))
-    record = RECORD.but(paths=tuple(token_paths))
+    record = RECORD.replace(paths=tuple(token_paths))
     if isinstance(found, Denial):
         return
     if judge(found.route, account, record, found.path, found.readings) is not None:

@@ -158,7 +158,7 @@ def test_callers_who_differ_in_anything_that_is_told_are_told_apart(
 def make_caller(
     *, account: str = "acme", form: Form = Form.BEARER, id: str = "jti-1", name: str = "issuer-a"
 ) -> Principal:
-    return Principal(account, form, RECORD.but(account=account, id=id, name=name))
+    return Principal(account, form, RECORD.replace(account=account, id=id, name=name))
 
 
 @pytest.mark.parametrize("account", ["a\r\nX-Admin: 1", "a\0", "é", "", " ", "a\x7f"])

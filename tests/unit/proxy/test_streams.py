@@ -44,8 +44,8 @@ RECORD = TokenRecord(
     created_at=NOW,
     expires_at=None,
 )
-FOREIGN = RECORD.but(kind=TokenKind.JWT, digest="", denied_at="f" * 64)
-UNDENIABLE = RECORD.but(kind=TokenKind.JWT, digest="")
+FOREIGN = RECORD.replace(kind=TokenKind.JWT, digest="", denied_at="f" * 64)
+UNDENIABLE = RECORD.replace(kind=TokenKind.JWT, digest="")
 
 
 class Tokens:
@@ -142,7 +142,7 @@ async def settle() -> None:
 async def test_all_exchanges_of_a_token_end_when_it_is_revoked_and_no_other(
     tokens: Tokens, streams: LiveStreams
 ) -> None:
-    other = RECORD.but(digest="e" * 64)
+    other = RECORD.replace(digest="e" * 64)
     tokens.records[other.digest] = other
     ended = [Exchange(streams), Exchange(streams)]
     going_on = Exchange(streams, other)
@@ -167,7 +167,7 @@ async def test_a_record_that_names_another_account_ends_it(
     tokens: Tokens, streams: LiveStreams
 ) -> None:
     exchange = Exchange(streams)
-    tokens.records[RECORD.digest] = RECORD.but(account="globex")
+    tokens.records[RECORD.digest] = RECORD.replace(account="globex")
     streams.on_tokens_changed([RECORD.digest])
     await settle()
     assert exchange.cuts == 1
@@ -235,7 +235,7 @@ async def test_the_denial_of_a_foreign_jwt_ends_it(tokens: Tokens, streams: Live
     streams.on_tokens_changed([FOREIGN.denied_at])
     await settle()
     assert exchange.cuts == 0
-    tokens.records[FOREIGN.denied_at] = RECORD.but(account="@denied", kind=TokenKind.JWT)
+    tokens.records[FOREIGN.denied_at] = RECORD.replace(account="@denied", kind=TokenKind.JWT)
     streams.on_tokens_changed([FOREIGN.denied_at])
     await settle()
     assert exchange.cuts == 1
@@ -255,7 +255,7 @@ async def test_a_foreign_jwt_without_an_id_is_none_of_the_stores_business(
 @pytest.mark.parametrize("record", [RECORD, FOREIGN, UNDENIABLE], ids=["own", "foreign", "no jti"])
 async def test_it_ends_when_its_token_does(record: TokenRecord, tokens: Tokens) -> None:
     streams = LiveStreams(tokens)
-    exchange = Exchange(streams, record.but(expires_at=time.time() + 0.05))
+    exchange = Exchange(streams, record.replace(expires_at=time.time() + 0.05))
     assert exchange.cuts == 0
     await until(lambda: exchange.cuts == 1)
     assert len(streams) == 0
@@ -264,7 +264,7 @@ async def test_it_ends_when_its_token_does(record: TokenRecord, tokens: Tokens) 
 async def test_a_timer_that_comes_early_by_the_clock_is_set_again(tokens: Tokens) -> None:
     readings = iter([NOW, NOW + 0.01, NOW + 0.01, NOW + 0.02])
     streams = LiveStreams(tokens, now=lambda: next(readings))
-    exchange = Exchange(streams, RECORD.but(expires_at=NOW + 0.02))
+    exchange = Exchange(streams, RECORD.replace(expires_at=NOW + 0.02))
     await until(lambda: exchange.cuts == 1)
     assert next(readings, None) is None
 
@@ -272,7 +272,7 @@ async def test_a_timer_that_comes_early_by_the_clock_is_set_again(tokens: Tokens
 async def test_a_far_end_waits_no_longer_than_a_timer_can(
     tokens: Tokens, streams: LiveStreams
 ) -> None:
-    exchange = Exchange(streams, RECORD.but(expires_at=NOW + 1e10))
+    exchange = Exchange(streams, RECORD.replace(expires_at=NOW + 1e10))
     assert exchange.stream.timer is not None
     loop = asyncio.get_running_loop()
     assert exchange.stream.timer.when() - loop.time() <= 86400.0
@@ -290,9 +290,9 @@ async def test_an_end_that_has_moved_holds(
     tokens: Tokens,
     streams: LiveStreams,
 ) -> None:
-    exchange = Exchange(streams, RECORD.but(expires_at=begun_with))
+    exchange = Exchange(streams, RECORD.replace(expires_at=begun_with))
     before = exchange.stream.timer
-    tokens.records[RECORD.digest] = RECORD.but(expires_at=found)
+    tokens.records[RECORD.digest] = RECORD.replace(expires_at=found)
     streams.on_tokens_changed([RECORD.digest])
     await settle()
     assert exchange.cuts == 0
@@ -351,7 +351,7 @@ async def test_many_tokens_are_asked_about_some_at_a_time(
 ) -> None:
     tokens.gate.clear()
     digests = [f"{number:064}" for number in range(500)]
-    tokens.records |= {digest: RECORD.but(digest=digest) for digest in digests}
+    tokens.records |= {digest: RECORD.replace(digest=digest) for digest in digests}
     exchanges = [Exchange(streams, tokens.records[digest]) for digest in digests]
     streams.on_tokens_changed(None)
     await settle()
@@ -423,8 +423,8 @@ async def test_a_token_limited_to_paths_is_held_to_them_when_the_rules_change(
     streams: LiveStreams,
 ) -> None:
     narrow, wide = (
-        Exchange(streams, RECORD.but(paths=("/b",))),
-        Exchange(streams, RECORD.but(paths=("/a",))),
+        Exchange(streams, RECORD.replace(paths=("/b",))),
+        Exchange(streams, RECORD.replace(paths=("/a",))),
     )
     streams.on_rules_changed(rules_with())
     assert (narrow.cuts, wide.cuts) == (1, 0)
@@ -461,7 +461,7 @@ async def test_leaving_twice_is_leaving_once(streams: LiveStreams) -> None:
     assert len(streams) == 0
 
 
-JWT_RECORD = RECORD.but(kind=TokenKind.JWT)
+JWT_RECORD = RECORD.replace(kind=TokenKind.JWT)
 
 
 class Judge(Issuers):

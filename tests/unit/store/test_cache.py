@@ -273,7 +273,7 @@ async def test_max_age_bounds_what_is_believed_of_a_store_that_is_heard() -> Non
 
 async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
     bench = Bench()
-    bench.records[DIGEST] = RECORD.but(expires_at=bench.time + 1.5)
+    bench.records[DIGEST] = RECORD.replace(expires_at=bench.time + 1.5)
     await bench.cache.look_up(DIGEST)
     bench.wait(1.4)
     assert bench.cache.recall(DIGEST) is not None
@@ -283,7 +283,7 @@ async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
 
 async def test_when_tokens_end_is_told_of_those_that_are_kept_and_do_end() -> None:
     bench, digest = Bench(), digest_of("another")
-    bench.records[digest] = RECORD.but(digest=digest, expires_at=bench.time + 100)
+    bench.records[digest] = RECORD.replace(digest=digest, expires_at=bench.time + 100)
     await bench.cache.look_up(DIGEST)
     await bench.cache.look_up(digest)
     assert bench.cache.ends == [bench.time + 100]
@@ -357,7 +357,7 @@ async def test_without_a_grace_an_outage_is_unavailable_at_once() -> None:
 
 async def test_the_grace_does_not_outlast_the_record() -> None:
     bench = Bench()
-    bench.records[DIGEST] = RECORD.but(expires_at=bench.time + 5)
+    bench.records[DIGEST] = RECORD.replace(expires_at=bench.time + 5)
     await bench.cache.look_up(DIGEST)
     bench.lose()
     bench.wait(4.9)

@@ -55,7 +55,7 @@ records = st.builds(
     denied_at=st.just(""),
 )
 records |= st.builds(
-    lambda record, days: record.but(
+    lambda record, days: record.replace(
         created_at=float(days), expires_at=float(days + 86400 * days) if days else None
     ),
     records,
@@ -78,16 +78,16 @@ def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
 
 def test_a_record_is_a_line_and_small() -> None:
     assert encode(GOOD) == SHORT
-    assert len(encode(GOOD.but(name="n" * 20, account="a" * 14, paths=()))) == 52
+    assert len(encode(GOOD.replace(name="n" * 20, account="a" * 14, paths=()))) == 52
 
 
 @pytest.mark.parametrize(
     ("record", "more_bytes"),
     [
         pytest.param(GOOD, 4, id="of a day"),
-        pytest.param(GOOD.but(expires_at=None), 4, id="unlimited"),
-        pytest.param(GOOD.but(id="imported-long-ago"), 48, id="of a foreign id"),
-        pytest.param(GOOD.but(expires_at=1_800_050_000.0), 48, id="of no whole days"),
+        pytest.param(GOOD.replace(expires_at=None), 4, id="unlimited"),
+        pytest.param(GOOD.replace(id="imported-long-ago"), 48, id="of a foreign id"),
+        pytest.param(GOOD.replace(expires_at=1_800_050_000.0), 48, id="of no whole days"),
     ],
 )
 def test_an_early_end_costs_little_and_leaves_the_lifetime_as_it_was(
@@ -130,7 +130,7 @@ def test_an_early_end_that_is_none_makes_no_record(written: bytes) -> None:
     ids=str,
 )
 def test_what_a_short_line_cannot_hold_takes_the_second_version(change: dict[str, object]) -> None:
-    record = GOOD.but(**change)
+    record = GOOD.replace(**change)
     assert encode(record).startswith(b"2a")
     assert decode(DIGEST, encode(record)) == record
 
@@ -147,7 +147,7 @@ def test_what_a_short_line_cannot_hold_takes_the_second_version(change: dict[str
     ids=str,
 )
 def test_a_time_that_a_line_cannot_hold_makes_it_an_array(times: dict[str, float]) -> None:
-    record = GOOD.but(**times)
+    record = GOOD.replace(**times)
     assert encode(record).startswith(b"[1,")
     assert decode(DIGEST, encode(record)) == record
 
@@ -291,7 +291,7 @@ def test_what_another_program_wrote_is_no_record(foreign: bytes) -> None:
 
 def test_a_record_is_less_than_4_kib() -> None:
     with pytest.raises(UsageError, match="4 KiB"):
-        encode(GOOD.but(paths=("/" + "a" * MAX_RECORD_BYTES,)))
+        encode(GOOD.replace(paths=("/" + "a" * MAX_RECORD_BYTES,)))
 
 
 @pytest.mark.parametrize(
@@ -307,4 +307,4 @@ def test_a_record_is_less_than_4_kib() -> None:
 )
 def test_what_could_not_be_read_back_is_not_written(odd: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        encode(GOOD.but(**odd))
+        encode(GOOD.replace(**odd))

@@ -52,7 +52,7 @@ def test_what_was_written_is_read(
     use: LastUse | None,
     holds_name: bool,
 ) -> None:
-    record = make_record().but(
+    record = make_record().replace(
         name=name,
         paths=tuple(paths),
         kind=kind,
@@ -83,7 +83,7 @@ def test_the_last_line_says_how_many_there_were() -> None:
 
 
 def test_a_fraction_of_a_second_is_kept() -> None:
-    record = make_record().but(expires_at=1_790_000_000.25)
+    record = make_record().replace(expires_at=1_790_000_000.25)
     assert b'"2026-09-21T14:13:20.250000Z"' in write_token(Exported(record))
     assert read(write_token(Exported(record))) == Exported(record)
 
