@@ -1,8 +1,8 @@
 """A proxy in the test's own event loop: real sockets, a store in memory, an upstream by script.
 
-``running_proxy`` joins the parts as ``sidecar.runtime.app`` does. The upstream plays one script for
-each connection, so that a test reads as a transcript: what the caller sends, what the upstream saw
-and said, what the caller got.
+``running_proxy`` joins the parts as ``sidecar.runtime.serve`` does. The upstream plays one script
+for each connection, so that a test reads as a transcript: what the caller sends, what the upstream
+saw and said, what the caller got.
 """
 
 from __future__ import annotations

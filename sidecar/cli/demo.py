@@ -165,11 +165,11 @@ def _choose_port(wanted: int) -> int:
 async def _serve(stage: Stage, stop: asyncio.Event) -> None:
     """Run the proxy until ``stop`` is set; say how to call it as soon as it can be called."""
     from sidecar.config.load import load
-    from sidecar.runtime.app import serve
+    from sidecar.runtime.serve import serve
 
     settings = load(stage.configuration, {})
     started = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, ready=lambda _: started.set(), stop=stop))
+    serving = asyncio.create_task(serve(settings, ready=started.set, stop=stop))
     starting = asyncio.create_task(started.wait())
     await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()

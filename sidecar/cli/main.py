@@ -36,7 +36,7 @@ DONE, FAILED, MISUSED = 0, 1, 2
 
 _COLLECTOR_THRESHOLD = 50_000
 """What is imported stays: with Python's own, looking through it again and again is a fifteenth of
-a start. What serves sets its own (``runtime.app``)."""
+a start. What serves sets its own (``runtime.run``)."""
 
 _GROUPS = (run, demo, check, explain, token, store, account, key, throttle, schema, healthcheck)
 

@@ -27,7 +27,7 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     ``embedded`` is the Redis of a sidecar that runs on the same data directory, else one that is
     started for as long as this lasts.
     """
-    from sidecar.runtime.app import opened_store
+    from sidecar.runtime.parts import opened_store
 
     if settings.store.url == "embedded" and _is_answering(_embedded_socket()):
         running = settings.store.model_copy(update={"url": url_of(settings)})
@@ -46,7 +46,7 @@ def url_of(settings: Settings) -> str:
 @asynccontextmanager
 async def reached_archive(settings: Settings) -> AsyncIterator[TokenArchive]:
     """Open the store as ``reached_store`` does, for all of its tokens at once."""
-    from sidecar.runtime.app import connect_archive
+    from sidecar.runtime.parts import connect_archive
 
     async with reached_store(settings):
         url, prefix = url_of(settings), settings.store.prefix
@@ -75,7 +75,7 @@ def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
 
 
 def _embedded_socket() -> Path:
-    from sidecar.runtime.app import DATA_DIRECTORY, find_socket
+    from sidecar.runtime.parts import DATA_DIRECTORY, find_socket
 
     return find_socket(DATA_DIRECTORY)
 

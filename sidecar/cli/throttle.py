@@ -58,7 +58,7 @@ async def _with_counters(action: ThrottleAction, arguments: argparse.Namespace) 
 @asynccontextmanager
 async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
     """Open the counters beside the store, which an embedded Redis lives as long as."""
-    from sidecar.runtime.app import connect_counters
+    from sidecar.runtime.parts import connect_counters
 
     async with reached_store(settings):
         counters = connect_counters(url_of(settings), prefix=settings.store.prefix)

@@ -24,9 +24,11 @@ from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.line_writer import WriteTurn
 from sidecar.observability.metric_families import Snapshot
 from sidecar.observability.stderr_log import StderrFormatter, StderrLines
-from sidecar.runtime import app
 from sidecar.runtime.addresses import addresses_of, bind_for
 from sidecar.runtime.build import build_listening_tls, build_rules
+from sidecar.runtime.listeners import preload
+from sidecar.runtime.parts import DATA_DIRECTORY, EmbeddedRedis, open_log, refuse_slow_parser
+from sidecar.runtime.serve import Worker, serve
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
 from sidecar.workers.handover import REHEARSAL, Handover, adopt_sockets, receive
@@ -42,7 +44,7 @@ _MISUSED: Final = 2
 def run(settings: Settings, source: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
     _log_to_stderr("")
-    app.preload(settings)
+    preload(settings)
     listened = os.environ.pop(REHEARSAL, None)
     if listened is not None:
         asyncio.run(_rehearse(settings, set(json.loads(listened))))
@@ -61,16 +63,16 @@ class _Store:
 
     def __init__(self, settings: Settings, left: Handover | None) -> None:
         self._url = settings.store.url
-        self._redis: app.EmbeddedRedis | None = None
+        self._redis: EmbeddedRedis | None = None
         if left is not None and left.store is not None:
-            self._redis = app.EmbeddedRedis.adopt(left.store)
+            self._redis = EmbeddedRedis.adopt(left.store)
 
     def start(self) -> str:
         """Return the URL of the store, once it can be asked. Raises ``UsageError``."""
         if self._url != "embedded":
             return self._url
         if self._redis is None:
-            self._redis = app.EmbeddedRedis(app.DATA_DIRECTORY)
+            self._redis = EmbeddedRedis(DATA_DIRECTORY)
             asyncio.run(self._redis.start())
         return self._redis.url
 
@@ -135,10 +137,10 @@ class _Plan:
         self._store.let_go()
         if place.count > 1:
             _log_to_stderr(f"{place.name}: ")
-        worker = app.Worker(place, self._turn, self._store_url)
+        worker = Worker(place, self._turn, self._store_url)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(app.serve(self._settings, source=self._source, worker=worker))
+                runner.run(serve(self._settings, source=self._source, worker=worker))
         except UsageError as error:
             _log.error("%s", error)
             place.channel.setblocking(True)
@@ -183,12 +185,12 @@ def _count_of(settings: Settings) -> int:
 
 async def _rehearse(settings: Settings, listened: set[str]) -> None:
     """Make everything that a start makes, and leave no trace. Raises ``UsageError``."""
-    app.refuse_slow_parser()
+    refuse_slow_parser()
     refuse_broken_re()
     loop = asyncio.get_running_loop()
     build_rules(settings, loop)
     build_listening_tls(settings)
-    log = app.open_log(settings, loop)
+    log = open_log(settings, loop)
     if log is not None:
         log.close()
     for use, address in addresses_of(settings).items():

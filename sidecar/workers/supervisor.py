@@ -439,8 +439,8 @@ class Supervisor:
         self._cover()
         if not self._is_announced:
             self._is_announced = True
-            error_location = self._addresses["proxy"]
-            _log.info("listening on %s, %s", error_location, _count(self._plan.count, "worker"))
+            address = self._addresses["proxy"]
+            _log.info("listening on %s, %s", address, _count(self._plan.count, "worker"))
             if old:
                 _log.info("upgraded: %s of before may finish", _count(len(old), "worker"))
             self._manager.ready(self._status())

@@ -9,8 +9,8 @@ import pytest
 from sidecar.core import targets
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import QUESTIONS, refuse_broken_re
-from sidecar.runtime import app
-from sidecar.runtime import run as processes
+from sidecar.runtime import run as run_command
+from sidecar.runtime import serve as serving
 
 
 def test_this_python_answers_every_question_rightly() -> None:
@@ -39,9 +39,9 @@ def test_the_questions_come_before_anything_is_served(monkeypatch: pytest.Monkey
     def refuse() -> None:
         raise UsageError("broken")
 
-    for module in (app, processes):
+    for module in (serving, run_command):
         monkeypatch.setattr(module, "refuse_broken_re", refuse)
     nothing = SimpleNamespace()
-    for begun in (app.serve(nothing), processes._rehearse(nothing, set())):  # type: ignore[arg-type]
+    for begun in (serving.serve(nothing), run_command._rehearse(nothing, set())):  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="broken"):
             begun.send(None)

@@ -1,0 +1,90 @@
+"""The listeners beside the proxy's: operations (health, metrics, decisions) and the portal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from sidecar.config.settings import Settings
+from sidecar.operations.app import operations_app, operations_runner
+from sidecar.operations.decision import Decisions
+from sidecar.operations.health import Health
+from sidecar.runtime.addresses import addresses_of, bind_for
+from sidecar.runtime.parts import ProcessParts, connect_secret
+from sidecar.runtime.reload import Reloader
+from sidecar.runtime.swap import ConfiguredParts
+from sidecar.wire.listening import Doors
+from sidecar.workers.member import Member
+from sidecar.workers.place import Place
+
+
+def make_listeners(settings: Settings, place: Place | None) -> Doors:
+    """Return the sockets of a worker, or bind those of a process alone. Raises ``UsageError``."""
+    if place is not None:
+        return Doors(place.sockets, place.slot)
+    addresses = addresses_of(settings)
+    return Doors({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
+
+
+async def open_operations(
+    configured: ConfiguredParts,
+    health: Health,
+    reloader: Reloader | None,
+    doors: Doors,
+    member: Member | None,
+    stack: AsyncExitStack,
+) -> None:
+    """Serve health, metrics, keys and the decision endpoint until ``stack`` unwinds."""
+
+    def describe() -> Mapping[str, Any]:
+        assert reloader is not None
+        return reloader.state.describe()
+
+    app = operations_app(
+        health,
+        None if reloader is None else describe,
+        lambda: configured.gateway.rules.jwt.key_set,
+        configured.metrics.collect,
+        Decisions(configured.gateway, configured.write_entry),
+        None if member is None else member.ask,
+    )
+    await _open("operations", operations_runner(app), doors, stack)
+
+
+async def open_portal(
+    configured: ConfiguredParts, parts: ProcessParts, doors: Doors, stack: AsyncExitStack
+) -> None:
+    """Serve the API-keys page and the token API until ``stack`` unwinds."""
+    from sidecar.portal.app import portal_app  # with its templates: only where it is served
+    from sidecar.portal.runner import PortalRunner
+
+    secret = connect_secret(parts.store_url, prefix=configured.settings.store.prefix)
+    stack.push_async_callback(secret.close)
+    app = portal_app(
+        lambda: configured.terms,
+        parts.passwords,
+        gate=configured.throttle,
+        audit=configured.audit,
+        secret=secret.read,
+    )
+    await _open("portal", PortalRunner(app), doors, stack)
+
+
+async def _open(use: str, runner: web.AppRunner, doors: Doors, stack: AsyncExitStack) -> None:
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    assert runner.server is not None
+    await doors.open(use, runner.server)
+    stack.callback(doors.close, use)
+
+
+def preload(settings: Settings) -> None:
+    """Import what is otherwise imported on first use, so that forked processes share it."""
+    import sidecar.operations.exposition
+
+    if settings.portal is not None:
+        import sidecar.portal.app
+        import sidecar.portal.runner  # noqa: F401

@@ -1,0 +1,202 @@
+"""The composition root: what a configuration is made into. The file that names the adapters.
+
+``ProcessParts`` live as long as the process, whatever the configuration says; ``swap`` holds what a
+new configuration replaces, and ``serve`` is the life of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import http_parser
+
+from sidecar import __version__
+from sidecar.auth.hash_pool import HashPool, pool_size
+from sidecar.auth.password_verifier import PasswordVerifier
+from sidecar.auth.throttle import ThrottleLimits
+from sidecar.config.settings import Settings
+from sidecar.core.errors import UsageError
+from sidecar.observability.access_log import AccessLog
+from sidecar.observability.line_writer import WriteTurn
+from sidecar.proxy.answers import denial_for, render
+from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.streams import LiveStreams
+from sidecar.runtime.build import build_limits, shortest_timeout_seconds
+from sidecar.store.archive import connect_archive as connect_archive
+from sidecar.store.cache import TokenCache
+from sidecar.store.counters import connect_counters as connect_counters
+from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
+from sidecar.store.embedded import find_socket as find_socket
+from sidecar.store.port import TokenStore
+from sidecar.store.portal_secret import connect_secret as connect_secret
+from sidecar.store.redis import connect
+from sidecar.store.revalidation import Revalidation
+from sidecar.tokens.last_use import LastUses
+from sidecar.wire.server import ProxyServer
+
+if TYPE_CHECKING:
+    from sidecar.observability.span_export import SpanExport
+
+DATA_DIRECTORY: Final = Path("data")
+_COMMAND_BUDGET_SECONDS: Final = 2.0  # an admin at a busy machine would rather wait than retry
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessParts:
+    """What lives as long as the process, whatever the configuration says."""
+
+    store_url: str = field(repr=False)
+    store: TokenStore
+    cache: TokenCache
+    revalidation: Revalidation
+    passwords: PasswordVerifier
+    last_uses: LastUses
+    streams: LiveStreams
+
+
+async def open_process_parts(
+    settings: Settings, store_url: str, processes: int, stack: AsyncExitStack
+) -> ProcessParts:
+    """Make the parts of one of ``processes`` processes; ``stack`` closes them."""
+    cache = build_cache(settings)
+    streams = LiveStreams(cache)
+    stack.push_async_callback(streams.close)
+    revalidation = Revalidation(cache)
+    watchers = _Watchers(cache, streams, revalidation)
+    store = connect(store_url, prefix=settings.store.prefix, watcher=watchers)
+    stack.push_async_callback(store.close)
+    cache.connect(store.fetch, store.read)
+    hashing = HashPool(pool_size(processes))
+    stack.push_async_callback(hashing.close)
+    passwords = PasswordVerifier(hashing.verify, hashing.size)
+    stack.callback(passwords.close)
+    last_uses = LastUses(store.record_use)
+    stack.push_async_callback(last_uses.close)
+    return ProcessParts(store_url, store, cache, revalidation, passwords, last_uses, streams)
+
+
+class _Watchers:
+    """Passes on changes to tokens: to the cache first, then to the streams that depend on it."""
+
+    def __init__(self, cache: TokenCache, streams: LiveStreams, revalidation: Revalidation) -> None:
+        self._cache = cache
+        self._streams = streams
+        self._revalidation = revalidation
+
+    def on_watching(self) -> None:
+        self._revalidation.begin()  # before the cache drops what it may no longer serve
+        self._cache.on_watching()
+        self._streams.on_tokens_changed(None)  # changes made meanwhile went unheard
+
+    def on_changed(self, digests: Sequence[str] | None) -> None:
+        self._cache.on_changed(digests)
+        self._streams.on_tokens_changed(digests)
+
+    def on_heard(self, age_seconds: float) -> None:
+        self._cache.on_heard(age_seconds)
+
+    def on_blind(self) -> None:
+        self._cache.on_blind()
+
+
+def refuse_slow_parser() -> None:
+    """Raise ``UsageError`` unless aiohttp's C parser is there: the Python one is lenient."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise UsageError(
+            "aiohttp runs without its C extensions: "
+            "unset AIOHTTP_NO_EXTENSIONS, or install a wheel of aiohttp"
+        )
+
+
+@asynccontextmanager
+async def reachable_store(settings: Settings) -> AsyncIterator[str]:
+    """Yield the URL of the store; an embedded Redis runs until the context ends."""
+    if settings.store.url != "embedded":
+        yield settings.store.url
+        return
+    embedded = EmbeddedRedis(DATA_DIRECTORY)
+    url = await embedded.start()
+    try:
+        yield url
+    finally:
+        await embedded.stop()
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[TokenStore]:
+    """Open the store that the configuration names, for a command's short life."""
+    async with reachable_store(settings) as url:
+        store = connect(url, prefix=settings.store.prefix, budget_seconds=_COMMAND_BUDGET_SECONDS)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def build_cache(settings: Settings) -> TokenCache:
+    """Return the cache of tokens; without ``cache.tokens`` it keeps none."""
+    store = settings.store
+    return TokenCache(
+        most_tokens=store.cache.tokens,
+        max_age_seconds=store.cache.max_age,
+        outage_grace_seconds=store.outage_grace,
+    )
+
+
+def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
+    """Return the server that callers connect to."""
+    limits = settings.limits
+    return ProxyServer(
+        gateway.serve,
+        limits=build_limits(settings),
+        credential_headers=settings.credentials.headers,
+        max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
+        header_timeout_seconds=limits.header_timeout,
+        idle_timeout_seconds=limits.idle_timeout,
+        shortest_timeout_seconds=shortest_timeout_seconds(settings),
+        too_many=lambda: render(denial_for("overloaded"), gateway.new_id(), closes=True),
+    )
+
+
+def apply_limits(server: ProxyServer, settings: Settings) -> None:
+    """Have a server go by other limits from now on."""
+    limits = settings.limits
+    server.use_limits(build_limits(settings), settings.credentials.headers)
+    server.max_connections = limits.connections
+    server.max_connections_per_address = limits.connections_per_address
+    server.header_timeout_seconds = limits.header_timeout
+    server.idle_timeout_seconds = limits.idle_timeout
+    server.deadlines.shortest_timeout_seconds = shortest_timeout_seconds(settings)
+
+
+def throttle_limits(settings: Settings) -> ThrottleLimits:
+    """Return after how many failures a client or an account is banned, and for how long."""
+    throttle = settings.throttle
+    return ThrottleLimits(throttle.failures, throttle.window, throttle.ban)
+
+
+def open_log(
+    settings: Settings,
+    loop: asyncio.AbstractEventLoop,
+    turn: WriteTurn | None = None,
+) -> AccessLog | None:
+    """Return the access log, if there is to be one. Raises ``UsageError``."""
+    if not settings.access_log.enabled:
+        return None
+    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop, turn)
+
+
+def open_spans(settings: Settings) -> SpanExport | None:
+    """Return the export of spans, if the configuration asks for one."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    from sidecar.observability.span_export import SpanExport  # slow to import: OpenTelemetry
+
+    return SpanExport(tracing.endpoint, tracing.headers, tracing.service_name, __version__)

@@ -1,0 +1,192 @@
+"""The life of one process: start the parts, accept callers, stop on a signal, drain.
+
+How many processes there are is decided in ``run``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sidecar.config.settings import Settings
+from sidecar.core.self_check import refuse_broken_re
+from sidecar.observability.fault_log import log_stray
+from sidecar.observability.line_writer import WriteTurn
+from sidecar.operations.health import Health
+from sidecar.proxy.gateway import Gateway
+from sidecar.runtime.listeners import make_listeners, open_operations, open_portal
+from sidecar.runtime.parts import (
+    ProcessParts,
+    open_process_parts,
+    reachable_store,
+    refuse_slow_parser,
+)
+from sidecar.runtime.reload import Reloader
+from sidecar.runtime.swap import ConfiguredParts
+from sidecar.runtime.worker_agent import Duties, Ending
+from sidecar.wire.listening import Doors
+from sidecar.workers.member import Member
+from sidecar.workers.place import Place
+
+_log = logging.getLogger("sidecar")
+
+_STALE_SWEEP_SECONDS: Final = 2.0
+_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker is given by its supervisor; a process alone makes it for itself."""
+
+    place: Place
+    turn: WriteTurn
+    store_url: str = field(repr=False)
+
+
+async def serve(
+    settings: Settings,
+    *,
+    source: Path | None = None,
+    ready: Callable[[], None] | None = None,
+    stop: asyncio.Event | None = None,
+    worker: Worker | None = None,
+) -> None:
+    """Run everything that one configuration names until ``stop`` is set, then drain.
+
+    ``source`` is the file that the settings were read from; its changes are applied as they come.
+    ``ready`` is called once, when callers are accepted. A ``worker`` also ends on its supervisor's
+    word and on signals. Raises ``UsageError`` when something can't start.
+    """
+    refuse_slow_parser()
+    refuse_broken_re()
+    asyncio.get_running_loop().set_exception_handler(log_stray)
+    reloader = _make_reloader(source, settings, worker)
+    ending = Ending(stop or asyncio.Event())
+    async with AsyncExitStack() as stack:
+        url, processes = (worker.store_url, worker.place.count) if worker else ("", 1)
+        url = url or await stack.enter_async_context(reachable_store(settings))
+        parts = await open_process_parts(settings, url, processes, stack)
+        configured = ConfiguredParts(settings, parts, worker.turn if worker else None)
+        stack.push_async_callback(configured.close)
+        configured.expose_metrics(reloader)
+        doors = make_listeners(settings, worker.place if worker else None)
+        stack.callback(doors.close_all)
+        health = Health(parts.store.ping, ending.asked.is_set)
+        member = None
+        if worker is not None:
+            member = await _join(worker.place, configured, health, reloader, ending, doors, stack)
+        if settings.operations is not None:
+            await open_operations(configured, health, reloader, doors, member, stack)
+        if settings.portal is not None:
+            await open_portal(configured, parts, doors, stack)
+        await doors.open_by("proxy", configured.accept)
+        for duty in _lasting_duties(parts, configured, reloader):
+            stack.callback(asyncio.create_task(duty).cancel)
+        _rest_collector()
+        if member is not None:
+            member.tell("ready")
+        if ready is not None:
+            ready()
+        await ending.asked.wait()
+        await _drain(configured, doors, ending, member)
+
+
+async def _join(
+    place: Place,
+    configured: ConfiguredParts,
+    health: Health,
+    reloader: Reloader | None,
+    ending: Ending,
+    doors: Doors,
+    stack: AsyncExitStack,
+) -> Member:
+    """Begin to answer the supervisor, and to obey signals."""
+    duties = Duties(configured.metrics.snapshot, configured.reopen_log, health, reloader, ending)
+    member = Member(duties, doors)
+    await member.open(place)
+    stack.push_async_callback(member.close)
+    stack.enter_context(duties.on_signals())
+    return member
+
+
+def _lasting_duties(
+    parts: ProcessParts, configured: ConfiguredParts, reloader: Reloader | None
+) -> list[Coroutine[Any, Any, None]]:
+    """Return what goes on for as long as the process serves."""
+    duties = [
+        _close_idle_upstreams(configured.gateway),
+        parts.last_uses.run(),
+        configured.throttle.run(),
+        parts.revalidation.run(),
+    ]
+    if reloader is not None:
+        reloader.on_applied.append(parts.streams.on_rules_changed)
+        duties.append(reloader.watch(configured.prepare))
+    return duties
+
+
+async def _drain(
+    configured: ConfiguredParts, doors: Doors, ending: Ending, member: Member | None
+) -> None:
+    """Stop accepting, and let running requests finish.
+
+    A worker that was replaced does so without notice: its successor accepts already.
+    """
+    drain = configured.settings.drain
+    server = configured.server
+    if ending.is_retired:
+        doors.close_all()
+    else:
+        server.announce_end()
+        await asyncio.sleep(drain.delay)
+        doors.close("proxy")
+        if member is not None:
+            member.tell("closed")
+    await server.drain(drain.timeout, has_tls=configured.tls is not None)
+
+
+def _rest_collector() -> None:
+    """Have Python's cycle collector look at new objects alone, and rarely.
+
+    A request leaves no cycles behind, and what the start has made stays until the end.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+
+
+async def _close_idle_upstreams(gateway: Gateway) -> None:
+    """Close upstream connections that have been idle for too long, every few seconds."""
+    while True:
+        await asyncio.sleep(_STALE_SWEEP_SECONDS)
+        for lane in gateway.rules.lanes.values():
+            lane.pool.drop_stale()
+
+
+def _make_reloader(
+    source: Path | None, settings: Settings, worker: Worker | None
+) -> Reloader | None:
+    """Return what watches the file; a pipe is read only once and can't be watched."""
+    if source is None:
+        return None
+    if not source.is_file():
+        _log.warning("configuration %s is no ordinary file: it is not read again", source)
+        return None
+    if worker is None:
+        return Reloader(source, settings, os.environ)
+    place = worker.place
+    return Reloader(
+        source,
+        settings,
+        os.environ,
+        generation=place.generation,
+        refused=place.refused,
+        tells_all=place.slot == 0,
+    )
