@@ -19,6 +19,7 @@ from typing import Any, Final
 from sidecar.core.errors import UsageError
 from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots
+from sidecar.workers.child import Child, State
 
 HANDOVER: Final = "SIDECAR_HANDOVER"
 REHEARSAL: Final = "SIDECAR_REHEARSAL"
@@ -37,6 +38,21 @@ class Left:
     rest: bytes
     unsent: bytes
     snapshot: Snapshot
+
+    @classmethod
+    def of(cls, worker: Child, snapshot: Snapshot) -> Left:
+        """Describe a worker that has counted ``snapshot``."""
+        channel = worker.channel
+        return cls(
+            worker.pid,
+            worker.number,
+            worker.slot,
+            channel.sock.fileno(),
+            worker.state is State.RETIRING,
+            channel.frames.rest,
+            channel.unsent,
+            snapshot,
+        )
 
 
 @dataclass(frozen=True, slots=True)

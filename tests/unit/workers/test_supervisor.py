@@ -47,17 +47,17 @@ def test_a_workers_end_and_its_channels_may_come_in_one_turn(has_last_words: boo
     supervisor = Supervisor(NoWorkers(), {}, {"proxy": "here"}, ServiceManager({}))
     ours, theirs = socket.socketpair()
     worker = Child(os.posix_spawn("/bin/true", ["true"], {}), 0, 0, Channel(ours), 0.0, 0.0)
-    supervisor._add(worker)
+    supervisor._fleet.add(worker)
     heard: selectors.SelectorKey = supervisor._selector.get_key(ours)
     if has_last_words:
         theirs.sendall(b"\x05\x00\x00\x00words")
     theirs.close()
     supervisor._stop()
     end = time.monotonic() + PATIENCE_SECONDS
-    while supervisor._workers:
+    while supervisor._fleet.workers:
         assert time.monotonic() < end, "the end was not noticed"
         supervisor._reap()
     heard.data()
-    supervisor._tell(worker, "slots", ())
-    assert not supervisor._workers
+    supervisor._fleet.tell(worker, "slots", ())
+    assert not supervisor._fleet.workers
     assert ours.fileno() == -1

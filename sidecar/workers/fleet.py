@@ -1,0 +1,246 @@
+"""The worker processes of a supervisor: forked, adopted, heard, and killed when they are stuck."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from math import inf
+from typing import Final, NoReturn
+
+from sidecar.core.error_location import error_location
+from sidecar.wire.listening import Slots
+from sidecar.workers.channel import Channel, Message
+from sidecar.workers.child import Child, State
+from sidecar.workers.handover import Left
+from sidecar.workers.held_signals import take
+from sidecar.workers.place import Place
+from sidecar.workers.signal_watch import SIGNALS, blocked
+
+_log = logging.getLogger("sidecar")
+
+_START_SECONDS: Final = 60.0
+_SILENT_SECONDS: Final = 30.0
+STALL_SECONDS: Final = _SILENT_SECONDS / 3
+"""A supervisor that stood still for so long can't blame its workers for their silence."""
+
+_GRACE_SECONDS: Final = 10.0  # beyond what a drain may take
+
+
+class Fleet:
+    """The workers there are, by number. ``hear`` gets each message of one of them.
+
+    ``work`` is what a forked worker does; it returns the exit status. ``leave`` is called in it
+    first, to let go of what belongs to the supervisor. ``drain_seconds`` is how long a worker may
+    take to end.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        sockets: Mapping[str, Slots],
+        *,
+        work: Callable[[Place], int],
+        leave: Callable[[], None],
+        hear: Callable[[Child, Message], None],
+        drain_seconds: Callable[[], float],
+    ) -> None:
+        self._selector = selector
+        self._sockets = sockets
+        self._work = work
+        self._leave = leave
+        self._hear = hear
+        self._drain_seconds = drain_seconds
+        self._next_number = 0
+        self._covered: tuple[int, ...] = ()
+        self.workers: dict[int, Child] = {}
+
+    def __repr__(self) -> str:
+        return f"<Fleet workers={len(self.workers)}>"
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(list(self.workers.values()))
+
+    # Coming.
+
+    def fork(self, slot: int, count: int, generation: int, refused: int, now: float) -> None:
+        """Start a worker for ``slot`` of ``count``."""
+        ours, theirs = socket.socketpair()
+        place = Place(slot, count, self._sockets, theirs, generation, refused)
+        with blocked():  # a signal must not reach the child while it would still report it here
+            pid = os.fork()
+            if not pid:
+                self._be_worker(place, ours)
+        theirs.close()
+        self.add(Child(pid, self._next_number, slot, Channel(ours), now, now))
+
+    def adopt(self, left: Left, now: float) -> Child:
+        """Take over a worker of the program that ran in this process before."""
+        channel = Channel(socket.socket(fileno=left.descriptor), left.rest, left.unsent)
+        worker = Child(left.pid, left.number, left.slot, channel, now, now)
+        worker.is_old = True
+        worker.state = State.READY
+        if left.is_retiring:
+            self._note_retired(worker, now)
+        self.add(worker)
+        return worker
+
+    def add(self, worker: Child) -> None:
+        """Listen to a worker."""
+        self._next_number = max(self._next_number, worker.number) + 1
+        self.workers[worker.number] = worker
+        self._selector.register(
+            worker.channel.sock, selectors.EVENT_READ, lambda: self.receive(worker)
+        )
+
+    def _be_worker(self, place: Place, ours: socket.socket) -> NoReturn:
+        """Let go of what is the supervisor's; work; end. Runs in the child."""
+        status = 1
+        try:
+            self._leave()
+            ours.close()
+            for worker in self:
+                worker.channel.close()
+            for number in (signal.SIGINT, signal.SIGUSR2):
+                signal.signal(number, signal.SIG_IGN)  # a terminal sends SIGINT to all of us
+            take()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            status = self._work(place)
+        except BaseException as error:
+            _log.error("%s failed: %s", place.name, error_location(error))
+        finally:
+            logging.shutdown()
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+            os._exit(status)
+
+    # Going.
+
+    def reap(self) -> Iterator[tuple[Child, int]]:
+        """Yield each worker that has ended, with its exit status (negative: the signal)."""
+        for worker in self:
+            try:
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = worker.pid, 0
+            if pid:
+                self._forget(worker)
+                yield worker, os.waitstatus_to_exitcode(status)
+
+    def end(self, worker: Child, number: signal.Signals, now: float) -> None:
+        """Signal a worker to end; it is killed if that takes too long."""
+        worker.kill_at = self._kill_at(now)
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, number)
+
+    def retire(self, worker: Child, now: float) -> None:
+        """Have a worker finish what runs, as another has taken its place."""
+        self._note_retired(worker, now)
+        self.tell(worker, "retire")
+
+    def kill_stuck(self, now: float) -> None:
+        """Kill whoever has not been heard for too long, or takes too long to end."""
+        for worker in self:
+            limit = _START_SECONDS if worker.state is State.STARTING else _SILENT_SECONDS
+            is_silent = now - worker.heard_at > limit
+            if is_silent or now > worker.kill_at:
+                _log.error(
+                    "%s is killed: it does not %s", worker.name, "answer" if is_silent else "end"
+                )
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.heard_at, worker.kill_at = now, inf
+
+    def excuse_silence(self, now: float) -> None:
+        """Count everybody as heard, as it was the supervisor that stood still."""
+        for worker in self:
+            worker.heard_at = now
+
+    def _note_retired(self, worker: Child, now: float) -> None:
+        worker.state = State.RETIRING
+        worker.kill_at = self._kill_at(now)
+
+    def _kill_at(self, now: float) -> float:
+        return now + self._drain_seconds() + _GRACE_SECONDS
+
+    def _forget(self, worker: Child) -> None:
+        self.receive(worker)  # its last words
+        worker.channel.is_open = False
+        self._watch(worker)
+        worker.channel.close()
+        del self.workers[worker.number]
+
+    # Who serves what.
+
+    def ready(self) -> list[Child]:
+        """Return the workers that serve, and were not replaced."""
+        return [worker for worker in self if worker.state is State.READY]
+
+    def is_served(self, slot: int) -> bool:
+        """Tell whether a slot has a ready worker of this program."""
+        return any(worker.slot == slot and not worker.is_old for worker in self.ready())
+
+    def has_own(self, slot: int) -> bool:
+        """Tell whether a slot has a worker of this program, ready or not."""
+        return any(worker.slot == slot and not worker.is_old for worker in self)
+
+    def is_heard_within(self, seconds: float, now: float) -> bool:
+        """Tell whether any ready worker was heard so lately."""
+        return any(now - worker.heard_at < seconds for worker in self.ready())
+
+    def cover(self) -> None:
+        """Have the connections of slots without a worker accepted by all the others."""
+        ready = self.ready()
+        served = {worker.slot for worker in ready}
+        most = max((len(slots) for slots in self._sockets.values()), default=0)
+        covered = tuple(slot for slot in range(most) if slot not in served)
+        if covered != self._covered:
+            self._covered = covered
+            for worker in ready:
+                self.tell(worker, "slots", covered)
+
+    # Talking.
+
+    def greet(self, worker: Child) -> None:
+        """Tell a worker that has become ready which slots it covers."""
+        self.tell(worker, "slots", self._covered)
+
+    def tell(self, worker: Child, *message: object) -> None:
+        """Send a message to one worker."""
+        worker.channel.send(*message)
+        self._watch(worker)
+
+    def tell_all(self, *message: object) -> None:
+        """Send a message to every worker."""
+        for worker in self:
+            self.tell(worker, *message)
+
+    def receive(self, worker: Child) -> None:
+        """Send what waits to be sent to a worker, and hear what it has said."""
+        worker.channel.flush()
+        for message in worker.channel.receive():
+            self._hear(worker, message)
+        self._watch(worker)
+
+    def _watch(self, worker: Child) -> None:
+        """Wait for what a worker's channel needs next; its end comes with SIGCHLD.
+
+        The end of the worker and that of its channel may come in one turn: then there is nothing
+        left to watch.
+        """
+        if worker.number not in self.workers:
+            return
+        channel = worker.channel
+        key = self._selector.get_map().get(channel.sock)
+        if key is None:
+            return
+        if not channel.is_open:
+            self._selector.unregister(channel.sock)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.unsent else 0)
+        if key.events != events:
+            self._selector.modify(channel.sock, events, key.data)

@@ -1,0 +1,70 @@
+"""Signals as events of the supervisor's selector, so that they are handled between two other steps.
+
+A handler would run in the middle of any step; the interpreter's wake-up descriptor only notes the
+number (``signal.set_wakeup_fd``).
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from sidecar.workers.held_signals import HELD, hold
+
+SIGNALS: Final = (*HELD, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_MOST_BYTES: Final = 4096
+
+
+class SignalWatch:
+    """Calls ``on_signal`` with the number of each signal that came, once for several of a kind."""
+
+    def __init__(self, selector: selectors.BaseSelector, on_signal: Callable[[int], None]) -> None:
+        self._selector = selector
+        self._on_signal = on_signal
+        self._wake: tuple[socket.socket, socket.socket] | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen to the signals within the context."""
+        wake = self._wake = socket.socketpair()
+        for end in wake:
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake[1].fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked while a program is replaced
+        self._selector.register(wake[0], selectors.EVENT_READ, self._on_readable)
+        try:
+            yield
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Listen no more, and close the selector; a forked worker does so as well."""
+        signal.set_wakeup_fd(-1)
+        hold()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        for end in self._wake or ():
+            end.close()
+        self._selector.close()
+
+    def _on_readable(self) -> None:
+        assert self._wake is not None
+        with suppress(BlockingIOError):
+            for number in dict.fromkeys(self._wake[0].recv(_MOST_BYTES)):
+                self._on_signal(number)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Block the signals within the context, so that none reaches a child that is not ready."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
