@@ -17,14 +17,14 @@ from sidecar.runtime.parts import ProcessParts, connect_secret
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
 from sidecar.wire.listening import Doors
-from sidecar.workers.member import Member
-from sidecar.workers.place import Place
+from sidecar.workers.worker_client import WorkerClient
+from sidecar.workers.worker_spec import WorkerSpec
 
 
-def make_listeners(settings: Settings, place: Place | None) -> Doors:
+def make_listeners(settings: Settings, spec: WorkerSpec | None) -> Doors:
     """Return the sockets of a worker, or bind those of a process alone. Raises ``UsageError``."""
-    if place is not None:
-        return Doors(place.sockets, place.slot)
+    if spec is not None:
+        return Doors(spec.sockets, spec.slot)
     addresses = addresses_of(settings)
     return Doors({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
 
@@ -34,7 +34,7 @@ async def open_operations(
     health: Health,
     reloader: Reloader | None,
     doors: Doors,
-    member: Member | None,
+    client: WorkerClient | None,
     stack: AsyncExitStack,
 ) -> None:
     """Serve health, metrics, keys and the decision endpoint until ``stack`` unwinds."""
@@ -49,7 +49,7 @@ async def open_operations(
         lambda: configured.gateway.rules.jwt.key_set,
         configured.metrics.collect,
         Decisions(configured.gateway, configured.write_entry),
-        None if member is None else member.ask,
+        None if client is None else client.ask,
     )
     await _open("operations", operations_runner(app), doors, stack)
 

@@ -32,9 +32,9 @@ from sidecar.runtime.serve import Worker, serve
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
 from sidecar.workers.handover import REHEARSAL, Handover, adopt_sockets, receive
-from sidecar.workers.place import Place
 from sidecar.workers.service_manager import ServiceManager
 from sidecar.workers.supervisor import Supervisor
+from sidecar.workers.worker_spec import WorkerSpec
 
 _log = logging.getLogger("sidecar")
 
@@ -132,19 +132,19 @@ class _Plan:
         """How long the configuration in force lets a worker take to end."""
         return self._settings.drain.delay + self._settings.drain.timeout
 
-    def work(self, place: Place) -> int:
+    def work(self, spec: WorkerSpec) -> int:
         """Serve until told to end; what keeps it from starting is said to the supervisor."""
         self._store.let_go()
-        if place.count > 1:
-            _log_to_stderr(f"{place.name}: ")
-        worker = Worker(place, self._turn, self._store_url)
+        if spec.count > 1:
+            _log_to_stderr(f"{spec.name}: ")
+        worker = Worker(spec, self._turn, self._store_url)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(self._settings, source=self._source, worker=worker))
         except UsageError as error:
             _log.error("%s", error)
-            place.channel.setblocking(True)
-            place.channel.sendall(encode(("failed", str(error))))
+            spec.channel.setblocking(True)
+            spec.channel.sendall(encode(("failed", str(error))))
             return _MISUSED
         return 0
 

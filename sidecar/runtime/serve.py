@@ -30,10 +30,10 @@ from sidecar.runtime.parts import (
 )
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
-from sidecar.runtime.worker_agent import Duties, Ending
+from sidecar.runtime.worker_agent import Ending, WorkerAgent
 from sidecar.wire.listening import Doors
-from sidecar.workers.member import Member
-from sidecar.workers.place import Place
+from sidecar.workers.worker_client import WorkerClient
+from sidecar.workers.worker_spec import WorkerSpec
 
 _log = logging.getLogger("sidecar")
 
@@ -45,7 +45,7 @@ _COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 class Worker:
     """What a worker is given by its supervisor; a process alone makes it for itself."""
 
-    place: Place
+    spec: WorkerSpec
     turn: WriteTurn
     store_url: str = field(repr=False)
 
@@ -70,50 +70,52 @@ async def serve(
     reloader = _make_reloader(source, settings, worker)
     ending = Ending(stop or asyncio.Event())
     async with AsyncExitStack() as stack:
-        url, processes = (worker.store_url, worker.place.count) if worker else ("", 1)
+        url, processes = (worker.store_url, worker.spec.count) if worker else ("", 1)
         url = url or await stack.enter_async_context(reachable_store(settings))
         parts = await open_process_parts(settings, url, processes, stack)
         configured = ConfiguredParts(settings, parts, worker.turn if worker else None)
         stack.push_async_callback(configured.close)
         configured.expose_metrics(reloader)
-        doors = make_listeners(settings, worker.place if worker else None)
+        doors = make_listeners(settings, worker.spec if worker else None)
         stack.callback(doors.close_all)
         health = Health(parts.store.ping, ending.asked.is_set)
-        member = None
+        client = None
         if worker is not None:
-            member = await _join(worker.place, configured, health, reloader, ending, doors, stack)
+            client = await _join(worker.spec, configured, health, reloader, ending, doors, stack)
         if settings.operations is not None:
-            await open_operations(configured, health, reloader, doors, member, stack)
+            await open_operations(configured, health, reloader, doors, client, stack)
         if settings.portal is not None:
             await open_portal(configured, parts, doors, stack)
         await doors.open_by("proxy", configured.accept)
         for duty in _lasting_duties(parts, configured, reloader):
             stack.callback(asyncio.create_task(duty).cancel)
         _rest_collector()
-        if member is not None:
-            member.tell("ready")
+        if client is not None:
+            client.tell("ready")
         if ready is not None:
             ready()
         await ending.asked.wait()
-        await _drain(configured, doors, ending, member)
+        await _drain(configured, doors, ending, client)
 
 
 async def _join(
-    place: Place,
+    spec: WorkerSpec,
     configured: ConfiguredParts,
     health: Health,
     reloader: Reloader | None,
     ending: Ending,
     doors: Doors,
     stack: AsyncExitStack,
-) -> Member:
+) -> WorkerClient:
     """Begin to answer the supervisor, and to obey signals."""
-    duties = Duties(configured.metrics.snapshot, configured.reopen_log, health, reloader, ending)
-    member = Member(duties, doors)
-    await member.open(place)
-    stack.push_async_callback(member.close)
+    duties = WorkerAgent(
+        configured.metrics.snapshot, configured.reopen_log, health, reloader, ending
+    )
+    client = WorkerClient(duties, doors)
+    await client.open(spec)
+    stack.push_async_callback(client.close)
     stack.enter_context(duties.on_signals())
-    return member
+    return client
 
 
 def _lasting_duties(
@@ -133,7 +135,7 @@ def _lasting_duties(
 
 
 async def _drain(
-    configured: ConfiguredParts, doors: Doors, ending: Ending, member: Member | None
+    configured: ConfiguredParts, doors: Doors, ending: Ending, client: WorkerClient | None
 ) -> None:
     """Stop accepting, and let running requests finish.
 
@@ -147,8 +149,8 @@ async def _drain(
         server.announce_end()
         await asyncio.sleep(drain.delay)
         doors.close("proxy")
-        if member is not None:
-            member.tell("closed")
+        if client is not None:
+            client.tell("closed")
     await server.drain(drain.timeout, has_tls=configured.tls is not None)
 
 
@@ -181,12 +183,12 @@ def _make_reloader(
         return None
     if worker is None:
         return Reloader(source, settings, os.environ)
-    place = worker.place
+    spec = worker.spec
     return Reloader(
         source,
         settings,
         os.environ,
-        generation=place.generation,
-        refused=place.refused,
-        tells_all=place.slot == 0,
+        generation=spec.generation,
+        refused=spec.refused,
+        tells_all=spec.slot == 0,
     )

@@ -1,7 +1,4 @@
-"""What a worker does on the word of its supervisor, or of whoever signals it.
-
-It implements ``workers.member.Duties``.
-"""
+"""What a worker does when its supervisor asks, or on a signal: report, reload, reopen logs, end."""
 
 from __future__ import annotations
 
@@ -15,26 +12,26 @@ from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.health import Health
 from sidecar.runtime.reload import Reloader
 from sidecar.workers.held_signals import HELD, ignore, take
-from sidecar.workers.overview import Report
+from sidecar.workers.overview import WorkerReport
 
 _log = logging.getLogger("sidecar")
 
 
 class Ending:
-    """When the process ends, and whether another has taken its place by then."""
+    """Whether the process was asked to end, and whether another has taken over."""
 
     def __init__(self, asked: asyncio.Event) -> None:
         self.asked = asked
         self.is_retired = False
 
     def retire(self) -> None:
-        """End without a warning: nobody depends on this process any more."""
+        """End without notice: nobody depends on this process any more."""
         self.is_retired = True
         self.asked.set()
 
 
-class Duties:
-    """What a worker does on the word of its supervisor, or of who signals it."""
+class WorkerAgent:
+    """Implements ``workers.worker_client.Agent``, and obeys signals."""
 
     def __init__(
         self,
@@ -51,14 +48,14 @@ class Duties:
         self.counts = counts
         self.reopen_logs = reopen_logs
 
-    async def report(self) -> Report:
-        """Tell how this worker is now."""
+    async def report(self) -> WorkerReport:
+        """Return the worker's status."""
         reasons = await self._health.reasons()
         is_up = await self._health.store_ready()
         snapshot = self.counts()
         snapshot["sidecar_store_up"] = {(): float(is_up)}
         describe = self._reloader and self._reloader.state.describe
-        return Report(snapshot, reasons, describe() if describe else None)
+        return WorkerReport(snapshot, reasons, describe() if describe else None)
 
     async def reload(self) -> None:
         """Read the configuration again; return once it is applied or refused."""
@@ -69,7 +66,7 @@ class Duties:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Do on signals what the supervisor would have asked for, those included that were held."""
+        """Obey signals as if the supervisor had asked, including those that were held."""
         loop = asyncio.get_running_loop()
         reloader = self._reloader
         handlers: dict[signal.Signals, Callable[[], None]] = {

@@ -1,1 +1,1 @@
-"""What the supervisor and its workers need of each other: sockets, words, sums, a successor."""
+"""The supervisor, its worker processes, and the protocol between them."""

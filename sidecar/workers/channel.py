@@ -1,21 +1,21 @@
-"""What the supervisor and one worker say to each other, and in what frames.
+"""The messages between the supervisor and a worker, and their frames.
 
-A message is a tuple: its name, then its values. It is written with ``marshal``, which knows plain
-values and their tuples, preceded by its length. The other end is always this very program, or the
-version before or after it; so unknown names are ignored, and the format stays as it is.
+A message is a tuple: its name, then its values. It is serialised with ``marshal``, which covers
+plain values and tuples of them, and preceded by its length. The other end is always this program,
+or the version before or after it: unknown names are ignored, and the format stays as it is.
 
 ====================  =========================================================================
 worker to supervisor
 ``ready``             it accepts connections
 ``failed`` text       it can't start, and why
 ``beat`` counts       it is alive, and what it has counted so far
-``ask`` number        it wants to know how all are
-``report`` number …   how it is: counts and gauges, why it is not ready, its configuration
-``closed``            it accepts no callers any more
+``ask`` number        it wants the status of all workers
+``report`` number …   its status: counts and gauges, why it is not ready, its configuration
+``closed``            it no longer accepts callers
 ``reloaded``          the configuration was read again
 supervisor to worker
 ``ask`` number        it is to report
-``told`` number …     how all are
+``told`` number …     the status of all workers
 ``slots`` numbers     slots without a worker of their own, whose connections it is to accept
 ``reload``, ``reopen``  as on SIGHUP and SIGUSR1
 ``retire``            another has taken its place: accept nothing more and finish what runs
@@ -43,7 +43,7 @@ def encode(message: Message) -> bytes:
 
 
 class Frames:
-    """Makes messages of the bytes as they come. ``rest`` holds what is not whole yet."""
+    """Assembles messages from bytes as they come. ``rest`` holds an incomplete frame."""
 
     def __init__(self, rest: bytes = b"") -> None:
         self.rest = rest
@@ -71,7 +71,7 @@ class Frames:
 
 
 class Channel:
-    """The supervisor's end: it never waits. ``rest`` and ``unsent`` go on where one left off."""
+    """The supervisor's end, which never blocks. ``rest`` and ``unsent`` resume an earlier one."""
 
     def __init__(self, sock: socket.socket, rest: bytes = b"", unsent: bytes = b"") -> None:
         sock.setblocking(False)
@@ -86,13 +86,13 @@ class Channel:
         self.flush()
 
     def flush(self) -> None:
-        """Send on what waits."""
+        """Send what is waiting, as far as possible."""
         try:
             while self.unsent:
                 self.unsent = self.unsent[self.sock.send(self.unsent) :]
         except BlockingIOError:
             return
-        except OSError:  # whoever has gone is found by ``receive``
+        except OSError:  # ``receive`` finds out that the other end has gone
             self.unsent = b""
 
     def receive(self) -> list[Message]:
@@ -109,6 +109,6 @@ class Channel:
         return messages
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the socket."""
         self.is_open = False
         self.sock.close()

@@ -16,11 +16,11 @@ from typing import Final, NoReturn
 from sidecar.core.error_location import error_location
 from sidecar.wire.listening import Slots
 from sidecar.workers.channel import Channel, Message
-from sidecar.workers.child import Child, State
 from sidecar.workers.handover import Left
 from sidecar.workers.held_signals import take
-from sidecar.workers.place import Place
 from sidecar.workers.signal_watch import SIGNALS, blocked
+from sidecar.workers.worker_process import WorkerProcess, WorkerState
+from sidecar.workers.worker_spec import WorkerSpec
 
 _log = logging.getLogger("sidecar")
 
@@ -45,9 +45,9 @@ class Fleet:
         selector: selectors.BaseSelector,
         sockets: Mapping[str, Slots],
         *,
-        work: Callable[[Place], int],
+        work: Callable[[WorkerSpec], int],
         leave: Callable[[], None],
-        hear: Callable[[Child, Message], None],
+        hear: Callable[[WorkerProcess, Message], None],
         drain_seconds: Callable[[], float],
     ) -> None:
         self._selector = selector
@@ -58,12 +58,12 @@ class Fleet:
         self._drain_seconds = drain_seconds
         self._next_number = 0
         self._covered: tuple[int, ...] = ()
-        self.workers: dict[int, Child] = {}
+        self.workers: dict[int, WorkerProcess] = {}
 
     def __repr__(self) -> str:
         return f"<Fleet workers={len(self.workers)}>"
 
-    def __iter__(self) -> Iterator[Child]:
+    def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self.workers.values()))
 
     # Coming.
@@ -71,26 +71,26 @@ class Fleet:
     def fork(self, slot: int, count: int, generation: int, refused: int, now: float) -> None:
         """Start a worker for ``slot`` of ``count``."""
         ours, theirs = socket.socketpair()
-        place = Place(slot, count, self._sockets, theirs, generation, refused)
+        spec = WorkerSpec(slot, count, self._sockets, theirs, generation, refused)
         with blocked():  # a signal must not reach the child while it would still report it here
             pid = os.fork()
             if not pid:
-                self._be_worker(place, ours)
+                self._be_worker(spec, ours)
         theirs.close()
-        self.add(Child(pid, self._next_number, slot, Channel(ours), now, now))
+        self.add(WorkerProcess(pid, self._next_number, slot, Channel(ours), now, now))
 
-    def adopt(self, left: Left, now: float) -> Child:
+    def adopt(self, left: Left, now: float) -> WorkerProcess:
         """Take over a worker of the program that ran in this process before."""
         channel = Channel(socket.socket(fileno=left.descriptor), left.rest, left.unsent)
-        worker = Child(left.pid, left.number, left.slot, channel, now, now)
+        worker = WorkerProcess(left.pid, left.number, left.slot, channel, now, now)
         worker.is_old = True
-        worker.state = State.READY
+        worker.state = WorkerState.READY
         if left.is_retiring:
             self._note_retired(worker, now)
         self.add(worker)
         return worker
 
-    def add(self, worker: Child) -> None:
+    def add(self, worker: WorkerProcess) -> None:
         """Listen to a worker."""
         self._next_number = max(self._next_number, worker.number) + 1
         self.workers[worker.number] = worker
@@ -98,7 +98,7 @@ class Fleet:
             worker.channel.sock, selectors.EVENT_READ, lambda: self.receive(worker)
         )
 
-    def _be_worker(self, place: Place, ours: socket.socket) -> NoReturn:
+    def _be_worker(self, spec: WorkerSpec, ours: socket.socket) -> NoReturn:
         """Let go of what is the supervisor's; work; end. Runs in the child."""
         status = 1
         try:
@@ -110,9 +110,9 @@ class Fleet:
                 signal.signal(number, signal.SIG_IGN)  # a terminal sends SIGINT to all of us
             take()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            status = self._work(place)
+            status = self._work(spec)
         except BaseException as error:
-            _log.error("%s failed: %s", place.name, error_location(error))
+            _log.error("%s failed: %s", spec.name, error_location(error))
         finally:
             logging.shutdown()
             with suppress(OSError, ValueError):
@@ -121,7 +121,7 @@ class Fleet:
 
     # Going.
 
-    def reap(self) -> Iterator[tuple[Child, int]]:
+    def reap(self) -> Iterator[tuple[WorkerProcess, int]]:
         """Yield each worker that has ended, with its exit status (negative: the signal)."""
         for worker in self:
             try:
@@ -132,21 +132,21 @@ class Fleet:
                 self._forget(worker)
                 yield worker, os.waitstatus_to_exitcode(status)
 
-    def end(self, worker: Child, number: signal.Signals, now: float) -> None:
+    def end(self, worker: WorkerProcess, number: signal.Signals, now: float) -> None:
         """Signal a worker to end; it is killed if that takes too long."""
         worker.kill_at = self._kill_at(now)
         with suppress(ProcessLookupError):
             os.kill(worker.pid, number)
 
-    def retire(self, worker: Child, now: float) -> None:
-        """Have a worker finish what runs, as another has taken its place."""
+    def retire(self, worker: WorkerProcess, now: float) -> None:
+        """Have a worker finish what runs, as another has taken its spec."""
         self._note_retired(worker, now)
         self.tell(worker, "retire")
 
     def kill_stuck(self, now: float) -> None:
         """Kill whoever has not been heard for too long, or takes too long to end."""
         for worker in self:
-            limit = _START_SECONDS if worker.state is State.STARTING else _SILENT_SECONDS
+            limit = _START_SECONDS if worker.state is WorkerState.STARTING else _SILENT_SECONDS
             is_silent = now - worker.heard_at > limit
             if is_silent or now > worker.kill_at:
                 _log.error(
@@ -160,14 +160,14 @@ class Fleet:
         for worker in self:
             worker.heard_at = now
 
-    def _note_retired(self, worker: Child, now: float) -> None:
-        worker.state = State.RETIRING
+    def _note_retired(self, worker: WorkerProcess, now: float) -> None:
+        worker.state = WorkerState.RETIRING
         worker.kill_at = self._kill_at(now)
 
     def _kill_at(self, now: float) -> float:
         return now + self._drain_seconds() + _GRACE_SECONDS
 
-    def _forget(self, worker: Child) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         self.receive(worker)  # its last words
         worker.channel.is_open = False
         self._watch(worker)
@@ -176,9 +176,9 @@ class Fleet:
 
     # Who serves what.
 
-    def ready(self) -> list[Child]:
+    def ready(self) -> list[WorkerProcess]:
         """Return the workers that serve, and were not replaced."""
-        return [worker for worker in self if worker.state is State.READY]
+        return [worker for worker in self if worker.state is WorkerState.READY]
 
     def is_served(self, slot: int) -> bool:
         """Tell whether a slot has a ready worker of this program."""
@@ -205,11 +205,11 @@ class Fleet:
 
     # Talking.
 
-    def greet(self, worker: Child) -> None:
+    def greet(self, worker: WorkerProcess) -> None:
         """Tell a worker that has become ready which slots it covers."""
         self.tell(worker, "slots", self._covered)
 
-    def tell(self, worker: Child, *message: object) -> None:
+    def tell(self, worker: WorkerProcess, *message: object) -> None:
         """Send a message to one worker."""
         worker.channel.send(*message)
         self._watch(worker)
@@ -219,14 +219,14 @@ class Fleet:
         for worker in self:
             self.tell(worker, *message)
 
-    def receive(self, worker: Child) -> None:
+    def receive(self, worker: WorkerProcess) -> None:
         """Send what waits to be sent to a worker, and hear what it has said."""
         worker.channel.flush()
         for message in worker.channel.receive():
             self._hear(worker, message)
         self._watch(worker)
 
-    def _watch(self, worker: Child) -> None:
+    def _watch(self, worker: WorkerProcess) -> None:
         """Wait for what a worker's channel needs next; its end comes with SIGCHLD.
 
         The end of the worker and that of its channel may come in one turn: then there is nothing

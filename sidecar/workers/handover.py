@@ -19,7 +19,7 @@ from typing import Any, Final
 from sidecar.core.errors import UsageError
 from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots
-from sidecar.workers.child import Child, State
+from sidecar.workers.worker_process import WorkerProcess, WorkerState
 
 HANDOVER: Final = "SIDECAR_HANDOVER"
 REHEARSAL: Final = "SIDECAR_REHEARSAL"
@@ -40,7 +40,7 @@ class Left:
     snapshot: Snapshot
 
     @classmethod
-    def of(cls, worker: Child, snapshot: Snapshot) -> Left:
+    def of(cls, worker: WorkerProcess, snapshot: Snapshot) -> Left:
         """Describe a worker that has counted ``snapshot``."""
         channel = worker.channel
         return cls(
@@ -48,7 +48,7 @@ class Left:
             worker.number,
             worker.slot,
             channel.sock.fileno(),
-            worker.state is State.RETIRING,
+            worker.state is WorkerState.RETIRING,
             channel.frames.rest,
             channel.unsent,
             snapshot,

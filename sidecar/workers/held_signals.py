@@ -1,14 +1,13 @@
-"""What is asked of a process by signal before it can be done: held, so that it does not end it.
+"""Signals that arrive before the process can act on them are held instead of ending it.
 
-SIGHUP, SIGUSR1 and SIGUSR2 end a process that has said nothing of them. So the first thing that
-``sidecar run`` does, before it imports what takes a second, is to ``hold`` them; whoever can act
-upon them later asks by ``take`` what came in. They are caught and neither blocked nor ignored, as
-programs that are started from here would inherit that.
+By default SIGHUP, SIGUSR1 and SIGUSR2 end a process. So ``sidecar run`` first of all, before its
+slow imports, calls ``hold``; whoever can act on the signals later gets them from ``take``. They are
+caught rather than blocked or ignored, as child processes would inherit that.
 
-In the last moments of a process, which may have lines to write, there is nothing to be done upon
-them any more: ``ignore`` them.
+In the last moments of a process, when it may still have lines to write, nothing is left to be done
+on them: ``ignore`` them.
 
-What can't be held is a signal to the interpreter before its first line of ours (some 40 ms).
+A signal that comes before the interpreter runs our first line (some 40 ms) can't be held.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ def hold() -> None:
 
 
 def hold_from_the_start() -> None:
-    """Hold them as the first thing in a program.
+    """Hold them as the first step of a program.
 
-    What a predecessor in this process has blocked while it became this program is let in: signals
-    that would end it are held as well, as its workers and its sockets live on.
+    Signals that a predecessor in this process blocked while it was being replaced are unblocked;
+    those that would end the process are held too, as its workers and sockets live on.
     """
     hold()
     for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()).intersection(_ENDING):
@@ -42,13 +41,13 @@ def hold_from_the_start() -> None:
 
 
 def ignore() -> None:
-    """Do nothing upon these signals from now on."""
+    """Ignore these signals from now on."""
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)
 
 
 def take() -> list[int]:
-    """Return, once, the numbers of the signals that came since they are held."""
+    """Return, once, the numbers of the signals that were held."""
     came = sorted(_came)
     _came.clear()
     return came

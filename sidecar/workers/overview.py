@@ -1,4 +1,4 @@
-"""How all workers are together: ready only if every one is, and with everything they count."""
+"""The status of all workers together: ready only if every one is, with the sum of their counts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from sidecar.observability.metric_families import Snapshot
 
 Configuration = Mapping[str, Any]
-"""How a configuration in force relates to its file, as ``reload.State.describe`` says it."""
+"""How a configuration in force relates to its file, as ``reload.WorkerState.describe`` says it."""
 
 
-class Report(NamedTuple):
-    """How one worker is: what it counts, why it is not ready, its configuration."""
+class WorkerReport(NamedTuple):
+    """The status of one worker: what it counts, why it is not ready, its configuration."""
 
     snapshot: Snapshot
     reasons: Sequence[str]
@@ -20,7 +20,7 @@ class Report(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """How all are. ``reasons`` is empty when all are ready."""
+    """The status of all workers. ``reasons`` is empty when all are ready."""
 
     snapshot: Snapshot
     reasons: Sequence[str]
@@ -28,11 +28,13 @@ class Overview(NamedTuple):
     ready: int
     """How many workers are ready."""
     wanted: int
-    """Of how many."""
+    """How many there should be."""
 
 
 def join_reasons(by_worker: Mapping[int, Sequence[str]]) -> list[str]:
-    """Return why not all workers are ready: once what all say, else with the worker's number."""
+    """Return why not all workers are ready: reasons that all give stand once, others with the
+    numbers of the workers that give them.
+    """
     said = list(dict.fromkeys(reason for reasons in by_worker.values() for reason in reasons))
     joined = []
     for reason in said:
@@ -43,6 +45,6 @@ def join_reasons(by_worker: Mapping[int, Sequence[str]]) -> list[str]:
 
 
 def join_configurations(told: Sequence[Configuration | None]) -> Configuration | None:
-    """Return what stands for all: a faulty one if there is any, else the one furthest behind."""
+    """Return the one to report: a faulty one if there is any, else the oldest."""
     known = [one for one in told if one is not None]
     return min(known, key=lambda one: (one["valid"], one["generation"]), default=None)

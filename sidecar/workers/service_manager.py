@@ -1,7 +1,7 @@
-"""What systemd is told: ready, reloading, stopping, alive (sd_notify(3)).
+"""Notifications to systemd: ready, reloading, stopping, alive (sd_notify(3)).
 
-A datagram of lines to the unix socket that ``$NOTIFY_SOCKET`` names; without it, nothing is sent.
-That is all of the protocol, so it is written here instead of taken from a library.
+Each is a datagram of lines to the unix socket in ``$NOTIFY_SOCKET``; without it, nothing is sent.
+The protocol is so small that a library would not pay.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ _MICROSECONDS: Final = 1_000_000
 
 
 class ServiceManager:
-    """Sends what it is told, if there is anyone to send it to, and never waits."""
+    """Sends notifications if a service manager asked for them; never blocks."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._status = ""
         self.watchdog_seconds = _watchdog_seconds(environ)
-        """How often it wants to hear that all is well, in seconds; 0: it does not."""
+        """How often it expects ``alive``, in seconds; 0: never."""
 
     def ready(self, status: str) -> None:
-        """Say that it serves (again)."""
+        """Notify that the service is ready (again)."""
         self._send(f"READY=1\nMAINPID={os.getpid()}", status)
 
     def reloading(self, status: str) -> None:
-        """Say that a reload or an upgrade has begun; ``ready`` says that it is over."""
+        """Notify that a reload or an upgrade has begun; ``ready`` ends it."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}", status)
 
     def stopping(self, status: str) -> None:
-        """Say that the end has begun."""
+        """Notify that the service is stopping."""
         self._send("STOPPING=1", status)
 
     def alive(self) -> None:
-        """Say that all is well."""
+        """Feed the watchdog."""
         self._send("WATCHDOG=1", "")
 
     def status(self, status: str) -> None:
-        """Say what an admin may like to know, if it is something new."""
+        """Set the status line, if it changed."""
         if status != self._status:
             self._send("", status)
 
@@ -54,14 +54,14 @@ class ServiceManager:
             lines = f"{lines}\nSTATUS={status}".lstrip()
         if not self._address:
             return
-        # Whether anyone listens is not our concern.
+        # A service manager that does not listen must not stop us.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto(lines.encode(), self._address)
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float:
-    """Return half of what the service manager waits; ``WATCHDOG_PID`` says who is meant."""
+    """Return half of the watchdog's time-out, unless ``WATCHDOG_PID`` names another process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     try:

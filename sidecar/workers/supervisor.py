@@ -26,20 +26,27 @@ from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots, close_all
 from sidecar.workers import handover
 from sidecar.workers.channel import Message
-from sidecar.workers.child import Child, State
 from sidecar.workers.exit_status import describe_exit
 from sidecar.workers.fleet import STALL_SECONDS, Fleet
 from sidecar.workers.handover import Handover, Left
 from sidecar.workers.held_signals import ignore, take
-from sidecar.workers.overview import Overview, Report, join_configurations
-from sidecar.workers.place import Place
+from sidecar.workers.overview import Overview, WorkerReport, join_configurations
 from sidecar.workers.restarts import Restarts
-from sidecar.workers.rounds import Asker, Reports, Rounds, count_ready, current_of, reasons_of
 from sidecar.workers.service_manager import ServiceManager
 from sidecar.workers.service_status import ServiceStatus, count_of
 from sidecar.workers.signal_watch import SignalWatch, blocked
+from sidecar.workers.status_poll import (
+    Asker,
+    Reports,
+    StatusPoll,
+    count_ready,
+    current_of,
+    reasons_of,
+)
 from sidecar.workers.totals import Totals
 from sidecar.workers.upgrade import Rehearsal
+from sidecar.workers.worker_process import WorkerProcess, WorkerState
+from sidecar.workers.worker_spec import WorkerSpec
 
 _log = logging.getLogger("sidecar")
 
@@ -57,7 +64,7 @@ class Plan(Protocol):
     def drain_seconds(self) -> float:
         """How long a worker may take to end, by the configuration in force."""
 
-    def work(self, place: Place) -> int:
+    def work(self, place: WorkerSpec) -> int:
         """Be a worker, in a process of its own; return its exit status."""
 
     def refresh(self) -> None:
@@ -105,7 +112,7 @@ class Supervisor:
         self._status = ServiceStatus(manager, plan.count, self._count_served)
         self._rehearsal = Rehearsal(addresses.values())
         self._totals = Totals(left.gone if left else None)
-        self._rounds = Rounds(self._fleet.workers.values, self._fleet.tell, self._answer)
+        self._status_poll = StatusPoll(self._fleet.workers.values, self._fleet.tell, self._answer)
         self._generation = left.generation if left else 1
         self._refused = left.refused if left else 0
         self._has_served = bool(left and left.workers)
@@ -147,7 +154,7 @@ class Supervisor:
         if self._now - before > STALL_SECONDS:
             self._fleet.excuse_silence(self._now)
         self._fleet.kill_stuck(self._now)
-        self._rounds.end_if_over()
+        self._status_poll.end_if_over()
         for slot in self._restarts.take_due(self._now):
             self._start(slot)
         self._follow_rehearsal()
@@ -181,11 +188,11 @@ class Supervisor:
         for worker, status in self._fleet.reap():
             self._on_ended(worker, status)
 
-    def _on_ended(self, worker: Child, status: int) -> None:
+    def _on_ended(self, worker: WorkerProcess, status: int) -> None:
         self._totals.forget(worker.number)
-        self._rounds.forget(worker)
+        self._status_poll.forget(worker)
         self._status.note_reloaded(worker.number)
-        if self._is_stopping or worker.state is State.RETIRING:
+        if self._is_stopping or worker.state is WorkerState.RETIRING:
             self._close_when_all_have()
         elif not self._has_served:
             self._fail(worker.failure or f"a worker ended at once ({describe_exit(status)})")
@@ -225,14 +232,14 @@ class Supervisor:
 
     # What workers say.
 
-    def _on_message(self, worker: Child, message: Message) -> None:
+    def _on_message(self, worker: WorkerProcess, message: Message) -> None:
         worker.heard_at = self._now
         handle = _HANDLERS.get(message[0])
         if handle is not None:
             handle(self, worker, message)
 
-    def _on_ready(self, worker: Child, _: Message) -> None:
-        worker.state = State.READY
+    def _on_ready(self, worker: WorkerProcess, _: Message) -> None:
+        worker.state = WorkerState.READY
         self._has_served = True
         self._fleet.greet(worker)
         self._fleet.cover()
@@ -256,13 +263,13 @@ class Supervisor:
         for number in sorted(self._put_off):
             self._on_signal(number)
 
-    def _on_failed(self, worker: Child, message: Message) -> None:
+    def _on_failed(self, worker: WorkerProcess, message: Message) -> None:
         worker.failure = str(message[1])
 
-    def _on_beat(self, worker: Child, message: Message) -> None:
+    def _on_beat(self, worker: WorkerProcess, message: Message) -> None:
         self._learn(worker, message[1])
 
-    def _learn(self, worker: Child, snapshot: Snapshot) -> None:
+    def _learn(self, worker: WorkerProcess, snapshot: Snapshot) -> None:
         self._totals.learn(worker.number, snapshot)
         self._refused = int(self._totals.largest("sidecar_configuration_refused_total"))
         generation = int(self._totals.largest("sidecar_configuration_generation"))
@@ -270,19 +277,19 @@ class Supervisor:
             self._generation = generation
             self._plan.refresh()
 
-    def _on_closed(self, worker: Child, _: Message) -> None:
+    def _on_closed(self, worker: WorkerProcess, _: Message) -> None:
         worker.has_closed = True
         self._close_when_all_have()
 
     # How all are.
 
-    def _on_ask(self, worker: Child, message: Message) -> None:
-        self._rounds.ask(worker, message[1])
+    def _on_ask(self, worker: WorkerProcess, message: Message) -> None:
+        self._status_poll.ask(worker, message[1])
 
-    def _on_report(self, worker: Child, message: Message) -> None:
+    def _on_report(self, worker: WorkerProcess, message: Message) -> None:
         _, _, snapshot, reasons, configuration = message
         self._learn(worker, snapshot)
-        self._rounds.note(worker, Report(snapshot, reasons, configuration))
+        self._status_poll.note(worker, WorkerReport(snapshot, reasons, configuration))
 
     def _answer(self, askers: list[Asker], reports: Reports) -> None:
         """Tell those who asked how all workers are."""
@@ -313,7 +320,7 @@ class Supervisor:
         for worker in ready:
             self._fleet.tell(worker, "reload")
 
-    def _on_reloaded(self, worker: Child, _: Message) -> None:
+    def _on_reloaded(self, worker: WorkerProcess, _: Message) -> None:
         self._status.note_reloaded(worker.number)
 
     def _rehearse(self) -> None:
@@ -340,8 +347,8 @@ class Supervisor:
 
     def _upgrade(self) -> None:
         """Become the new program, as soon as nobody waits for an answer from this one."""
-        is_starting = any(worker.state is State.STARTING for worker in self._fleet)
-        if is_starting or not self._rounds.is_idle:
+        is_starting = any(worker.state is WorkerState.STARTING for worker in self._fleet)
+        if is_starting or not self._status_poll.is_idle:
             return
         self._rehearsal.conclude()
         _log.info("upgrade: becoming the program that is installed now")
@@ -368,7 +375,7 @@ class Supervisor:
         )
 
 
-_HANDLERS: Final[dict[str, Callable[[Supervisor, Child, Message], None]]] = {
+_HANDLERS: Final[dict[str, Callable[[Supervisor, WorkerProcess, Message], None]]] = {
     "ready": Supervisor._on_ready,
     "failed": Supervisor._on_failed,
     "beat": Supervisor._on_beat,

@@ -1,6 +1,6 @@
-"""What all workers together have counted: a counter never goes back, whoever dies.
+"""The sum of what all workers count; a counter never decreases when a worker ends.
 
-Of a worker that has gone, its counters stay as they were last known; its gauges go with it.
+The counters of a worker that has ended keep their last known value; its gauges go with it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _BUCKETS: Final = {
 
 
 class Totals:
-    """The sum over processes, living and gone. ``gone`` is what an earlier sum had of the gone."""
+    """The sum over all workers. ``gone`` is the sum of those that ended before this one began."""
 
     def __init__(self, gone: Snapshot | None = None) -> None:
         self.gone = _understood(gone or {})
         self._known: dict[Hashable, Snapshot] = {}
 
     def learn(self, worker: Hashable, snapshot: Snapshot) -> None:
-        """Take what a worker says of itself; what it leaves out is as it was."""
+        """Take a worker's counts; what it leaves out is unchanged."""
         self._known[worker] = {**self._known.get(worker, {}), **_understood(snapshot)}
 
     def forget(self, worker: Hashable) -> None:
@@ -34,30 +34,30 @@ class Totals:
         self.gone = merge([self.gone, counters_of(last)])
 
     def largest(self, name: str) -> float:
-        """Return the largest value of a metric without labels that any worker has told of."""
+        """Return the largest value of a metric without labels over all workers."""
         values = [known.get(name, {}).get((), 0.0) for known in (self.gone, *self._known.values())]
         return max(value for value in values if not isinstance(value, list))
 
     def sum(self, more: Iterable[Snapshot] = ()) -> Snapshot:
-        """Return what all say together, and ``more``."""
+        """Return the sum of all workers and ``more``."""
         return merge([self.gone, *self._known.values(), *more])
 
     def known(self, worker: Hashable) -> Snapshot:
-        """Return what a worker last said of itself."""
+        """Return a worker's last known counts."""
         return self._known.get(worker, {})
 
     def gone_with(self, more: Snapshot) -> Snapshot:
-        """Return what the gone have counted, and ``more``, for a sum that begins elsewhere."""
+        """Return the counts of workers that have ended, and ``more``, for a new ``Totals``."""
         return merge([self.gone, counters_of(more)])
 
 
 def counters_of(snapshot: Snapshot) -> Snapshot:
-    """Return what only ever grows."""
+    """Return the counters and histograms."""
     return {name: samples for name, samples in snapshot.items() if name in _COUNTED}
 
 
 def _understood(snapshot: Snapshot) -> Snapshot:
-    """Leave out what another version counts and this one does not, or in other buckets."""
+    """Drop metrics that this version does not have, or has in other buckets."""
     return {
         name: {labels: value for labels, value in samples.items() if _fits(name, value)}
         for name, samples in snapshot.items()

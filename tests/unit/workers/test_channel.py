@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.workers.channel import Channel, Frames, Message, encode
-from sidecar.workers.link import Link
+from sidecar.workers.supervisor_link import SupervisorLink
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -97,7 +97,7 @@ async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
 ) -> None:
     channel, other = ends
     heard: list[Message] = []
-    link = await Link.open(other, heard.append)
+    link = await SupervisorLink.open(other, heard.append)
     first, second = (asyncio.create_task(link.ask()) for _ in range(2))
     asked: list[Message] = []
     while len(asked) < 2:
@@ -116,8 +116,8 @@ async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
 async def test_a_silent_supervisor_is_not_waited_for_in_vain(
     ends: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.workers.link.ANSWER_SECONDS", 0.05)
-    link = await Link.open(ends[1], lambda _: None)
+    monkeypatch.setattr("sidecar.workers.supervisor_link.ANSWER_SECONDS", 0.05)
+    link = await SupervisorLink.open(ends[1], lambda _: None)
     overview = await link.ask()
     assert (overview.reasons, overview.snapshot) == (["the supervisor does not answer"], {})
     await link.close()

@@ -1,4 +1,4 @@
-"""A worker's part: it says how it is, and does what the supervisor asks of it."""
+"""The worker's side of the supervisor's protocol: report, and do what is asked."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import Any, Final, Protocol
 from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Doors
 from sidecar.workers.channel import Message
-from sidecar.workers.link import Link
-from sidecar.workers.overview import Overview, Report
-from sidecar.workers.place import Place
+from sidecar.workers.overview import Overview, WorkerReport
+from sidecar.workers.supervisor_link import SupervisorLink
+from sidecar.workers.worker_spec import WorkerSpec
 
 BEAT_SECONDS: Final = 0.5
-"""How often it says that it lives, and what it has counted: as much is lost if it is killed."""
+"""How often a worker says that it is alive and what it has counted; a kill loses that much."""
 
 _REST_FACTOR: Final = 200
 
 
-class Duties(Protocol):
-    """What the process does on the supervisor's word."""
+class Agent(Protocol):
+    """What the process does when the supervisor asks for it."""
 
-    async def report(self) -> Report:
-        """Tell how it is now."""
+    async def report(self) -> WorkerReport:
+        """Return the current status."""
 
     def counts(self) -> Snapshot:
-        """Return what is counted, without asking anybody."""
+        """Return what is counted, without I/O."""
 
     async def reload(self) -> None:
         """Read the configuration again, and return once that is done."""
 
     def reopen_logs(self) -> None:
-        """Open the files of logs anew."""
+        """Reopen the log files."""
 
     def retire(self) -> None:
-        """End: another worker is there already."""
+        """End, as another worker has taken over."""
 
 
-class Member:
-    """A worker as its supervisor knows it. ``open`` begins it, ``close`` says the last word."""
+class WorkerClient:
+    """Connects ``agent`` to the supervisor, from ``open`` to ``close``."""
 
-    def __init__(self, duties: Duties, doors: Doors) -> None:
-        self._duties = duties
+    def __init__(self, agent: Agent, doors: Doors) -> None:
+        self._agent = agent
         self._doors = doors
-        self._link: Link | None = None
+        self._link: SupervisorLink | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._does: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
             "ask": self._report,
@@ -55,29 +55,29 @@ class Member:
             "retire": self._retire,
         }
 
-    async def open(self, place: Place) -> None:
-        """Take up the line to the supervisor, and beat from now on."""
-        self._link = await Link.open(place.channel, self._hear)
+    async def open(self, spec: WorkerSpec) -> None:
+        """Connect to the supervisor, and send heartbeats from now on."""
+        self._link = await SupervisorLink.open(spec.channel, self._hear)
         self._begin(self._beat())
         self._begin(self._follow())
 
     async def ask(self) -> Overview:
-        """Return how all workers are now."""
+        """Return the status of all workers."""
         return await self._linked.ask()
 
     def tell(self, *message: object) -> None:
-        """Tell the supervisor something."""
+        """Send the supervisor a message."""
         self._linked.tell(*message)
 
     async def close(self) -> None:
-        """Tell what was counted to the end, and hang up."""
+        """Send the final counts, and disconnect."""
         for task in self._tasks:
             task.cancel()
-        self._linked.tell("beat", self._duties.counts())
+        self._linked.tell("beat", self._agent.counts())
         await self._linked.close()
 
     @property
-    def _linked(self) -> Link:
+    def _linked(self) -> SupervisorLink:
         assert self._link is not None
         return self._link
 
@@ -92,12 +92,12 @@ class Member:
         task.add_done_callback(self._tasks.discard)
 
     async def _beat(self) -> None:
-        """Say that it lives; and what is counted as often as half a percent of the time allows."""
+        """Send heartbeats; with the counts as often as half a percent of the time allows."""
         due = 0.0
         while True:
             began = perf_counter()
             if began >= due:
-                self.tell("beat", self._duties.counts())
+                self.tell("beat", self._agent.counts())
                 due = began + (perf_counter() - began) * _REST_FACTOR
             else:
                 self.tell("beat", {})
@@ -105,17 +105,17 @@ class Member:
 
     async def _follow(self) -> None:
         await self._linked.lost.wait()
-        self._duties.retire()
+        self._agent.retire()
 
     async def _report(self, number: int) -> None:
-        self.tell("report", number, *await self._duties.report())
+        self.tell("report", number, *await self._agent.report())
 
     async def _reload(self) -> None:
-        await self._duties.reload()
+        await self._agent.reload()
         self.tell("reloaded")
 
     async def _reopen(self) -> None:
-        self._duties.reopen_logs()
+        self._agent.reopen_logs()
 
     async def _retire(self) -> None:
-        self._duties.retire()
+        self._agent.retire()

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
-from sidecar.workers import rounds
+from sidecar.workers import status_poll
 from sidecar.workers.channel import Channel
-from sidecar.workers.child import Child, State
-from sidecar.workers.overview import Report, join_configurations
-from sidecar.workers.rounds import Asker, Reports, Rounds, count_ready, current_of, reasons_of
+from sidecar.workers.overview import WorkerReport, join_configurations
+from sidecar.workers.status_poll import (
+    Asker,
+    Reports,
+    StatusPoll,
+    count_ready,
+    current_of,
+    reasons_of,
+)
+from sidecar.workers.worker_process import WorkerProcess, WorkerState
 
 SLOTS = (0, 1)
-GOOD = Report({}, [], None)
-DRAINING = Report({}, ["draining: it ends"], None)
+GOOD = WorkerReport({}, [], None)
+DRAINING = WorkerReport({}, ["draining: it ends"], None)
 
 
 @pytest.fixture
@@ -26,8 +33,10 @@ def channel() -> Iterator[Channel]:
         yield Channel(ours)
 
 
-def child(channel: Channel, number: int, slot: int, state: State = State.READY) -> Child:
-    return Child(0, number, slot, channel, 0.0, 0.0, state)
+def child(
+    channel: Channel, number: int, slot: int, state: WorkerState = WorkerState.READY
+) -> WorkerProcess:
+    return WorkerProcess(0, number, slot, channel, 0.0, 0.0, state)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +49,7 @@ def child(channel: Channel, number: int, slot: int, state: State = State.READY) 
     ],
 )
 def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
-    channel: Channel, first: Report, second: Report | None, expected: list[str]
+    channel: Channel, first: WorkerReport, second: WorkerReport | None, expected: list[str]
 ) -> None:
     current = current_of([child(channel, 1, 0), child(channel, 2, 1)])
     reports = {1: first} if second is None else {1: first, 2: second}
@@ -51,18 +60,18 @@ def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
 
 
 def test_a_slot_without_a_worker_or_with_one_that_starts_is_not_ready(channel: Channel) -> None:
-    current = current_of([child(channel, 1, 0, State.STARTING)])
+    current = current_of([child(channel, 1, 0, WorkerState.STARTING)])
     assert reasons_of(SLOTS, current, {}) == ["worker 1: starting", "worker 2: not running"]
 
 
 def test_during_an_upgrade_the_old_worker_counts_until_the_new_one_is_ready(
     channel: Channel,
 ) -> None:
-    old, new = child(channel, 1, 0), child(channel, 2, 0, State.STARTING)
+    old, new = child(channel, 1, 0), child(channel, 2, 0, WorkerState.STARTING)
     assert current_of([new, old]) == {0: old}
-    new.state = State.READY
+    new.state = WorkerState.READY
     assert current_of([new, old]) == {0: new}
-    old.state = State.RETIRING
+    old.state = WorkerState.RETIRING
     assert current_of([new, old]) == {0: new}
 
 
@@ -73,9 +82,9 @@ class Crew:
         self.children = [child(channel, 1, 0), child(channel, 2, 1)]
         self.asked: list[int] = []
         self.answered: list[tuple[list[int], list[int]]] = []
-        self.rounds = Rounds(lambda: self.children, self._tell, self._answer)
+        self.status_poll = StatusPoll(lambda: self.children, self._tell, self._answer)
 
-    def _tell(self, child: Child, *_: Any) -> None:
+    def _tell(self, child: WorkerProcess, *_: Any) -> None:
         self.asked.append(child.number)
 
     def _answer(self, askers: list[Asker], reports: Reports) -> None:
@@ -86,39 +95,39 @@ def test_who_asks_during_a_round_is_answered_by_the_next(channel: Channel) -> No
     """A report that was on its way before the question may lack what was counted since."""
     crew = Crew(channel)
     first, second = crew.children
-    crew.rounds.ask(first, 10)
-    crew.rounds.note(first, GOOD)
-    crew.rounds.ask(second, 20)
+    crew.status_poll.ask(first, 10)
+    crew.status_poll.note(first, GOOD)
+    crew.status_poll.ask(second, 20)
     assert (crew.asked, crew.answered) == ([1, 2], [])
-    crew.rounds.note(second, GOOD)
+    crew.status_poll.note(second, GOOD)
     assert crew.answered == [([10], [1, 2])]
     assert crew.asked == [1, 2, 1, 2]
-    crew.rounds.note(first, GOOD)
-    crew.rounds.note(second, GOOD)
+    crew.status_poll.note(first, GOOD)
+    crew.status_poll.note(second, GOOD)
     assert crew.answered[1:] == [([20], [1, 2])]
-    assert crew.rounds.is_idle
+    assert crew.status_poll.is_idle
 
 
 def test_one_that_dies_is_neither_waited_for_nor_answered(channel: Channel) -> None:
     crew = Crew(channel)
     first, second = crew.children
-    crew.rounds.ask(first, 10)
-    crew.rounds.ask(second, 20)
-    crew.rounds.note(first, GOOD)
+    crew.status_poll.ask(first, 10)
+    crew.status_poll.ask(second, 20)
+    crew.status_poll.note(first, GOOD)
     crew.children.remove(second)
-    crew.rounds.forget(second)
+    crew.status_poll.forget(second)
     assert crew.answered == [([10], [1])]
-    assert crew.rounds.is_idle
+    assert crew.status_poll.is_idle
 
 
 def test_one_that_does_not_answer_is_not_waited_for_for_ever(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(status_poll, "REPORT_SECONDS", 0.0)
     crew = Crew(channel)
-    crew.rounds.ask(crew.children[0], 10)
-    crew.rounds.note(crew.children[0], GOOD)
-    crew.rounds.end_if_over()
+    crew.status_poll.ask(crew.children[0], 10)
+    crew.status_poll.note(crew.children[0], GOOD)
+    crew.status_poll.end_if_over()
     assert crew.answered == [([10], [1])]
 
 

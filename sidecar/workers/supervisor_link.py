@@ -1,4 +1,4 @@
-"""The worker's end of the channel: hears what the supervisor wants, and asks it how all are."""
+"""The worker's end of the channel to its supervisor: requests come in, questions go out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sidecar.workers.channel import Frames, Message, encode
 from sidecar.workers.overview import Overview
 
 ANSWER_SECONDS: Final = 5.0
-"""How long the supervisor may take to ask all; each worker has less than that (supervisor.py)."""
+"""How long the supervisor may take for a poll; a worker has less than that (``status_poll``)."""
 
 _SILENT: Final = Overview({}, ["the supervisor does not answer"], None, 0, 0)
 
 
-class Link(asyncio.Protocol):
-    """One worker's line to its supervisor. ``hear`` gets every message that is no answer.
+class SupervisorLink(asyncio.Protocol):
+    """A worker's connection to its supervisor. ``hear`` gets every message but answers to ``ask``.
 
     ``lost`` is set when the supervisor has gone: a worker does not outlive it.
     """
@@ -33,7 +33,7 @@ class Link(asyncio.Protocol):
         self._asked: dict[int, asyncio.Future[Overview]] = {}
 
     @classmethod
-    async def open(cls, sock: socket.socket, hear: Callable[[Message], None]) -> Link:
+    async def open(cls, sock: socket.socket, hear: Callable[[Message], None]) -> SupervisorLink:
         """Take over this end of the socketpair."""
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(lambda: cls(hear), sock=sock)
@@ -45,7 +45,7 @@ class Link(asyncio.Protocol):
             self._transport.write(encode(message))
 
     async def ask(self) -> Overview:
-        """Return how all workers are now."""
+        """Return the status of all workers."""
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         self.tell("ask", number)
@@ -57,7 +57,7 @@ class Link(asyncio.Protocol):
             del self._asked[number]
 
     async def close(self) -> None:
-        """Send what waits to be sent, and hang up."""
+        """Flush, and disconnect."""
         if self._transport is not None:
             self._transport.close()
             with suppress(TimeoutError):
@@ -66,11 +66,11 @@ class Link(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the line."""
+        """Keep the transport."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Give answers to who asked, and everything else to ``hear``."""
+        """Pass answers to whoever asked, and everything else to ``hear``."""
         for message in self._frames.receive(data):
             if message[0] == "told":
                 self._answer(*message[1:])
@@ -78,7 +78,7 @@ class Link(asyncio.Protocol):
                 self._hear(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let it be known."""
+        """Set ``lost``."""
         self._transport = None
         self.lost.set()
 

@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it."""
+"""A worker process as its supervisor sees it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from math import inf
 from sidecar.workers.channel import Channel
 
 
-class State(Enum):
-    """Where a worker is in its life."""
+class WorkerState(Enum):
+    """The stages of a worker's life."""
 
     STARTING = auto()
     READY = auto()
     RETIRING = auto()
-    """Another has taken its place; it finishes what runs."""
+    """Replaced; it finishes the requests that it has."""
 
 
 @dataclass(slots=True, eq=False)
-class Child:
-    """One worker. ``number`` is never used twice; ``is_old``: of the program before this one.
+class WorkerProcess:
+    """One worker. ``number`` is never reused; ``is_old``: started by the program before an upgrade.
 
-    Times are monotonic seconds. ``has_closed``: it accepts no callers any more.
+    Times are monotonic seconds. ``has_closed``: it no longer accepts callers.
     """
 
     pid: int
@@ -31,7 +31,7 @@ class Child:
     channel: Channel
     started_at: float
     heard_at: float
-    state: State = State.STARTING
+    state: WorkerState = WorkerState.STARTING
     is_old: bool = False
     has_closed: bool = False
     failure: str = ""
@@ -39,5 +39,5 @@ class Child:
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """The worker's name in the log."""
         return f"worker {self.slot + 1} (pid {self.pid})"

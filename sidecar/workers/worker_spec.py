@@ -10,19 +10,19 @@ from sidecar.wire.listening import Slots
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Its slot, the sockets of all slots by their use, and its line to the supervisor."""
+class WorkerSpec:
+    """Its slot, the sockets of all slots by use, and its channel to the supervisor."""
 
     slot: int
     count: int
     sockets: Mapping[str, Slots]
     channel: socket.socket
     generation: int
-    """Of the configuration in force, as other workers count it."""
+    """The generation of the configuration in force."""
     refused: int
-    """How many faulty files they have met."""
+    """How many faulty configurations were refused so far."""
 
     @property
     def name(self) -> str:
-        """What the worker is called in the log."""
+        """The worker's name in the log."""
         return f"worker {self.slot + 1}"
