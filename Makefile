@@ -23,7 +23,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest check compiled bench soak fuzz lock docker image clean
+.PHONY: help run demo test quick newest check hooks compiled bench soak fuzz lock docker image clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -48,6 +48,10 @@ check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
+
+hooks: $(INSTALLED_DEV) ## have git run what `check` runs before each commit in this clone (.pre-commit-config.yaml)
+	@$(VENV)/bin/pre-commit --version >/dev/null 2>&1 || $(PIP) pre-commit
+	@$(VENV)/bin/pre-commit install
 
 compiled: $(COMPILED)/.built ## a copy with what every request passes made into C; `make test TREE=build/compiled` tries it
 
@@ -80,7 +84,7 @@ clean: ## remove what was built (not ./data, where an embedded store keeps its t
 $(COMPILED)/.built: setup.py $(SOURCES) | $(INSTALLED_DEV)
 	@echo "Compiling what every request passes (two minutes)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
-	@cp -r .ci .dockerignore .gitignore $(filter-out build data dist,$(wildcard *)) $(COMPILED)
+	@cp -r .ci .dockerignore .github .gitignore .pre-commit-config.yaml $(filter-out build data dist,$(wildcard *)) $(COMPILED)
 	@cd $(COMPILED) && SIDECAR_COMPILE=1 $(abspath $(IN_VENV)) setup.py -q build_ext --inplace >build.log 2>&1 \
 		|| { tail -n 20 build.log >&2; exit 1; }
 	@touch $@
