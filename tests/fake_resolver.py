@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from sidecar.wire.names import Address, Addresses
-
-PATIENCE_SECONDS = 20.0
+from tests.patience import PATIENCE_SECONDS
 
 
 def addresses(*hosts: str) -> Addresses:

@@ -40,9 +40,9 @@ from sidecar.wire.listening import Doors, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
 from sidecar.wire.server import ProxyServer
+from tests.patience import PATIENCE_SECONDS
 
 TOKEN: Final = "legacy-token-of-the-old-system"
-PATIENCE_SECONDS: Final = 20.0
 """How long a test waits for what must come; far above anything that is measured."""
 
 

@@ -22,10 +22,10 @@ from typing import IO, Any
 import yaml
 
 from tests.command_line import run_command
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")
-START_SECONDS = 30.0
 # Tests trust no authority but their own, and reading the system's is a tenth of each start.
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 _named_ports: set[int] = set()
@@ -56,7 +56,7 @@ def run_sidecar(
         input=stdin or "",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, **(environment or {})},
@@ -182,7 +182,7 @@ class ProxyProcess:
         pipe.close()
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (self.is_ready() and self._accepts()):
             assert self._process is not None
             if self._process.poll() is not None:
@@ -209,7 +209,7 @@ class ProxyProcess:
             return False
         return True
 
-    def connect(self, timeout_seconds: float = 5.0) -> socket.socket:
+    def connect(self, timeout_seconds: float = PATIENCE_SECONDS) -> socket.socket:
         """Open a plain connection to the proxy."""
         address = self.address
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
@@ -241,7 +241,7 @@ class ProxyProcess:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait(self, timeout_seconds: float = 15.0) -> int:
+    def wait(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the end and for all output; return the exit status."""
         assert self._process is not None
         try:

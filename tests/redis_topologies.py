@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from tests.patience import PATIENCE_SECONDS
 from tests.redis_servers import RedisServer, command_on, free_port
 
 SLOTS = 16384
@@ -19,7 +20,9 @@ DOWN_AFTER_MS = 1000
 SERVICE = "tokens"
 
 
-def wait_until(is_so: Callable[..., object], *arguments: object, seconds: float = 30) -> None:
+def wait_until(
+    is_so: Callable[..., object], *arguments: object, seconds: float = PATIENCE_SECONDS
+) -> None:
     deadline = time.monotonic() + seconds
     while not is_so(*arguments):
         assert time.monotonic() < deadline, f"never: {is_so.__name__}{arguments}"

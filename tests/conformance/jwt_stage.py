@@ -155,7 +155,7 @@ class JwtStage:
 
     def _send(self, caller: str, target: bytes, *lines: bytes) -> Answer:
         request = b"\r\n".join([b"GET %s HTTP/1.1" % target, b"Host: a", *lines, b"", b""])
-        client = self._clients.get(caller) or RawClient(self.proxy.connect(), 10)
+        client = self._clients.get(caller) or RawClient(self.proxy.connect())
         self._clients[caller] = client
         client.send(request)
         answer = client.read_answer()

@@ -8,6 +8,8 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE_SECONDS
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) [^\r\n\0]*\r\n")
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r\n")
 _NO_BODY = (204, 304)
@@ -41,7 +43,7 @@ class Answer:
 class RawClient:
     """One connection. Reading waits for at most the timeout, then raises ``TimeoutError``."""
 
-    def __init__(self, sock: socket.socket, timeout_seconds: float = 4.0) -> None:
+    def __init__(self, sock: socket.socket, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         sock.settimeout(timeout_seconds)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -115,7 +117,7 @@ class RawClient:
         self.received.clear()
         return size - left
 
-    def is_closed(self, timeout_seconds: float = 2.0) -> bool:
+    def is_closed(self, timeout_seconds: float = PATIENCE_SECONDS) -> bool:
         """Wait for the peer's close; False when it stays open or sends something more."""
         self.sock.settimeout(timeout_seconds)
         try:

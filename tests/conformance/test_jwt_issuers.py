@@ -29,12 +29,12 @@ from tests.conformance.jwt_stage import (
     put_record,
 )
 from tests.conformance.raw_client import Answer, RawClient
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, free_port
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 
 BOUND_SECONDS = 4.0  # two for the fetch that a request may wait for, and the machine's own
-PATIENCE_SECONDS = 15.0
 JTI = "id-of-a-jwt-of-ours"
 
 
@@ -70,7 +70,7 @@ class Caller:
     """One kept connection that asks with one token."""
 
     def __init__(self, proxy: ProxyProcess, token: bytes) -> None:
-        self._client = RawClient(proxy.connect(), timeout_seconds=PATIENCE_SECONDS)
+        self._client = RawClient(proxy.connect())
         head = (b"GET %s HTTP/1.1" % TARGET, b"Host: a", b"Authorization: Bearer " + token)
         self._request = b"\r\n".join([*head, b"", b""])
 

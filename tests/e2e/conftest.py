@@ -122,7 +122,7 @@ def open_client(proxy: ProxyProcess) -> Iterator[Open]:
     opened: list[RawClient] = []
 
     def open_one() -> RawClient:
-        opened.append(RawClient(proxy.connect(), timeout_seconds=10))
+        opened.append(RawClient(proxy.connect()))
         return opened[-1]
 
     yield open_one

@@ -20,11 +20,11 @@ from sidecar.store.record import decode, encode
 from tests.command_line import run_command
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, PASSWORD, ask, key_of, plain_settings
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Exchange, Recorder, answer
 
-PATIENCE_SECONDS = 20.0
 HEADER = "x-account-assertion"
 DAY_SECONDS = 86400
 
@@ -65,7 +65,7 @@ def signing(
 
 @pytest.fixture
 def caller(signing: ProxyProcess) -> Iterator[RawClient]:
-    with closing(RawClient(signing.connect(), timeout_seconds=10)) as client:
+    with closing(RawClient(signing.connect())) as client:
         yield client
 
 
@@ -88,7 +88,7 @@ def bearer(token: str) -> bytes:
 def fetch_keys(proxy: ProxyProcess) -> jwt.PyJWKSet:
     """Return the published key set, as an upstream would fetch it."""
     host, _, port = proxy.settings["operations"]["address"].rpartition(":")
-    asking = http.client.HTTPConnection(host, int(port), timeout=5)
+    asking = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     with closing(asking):
         asking.request("GET", "/.well-known/jwks.json")
         return jwt.PyJWKSet.from_dict(json.loads(asking.getresponse().read()))

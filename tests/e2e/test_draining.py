@@ -89,7 +89,7 @@ def test_a_kept_connection_has_one_more_request_answered_and_is_then_closed(
     settings = settings_of(redis, "http://127.0.0.1:9", 2)
     proxy = ProxyProcess(tmp_path, settings)
     proxy.start()
-    early, late, idle = (RawClient(proxy.connect(), 10) for _ in range(3))
+    early, late, idle = (RawClient(proxy.connect()) for _ in range(3))
     for client in (early, late, idle):
         assert ask(client, target=b"/nowhere").values("connection") == []
     proxy.signal(signal.SIGTERM)

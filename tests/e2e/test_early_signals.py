@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import plain_settings
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ENVIRONMENT, ROOT, free_port
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 
-PATIENCE_SECONDS = 60.0
 EVERY_SECONDS = 0.05
 READY = "listening on "
 IMPORTING = "import time:"

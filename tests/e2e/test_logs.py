@@ -31,7 +31,7 @@ class Unread(ProxyProcess):
 
 
 def call(proxy: ProxyProcess, times: int) -> None:
-    client = RawClient(proxy.connect(), 20)
+    client = RawClient(proxy.connect())
     for _ in range(times):
         assert ask(client, target=b"/nowhere").status == 404
     client.close()

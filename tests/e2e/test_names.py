@@ -41,6 +41,6 @@ def test_a_dead_first_address_is_no_504(
         ProxyProcess(tmp_path, settings, {"PYTHONPATH": str(ROOT)}, program=program) as proxy,
     ):
         for _ in range(5):
-            client = RawClient(proxy.connect(), 10.0)
+            client = RawClient(proxy.connect())
             assert ask(client, target=b"/status").status == 200
             client.close()

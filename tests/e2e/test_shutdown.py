@@ -56,7 +56,7 @@ def test_what_does_not_end_in_time_is_cut_off(
     stopped: ProxyProcess, line: bytes, recorder: Recorder
 ) -> None:
     recorder.play((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Act.HOLD))
-    client = RawClient(stopped.connect(), timeout_seconds=10)
+    client = RawClient(stopped.connect())
     client.send(b"GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (LISTENER, line))
     assert client.read_until(b"abc")
     stopped.signal(signal.SIGTERM)

@@ -19,7 +19,7 @@ import yaml
 
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import ask, plain_settings
-from tests.e2e.test_workers import WAIT_SECONDS, call, readiness, until
+from tests.e2e.test_workers import call, readiness, until
 from tests.proxy_process import ProxyProcess, free_port
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
@@ -180,7 +180,7 @@ def test_an_upgrade_keeps_store_and_sockets_and_applies_what_needs_a_restart(
             assert page.status == 200
         os.kill(proxy.worker, signal.SIGKILL)
         for _ in range(8):
-            client = RawClient(proxy.connect(), WAIT_SECONDS)
+            client = RawClient(proxy.connect())
             assert ask(client, f"access_token: {done.stdout.strip()}".encode()).status == 200
             client.close()
         until(lambda: readiness(proxy)["workers"] == {"ready": 1, "of": 1})

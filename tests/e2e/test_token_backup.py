@@ -15,12 +15,12 @@ import pytest
 from sidecar.core.keys import generate_key
 from tests.command_line import run_command
 from tests.e2e.conftest import plain_settings, redis_binary
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Recorder
 
 IMPORTED = "of-the-old-system/1234567890"
-PATIENCE_SECONDS = 10.0
 ENDS = """
 local ttl, now = redis.call('PTTL', KEYS[1]), redis.call('TIME')
 return ttl < 0 and ttl or now[1] * 1000 + math.floor(now[2] / 1000) + ttl
@@ -57,7 +57,9 @@ def create(proxy: ProxyProcess, name: str, days: int, *more: str) -> str:
 
 
 def status_of(proxy: ProxyProcess, token: str) -> int:
-    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)) as client:
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_SECONDS)
+    ) as client:
         client.request("GET", "/v1/dynamic/listener/a1", headers={"access_token": token})
         return client.getresponse().status
 

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import plain_settings, redis_binary
 from tests.otlp_receiver import Receiver, await_truth
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token, run_sidecar
 from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Mark, Recorder
@@ -66,7 +67,7 @@ def exporting(redis: RedisServer, service: Recorder, receiver: Receiver) -> dict
 def call(
     process: ProxyProcess, target: str = LISTENER, headers: list[tuple[str, str]] | None = None
 ) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=PATIENCE_SECONDS)
     connection.putrequest("GET", target)
     for name, value in headers or []:
         connection.putheader(name, value)
@@ -198,7 +199,7 @@ def test_a_collector_that_does_not_take_spans_stops_no_request_and_no_shutdown(
 
 def count_spans(process: ProxyProcess) -> dict[str, float]:
     host, _, port = process.settings["operations"]["address"].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()

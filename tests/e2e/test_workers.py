@@ -18,11 +18,11 @@ import yaml
 
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import LISTENER, Tokens, ask, plain_settings
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Act, Recorder
 
-WAIT_SECONDS = 30.0
 TUNNEL = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 WEBSOCKET = (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
 ASKED = "sidecar_requests_total"
@@ -42,7 +42,7 @@ def pair(
         yield running
 
 
-def until(is_so: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+def until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "this never came true"
@@ -50,7 +50,7 @@ def until(is_so: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
 
 
 def fetch(proxy: ProxyProcess, path: str) -> tuple[int, str]:
-    """Ask the operations listener, over a connection of its own."""
+    """Ask the operations listener over a new connection, which a stopped worker may get."""
     host, _, port = proxy.settings["operations"]["address"].rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     try:
@@ -76,7 +76,7 @@ def call(proxy: ProxyProcess, times: int = 1, target: bytes = b"/status") -> Cou
     """Call over a connection for each request; return how often there was which status."""
     statuses: Counter[int] = Counter()
     for _ in range(times):
-        client = RawClient(proxy.connect(), 10)
+        client = RawClient(proxy.connect())
         statuses[ask(client, target=target).status] += 1
         client.close()
     return statuses
@@ -101,7 +101,7 @@ def test_all_workers_serve_and_are_one_to_who_watches(pair: ProxyProcess) -> Non
 @contextmanager
 def calling(proxy: ProxyProcess, number: int) -> Iterator[list[RawClient]]:
     """Hold so many connections open."""
-    clients = [RawClient(proxy.connect(), 10) for _ in range(number)]
+    clients = [RawClient(proxy.connect()) for _ in range(number)]
     try:
         yield clients
     finally:
@@ -143,7 +143,7 @@ def test_a_killed_worker_is_followed_by_another_and_no_count_goes_back(pair: Pro
 def test_an_upgrade_changes_every_worker_and_refuses_nobody(pair: ProxyProcess) -> None:
     """The supervisor keeps its process; idle connections get one more request answered."""
     before, old = metric(pair, ASKED), pair.workers()
-    kept = RawClient(pair.connect(), 10)
+    kept = RawClient(pair.connect())
     assert ask(kept, target=b"/status").status == 200
     pair.signal(signal.SIGUSR2)
     calls = 1
@@ -227,7 +227,7 @@ def change_account(
     until(lambda: {ask(caller, line, target=LISTENER).status for caller in callers} == {403})
     took = time.monotonic() - written
     print(f"\nrefused by every worker {took:.2f} s after the write")
-    assert took < 2 + WAIT_SECONDS / 3  # two seconds, on a busy machine
+    assert took < 2 + PATIENCE_SECONDS / 3  # two seconds, on a busy machine
     settings["accounts"]["acme"]["disabled"] = False
     pair.config.write_text(yaml.safe_dump(settings))
     pair.signal(signal.SIGHUP)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import generate, new_id
 from sidecar.store.record import encode
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
 
@@ -84,7 +85,7 @@ class Caller:
     """One keep-alive connection to a sidecar; says the status of each answer."""
 
     def __init__(self, proxy: ProxyProcess) -> None:
-        self._socket = proxy.connect(timeout_seconds=20)
+        self._socket = proxy.connect(timeout_seconds=PATIENCE_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, secret: str) -> tuple[int, bytes]:
@@ -160,7 +161,7 @@ class Witness:
         self.stop()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
     """Wait for a condition, for as long as a busy machine may take."""
     deadline = time.monotonic() + seconds
     while not condition():

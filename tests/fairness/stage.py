@@ -28,6 +28,7 @@ from tests.fairness.attacker import Account
 from tests.fairness.attacks import Attack
 from tests.fairness.honest import FAILED, HEALTH, KEPT, NEW, Figures, Testimony
 from tests.integration.test_reload import write_certificate
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ROOT, ProxyProcess, free_port
 from tests.redis_servers import RedisServer
 
@@ -108,7 +109,7 @@ class Honest:
         )
 
     def end(self) -> Testimony:
-        output, _ = self._process.communicate(timeout=90)
+        output, _ = self._process.communicate(timeout=PATIENCE_SECONDS)
         return Testimony.read(output)
 
     def kill(self) -> None:
@@ -204,7 +205,7 @@ class Along:
 
     def _ask(self, token: Token) -> int:
         with closing(self._stage.connect(WITNESS)) as sock:
-            return _status(RawClient(sock, 10), token)
+            return _status(RawClient(sock), token)
 
 
 def _status(client: RawClient, token: Token) -> int:
@@ -314,7 +315,7 @@ class Stage:
     def metrics(self) -> list[str]:
         """Return the lines of the page of metrics."""
         url = f"http://127.0.0.1:{self.operations_port}/metrics"
-        with urllib.request.urlopen(url, timeout=30) as page:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as page:
             return list(page.read().decode().splitlines())
 
     def unavailable(self) -> int:

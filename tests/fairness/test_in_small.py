@@ -97,7 +97,7 @@ def clients(stage: Stage, number: int, source: str) -> Iterator[list[RawClient]]
     with ExitStack() as stack:
         opened = []
         for _ in range(number):
-            opened.append(RawClient(stack.enter_context(stage.connect(source)), 20))
+            opened.append(RawClient(stack.enter_context(stage.connect(source))))
             opened[-1].send(get("/nothing"))
             assert opened[-1].read_answer() is not None
         yield opened
@@ -176,7 +176,7 @@ def cpu_seconds(stage: Stage, sent: bytes) -> float:
     for _ in range(3):
         began = run_seconds(pid)
         with closing(stage.connect(STRANGER)) as sock:
-            client = RawClient(sock, 40)
+            client = RawClient(sock)
             client.send(sent)
             answer = client.read_answer(b"POST")
             assert answer is not None

@@ -19,12 +19,12 @@ from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.passwords import hash_password
 from sidecar.store.embedded import find_binary
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import running_redis
 
 ISSUER = "https://login.example.com/"
 FOREIGN_KEY = load_key("f1", "ES256", generate_key("ES256"))
-PATIENCE_SECONDS = 10.0
 
 
 class Listener(BaseHTTPRequestHandler):
@@ -84,7 +84,9 @@ def foreign_jwt(jti: str) -> str:
 
 
 def call(proxy: ProxyProcess, target: str, headers: dict[str, str], method: str = "GET") -> int:
-    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)) as connection:
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_SECONDS)
+    ) as connection:
         connection.request(method, target, headers=headers)
         return connection.getresponse().status
 

@@ -16,12 +16,12 @@ from sidecar.store.cache import TokenCache
 from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import PATIENCE_SECONDS
 from tests.redis_servers import binary_of, command_on
 from tests.redis_topologies import ClusterOfServers, cluster_server, running_cluster
 from tests.store_load import Load
 
 RECORDS = [make_record(number, days=0) for number in range(30)]
-PATIENCE_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.observability.metric_families import FAMILIES
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import plain_settings, redis_binary
+from tests.patience import PATIENCE_SECONDS
 from tests.promtool import run_promtool
 from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import running_redis
@@ -36,7 +37,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
 
 def read_metrics(process: ProxyProcess) -> str:
     host, _, port = process.settings["operations"]["address"].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
@@ -73,7 +74,7 @@ def test_promtool_finds_nothing_wrong_with_the_page_of_a_running_process(
 def test_what_is_counted_is_what_was_asked_and_what_the_log_says(process: ProxyProcess) -> None:
     token = create_token(process.config, "acme", "counted")
     before = read_requests(read_metrics(process))
-    client = RawClient(process.connect(), 10)
+    client = RawClient(process.connect())
     asked = [("/v1/dynamic/listener/a1", token), ("/v1/dynamic/listener/a2", UNKNOWN)]
     asked += [("/status", ""), ("/nowhere", token)]
     for target, sent in asked * 100:
@@ -105,7 +106,7 @@ def count_lines(process: ProxyProcess) -> int:
 def test_a_decision_is_counted_as_a_request(process: ProxyProcess) -> None:
     before = read_requests(read_metrics(process))
     host, _, port = process.settings["operations"]["address"].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     original = {"X-Original-Method": "GET", "X-Original-URI": "/v1/dynamic/listener/a1"}
     connection.request("GET", "/auth", headers=original)
     answer = connection.getresponse()

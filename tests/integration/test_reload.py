@@ -26,17 +26,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 
 PATH = "/v1/dynamic/listener/a1"
-WAIT_SECONDS = 10.0
 IN_FORCE_SECONDS = 2.0
 CALLERS = 4
 
 
-def until(is_so: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+def until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -124,7 +124,9 @@ class Subject:
     def state(self) -> dict[str, Any]:
         """Return what ``/readyz`` says of the configuration; it answers 200 throughout."""
         host, _, port = self.proxy.settings["operations"]["address"].rpartition(":")
-        with closing(http.client.HTTPConnection(host, int(port), timeout=5)) as asking:
+        with closing(
+            http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
+        ) as asking:
             asking.request("GET", "/readyz")
             answer = asking.getresponse()
             assert answer.status == 200
@@ -134,8 +136,10 @@ class Subject:
     def connect(self) -> http.client.HTTPConnection:
         host, port = "127.0.0.1", self.proxy.port
         if not self.is_tls:
-            return http.client.HTTPConnection(host, port, timeout=5)
-        return http.client.HTTPSConnection(host, port, timeout=5, context=trusting_context())
+            return http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
+        return http.client.HTTPSConnection(
+            host, port, timeout=PATIENCE_SECONDS, context=trusting_context()
+        )
 
     def call(self, connection: http.client.HTTPConnection) -> int:
         connection.request("GET", PATH, headers={"Authorization": f"Bearer {self.token}"})

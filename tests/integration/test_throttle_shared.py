@@ -19,10 +19,10 @@ from sidecar.store.counters import connect_counters
 from sidecar.store.redis import connect
 from sidecar.tokens.last_use import LastUses
 from tests.contract.records import make_record
+from tests.patience import PATIENCE_SECONDS
 from tests.redis_servers import RedisServer, binary_of, running_redis
 
 HERE, THERE = "192.0.2.1", "2001:db8::1"
-PATIENCE_SECONDS = 10.0
 LIMITS = ThrottleLimits(failures=10, window_seconds=60, ban_seconds=300)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ROOT
 
 DEPLOY = ROOT / "deploy"
-START_SECONDS = 20.0
 
 Arguments = Callable[[Path], list[str]]
 
@@ -128,7 +128,7 @@ def _place_configuration(
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -22,11 +22,11 @@ from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ROOT, free_port
 
 EXAMPLES = ROOT / "examples" / "assertion"
 KEY = load_key("k1", "EdDSA", generate_key("EdDSA"))
-START_SECONDS = 20.0
 
 
 NGINX = """
@@ -105,7 +105,7 @@ def running(command: list[str], port: int, *, add_port: bool = True) -> Iterator
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             call(port)
@@ -118,7 +118,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def call(port: int, *assertions: str) -> tuple[int, dict[str, str]]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    ) as connection:
         connection.putrequest("GET", "/v1/orders")
         for value in assertions:
             connection.putheader("X-Account-Assertion", value)
@@ -138,7 +140,7 @@ def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("node")
     command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "jose@6"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=45)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     except (subprocess.SubprocessError, OSError):
         pytest.skip("jose can't be installed from npm")
     return Path(shutil.copy(EXAMPLES / "upstream.mjs", folder))

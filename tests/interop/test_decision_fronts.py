@@ -36,6 +36,7 @@ from tests.conformance.raw_client import Answer, MalformedAnswerError, RawClient
 from tests.e2e.conftest import PASSWORD, key_of, plain_settings, redis_binary
 from tests.interop.decision_cases import CASES, GOOD, GROUPS, LISTENER, STATUS, Case
 from tests.interop.decision_fronts import FRONTS, running_front
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Act, Exchange, Recorder, answer, fold
@@ -235,7 +236,7 @@ class Caller:
 
     def connect(self) -> RawClient:
         address = ("127.0.0.1", self.port)
-        return RawClient(socket.create_connection(address, 20, (self.address, 0)), 20)
+        return RawClient(socket.create_connection(address, PATIENCE_SECONDS, (self.address, 0)))
 
     def call(
         self, target: str = LISTENER, *lines: str, method: str = "GET", body: bytes = b""
@@ -475,7 +476,7 @@ class Impostor:
                 self._held.append(sock)
                 continue
             with sock:
-                sock.settimeout(5)
+                sock.settimeout(PATIENCE_SECONDS)
                 asked = b""
                 while b"\r\n\r\n" not in asked and (piece := sock.recv(65536)):
                     asked += piece

@@ -15,6 +15,7 @@ from sidecar.core.key_documents import export_key_set, load_key, load_key_set
 from sidecar.core.keys import ALGORITHMS, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer, VerifiedToken
+from tests.patience import PATIENCE_SECONDS
 
 NOW = 1_800_000_000
 PEER = Path(__file__).with_name("jose_peer.mjs")
@@ -36,7 +37,7 @@ def jose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("jose")
     command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "jose@6"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=45)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     except (subprocess.SubprocessError, OSError):
         pytest.skip("jose can't be installed from npm")
     return folder / "node_modules/jose/dist/webapi/index.js"
@@ -48,7 +49,7 @@ def ask(jose: Path, task: dict[str, Any]) -> Any:
         input=json.dumps(task),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     return json.loads(done.stdout)
