@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, chdir
+from contextlib import ExitStack, asynccontextmanager, chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,8 +100,9 @@ async def _demonstrate(directory: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _sample_listener() as sample_port:
-        stage = _prepare(directory, sample_port)
-        await _serve(stage, stop)
+        with ExitStack() as reserved:
+            stage = _prepare(directory, sample_port, reserved)
+            await _serve(stage, stop)
 
 
 @asynccontextmanager
@@ -120,16 +121,19 @@ async def _sample_listener() -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def _prepare(directory: Path, sample_port: int) -> Stage:
-    """Choose ports, a password and a key, and write the configuration."""
+def _prepare(directory: Path, sample_port: int, reserved: ExitStack) -> Stage:
+    """Choose a password, a key and ports, and write the configuration.
+
+    ``reserved`` keeps the ports from other demos until it is closed.
+    """
     from sidecar.core.keys import generate_key
     from sidecar.core.passwords import hash_password
 
     stage = Stage(
         directory=directory,
-        proxy_port=_choose_port(PROXY_PORT),
-        portal_port=_choose_port(PORTAL_PORT),
-        operations_port=_choose_port(OPERATIONS_PORT),
+        proxy_port=_choose_port(PROXY_PORT, reserved),
+        portal_port=_choose_port(PORTAL_PORT, reserved),
+        operations_port=_choose_port(OPERATIONS_PORT, reserved),
         sample_port=sample_port,
         password=secrets.token_urlsafe(12),
     )
@@ -148,8 +152,17 @@ def _prepare(directory: Path, sample_port: int) -> Stage:
     return stage
 
 
-def _choose_port(wanted: int) -> int:
-    """Return the port wanted, or any free one if it is taken."""
+def _choose_port(wanted: int, reserved: ExitStack) -> int:
+    """Return the port wanted, or any free one if it is taken or another demo has chosen it.
+
+    Listening begins seconds later, after long imports. Until then a port that was chosen looks
+    free: a unix socket without a file (unix(7), "abstract") that is named after it tells others.
+    """
+    mark = reserved.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        mark.bind(f"\0sidecar demo {wanted}")
+    except OSError:
+        wanted = 0
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
