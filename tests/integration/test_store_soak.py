@@ -16,6 +16,9 @@ from tests.contract.records import make_record
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
 
 TOKENS = 5000
+VISITORS = 200
+CALLS = 100
+CALLS_BETWEEN_KILLS = 1000
 
 
 def fill(server: RedisServer) -> list[TokenRecord]:
@@ -40,14 +43,28 @@ async def ask(store: RedisStore, record: TokenRecord, patience_seconds: float | 
 
 
 async def visit(
-    store: RedisStore, records: list[TokenRecord], chance: random.Random, calls: int
-) -> list[str]:
-    outcomes = []
-    for _ in range(calls):
+    store: RedisStore, records: list[TokenRecord], chance: random.Random, outcomes: list[str]
+) -> None:
+    """Look up one record after another, each until there is an answer or the caller has left."""
+    for _ in range(CALLS):
         leaves = chance.random() < 0.2
         patience_seconds = chance.choice([0.0, 0.0005, 0.001, 0.002]) if leaves else None
-        outcomes.append(await ask(store, chance.choice(records), patience_seconds))
-    return outcomes
+        record = chance.choice(records)
+        while (outcome := await ask(store, record, patience_seconds)) == "unavailable":
+            outcomes.append(outcome)
+            await asyncio.sleep(0.005)
+        outcomes.append(outcome)
+
+
+async def kill_connections(server: RedisServer, outcomes: list[str]) -> None:
+    """Kill all of them once for so many calls that came to an end, however long these take."""
+    killed_at = 0
+    while True:
+        await asyncio.sleep(0.005)
+        ended = len(outcomes) - outcomes.count("unavailable")
+        if ended >= killed_at + CALLS_BETWEEN_KILLS:
+            killed_at = ended
+            server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
 @pytest.mark.parametrize("binary", BINARIES)
@@ -59,11 +76,11 @@ async def test_no_answer_is_for_anothers_token_when_a_fifth_of_the_callers_leave
     with running_redis(binary_of(binary), tmp_path) as server:
         records = fill(server)
         store = connect(server.url, prefix="sidecar:")
-        visits = asyncio.gather(*(visit(store, records, chance, 100) for _ in range(200)))
-        while is_disturbed and not visits.done():
-            await asyncio.sleep(0.05)
-            server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        outcomes = [outcome for outcomes in await visits for outcome in outcomes]
+        outcomes: list[str] = []
+        killing = asyncio.create_task(kill_connections(server, outcomes)) if is_disturbed else None
+        await asyncio.gather(*(visit(store, records, chance, outcomes) for _ in range(VISITORS)))
+        if killing is not None:
+            killing.cancel()
         await store.close()
     assert "WRONG" not in outcomes
     assert outcomes.count("left") > 500
