@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -176,8 +177,7 @@ def test_an_upgrade_keeps_store_and_sockets_and_applies_what_needs_a_restart(
         until(proxy.is_ready)
         for _ in range(20):  # some of them on the socket of the worker that is no more
             assert readiness(proxy)["configuration"]["needs_restart"] == []
-        with urlopen(f"http://{portal}/") as page:
-            assert page.status == 200
+        until(lambda: status_of(f"http://{portal}/") == 200)  # 503 while its secret is not read
         os.kill(proxy.worker, signal.SIGKILL)
         for _ in range(8):
             client = RawClient(proxy.connect())
@@ -185,6 +185,15 @@ def test_an_upgrade_keeps_store_and_sockets_and_applies_what_needs_a_restart(
             client.close()
         until(lambda: readiness(proxy)["workers"] == {"ready": 1, "of": 1})
     until(lambda: not is_alive(store))
+
+
+def status_of(url: str) -> int:
+    try:
+        with urlopen(url) as page:
+            return int(page.status)
+    except HTTPError as error:
+        error.close()
+        return error.code
 
 
 def embedded_settings(upstream: str, directory: Path) -> dict[str, object]:
