@@ -1,6 +1,6 @@
 """The command line: ``python -m benchmarks [--only hit,miss] [--peers sidecar,nginx] ...``.
 
-With ``--old DIR`` two states of the code are compared, in alternating runs.
+``--old DIR`` compares two versions of the code in alternating runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUNDS_OF_PAIRS = 9
 
 
 def parse_arguments(given: list[str]) -> argparse.Namespace:
-    """Read the options; ends the program with status 2 for a name that does not exist."""
+    """Parse the options; an unknown name ends the program with status 2."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure the sidecar beside its peers on this machine, in alternating runs.",
@@ -54,7 +54,7 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return the amounts that the options ask for.
+    """Return the scale that the options ask for.
 
     Raises ``UnavailableError`` if the old tree can't be compared with this one.
     """
@@ -106,9 +106,9 @@ def main(given: list[str]) -> int:
 
 
 def prepare_places(output: Path | None, plots_directory: Path | None) -> Path:
-    """Make the directories of what will be written; return where the JSON file goes.
+    """Create the output directories; return the path of the JSON file.
 
-    Raises ``OSError`` where nothing can be written: to be known before an hour of measuring.
+    Raises ``OSError`` if they cannot be written to: better now than after an hour of measuring.
     """
     if plots_directory is not None:
         plots_directory.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def prepare_places(output: Path | None, plots_directory: Path | None) -> Path:
 
 
 def _prepare_process() -> None:
-    """Allow as many open files as may be, and end what was started when told to end."""
+    """Raise the limit of open files; have SIGTERM stop everything that was started."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -134,7 +134,7 @@ def _positive(text: str) -> int:
 
 
 def _names(known: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
-    """Return what reads a list of known names off the command line."""
+    """Return a parser for a comma-separated list of known names."""
 
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))

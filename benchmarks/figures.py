@@ -1,7 +1,7 @@
-"""What is said about several runs: the median, with the least and the most seen or the quartiles.
+"""Summaries of several runs: the median, with the extremes or the quartiles.
 
-A ratio is formed within each round and only then summed up, so that a slow minute of the machine,
-which slows both sides, leaves it alone.
+A ratio is computed within each round and summarised afterwards: a slow minute of the machine slows
+both sides and does not change their ratio.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median with its extremes."""
+    """A median with the smallest and the largest value."""
 
     median: float
     least: float
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Quartiles:
-    """The median of ``count`` values, and between which two the middle half of them lies."""
+    """The median of ``count`` values, and the quartiles that enclose the middle half."""
 
     count: int
     median: float
@@ -44,7 +44,7 @@ class Quartiles:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return ours over theirs, of each round that has both."""
+    """Return ours ÷ theirs for each round that has both."""
     return [a / b for a, b in zip(ours, theirs, strict=False) if b > 0]
 
 

@@ -1,4 +1,4 @@
-"""What is measured about a peer while something is done to it."""
+"""What is measured about a peer while it is under load."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.processes import cpu_seconds, resident_bytes
 from benchmarks.redis_server import RedisServer
 
 Sample = dict[str, float]
-"""What one case gave in one round: metric (see ``METRICS``) to figure."""
+"""What one case measured in one round, by metric (see ``METRICS``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a figure is shown."""
+    """How to print a figure."""
 
     title: str
     decimals: int
@@ -78,9 +78,9 @@ def under_load(
     cores: str,
     settle_seconds: float = 0.0,
 ) -> tuple[Sample, wrk.Result]:
-    """Put a load on a peer; return the figures per request, and what ``wrk`` counted.
+    """Put a load on a peer; return the figures per request and what ``wrk`` counted.
 
-    What the peer puts off, and does within ``settle_seconds`` after the load, is counted too.
+    Work that the peer defers is counted if it is done within ``settle_seconds`` after the load.
     """
     with measured(running, redis) as usage:
         with measured(running, redis) as meanwhile:

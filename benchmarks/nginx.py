@@ -1,4 +1,4 @@
-"""How every nginx of the bench is run: one worker, with all its files in one directory."""
+"""How the benchmark runs nginx: one worker, with all of its files in one directory."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ OURS_COLOUR, OTHERS_COLOUR = "#c2570c", "#8a94a6"
 
 
 def draw(outcome: Outcome, directory: Path) -> Path:
-    """Write one chart of the compared figure; raises ``UnavailableError`` without matplotlib."""
+    """Write a chart of the compared figure. Raises ``UnavailableError`` without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UnavailableError("matplotlib is not installed (the bench extra brings it)")
     matplotlib = importlib.import_module("matplotlib")

@@ -1,7 +1,7 @@
-"""Programs under the bench: where they run, when they are ready, and what they have used.
+"""Programs that the benchmark runs: on which processors, when they are ready, what they use.
 
-Processor time and memory are read from ``/proc`` for a program and all its descendants, so that a
-master and its worker, or a proxy and its decision service, count as one.
+Processor time and memory come from ``/proc`` and cover a program and all its descendants, so that
+a master and its worker, or a proxy and its decision service, count as one.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A run can't be trusted: something did not start, or answered what it should not have."""
+    """The results can't be trusted: something did not start, or gave a wrong answer."""
 
 
 class UnavailableError(Exception):
-    """A program or a feature is not there; its cases are left out and the table says why."""
+    """A program or a feature is missing; its cases are skipped and the table says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which processors the peer under test has, and which everything around it shares."""
+    """Which processors the peer under test has, and which all other programs share."""
 
     peer: str
     around: str
 
     @classmethod
     def of_this_machine(cls) -> Cores:
-        """Give the peer one processor alone, and the rest to load, upstream and Redis."""
+        """Give the peer a processor of its own; load, upstream and Redis share the rest."""
         available = sorted(os.sched_getaffinity(0))
         rest = available[1:] or available
         return cls(peer=str(available[0]), around=",".join(map(str, rest)))
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 class Program:
-    """One started program, pinned to processors, with its output in a file."""
+    """A running program, pinned to processors, with its output in a file."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process id of the program itself, not of its children."""
+        """The process ID of the program itself, not of a child."""
         return self._process.pid
 
     def wait_until(self, is_ready: Callable[[], bool], *, seconds: float = 20.0) -> None:
-        """Return when ``is_ready()`` holds; raises ``BenchError`` if it does not in time."""
+        """Wait until ``is_ready()``. Raises ``BenchError`` if that takes too long."""
         end = time.monotonic() + seconds
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > end:
@@ -87,7 +87,7 @@ class Program:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End the program and what it started: SIGTERM, SIGKILL after 5 s; idempotent."""
+        """Stop the program and its children: SIGTERM, then SIGKILL after 5 s. Idempotent."""
         if self._process.returncode is not None:
             return
         self._process.terminate()
@@ -123,7 +123,7 @@ def family(pids: Iterable[int]) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return user and system time of these processes and of their descendants, ended or not."""
+    """Return the user and system time of these processes and their descendants, dead or alive."""
     ticks = 0
     for pid in family(pids):
         if fields := _stat_fields(pid):
@@ -132,8 +132,9 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Return the memory of these processes and of their living descendants: the proportional set
-    size, in which a page that several of them share counts once (proc(5), ``smaps_rollup``).
+    """Return the memory of these processes and their living descendants.
+
+    It is the proportional set size, which counts a shared page once (proc(5), ``smaps_rollup``).
     """
     return sum(map(_proportional_bytes, family(pids)))
 
@@ -147,7 +148,7 @@ def _proportional_bytes(pid: int) -> int:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """Return what follows the command's name in ``/proc/PID/stat``: state, parent ... (proc(5))."""
+    """Return the fields of ``/proc/PID/stat`` after the command: state, parent … (proc(5))."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

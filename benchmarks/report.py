@@ -1,4 +1,4 @@
-"""What a run found: a table to read, in Markdown, and a JSON value with every single figure."""
+"""The results of a run: a Markdown table, and JSON with every single figure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.stage import Settings
 
 NOTHING = "–"
 OF_PAIRS = ("cpu_us", "rate")
-"""What is set against the old tree's, where a scenario measures it; else what it compares."""
+"""The metric compared with the old tree, if a scenario measures it; else its own."""
 
 
 def table(outcome: Outcome) -> str:
-    """Return the outcome as a Markdown table, with what was left out or failed below it."""
+    """Return the outcome as a Markdown table, followed by what was skipped or failed."""
     scenario = outcome.scenario
     subjects = [label for label in scenario.subjects if label in outcome.samples]
     titles = ["", *(METRICS[key].title for key in scenario.columns)]
@@ -63,7 +63,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def pairs(outcome: Outcome) -> dict[str, dict[str, Quartiles]]:
-    """Return, by label and metric, ours ÷ the old tree's, formed of each pair of runs."""
+    """Return ours ÷ the old tree's for each pair of runs, by label and metric."""
     samples = outcome.samples
     return {
         label: {
@@ -77,7 +77,7 @@ def pairs(outcome: Outcome) -> dict[str, dict[str, Quartiles]]:
 
 
 def circumstances(settings: Settings) -> dict[str, Any]:
-    """Return what the figures depend on: the machine, the versions, the code, the amounts."""
+    """Return what the figures depend on: machine, versions, code and scale."""
     amounts = asdict(settings)
     del amounts["tree"], amounts["old"]
     return {
@@ -90,7 +90,7 @@ def circumstances(settings: Settings) -> dict[str, Any]:
 
 
 def heading(found: dict[str, Any]) -> str:
-    """Return the circumstances, for above the tables."""
+    """Return the circumstances as a heading for the tables."""
     pairs = [*found["machine"].items(), *found["versions"].items()]
     rounds, seconds = found["settings"]["rounds"], found["settings"]["seconds"]
     said = ", ".join(f"{name} {value}" for name, value in pairs)

@@ -1,6 +1,6 @@
-"""Cases in turns: A B C, A B C, ... after one short run of each to warm it up.
+"""Run cases in turns: A B C, A B C, … after a short warm-up of each.
 
-With an old tree, each case of ours is followed at once by the same one of the old tree.
+With an old tree, each case of the sidecar is followed at once by the same case of the old tree.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from benchmarks.scenarios import OLD, Case, Plan, Scenario
 from benchmarks.stage import Settings, Stage
 
 Say = Callable[[str], None]
-"""Told what is going on, a line at a time."""
+"""Called with each line of progress."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a scenario gave: samples by label, in the order of the rounds, and what is missing."""
+    """The results of a scenario: samples by label, in the order of the rounds, and gaps."""
 
     scenario: Scenario
     samples: dict[str, list[Sample]] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Outcome:
 
 
 def carry_out(scenario: Scenario, directory: Path, settings: Settings, say: Say) -> Outcome:
-    """Set the stage, run all cases in turns, and clear up."""
+    """Set up the stage, run all cases in turns, and clean up."""
     outcome = Outcome(scenario)
     with Stage(directory, settings) as stage:
         plans = [Plan(stage)]
@@ -44,7 +44,7 @@ def carry_out(scenario: Scenario, directory: Path, settings: Settings, say: Say)
 
 
 def paired(cases: list[Case], old: Iterable[Case] = ()) -> list[Case]:
-    """Return all cases, each followed by the same one of the old tree, where there is one."""
+    """Return all cases, each followed by that of the old tree if there is one."""
     same = {case.label: case for case in old}
     pairs = ((case, same.get(case.label + OLD)) for case in cases)
     return [case for pair in pairs for case in pair if case is not None]
@@ -53,7 +53,7 @@ def paired(cases: list[Case], old: Iterable[Case] = ()) -> list[Case]:
 def take_turns(
     cases: list[Case], scenario: Scenario, settings: Settings, outcome: Outcome, say: Say
 ) -> None:
-    """Fill the outcome; a case that fails once is dropped, and the reason noted."""
+    """Fill the outcome. A case that fails once is dropped, with the reason noted."""
     for case in cases:
         if case.warms_up:
             say(f"{scenario.name}: warming up: {case.label}")

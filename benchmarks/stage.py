@@ -1,4 +1,4 @@
-"""The stage of a scenario: Redis, the upstream, and the peers it asks for; all ended together."""
+"""The stage of a scenario: Redis, the upstream and the peers it needs, stopped together."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sidecar.store import record
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much of everything; the defaults are those of a real run.
+    """How long and how large a run is. The defaults are those of a real run.
 
-    ``old`` is the tree that ours is compared with, if any.
+    ``old`` is the tree to compare with, if any.
     """
 
     rounds: int = 7
@@ -46,7 +46,7 @@ class Settings:
 
     @classmethod
     def tiny(cls) -> Settings:
-        """Return what it takes to see that the bench itself works."""
+        """Return the smallest scale that shows that the benchmark itself works."""
         return cls(
             rounds=1,
             seconds=1,
@@ -61,7 +61,7 @@ class Settings:
 
 
 class Stage:
-    """What runs around the peers. A context manager: leaving it ends every program."""
+    """What runs around the peers. A context manager that stops every program at its end."""
 
     def __init__(self, directory: Path, settings: Settings) -> None:
         self.directory = directory
@@ -96,9 +96,9 @@ class Stage:
         self._stack.close()
 
     def with_tree(self, tree: Tree) -> Stage:
-        """Return the same stage, where ours is the sidecar of another tree.
+        """Return the same stage with the sidecar of another tree.
 
-        Redis, the upstream and the end are shared; the directory is not.
+        Redis, the upstream and the cleanup are shared; the directory is not.
         """
         other = copy.copy(self)
         other.tree = tree
@@ -113,7 +113,7 @@ class Stage:
         database: int = 0,
         lifetime_seconds: float = tokens.LIFETIME_SECONDS,
     ) -> None:
-        """Let every peer know these tokens (the peers' keys are in database 0 alone)."""
+        """Store these tokens for every peer (the peers' keys are in database 0 only)."""
         account = self.holder.account
         if database == 0:
             self.redis.send(tokens.peers_commands(given, account))
@@ -129,9 +129,9 @@ class Stage:
         return known
 
     def start(self, name: str, **changes: object) -> Running:
-        """Start a peer and see that it lets in the right one alone; raises ``UnavailableError``.
+        """Start a peer and check that it lets only the right caller in.
 
-        ``changes`` are fields of ``Place``.
+        ``changes`` are fields of ``Place``. Raises ``UnavailableError``.
         """
         self._started += 1
         place = Place(
@@ -164,9 +164,9 @@ class Stage:
 
 
 def _check_admission(peer: Peer, running: Running, holder: tokens.Holder, *, echoes: bool) -> None:
-    """Raise ``BenchError`` unless the good token passes and others don't.
+    """Raise ``BenchError`` unless the good token passes and all others fail.
 
-    An upstream that ``echoes`` shows that it got the account, and not the token.
+    An upstream that ``echoes`` shows whether it received the account, and no token.
     """
     expected = f"{holder.account if peer.authenticates else 'anyone'}|".encode()
     status, body = _ask_who_am_i(running.port, holder.token)
@@ -176,7 +176,7 @@ def _check_admission(peer: Peer, running: Running, holder: tokens.Holder, *, ech
         return
     for bad in (*tokens.mint(1), tokens.spoil(holder.token), os.urandom(20).hex(), ""):
         status, _ = _ask_who_am_i(running.port, bad)
-        if status == 503:  # a machine so busy that the store did not answer in time
+        if status == 503:  # on a busy machine the store may not answer in time
             time.sleep(1.0)
             status, _ = _ask_who_am_i(running.port, bad)
         if status != 401:

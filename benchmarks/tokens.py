@@ -1,8 +1,8 @@
-"""The tokens of the bench: made like real ones, and written to Redis in bulk.
+"""The tokens of the benchmark: made like real ones, and written to Redis in bulk.
 
-Ours are records under the sidecar's own keys, indexed by account as ``sidecar token create``
-leaves them; the peers find an account's bare name under ``bench:`` and the base64 of the same
-SHA-256.
+The sidecar finds records under its own keys, indexed by account just as ``sidecar token create``
+does it. The other peers find the bare name of the account under ``bench:`` and the base64 of the
+same SHA-256.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIFETIME_SECONDS = 30 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The account that calls, with its password and one token; ``repr`` shows neither."""
+    """The calling account, with its password and a token; ``repr`` shows neither."""
 
     account: str = "bench"
     password: str = field(default_factory=lambda: os.urandom(12).hex(), repr=False)
@@ -36,34 +36,34 @@ class Holder:
 
     @property
     def bearer(self) -> str:
-        """The header line with the token."""
+        """The header line that carries the token."""
         return f"Authorization: Bearer {self.token}"
 
     @property
     def basic(self) -> str:
-        """The header line with the account's name and password (RFC 7617)."""
+        """The header line that carries the account's name and password (RFC 7617)."""
         pair = base64.b64encode(f"{self.account}:{self.password}".encode()).decode()
         return f"Authorization: Basic {pair}"
 
 
 def mint(count: int) -> list[str]:
-    """Make tokens that no store knows."""
+    """Generate tokens that are in no store."""
     return [generate(PREFIX, os.urandom) for _ in range(count)]
 
 
 def spoil(token: str) -> str:
-    """Return the token with its last character changed, so that the checksum is wrong."""
+    """Return the token with another last character, which makes its checksum wrong."""
     return token[:-1] + ("0" if token[-1] != "0" else "1")
 
 
 def save(tokens: Iterable[str], path: Path) -> Path:
-    """Write tokens to a file, one a line, for the load to send in turn."""
+    """Write tokens to a file, one per line, for the load to send in turn."""
     path.write_text("".join(f"{token}\n" for token in tokens))
     return path
 
 
 def peers_commands(tokens: Iterable[str], account: str) -> Iterator[Command]:
-    """Return what to write so that every peer finds the account of these tokens."""
+    """Return the commands after which every peer finds the account of these tokens."""
     for token in tokens:
         key = base64.b64encode(hashlib.sha256(token.encode()).digest())
         yield (b"SET", b"bench:" + key, account.encode(), b"EX", b"%d" % LIFETIME_SECONDS)
@@ -82,10 +82,10 @@ def record_key(token_digest: str) -> bytes:
 def sidecar_commands(
     tokens: Iterable[str], account: str, *, lifetime_seconds: float = LIFETIME_SECONDS
 ) -> Iterator[Command]:
-    """Return what to write so that the sidecar knows these tokens, and their account lists them.
+    """Return the commands after which the sidecar knows these tokens and lists them by account.
 
-    What ``sidecar.store.redis`` writes for a token, without its look before and after, of which a
-    million would take minutes; a test holds the two together.
+    They write what ``sidecar.store.redis`` writes, but skip its checks before and after, which
+    would take minutes for a million tokens. A test keeps the two in step.
     """
     now = time.time()
     index = f"{KEY_PREFIX}account:{account}".encode()
@@ -114,7 +114,7 @@ def _record(token: str, account: str, now: float, lifetime_seconds: float) -> To
 
 
 def _end(now: float, lifetime_seconds: float) -> float:
-    """Return the end of a real token's life, which is whole days from a whole second, or exactly
-    that of a shorter one."""
+    """Return when a token expires: after whole days from a whole second, like a real token, or
+    after exactly the given time if that is shorter."""
     is_real = lifetime_seconds % 86400 == 0
     return int(now) + lifetime_seconds if is_real else round(now + lifetime_seconds, 3)

@@ -1,8 +1,8 @@
-"""Which code a sidecar under the bench runs: a checkout of ours, as Python or compiled to C.
+"""Which code the sidecar under test runs: a checkout, interpreted or compiled to C.
 
-A checkout is run as it stands, by putting it first on the path of the bench's own interpreter, so
-that two states of the code differ in nothing else. Of two trees that are compared, either both are
-compiled or both are interpreted.
+A checkout runs as it is: it comes first on the path of the benchmark's own interpreter, so that two
+versions of the code differ in nothing else. When two trees are compared, both are compiled or both
+are interpreted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGE = "sidecar"
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A checkout, and where its modules can be imported from: as Python, as C, or both."""
+    """A checkout, and where to import its modules from: as Python, as C, or both."""
 
     checkout: Path
     interpreted: Path | None
@@ -28,7 +28,7 @@ class Tree:
 
     @property
     def root(self) -> Path:
-        """Where to import from: the compiled modules, if there are any."""
+        """Where to import from: the compiled modules if there are any."""
         root = self.compiled or self.interpreted
         assert root is not None
         return root
@@ -44,21 +44,21 @@ class Tree:
 
 
 def ours() -> Tree:
-    """Return the tree that the bench itself belongs to, compiled if ``make compiled`` was there.
+    """Return the tree that the benchmark belongs to, compiled if ``make compiled`` has built it.
 
-    What that made of other sources is left aside (``make bench`` makes it anew); the heading of the
-    report says ``interpreted`` then.
+    Modules that were compiled from older sources are ignored (``make bench`` builds them anew); the
+    heading of the report then says ``interpreted``.
     """
     return find(_OURS, ignores_stale=True)
 
 
 def find(directory: Path, *, ignores_stale: bool = False) -> Tree:
-    """Return what a directory holds: a checkout, perhaps with ``build/compiled`` in it, or a tree
-    that was compiled in place.
+    """Return the tree in a directory: a checkout, perhaps with ``build/compiled``, or a tree that
+    was compiled in place.
 
-    Modules compiled for another Python do not count. Raises ``UnavailableError`` where there is no
-    sidecar, and where ``build/compiled`` was made of other sources than the checkout's; with
-    ``ignores_stale`` that is left aside.
+    Modules compiled for another Python do not count. Raises ``UnavailableError`` if there is no
+    sidecar, or if ``build/compiled`` was made from other sources than the checkout's and
+    ``ignores_stale`` is false.
     """
     directory = directory.resolve()
     if not (directory / _PACKAGE / "__main__.py").is_file():
@@ -78,7 +78,7 @@ def find(directory: Path, *, ignores_stale: bool = False) -> Tree:
 def match(ours: Tree, old: Tree) -> tuple[Tree, Tree]:
     """Return both trees in one form, compiled if both can be.
 
-    Raises ``UnavailableError`` when one can only be compiled and the other only interpreted.
+    Raises ``UnavailableError`` if one is only compiled and the other only interpreted.
     """
     if ours.compiled and old.compiled:
         return ours, old
@@ -101,7 +101,7 @@ def _sources(root: Path) -> dict[str, bytes]:
 
 
 def _commit_of(checkout: Path) -> str:
-    """Return the commit that is checked out, with a ``+`` if files differ; nothing without git."""
+    """Return the commit that is checked out, with a ``+`` for local changes; empty without git."""
     try:
         said = subprocess.run(
             ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=10"],

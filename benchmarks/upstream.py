@@ -27,7 +27,7 @@ HTTP = """
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The running service: ``port`` is nginx, ``sink_port`` reads a body to its end."""
+    """The running service: nginx on ``port``, and the sink for bodies on ``sink_port``."""
 
     port: int
     sink_port: int
@@ -35,7 +35,7 @@ class Upstream:
     programs: tuple[Program, ...]
 
     def stop(self) -> None:
-        """End both programs."""
+        """Stop both programs."""
         for program in self.programs:
             program.stop()
 

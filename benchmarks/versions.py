@@ -1,4 +1,4 @@
-"""Which programs a run was of: what figures can't be compared without."""
+"""Which programs were measured: figures can't be compared without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DISTRIBUTIONS = ("aiohttp", "httptools", "redis", "hiredis", "uvloop")
 
 
 def installed() -> dict[str, str]:
-    """Return the version of each program and library that is there."""
+    """Return the version of each program and library that is installed."""
     found = {name: _said_by(command) for name, command in _commands().items()}
     found |= {name: _distribution(name) for name in DISTRIBUTIONS}
     found |= {"sidecar": sidecar.__version__, "python": platform.python_version()}
@@ -26,7 +26,7 @@ def installed() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return what is known of the processor and the kernel."""
+    """Return a description of the processor and the kernel."""
     return {
         "processor": _processor(),
         "processors": str(len(os.sched_getaffinity(0))),
@@ -52,7 +52,7 @@ def _envoy() -> str:
 
 
 def _said_by(command: list[str]) -> str:
-    """Return the first thing like a version that a program says; some say it on standard error."""
+    """Return the first version number that a program prints, on either stream."""
     if shutil.which(command[0]) is None:
         return ""
     said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -1,8 +1,7 @@
 """The load: ``wrk`` with one script, and its result as a value.
 
 ``wrk`` runs a closed loop: each connection sends its next request when it has its answer, at once
-or after a pause. A load that met a broken connection, or another status than the expected, is no
-result.
+or after a pause. A run with a broken connection or an unexpected status is not a result.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ RESULT = re.compile(r"^bench: (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent, over how many connections, and whether it is to be let through.
+    """What to send, over how many connections, and whether it should pass.
 
-    ``pipelined`` requests are sent at once, in one write, before any of their answers is read;
-    what ``wrk`` says of latencies means nothing then.
+    ``pipelined`` requests are sent in one write before any answer is read; the latencies that
+    ``wrk`` reports then mean nothing.
     """
 
     path: str = "/v1/dynamic/listener/bench"
@@ -65,12 +64,12 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.requests / self.seconds
 
 
 def parse(output: str) -> Result:
-    """Read the line that ``wrk.lua`` prints; raises ``BenchError`` if there is none."""
+    """Parse the line that ``wrk.lua`` prints. Raises ``BenchError`` if there is none."""
     found = RESULT.search(output)
     if found is None:
         raise BenchError(f"wrk gave no result: {output.strip()[-300:]}")
@@ -86,7 +85,7 @@ def parse(output: str) -> Result:
 
 
 def judge(result: Result, load: Load) -> None:
-    """Raise ``BenchError`` unless every request was answered, and answered as the load expects."""
+    """Raise ``BenchError`` unless every request got the answer that the load expects."""
     expected = result.requests if load.is_refused else 0
     if not result.requests or result.broken or result.refused != expected:
         raise BenchError(
@@ -96,7 +95,7 @@ def judge(result: Result, load: Load) -> None:
 
 
 def command(load: Load, *, port: int, seconds: int, cores: str) -> list[str]:
-    """Return how ``wrk`` is called for this load; raises ``UnavailableError``."""
+    """Return the ``wrk`` command line for this load. Raises ``UnavailableError``."""
     program = shutil.which("wrk")
     if program is None:
         raise UnavailableError("wrk is not installed")

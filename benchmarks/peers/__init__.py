@@ -1,10 +1,10 @@
-"""The proxies under test, one file each, all with the same job.
+"""The proxies under test, one file each, all with the same task.
 
-The job: take a call on a kept-alive connection, find the account that its bearer token belongs
-to, refuse it otherwise, drop the credential, set ``X-Account``, forwarded headers and a request
-id, pass the call on over a kept-alive connection, and write one JSON line to a file. One worker
-each. Where a peer can look a token up in Redis, it asks for the digest of the token, and finds
-there the bare account name under a key of its own, which spares it the reading of a record.
+The task: accept a request on a kept-alive connection, find the account of its bearer token or
+refuse it, remove the credential, set ``X-Account``, forwarding headers and a request id, forward
+the request over a kept-alive connection, and write one JSON line to a file. Each peer has one
+worker. A peer that can look up tokens in Redis does so by the token's digest; it finds the bare
+account name under a key of its own, so that it need not parse a record.
 
 Each module has one function ``start(place) -> Running`` that raises ``UnavailableError`` if the
 peer isn't installed.
@@ -26,15 +26,16 @@ LOG_FIELDS = (
     '"bytes":$body_bytes_sent,"total":$request_time,"upstream":"$upstream_response_time",'
     '"address":"$upstream_addr"}'
 )
-"""The access-log line of the nginx peers, with the fields that the sidecar writes."""
+"""The access-log format of the nginx peers, with the sidecar's fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a peer is to run, and what it finds there.
+    """Where a peer runs, and what it finds there.
 
-    The last four are for ours alone: the code that it runs, the Redis database its tokens are in,
-    how many of them it may keep (``None``: as it comes), and whether it serves the token API.
+    The last four fields are for the sidecar only: the code that it runs, the Redis database with
+    its tokens, how many of them it may cache (``None``: the default), and whether it serves the
+    token API.
     """
 
     directory: Path
@@ -50,8 +51,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started peer: where it listens, its programs, and of ours the code that it runs, its file
-    and the API's port.
+    """A running peer: its port and programs; for the sidecar also its code, its configuration
+    file and the port of the API.
     """
 
     port: int
@@ -62,18 +63,18 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        """The processes whose descendants included make up the peer."""
+        """The processes that, with their descendants, make up the peer."""
         return [program.pid for program in self.programs]
 
     def stop(self) -> None:
-        """End all of it."""
+        """Stop all of its programs."""
         for program in self.programs:
             program.stop()
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One proxy: how it is named, how it is started, and what it can't do."""
+    """One proxy: its name, how to start it, and what it can't do."""
 
     name: str
     title: str
@@ -81,4 +82,4 @@ class Peer:
     authenticates: bool = True
     is_ours: bool = False
     has_store: bool = True
-    """Whether it can look up a token in Redis; one that can't knows the holder's token alone."""
+    """Whether it looks up tokens in Redis; if not, it knows only the calling account's token."""

@@ -1,4 +1,4 @@
-"""nginx ``auth_request``: nginx asks a small aiohttp service about every call."""
+"""nginx ``auth_request``: nginx asks a small aiohttp service about every request."""
 
 from __future__ import annotations
 

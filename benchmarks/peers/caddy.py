@@ -1,4 +1,4 @@
-"""Caddy ``forward_auth``: Caddy, on one thread, asks the same aiohttp service about every call."""
+"""Caddy ``forward_auth``: Caddy, on one thread, asks the same service about every request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ http://127.0.0.1:{port} {{
 
 
 def start(place: Place) -> Running:
-    """Start the service and Caddy, both on the peer's processor; raises ``UnavailableError``."""
+    """Start the service and Caddy, both on the peer's processor. Raises ``UnavailableError``."""
     program = shutil.which("caddy")
     if program is None:
         raise UnavailableError("caddy is not installed")

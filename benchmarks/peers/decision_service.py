@@ -1,7 +1,7 @@
 """The service that nginx ``auth_request`` and Caddy ``forward_auth`` ask: PORT REDIS_PORT.
 
-aiohttp on uvloop with redis-py and hiredis: one GET of the token's digest for every question,
-answered with 200 and ``X-Account``, or 401.
+aiohttp on uvloop with redis-py and hiredis. Each question costs one GET of the token's digest, and
+is answered with 200 and ``X-Account``, or with 401.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def find_account(store: redis.Redis, authorization: str) -> str | None:
 
 
 def make_app(redis_port: int) -> web.Application:
-    """Return the service, with a pool of connections to Redis that is kept."""
+    """Return the service, with a pool of kept-alive connections to Redis."""
     store = redis.Redis(port=redis_port, socket_timeout=0.25)
 
     async def decide(request: web.Request) -> web.Response:
@@ -50,7 +50,7 @@ def make_app(redis_port: int) -> web.Application:
 
 
 def start(directory: Path, *, redis_port: int, cores: str) -> tuple[Program, int]:
-    """Start the service as a program of its own; return it with its port."""
+    """Start the service as a separate program; return it with its port."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", __name__, str(port), str(redis_port)]

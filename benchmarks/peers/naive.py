@@ -1,6 +1,6 @@
-"""The proxy one would write in an afternoon: aiohttp.web, one ClientSession, one Redis GET a call.
+"""A proxy written in an afternoon: aiohttp.web, one ClientSession, one Redis GET per request.
 
-Written fairly: uvloop, kept-alive connections, streamed bodies, a buffered log. ``python -m
+It is a fair one: uvloop, kept-alive connections, streamed bodies, a buffered log. ``python -m
 benchmarks.peers.naive PORT UPSTREAM_PORT REDIS_PORT LOG``.
 """
 
@@ -31,7 +31,7 @@ NOT_RETURNED = HOP_BY_HOP | {"content-length"}
 
 
 class NaiveProxy:
-    """The handler of every call, with the session and the store it uses."""
+    """The request handler, with its session and its store."""
 
     def __init__(self, upstream_port: int, redis_port: int, log: TextIO) -> None:
         self._upstream = f"http://127.0.0.1:{upstream_port}"
@@ -40,7 +40,7 @@ class NaiveProxy:
         self._session: ClientSession | None = None
 
     async def open(self, _app: web.Application) -> None:
-        """Open the session inside the running loop."""
+        """Open the session in the running loop."""
         self._session = ClientSession(
             connector=TCPConnector(limit=512),
             timeout=ClientTimeout(total=None, sock_connect=3, sock_read=300),
@@ -48,7 +48,7 @@ class NaiveProxy:
         )
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Judge the call, pass it on, and log it."""
+        """Authorize the request, forward it, and log it."""
         start = time.perf_counter()
         account = await find_account(self._store, request.headers.get("Authorization", ""))
         if account is None:
@@ -118,7 +118,7 @@ def _kept(headers: CIMultiDictProxy[str], dropped: frozenset[str]) -> CIMultiDic
 
 
 def start(place: Place) -> Running:
-    """Start the proxy as a program of its own."""
+    """Start the proxy as a separate program."""
     place.directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     ports = [str(port), str(place.upstream_port), str(place.redis_port)]
@@ -132,7 +132,7 @@ def start(place: Place) -> Running:
 
 
 def main(port: str, upstream_port: str, redis_port: str, log_path: str) -> None:
-    """Serve until ended."""
+    """Serve until terminated."""
     uvloop.install()
     with open(log_path, "a", buffering=65536, encoding="utf-8") as log:
         proxy = NaiveProxy(int(upstream_port), int(redis_port), log)

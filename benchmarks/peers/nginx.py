@@ -1,4 +1,4 @@
-"""Plain nginx: passes everything on. What any proxying costs, and the floor for all others."""
+"""Plain nginx, which forwards everything: what proxying costs at least."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROXYING = """
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header X-Forwarded-Host $http_host;
 """
-"""How each nginx forwards: kept-alive, nothing spooled to disk, the credential dropped."""
+"""How each nginx forwards: kept-alive, nothing spooled to disk, no credential."""
 
 HTTP = """
   log_format line escape=json '{fields}';
@@ -66,7 +66,7 @@ def http_block(
 
 
 def start(place: Place) -> Running:
-    """Start nginx as a proxy without any check."""
+    """Start nginx as a proxy that checks nothing."""
     port = free_port()
     http = http_block(place, port, access=NO_ACCOUNT)
     return Running(port, (nginx.start(place.directory, http=http, port=port, cores=place.cores),))

@@ -1,7 +1,7 @@
-"""nginx + Lua + Redis: a GET of the token's digest for every call, over pooled connections.
+"""nginx + Lua + Redis: a GET of the token's digest per request, over pooled connections.
 
-The digest is OpenSSL's SHA-256 by FFI and the key its base64 by nginx's C function, both quicker
-than what the usual Lua libraries do; the connection to Redis is kept.
+SHA-256 is OpenSSL's, called by FFI, and base64 is nginx's own C function: both are faster than the
+usual Lua libraries.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ACCESS = 'set $account ""; access_by_lua_block { authorize() }'
 
 
 def start(place: Place) -> Running:
-    """Start nginx with the Lua module; raises ``UnavailableError`` without it."""
+    """Start nginx with the Lua module. Raises ``UnavailableError`` without it."""
     port = free_port()
     extra = EXTRA.format(redis_port=place.redis_port)
     http = http_block(place, port, access=ACCESS, extra=extra)

@@ -1,7 +1,7 @@
-"""Ours, as an admin would run it: one worker, the log to a file, metrics on, else the defaults.
+"""The sidecar as an administrator runs it: one worker, a log file, metrics, else the defaults.
 
-Three defaults are changed for the load: failures are not throttled (all of it comes from one
-address), a connection may idle for minutes, and more connections are allowed.
+Three defaults are changed for the load: failures are not throttled (all requests come from one
+address), connections may idle for minutes, and more of them are allowed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ BUSY_SECONDS = 10.0
 
 
 def start(place: Place) -> Running:
-    """Start the sidecar as the image has it, compiled; without a C compiler, as Python."""
+    """Start the sidecar compiled, as in the image; interpreted without a C compiler."""
     return _start(place, place.tree.root)
 
 
 def start_interpreted(place: Place) -> Running:
-    """Start the sidecar as Python; raises ``UnavailableError`` if ``start`` does the same."""
+    """Start the sidecar interpreted. Raises ``UnavailableError`` if ``start`` does that."""
     if place.tree.compiled is None:
         raise UnavailableError("nothing was compiled, so the sidecar is this already")
     if place.tree.interpreted is None:
@@ -38,7 +38,7 @@ def start_interpreted(place: Place) -> Running:
 
 
 def _start(place: Place, root: Path) -> Running:
-    """Start ``python -m sidecar run`` of the code at ``root``, on a configuration made for the
+    """Start ``python -m sidecar run`` with the code at ``root`` and a configuration made for the
     place.
     """
     place.directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _start(place: Place, root: Path) -> Running:
 
 
 def create_jwt(running: Running, account: str) -> str:
-    """Make a JWT with the command; raises ``UnavailableError`` where this sidecar can't."""
+    """Create a JWT by the command. Raises ``UnavailableError`` if this sidecar can't."""
     command = ["token", "create", "--account", account, "--name", "bench jwt", "--days", "1"]
     assert running.root is not None
     command += ["--kind", "jwt", "--config", str(running.configuration)]
@@ -70,9 +70,9 @@ def create_jwt(running: Running, account: str) -> str:
 
 
 def revoke_by_api(running: Running, holder: Holder, token_id: str) -> None:
-    """Revoke a token as its account's holder does, over HTTP; needs ``Place.has_portal``.
+    """Revoke a token over HTTP, as the holder of its account does. Needs ``Place.has_portal``.
 
-    After a 503, which means that Redis was too busy to answer in time, it is tried again.
+    A 503 means that Redis was too busy to answer in time: the call is repeated.
     """
     end = time.monotonic() + BUSY_SECONDS
     while (status := _ask_to_revoke(running, holder, token_id)) == 503 and time.monotonic() < end:
@@ -140,4 +140,4 @@ def _call(root: Path, arguments: list[str], *, given: str = "") -> subprocess.Co
 
 
 def _environment(root: Path) -> dict[str, str]:
-    return {"PYTHONPATH": str(root)}  # before what is installed, and nothing else of ours
+    return {"PYTHONPATH": str(root)}  # takes precedence over an installed sidecar

@@ -1,7 +1,7 @@
-"""The questions asked, one file each: which peers, under which load, and what is compared.
+"""The questions that the benchmark answers, one file each: which peers, which load, which figure.
 
-Each module names one or more ``Scenario``; its ``prepare`` starts the peers and adds the cases. A
-case for a peer that is missing is left out and the plan notes why.
+Each module defines one or more ``Scenario``, whose ``prepare`` starts the peers and adds the cases.
+The case of a missing peer is skipped, and the plan notes why.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from benchmarks.wrk import Load
 LOAD_COLUMNS = ("cpu_us", "rate", "p50_ms", "p99_ms", "memory_mib", "busy_percent", "redis_us")
 OURS = PEERS["sidecar"].title
 OLD = ", old"
-"""Ends the label of a case of the old tree, whose beginning is that of ours."""
+"""The suffix that marks the case of the old tree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One peer under one load. ``run`` takes the whole seconds to go on for."""
+    """One peer under one load. ``run`` takes the duration in whole seconds."""
 
     label: str
     run: Callable[[int], Sample]
@@ -33,9 +33,9 @@ class Case:
 
 @dataclass(slots=True)
 class Plan:
-    """The cases of a scenario as they are found possible on this stage.
+    """The cases of a scenario that are possible on this stage.
 
-    That of an old tree has a ``suffix`` to its labels, and no peers but ours.
+    In the plan of an old tree, labels end with ``suffix`` and the sidecar is the only peer.
     """
 
     stage: Stage
@@ -45,7 +45,7 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, **changes: object) -> Running | None:
-        """Start a peer, or note why there is none (silently, if it was not asked for)."""
+        """Start a peer, or note why it is missing (unless it was not asked for)."""
         peer = PEERS[name]
         if name not in self.stage.settings.peers or (self.suffix and not peer.is_ours):
             return None
@@ -63,14 +63,14 @@ class Plan:
         self.cases.append(Case(label + self.suffix, run, warms_up))
 
     def add_load(self, label: str, running: Running | None, load: Load) -> None:
-        """Add the case of a constant load; nothing is added for a peer that is not there."""
+        """Add the case of a constant load, unless the peer is missing."""
         if running is not None:
             self.add(label, lambda seconds: self.stage.load(running, load, seconds)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One question. The ``compared`` figure of each of ``subjects`` is set against all others."""
+    """One question. The ``compared`` figure of each of ``subjects`` is compared with all others."""
 
     name: str
     title: str

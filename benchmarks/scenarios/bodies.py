@@ -1,4 +1,4 @@
-"""Calls with bodies: a POST of 4 KiB, and a gigabyte streamed each way by one ``curl``."""
+"""Requests with bodies: a POST of 4 KiB, and a gigabyte streamed each way by one ``curl``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def prepare_post(plan: Plan) -> None:
 
 
 def prepare_download(plan: Plan) -> None:
-    """Add every peer, with the upstream's big file."""
+    """Add every peer, with the upstream's large file."""
     for name, peer in PEERS.items():
         if running := plan.start(name):
             plan.add(peer.title, _stream(plan.stage, running, []), warms_up=False)
@@ -52,7 +52,7 @@ def _stream(stage: Stage, running: Running, options: list[str]) -> Callable[[int
         before = resident_bytes(running.pids)
         with measured(running, stage.redis) as usage:
             finished = subprocess.run(command, capture_output=True, text=True, check=False)
-            # The log line and the closing of the connection are part of the job.
+            # Writing the log line and closing the connection are part of the task.
             time.sleep(0.05)
         _check_size(finished, stage.settings.stream_bytes)
         after = resident_bytes(running.pids)

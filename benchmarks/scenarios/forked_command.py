@@ -1,8 +1,8 @@
-"""The ``sidecar`` command without its start: a process that has loaded it forks for each call.
+"""The ``sidecar`` command without its start-up: a process that has loaded it forks for each call.
 
-Starting Python and importing takes half a second, which is not what a revocation waits for, and
-would make five hundred trials take minutes. Reads one JSON array of arguments a line from standard
-input, and answers each with the command's exit status.
+Starting Python and importing takes half a second: it is not part of a revocation, and would make
+five hundred trials take minutes. The process reads one JSON array of arguments per line from
+standard input, and answers each with the exit status of the command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class ForkedCommand:
-    """A context manager; ``configuration`` is the file that every call names."""
+    """A context manager; ``configuration`` is the file that every call uses."""
 
     def __init__(self, configuration: Path) -> None:
         self._command = [sys.executable, "-m", __name__, str(configuration)]
@@ -42,7 +42,7 @@ class ForkedCommand:
         self._process.communicate()
 
     def run(self, *arguments: str) -> None:
-        """Run the command to its end; raises ``BenchError`` if it fails."""
+        """Run a command to its end. Raises ``BenchError`` if it fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -53,7 +53,7 @@ class ForkedCommand:
 
 
 def serve(configuration: str) -> None:
-    """Fork for each line of standard input; first, load what a command loads by running one."""
+    """Run one command, so that everything is loaded; then fork for each line of input."""
     from sidecar.cli.main import main
 
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Other credentials than an access token: Basic and JWT, after the first call, beside bearer."""
+"""Basic and JWT, once the first request has been verified, compared with a bearer token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def prepare_basic(plan: Plan) -> None:
 
 
 def prepare_jwt(plan: Plan) -> None:
-    """Add the sidecar with both, and plain nginx; nothing where this sidecar makes no JWT."""
+    """Add the sidecar with both, and plain nginx; nothing if this sidecar can't issue JWTs."""
     holder = plan.stage.holder
     ours = plan.start("sidecar")
     try:

@@ -1,9 +1,9 @@
-"""Latency at half of what each peer can do: 64 connections that pause at random between two calls.
+"""Latency at half of each peer's highest rate: 64 connections that pause between two requests.
 
-``wrk`` has no fixed rate. Each peer's highest rate is measured first; then every connection
-waits, before each call, for a random time (exponential) whose mean is tuned until half of that
-rate comes out. ``wrk`` counts pauses in whole milliseconds and starts the clock of a call when it
-is sent.
+``wrk`` has no fixed rate. The highest rate of each peer is measured first; then every connection
+waits before each request for a random time (exponential), whose mean is tuned until half of that
+rate is reached. ``wrk`` counts pauses in whole milliseconds and measures the latency of a request
+from when it is sent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def prepare(plan: Plan) -> None:
 
 
 def _halved(plan: Plan, running: Running, load: Load) -> Load:
-    """Return the load with the pause that gives half of the peer's highest rate."""
+    """Return the load with the pause that halves the peer's highest rate."""
     settings = plan.stage.settings
     plan.stage.load(running, load, settings.warm_up_seconds)
     _, most = plan.stage.load(running, load, settings.seconds)
@@ -37,7 +37,7 @@ def _halved(plan: Plan, running: Running, load: Load) -> Load:
         paused = replace(load, pause_ms=pause_ms)
         _, found = plan.stage.load(running, paused, settings.warm_up_seconds)
         turn_ms = 1e3 * load.connections / found.rate
-        # Not below a third: a measurement that something disturbed must not turn into a flood.
+        # Not below a third: a disturbed measurement must not turn the load into a flood.
         pause_ms = max(wanted_ms / 3, pause_ms + wanted_ms - turn_ms)
     return replace(load, pause_ms=pause_ms)
 

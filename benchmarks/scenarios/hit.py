@@ -1,4 +1,4 @@
-"""The common call: a small authorized GET with the same token again, 64 connections."""
+"""The common request: a small authorized GET, always with the same token, 64 connections."""
 
 from __future__ import annotations
 

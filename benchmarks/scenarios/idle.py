@@ -1,6 +1,6 @@
-"""Memory of kept-alive connections that have made one call each and now wait.
+"""Memory of idle connections that have each made one request.
 
-What the kernel keeps for a socket is not in it; that is the same for every peer.
+It does not include what the kernel keeps for a socket, which is the same for every peer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.upstream import BASE
 
 SPARE_FILES = 1000
 FIRST_CALLS = 300
-"""Calls made before the first reading, so that what a peer sets up once is not counted."""
+"""Requests before the first measurement, so that what a peer sets up once is not counted."""
 
 
 def prepare(plan: Plan) -> None:
@@ -61,7 +61,7 @@ def _measure(plan: Plan, name: str) -> Callable[[int], Sample]:
 
 
 def _call(port: int, request: bytes) -> socket.socket:
-    """Open a connection, make one call on it, and return it open."""
+    """Open a connection, make one request, and return the open connection."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.sendall(request)
     answer = connection.recv(65536)

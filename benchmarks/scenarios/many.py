@@ -1,8 +1,7 @@
-"""A Redis full of tokens: bytes for each, and whether a look-up costs more than among few.
+"""A Redis full of tokens: bytes per token, and whether a look-up costs more than among few.
 
-Two sidecars on two databases of the same Redis, one with few tokens, one with many; neither caches.
-All tokens are one account's; what a token costs that is its account's only one, which is dearest,
-is measured beside it.
+Two sidecars use two databases of one Redis, one with few tokens and one with many; neither caches.
+All tokens belong to one account. The only token of an account costs most: that is measured too.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from benchmarks.wrk import Load
 
 FEW, MANY = 1_000, f"{OURS}, many tokens"
 DATABASE, SPREAD_DATABASE = 2, 3
-MOST_SPREAD = 125_000  # an eighth of a million, so Redis's tables are as full
+MOST_SPREAD = 125_000  # an eighth of a million, so that Redis's hash tables are equally full
 
 
 def prepare(plan: Plan) -> None:

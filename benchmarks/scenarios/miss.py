@@ -1,4 +1,4 @@
-"""Calls whose tokens no cache holds, so that each costs a look-up; beside the sidecar's hit."""
+"""Requests whose tokens are in no cache, so that each costs a look-up; compared with a hit."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Many requests of a connection in one segment: answered one after the other, in order.
+"""Many requests of a connection in one segment, answered one by one, in order.
 
-A connection may take no more than its share of a turn of the event loop, however much it sent at
-once; what that costs those who pipeline honestly shows here. Requests that are let through wait for
-the upstream between two; refusals wait for nothing.
+A connection gets only its share of each iteration of the event loop, however much it sends at once.
+This scenario shows what that costs an honest client that pipelines. Requests that pass wait for the
+upstream in between; refusals wait for nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ REFUSALS = f"{OURS}, refusals"
 
 
 def prepare(plan: Plan) -> None:
-    """Add every peer with calls that are let through, and the sidecar with junk as well."""
+    """Add every peer with requests that pass, and the sidecar with junk as well."""
     holder = plan.stage.holder
-    # Few connections, as what is under way at the end was served and is not counted.
+    # Few connections: requests in flight at the end were served, but are not counted.
     good = Load(headers=(holder.bearer,), connections=CONNECTIONS, pipelined=AT_ONCE)
     junk = f"Authorization: Bearer {tokens.spoil(holder.token)}"
     for name, peer in PEERS.items():

@@ -1,4 +1,4 @@
-"""Calls that are refused: unknown but well-formed tokens, and junk that a checksum gives away."""
+"""Refused requests: well-formed unknown tokens, and junk that fails the checksum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFUSING = [name for name, peer in PEERS.items() if peer.authenticates and name 
 
 
 def prepare_unknown(plan: Plan) -> None:
-    """Add the sidecar's hit and both kinds of unknown tokens; the peers with the same one again."""
+    """Add the sidecar with a hit and both kinds of unknown tokens; the peers with one token."""
     stage = plan.stage
     unknown = tokens.mint(stage.settings.rotating_tokens)
     path = tokens.save(unknown, stage.directory / "unknown")
@@ -32,7 +32,7 @@ def prepare_unknown(plan: Plan) -> None:
 
 
 def prepare_junk(plan: Plan) -> None:
-    """Add the sidecar's hit and its answer to junk, and the peers' to the same."""
+    """Add the sidecar with a hit and with junk, and the peers with junk."""
     junk = _refused(tokens.spoil(plan.stage.holder.token))
     ours = plan.start("sidecar")
     plan.add_load(HIT, ours, Load(headers=(plan.stage.holder.bearer,)))

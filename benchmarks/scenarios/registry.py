@@ -1,4 +1,4 @@
-"""Every scenario by name, in the order they are run."""
+"""Every scenario by name, in the order in which they run."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""How soon a revoked token is refused by two sidecars that have both just let it pass, under load.
+"""How soon two sidecars under load refuse a revoked token that both have just accepted.
 
-The clock runs from the moment of the revocation until the later of the two has answered no more
-with 200, but with 401, or with 503 and then 401; each is asked over and over on a kept-alive
-connection. ``DEL`` and ``FLUSHDB`` count from before they
-are sent, the command and the API from their end, which is when they have promised, and expiry from
-the time in the record.
+The clock starts at the revocation and stops when the slower of the two has changed from 200 to 401,
+perhaps by way of 503. Each is asked over and over on a kept-alive connection. For ``DEL`` and
+``FLUSHDB`` the clock starts before they are sent; for the command and the API at their end, which
+is when they promise the effect; for expiry at the time in the record.
 
-Each way takes ``MOST_SECONDS`` at most: on a busy machine there may be fewer trials than asked for,
-and the table says how many. A token that was refused before anybody revoked it makes no trial.
+Each way takes at most ``MOST_SECONDS``: on a busy machine there may be fewer trials than requested,
+and the table says how many. A token that was refused before its revocation does not count.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ MOST_VOID_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to revoke: how long the token is made to live, and what ends it.
+    """A way to revoke: the lifetime of the token, and what ends it.
 
-    ``revoke`` returns when (Unix seconds) the token should have been refused. Trials of a way that
-    is mostly waiting are made several ``at_once``, each ``BETWEEN_EXPIRIES_SECONDS`` after another,
-    and a token is asked for again from that long before its end: asking is work as well. ``means``
-    is entered while the trials last.
+    ``revoke`` returns from when on (Unix seconds) the token must be refused. If a way mostly waits,
+    several trials run ``at_once``, started ``BETWEEN_EXPIRIES_SECONDS`` apart, and the token is
+    used again only that long before its end, as each request is work, too. ``means`` is entered for
+    the duration of the trials.
     """
 
     revoke: Callable[[TokenRecord], float]
@@ -59,7 +58,7 @@ class Way:
     means: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     def rest(self, record: TokenRecord) -> float:
-        """Return until when (Unix seconds) nobody need ask for the token again."""
+        """Return when (Unix seconds) to start using the token again."""
         if self.at_once == 1 or record.expires_at is None:
             return 0.0
         return record.expires_at - BETWEEN_EXPIRIES_SECONDS
@@ -124,7 +123,7 @@ def _case(stage: Stage, pair: list[Running], way: Way) -> Callable[[int], Sample
 
 
 def _trials(stage: Stage, pair: list[Running], way: Way, wanted: int) -> list[float]:
-    """Return the milliseconds of as many trials as wanted, or as there is time for."""
+    """Return the milliseconds of as many trials as requested, or as time allows."""
     latencies_ms: list[float] = []
     void, end = 0, time.monotonic() + MOST_SECONDS
     while len(latencies_ms) < wanted and time.monotonic() < end:
@@ -139,7 +138,7 @@ def _trials(stage: Stage, pair: list[Running], way: Way, wanted: int) -> list[fl
 
 @contextmanager
 def _background(stage: Stage, pair: list[Running]) -> Iterator[None]:
-    """Keep a steady load on both while the block runs."""
+    """Keep a steady load on both for the duration of the block."""
     load = wrk.Load(
         headers=(stage.holder.bearer,), connections=BACKGROUND_CONNECTIONS, pause_ms=PAUSE_MS
     )
@@ -160,10 +159,10 @@ def _background(stage: Stage, pair: list[Running]) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Watch:
-    """One who calls one sidecar with one token until that is refused, from a thread of its own.
+    """Calls one sidecar with one token until that is refused, in a thread of its own.
 
-    ``passed`` is awaited by all watches and by who revokes, after each has had its first answer;
-    then each rests until a time in Unix seconds.
+    After its first answer each watch waits at the barrier ``passed`` for the others and for the
+    revoker; then it rests until a given time (Unix seconds).
     """
 
     port: int
@@ -175,7 +174,7 @@ class Watch:
     is_refused: bool = False
 
     def start(self) -> threading.Thread:
-        """Begin to call."""
+        """Start calling."""
         thread = threading.Thread(target=self._run)
         thread.start()
         return thread
@@ -203,7 +202,7 @@ class Watch:
 
 
 def _measure(stage: Stage, pair: list[Running], way: Way, given: Sequence[str]) -> Iterator[float]:
-    """Yield, for each token that both let pass at first, the seconds until neither did."""
+    """Yield, for each token that both accepted at first, the seconds until both refused it."""
     records = {}
     for number, token in enumerate(given):
         lifetime_seconds = way.lifetime_seconds + number * BETWEEN_EXPIRIES_SECONDS

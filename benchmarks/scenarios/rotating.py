@@ -1,7 +1,7 @@
-"""A load that never sends a token again before as many others as the caches hold were sent.
+"""A load that repeats a token only after more others than the caches hold.
 
-The sidecar writes a token's last use up to five seconds after it: that is waited for and counted
-here, or it would be found in the figure of whoever's turn comes next.
+The sidecar writes the last use of a token up to five seconds later. The measurement waits for these
+writes and counts them here; otherwise they would distort the next case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.wrk import Load
 
 
 class Rotation:
-    """A load whose every span goes on with the token after the last one sent."""
+    """A load in which each run continues with the token after the last one sent."""
 
     def __init__(self, stage: Stage, running: Running, load: Load, count: int) -> None:
         self._stage = stage
@@ -29,6 +29,6 @@ class Rotation:
         load = replace(self._load, first_token=self._next % self._count + 1)
         settle_seconds = 0.0 if load.is_refused else self._stage.settings.settle_seconds
         sample, result = self._stage.load(self._running, load, seconds, settle_seconds)
-        # Those under way at the end were sent as well, though nobody counted them.
+        # Requests in flight at the end used up tokens, too, though wrk did not count them.
         self._next += result.requests + load.connections
         return sample
