@@ -1,11 +1,11 @@
-"""Plays one attack of ``attacks`` against a proxy on this machine: a process of its own.
+"""Runs one attack of ``attacks`` against a proxy on this machine, in a process of its own.
 
-``python -m tests.fairness.attacker NAME PORT TOKEN [SECONDS [SHARE]]`` prints the moment at which
-it began (of the machine's monotonic clock), and in the end, as one line of JSON, an ``Account`` of
-what it did. ``SHARE`` is how many of the attack's connections it opens, 1 being all.
+``python -m tests.fairness.attacker NAME PORT TOKEN [SECONDS [SHARE]]`` prints when it began (on the
+monotonic clock) and, at its end, one line of JSON: an ``Account`` of what it did. ``SHARE`` is the
+fraction of the attack's connections that it opens.
 
-It ends by itself. One loop over sockets that never block, with its bytes made up front: an
-attacker that costs a core would measure the machine, not the proxy.
+It ends by itself. It is one loop over non-blocking sockets, with all bytes prepared: an attacker
+that needs a whole core would measure the machine, not the proxy.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from tests.fairness.attacks import ATTACKS, Attack
 
 NICENESS: Final = 10
 OPENED_AT_ONCE: Final = 100
-"""How many connections are begun before others get a turn."""
+"""How many connections to open before serving those that are open."""
 LATE_SECONDS: Final = 30.0
-"""So much longer than it was given an attack may take to open its connections."""
+"""How much longer than its time an attack may take to open its connections."""
 _PIECE_BYTES: Final = 256 * 1024
 _FRESH: Final = b"{fresh}"
 _BIND_ADDRESS_NO_PORT: Final = 24
-"""``IP_BIND_ADDRESS_NO_PORT``: the port is chosen as it connects, among all that are free there."""
+"""``IP_BIND_ADDRESS_NO_PORT``: choose the port when connecting, by destination (ip(7))."""
 _status: Final = re.compile(rb"HTTP/1\.1 (\d\d\d)")
 _STATUS_BYTES: Final = 12
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -46,7 +46,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True)
 class Account:
-    """What an attacker did, and what came of it; moments are of the monotonic clock."""
+    """What an attacker did, and how the proxy reacted. Times are of the monotonic clock."""
 
     began: float = 0.0
     ended: float = 0.0
@@ -55,7 +55,7 @@ class Account:
     closed: int = 0
     """By the proxy."""
     held: int = 0
-    """Connections that were open in the end."""
+    """Connections that were open at the end."""
     sent_bytes: int = 0
     answers: dict[int, int] = field(default_factory=dict)
     """By status."""
@@ -85,7 +85,7 @@ class Attacker:
         self.live = 0
 
     def opening(self) -> bytes:
-        """Return what a round begins with."""
+        """Return the bytes that a round begins with."""
         if not self._is_fresh:
             return self._opening
         pieces = self._opening.split(_FRESH)
@@ -93,25 +93,25 @@ class Attacker:
         return b"".join(itertools.chain(*zip(pieces, [*made, b""], strict=True)))
 
     def may_begin_a_round(self) -> bool:
-        """Count one more round, unless there were enough."""
+        """Count another round, unless the limit is reached."""
         if self.account.rounds >= self.attack.most_rounds:
             return False
         self.account.rounds += 1
         return True
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it in so many seconds."""
+        """Call a function in so many seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._serial), call))
 
     def replace(self, seconds: float = 0.0) -> None:
-        """Open a connection in place of one that has ended, in so many seconds."""
+        """Replace a connection that has ended, in so many seconds."""
         if self.account.rounds < self.attack.most_rounds:
             self.later(seconds, self._open_one)
 
     def run(self) -> Account:
-        """Attack until all rounds have been, or the time is up and every connection was opened.
+        """Attack until all rounds are over, or the time is up and every connection was opened.
 
-        On a busy machine opening them may take longer than the time, up to a limit.
+        On a busy machine the latter may take ``LATE_SECONDS`` longer.
         """
         self.account.began = time.monotonic()
         print(self.account.began, flush=True)
@@ -153,7 +153,7 @@ class Attacker:
 
 
 class Connection:
-    """One connection of the attacker's."""
+    """One connection of the attacker."""
 
     __slots__ = ("_attack", "_attacker", "_copies", "_is_slow", "_left", "_socket", "_tail", "_to")
 
@@ -163,7 +163,7 @@ class Connection:
         self._is_slow = bool(self._attack.read_bytes)
         self._left = memoryview(b"")
         self._copies = 0
-        self._to = 0  # answers of this round so far
+        self._to = 0  # answers in this round so far
         self._tail = b""
         self._socket = sock = socket.socket()
         sock.setblocking(False)
@@ -179,7 +179,7 @@ class Connection:
         self._begin()
 
     def on_event(self, events: int) -> None:
-        """Write and read what can be."""
+        """Write and read as much as possible."""
         try:
             if events & selectors.EVENT_WRITE:
                 self._write()
@@ -246,14 +246,14 @@ class Connection:
             return
         seen = self._tail + piece
         statuses = _status.findall(seen)
-        # What is kept is too short to hold a status twice.
+        # The rest is too short to contain a status that was counted.
         self._tail = seen[1 - _STATUS_BYTES :]
         self._attacker.answers.update(map(int, statuses))
         self._to += len(statuses)
         self._end_round()
 
     def _end_round(self) -> None:
-        """Begin another round if all is sent, wanted or not, and all answers have come."""
+        """Begin another round if everything is sent and all answers have come."""
         is_sent = not self._left and not self._copies
         if not self._attack.answers or self._to < self._attack.answers or not is_sent:
             return
@@ -274,7 +274,7 @@ class Connection:
             selector.unregister(self._socket)
 
     def _end(self) -> None:
-        """Note that the proxy has closed it."""
+        """Note that the proxy closed the connection."""
         self._attacker.account.closed += 1
         self._close()
         if self._attack.reopens:
@@ -288,7 +288,7 @@ class Connection:
 
 
 def main(name: str, port: str, token: str, seconds: str = "", share: str = "1") -> None:
-    """Attack, and tell of it."""
+    """Run the attack and print its account."""
     os.nice(NICENESS)
     attack = ATTACKS[name]
     attack = replace(attack, connections=math.ceil(attack.connections * float(share)))

@@ -1,9 +1,8 @@
 """The attacks, as data: groups F (fairness) and X (exhaustion) of the hostile cases.
 
-What an attack sends is told by ``opening`` and ``drip``; ``{token}`` in them becomes a good token
-of the attacker's own account, and ``{fresh}`` one with a right checksum that nobody has ever
-seen, another each time. How all that is sent, and what is measured meanwhile, is in ``attacker``
-and ``stage``.
+``opening`` and ``drip`` say what an attack sends. In them, ``{token}`` stands for a valid token of
+the attacker's own account, and each ``{fresh}`` for a new unknown token with a correct checksum.
+``attacker`` sends the bytes; ``stage`` measures the effects.
 """
 
 from __future__ import annotations
@@ -27,51 +26,51 @@ WEBSOCKET = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 SMALL_FRAME = b"\x82\x81\x01\x02\x03\x04z"
-"""A binary frame of one byte, masked."""
+"""A masked binary WebSocket frame of one byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """What is sent over how many connections, and how often."""
+    """What an attack sends, over how many connections, and how often."""
 
     name: str
     says: str
     stage: str = "plain"
-    """The configuration that it meets: a key of ``stage.SETTINGS``."""
+    """The configuration of the proxy: a key of ``stage.SETTINGS``."""
     connections: int = 1
     addresses: int = 1
-    """From how many source addresses."""
+    """The number of source addresses."""
     opening: Callable[[], bytes] = bytes
-    """Makes what each round begins with, sent as fast as it is taken."""
+    """Makes the bytes that begin each round, sent as fast as possible."""
     copies: int = 1
-    """How often the opening is sent in a round, without a pause."""
+    """How many times in a row a round sends the opening."""
     answers: int = 0
-    """A round has ended when so many have come; 0: only a closed connection ends it."""
+    """A round ends after this many answers; 0: only when the connection closes."""
     drip: bytes = b""
     drip_seconds: float = 1.0
-    """This follows the opening, once each so many seconds, to the end."""
+    """Sent after the opening, once every ``drip_seconds``, until the end."""
     read_bytes: int = 0
-    """0: answers are read as they come; else so many bytes of them each ``drip_seconds``."""
+    """0: read answers as they come; else this many bytes every ``drip_seconds``."""
     keeps: bool = True
-    """The next round goes over the same connection, while that is open."""
+    """The next round uses the same connection, as long as it is open."""
     reopens: bool = True
-    """A connection that the proxy closed is replaced,"""
+    """A connection that the proxy closed is replaced …"""
     reopen_seconds: float = 1.0
-    """so much later: mostly what is sent is the attack, not how often it is opened."""
+    """… this much later: most attacks are about what is sent, not about opening connections."""
     resets: bool = False
-    """The attacker resets a connection as soon as the opening is sent: that ends the round."""
+    """The attacker resets the connection, which ends the round, once the opening is sent."""
     most_rounds: int = 10**9
-    """All connections together."""
+    """The limit for all connections together."""
     seconds: float = 8.0
     along: str = ""
-    """What else happens meanwhile: the name of a method of ``stage.Along``."""
+    """What else happens during the attack: the name of a method of ``stage.Along``."""
     most_held: int = 1_000_000
-    """So many of its connections may be open in the end."""
+    """How many of its connections may be open at the end."""
     judged: tuple[str, ...] = (KEPT, NEW, HEALTH)
-    """Who has to be served meanwhile; afterwards it is all of them. Where an attack takes all
-    connections that there may be, new ones are refused by design."""
+    """Which askers must be served during the attack; afterwards all must be. If an attack takes all
+    the connections that are allowed, new ones are refused by design."""
     store_is_away: bool = False
-    """Redis can't answer meanwhile, which may be told."""
+    """Redis can't answer during the attack, so answers may say that it is unavailable."""
 
     @property
     def group(self) -> str:
@@ -79,7 +78,7 @@ class Attack:
 
 
 def repeated(piece: bytes, size: int) -> bytes:
-    """Return as many whole pieces as there is room for in so many bytes."""
+    """Repeat a piece as often as it fits into so many bytes."""
     return piece * (size // len(piece))
 
 
@@ -89,7 +88,7 @@ def upload(target: bytes, framing: bytes, credential: bytes = b"") -> bytes:
 
 
 def chunks(data: bytes, size: int, total: int) -> bytes:
-    """Return so many bytes of data, in chunks of a size, with the last one."""
+    """Return data of a total size as chunks of one size, with the last chunk."""
     whole, rest = divmod(size, len(data))
     assert not rest, "a chunk holds the data a whole number of times"
     one = b"%x\r\n%b\r\n" % (size, data * whole)
@@ -111,7 +110,7 @@ CHUNK_DATA = {
     "0 CR LF CR LF": (b"0\r\n\r\n", 64 * KIB - 1, 6 * MIB),
     "one byte each": (b"x", 1, MIB),
 }
-"""What stands in the chunks, the size of one, and how much data in all."""
+"""The data of a chunk, its size, and the total size."""
 
 
 def _long_head(size: int) -> bytes:
@@ -191,7 +190,7 @@ def _chunk_data() -> list[Attack]:
 
 
 def _ever_new_tokens() -> list[Attack]:
-    """A kept connection sends the next as soon as it is answered, or eight at a time."""
+    """A kept-alive connection sends one request at a time, or eight."""
     floods = [
         # name, addresses, at a time, seconds, what else happens
         ("one address", 1, 1, 60.0, "revoke"),

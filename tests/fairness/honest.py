@@ -1,13 +1,13 @@
-"""The honest caller, and who asks for the proxy's health: a process of its own, with a clock.
+"""An honest caller and a health check, in a process of their own.
 
-``python -m tests.fairness.honest PORT OPERATIONS_PORT TOKEN [tls]`` asks until its input ends, then
-prints all that it saw as JSON. Each asker puts its questions at fixed moments. Those that fall due
-while it still waits for an answer are not put, but counted as if they had been, and answered
-together with that one: a proxy that stands still for ten seconds has failed all the questions of
-these ten seconds, not one. Moments are of the machine's monotonic clock, so that another process
-can tell before, during and after.
+``python -m tests.fairness.honest PORT OPERATIONS_PORT TOKEN [tls]`` sends requests until its input
+ends, then prints everything it saw as JSON. Each asker sends its requests at fixed times. A request
+that falls due while the asker still waits for an answer is not sent, but is counted as if it had
+been answered together with the one before: a proxy that stalls for ten seconds fails all requests
+of these ten seconds, not just one. Times are of the machine's monotonic clock, so that another
+process can tell before, during and after.
 
-Its source address is its own, in a network that no attacker is in.
+Its source address is in a network without attackers.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from typing import Any
 ADDRESS = "127.1.0.1"
 TARGET = "/v1/dynamic/listener/honest"
 KEPT, NEW, HEALTH = "kept", "new", "health"
-"""A connection that is kept; a new one for each request; ``/healthz``, likewise."""
+"""A kept-alive connection; a new one for each request; ``/healthz`` over a new one."""
 A_SECOND = {KEPT: 100, NEW: 20, HEALTH: 10}
 LONGEST_WAIT_SECONDS = 30.0
 FAILED = 0
-"""Stands for a status where there was no answer."""
+"""The status of a request without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One question: when it was due, how long its answer took from then on, and its status."""
+    """One request: when it was due, how long its answer took from then on, and its status."""
 
     due: float
     seconds: float
@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one asker saw in a stretch of time."""
+    """What one asker saw in a period."""
 
     seen: tuple[Seen, ...] = field(repr=False)
 
@@ -56,7 +56,7 @@ class Figures:
         return dict(Counter(one.status for one in self.seen))
 
     def percentile(self, share: float) -> float:
-        """Return the seconds within which so many were answered."""
+        """Return the seconds within which this share of requests was answered."""
         times = sorted(one.seconds for one in self.seen)
         return times[max(0, math.ceil(len(times) * share) - 1)] if times else math.inf
 
@@ -75,12 +75,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Testimony:
-    """All that the honest process saw, by asker."""
+    """Everything that the honest process saw, by asker."""
 
     askers: dict[str, list[Seen]]
 
     def between(self, asker: str, first: float, last: float) -> Figures:
-        """Return what was due in a stretch of the monotonic clock."""
+        """Return the requests that were due in a period of the monotonic clock."""
         return Figures(tuple(one for one in self.askers[asker] if first <= one.due < last))
 
     @classmethod
@@ -90,7 +90,7 @@ class Testimony:
 
 
 class _Connection:
-    """A socket that is opened when it is needed."""
+    """A connection that is opened when it is needed."""
 
     def __init__(
         self, port: int, request: bytes, tls: ssl.SSLContext | None, *, is_kept: bool
@@ -146,7 +146,7 @@ def _receive(sock: socket.socket) -> bytes:
 def _ask(connection: _Connection, a_second: int, ended: threading.Event, seen: list[Seen]) -> None:
     due = time.monotonic()
     while not ended.wait(max(0.0, due - time.monotonic())):
-        asked = time.monotonic()  # how late this process woke up is not the proxy's doing
+        asked = time.monotonic()  # the proxy is not to blame if this process wakes up late
         status, answered = connection.ask(), time.monotonic()
         seen.append(Seen(due, answered - asked, status))
         due += 1.0 / a_second
@@ -168,7 +168,7 @@ def _trusting() -> ssl.SSLContext:
 
 
 def watch(port: int, operations_port: int, token: str, *, is_tls: bool) -> dict[str, list[Seen]]:
-    """Ask until the input ends."""
+    """Send requests until the input ends."""
     tls = _trusting() if is_tls else None
     request = _request(TARGET, f"Authorization: Bearer {token}")
     connections = {
@@ -196,6 +196,6 @@ def _plain(seen: Iterable[Seen]) -> list[tuple[float, float, int]]:
 
 
 if __name__ == "__main__":
-    gc.disable()  # its own pauses are not the proxy's
+    gc.disable()  # pauses of this process must not count against the proxy
     noted = watch(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], is_tls="tls" in sys.argv[4:])
     print(json.dumps({asker: _plain(seen) for asker, seen in noted.items()}))

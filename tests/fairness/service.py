@@ -1,7 +1,7 @@
-"""The service behind the proxy under attack: a process that costs as little as it can.
+"""The service behind the proxy under attack: a process that costs as little as possible.
 
-It answers 200 as soon as a request's body is complete, streams ``/.../big/N`` (N bytes, at the
-pace of its reader), and takes every upgrade to WebSocket and drops what comes over it.
+It answers 200 as soon as the body of a request is complete, streams ``/.../big/N`` (N bytes, at the
+pace of the reader), accepts every WebSocket upgrade, and discards what it receives there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SWITCH = (
 )
 _PIECE = b"x" * 16384
 _NICENESS = 5
-"""Long answers come after the honest caller's own work, and before the attacker's."""
+"""Priority below the honest caller's and above the attacker's."""
 
 
 class Service(asyncio.Protocol):
-    """One connection of the proxy's."""
+    """One connection from the proxy."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # Of many long answers none may keep a short one waiting here: that is the proxy's test.
+        # A long answer must not delay short ones here: it is the proxy's fairness that is tested.
         self._transport.set_write_buffer_limits(high=len(_PIECE) - 1)
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
@@ -76,7 +76,7 @@ class Service(asyncio.Protocol):
             self._transport.write(_ANSWER)
 
     def _stream(self) -> None:
-        """Write a piece, and another once others had their turn."""
+        """Write a piece now, and the next one after other connections had their turn."""
         if self._left_bytes and not self._is_paused and not self._transport.is_closing():
             piece = _PIECE[: self._left_bytes]
             self._left_bytes -= len(piece)

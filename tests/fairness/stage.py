@@ -1,8 +1,8 @@
-"""The stage of an attack: Redis, a service, the proxy, an honest caller and an attacker, apart.
+"""The stage of an attack: Redis, a service, the proxy, an honest caller and an attacker.
 
-Every part is a process of its own. Where there is more than one core, the proxy has one to itself
-and all others share the rest, the attacker at the lowest priority of them: what is measured is then
-whom the proxy serves, not whom the machine gives its time to.
+Each is a separate process. With more than one core, the proxy has one to itself and all others
+share the rest, the attacker at the lowest priority. So the test measures whom the proxy serves, and
+not to whom the kernel gives processor time.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from tests.redis_servers import RedisServer
 
 REST_SECONDS = 4.0
 CALM_SECONDS = 2.0
-"""So long after an attack all has to be as before."""
+"""How long after an attack everything must be as before."""
 AFTER_SECONDS = 2.0
-"""So long it is looked at then."""
+"""How long the proxy is then observed."""
 REVOKED_SECONDS = 0.25
-"""A token that was revoked so long ago passes nowhere."""
+"""How soon a revoked token must be refused."""
 WITNESS = "127.2.0.1"
-"""Where tokens are used that are not the honest caller's: neither its network nor an attacker's."""
+"""The source address of other tokens, in neither the honest caller's nor an attacker's network."""
 LATE_SECONDS = 60.0
-"""An attacker that has not ended so long after its time is lost."""
+"""How long after its time an attacker is given up."""
 _FEW_DESCRIPTORS = 1000
 
 TLS = {"tls": {"certificate": "tls.crt", "private_key": "tls.key"}}
@@ -55,32 +55,32 @@ LIMITS: dict[str, Mapping[str, Any]] = {
     "tls, 64 each": {"connections_per_address": 64},
 }
 STAGES = ("plain", "hasty", "tls", "tls, 20", "tls, 64 each", "few descriptors")
-"""Each is as the proxy comes, but for what ``LISTEN`` and ``LIMITS`` say of it."""
+"""Default settings, except for those in ``LISTEN`` and ``LIMITS``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What an attack did to the others."""
+    """How an attack affected others."""
 
     attack: Attack
     account: Account
     rest: dict[str, Figures]
     during: dict[str, Figures]
     after: dict[str, Figures]
-    """From ``CALM_SECONDS`` after its end on."""
+    """From ``CALM_SECONDS`` after its end."""
     log: str
-    """What the proxy wrote on standard error meanwhile."""
+    """What the proxy wrote to standard error meanwhile."""
     has_same_worker: bool
     most_bytes: int
-    """Resident memory of the worker at its highest."""
+    """Peak resident memory of the worker."""
     store_unavailable: int
-    """How many answers said so."""
+    """The number of such answers."""
     notes: tuple[str, ...] = ()
-    """What went wrong with what happened along with it."""
+    """What went wrong with the events during the attack."""
 
 
 class Service:
-    """The service's process."""
+    """The process of the service."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.fairness.service"]
@@ -118,9 +118,9 @@ class Honest:
 
 
 class Attacking:
-    """An attacker's process, which has begun; ``end`` waits for its end, and returns its account.
+    """A running attacker; ``end`` waits for its end and returns its account.
 
-    It opens a ``share`` of the attack's connections.
+    It opens a ``share`` (0 to 1) of the attack's connections.
     """
 
     def __init__(self, stage: Stage, attack: Attack, seconds: float, share: float = 1.0) -> None:
@@ -141,7 +141,7 @@ class Attacking:
 
 
 class Along:
-    """What else happens during an attack, by name; each returns what went wrong."""
+    """Events during an attack, by name; each method returns what went wrong."""
 
     def __init__(self, stage: Stage, seconds: float) -> None:
         self._stage = stage
@@ -151,7 +151,7 @@ class Along:
         return []
 
     def revoke(self) -> list[str]:
-        """Revoke tokens in use: each is refused within 250 ms."""
+        """Revoke tokens that are in use: each must be refused within 250 ms."""
         wrong = []
         for _ in range(3):
             time.sleep(self._seconds / 5)
@@ -161,7 +161,7 @@ class Along:
         return wrong
 
     def _revoke(self, token: Token) -> list[str]:
-        """Use a token, revoke it, and use it until it is refused or the bound is long over."""
+        """Use a token, revoke it, and use it until it is refused or the limit is long past."""
         with closing(self._stage.connect(WITNESS)) as sock:
             client = RawClient(sock, REVOKED_SECONDS * 20)
             if (status := _status(client, token)) != 200:
@@ -179,14 +179,14 @@ class Along:
         return ["a revoked token still passed"]
 
     def client_kill(self) -> list[str]:
-        """Have Redis close its clients' connections, in the middle."""
+        """Have Redis close all client connections halfway through."""
         time.sleep(self._seconds / 2)
         for kind in ("normal", "pubsub"):
             self._stage.redis.command("CLIENT", "KILL", "TYPE", kind)
         return []
 
     def two_outages(self) -> list[str]:
-        """Take Redis away, back for a second, and away again; a token that rested has its grace."""
+        """Stop Redis, resume it for a second, stop it again; an idle token gets its grace."""
         token, redis = make_token("acme"), self._stage.redis
         put(redis, token)
         wrong = []
@@ -218,7 +218,7 @@ def _status(client: RawClient, token: Token) -> int:
 
 
 class Stage:
-    """One proxy, in one of ``STAGES``, with all around it."""
+    """A proxy with the settings of one of ``STAGES``, and all around it."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class Stage:
                 self.proxy.wait()
 
     def play(self, attack: Attack, seconds: float | None = None) -> Played:
-        """Measure at rest, under attack, and after it."""
+        """Measure before, during and after an attack."""
         seconds = seconds or attack.seconds
         workers, logged = self.proxy.workers(), len(self.proxy.stderr)
         unavailable = self.unavailable()
@@ -278,7 +278,7 @@ class Stage:
         with ExitStack() as stack:
             honest = Honest(self)
             stack.callback(honest.kill)
-            time.sleep(0.5)  # until it is at work
+            time.sleep(0.5)  # until it has started
             rested = time.monotonic()
             time.sleep(REST_SECONDS)
             account, notes = self._attack(attack, seconds)
@@ -313,13 +313,13 @@ class Stage:
             attacker.kill()
 
     def metrics(self) -> list[str]:
-        """Return the lines of the page of metrics."""
+        """Return the lines of ``/metrics``."""
         url = f"http://127.0.0.1:{self.operations_port}/metrics"
         with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as page:
             return list(page.read().decode().splitlines())
 
     def unavailable(self) -> int:
-        """Return how many answers have said that the store is unavailable."""
+        """Return how many answers said that the store is unavailable."""
         return sum(
             int(float(line.rpartition(" ")[2]))
             for line in self.metrics()
@@ -348,7 +348,7 @@ def settings_of(name: str, redis: RedisServer, upstream: str) -> dict[str, Any]:
 
 
 def _share_cores(proxy: Iterable[int], others: Iterable[int]) -> None:
-    """Give the proxy a core, and this process, its children and the others the rest."""
+    """Give the proxy a core of its own; this process and all others share the rest."""
     cores = sorted(os.sched_getaffinity(0) | _given_away)
     if len(cores) < 2:
         return
@@ -364,13 +364,13 @@ _given_away: set[int] = set()
 
 
 def forget_peak(pids: list[int]) -> None:
-    """Have ``peak_bytes`` count from now on."""
+    """Reset what ``peak_bytes`` returns."""
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_bytes(pids: list[int]) -> int:
-    """Return the most resident memory that one of them has had since it was forgotten."""
+    """Return the peak resident memory of any of them since ``forget_peak``."""
     return max((_status_bytes(pid, "VmHWM") for pid in pids), default=0)
 
 
@@ -391,7 +391,7 @@ def running_stage(
     *,
     has_core: bool = True,
 ) -> Iterator[Stage]:
-    """Run a stage for as long as the block lasts; see ``Stage`` for the rest."""
+    """Run a stage for the duration of the block; see ``Stage`` for the arguments."""
     stage = Stage(name, redis, service, directory, changes, has_core=has_core)
     try:
         stage.start()

@@ -1,6 +1,6 @@
-"""Groups F and X in small: fairness as an order, a status or a cost, never as a time.
+"""Groups F and X at small scale: fairness as an order, a status or a cost, never as a time.
 
-At full size, with percentiles: ``tests/soak/test_fairness.py``.
+``tests/soak/test_fairness.py`` tests it at full size, with percentiles.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from tests.fairness.verdict import MOST_BYTES
 from tests.redis_servers import RedisServer, running_redis
 
 FEW = 8
-"""Connections to the service that ``/few`` and ``/mine`` are routed to."""
+"""The connections allowed to the service behind ``/few`` and ``/mine``."""
 STRANGER, OTHER = "127.0.0.2", ADDRESS
 
 MOST_IN_A_TURN = 500
-"""So many requests of one connection may be answered before another has its turn."""
+"""How many requests of one connection may be answered before another gets its turn."""
 BODY_BYTES = 4 * MIB
 MOST_TIMES_THE_COST = 3.0
-"""The promise is twice; what else a worker does now and then is counted with it here."""
+"""The promise is twice; here, occasional other work of the worker is counted as well."""
 MOST_TIMES_A_REFUSAL = 5.0
 
 _serial = count(1)
@@ -93,7 +93,7 @@ def bearer(secret: str) -> str:
 
 @contextmanager
 def clients(stage: Stage, number: int, source: str) -> Iterator[list[RawClient]]:
-    """Open so many connections, each of which has been answered once."""
+    """Open so many connections, and get one answer on each."""
     with ExitStack() as stack:
         opened = []
         for _ in range(number):
@@ -105,7 +105,7 @@ def clients(stage: Stage, number: int, source: str) -> Iterator[list[RawClient]]
 
 @contextmanager
 def standing_still(stage: Stage) -> Iterator[None]:
-    """Have the worker find all that is sent meanwhile when it goes on."""
+    """Stop the worker during the block, so that it then finds everything sent meanwhile."""
     worker = stage.proxy.worker
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -116,7 +116,7 @@ def standing_still(stage: Stage) -> Iterator[None]:
 
 
 def state_of(pid: int) -> str:
-    """Return what the first thread of a process does now, as proc(5) names it."""
+    """Return the state of the first thread of a process (proc(5))."""
     return Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -133,13 +133,15 @@ PIPELINED = {
 def test_a_request_is_answered_before_most_of_what_others_had_pipelined_earlier(
     kind: str, connections: int, stage: Stage
 ) -> None:
-    """F1, F2: the order in which the worker answers is that of its access log."""
+    """F1, F2: the access log shows the order in which the worker answers."""
     number = next(_serial)
     one = PIPELINED[kind].replace(b"{token}", stage.attackers.secret.encode())
-    one = one.replace(b" HTTP/1.1", b"-%d- HTTP/1.1" % number)  # not those of a case before
+    one = one.replace(
+        b" HTTP/1.1", b"-%d- HTTP/1.1" % number
+    )  # distinct from those of earlier cases
     piece = attacks.repeated(one, 255 * KIB)
     mine = f"/mine-{number}"
-    # Two, as the one that was answered last may be looked at before all others.
+    # Two, as the connection that was answered last may be served before all others.
     with clients(stage, connections, STRANGER) as others, clients(stage, 2, OTHER) as (honest, _):
         mark = len(stage.proxy.stdout)
         with standing_still(stage):
@@ -156,7 +158,7 @@ def test_a_request_is_answered_before_most_of_what_others_had_pipelined_earlier(
 
 
 def drain(others: list[RawClient], honest: RawClient) -> None:
-    """Read what comes, until the honest one is answered."""
+    """Read from all connections until the honest one is answered."""
     with selectors.DefaultSelector() as selector:
         for client in (*others, honest):
             selector.register(client.sock, selectors.EVENT_READ, client)
@@ -170,7 +172,7 @@ def drain(others: list[RawClient], honest: RawClient) -> None:
 
 
 def cpu_seconds(stage: Stage, sent: bytes) -> float:
-    """Return what the worker's loop takes for one request, at best of three."""
+    """Return the processor time of the worker's loop for one request: the best of three."""
     pid = stage.proxy.worker
     took = []
     for _ in range(3):
@@ -185,7 +187,7 @@ def cpu_seconds(stage: Stage, sent: bytes) -> float:
 
 
 def run_seconds(pid: int) -> float:
-    """Return how long the first thread of a process has been on a processor."""
+    """Return the processor time of the first thread of a process."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
@@ -205,7 +207,7 @@ def test_a_chunked_body_costs_what_one_with_a_length_does_whatever_is_in_it(
 
 @pytest.mark.parametrize("data", ["CR LF CR LF", "0 CR LF CR LF", "one byte each"])
 def test_a_body_is_not_read_into_before_the_verdict(data: str, stage: Stage) -> None:
-    """F3, without a token: how much is dropped before the connection ends is a matter of luck."""
+    """F3, without a token. How much is discarded before the close is a matter of luck."""
     piece, size, total = attacks.CHUNK_DATA[data]
     chunked = attacks.upload(PROTECTED, CHUNKED) + attacks.chunks(piece, size, total)
     plain = attacks.upload(PROTECTED, LENGTH % len(chunked)) + b"x" * len(chunked)
@@ -219,7 +221,7 @@ def test_a_body_is_not_read_into_before_the_verdict(data: str, stage: Stage) -> 
 def test_slow_bodies_of_one_caller_leave_another_a_connection_to_the_service(
     what: str, who: str, stage: Stage
 ) -> None:
-    """F5: one address, or one account from many, with all the connections that there may be."""
+    """F5: one address, or one account from many addresses, holds all allowed connections."""
     target = b"/few" if who == "stranger" else b"/mine"
     mine = b"access_token: %b\r\n" % stage.attackers.secret.encode() * (who == "account")
     if what == "uploads":
@@ -240,7 +242,7 @@ def test_slow_bodies_of_one_caller_leave_another_a_connection_to_the_service(
 
 
 def open_connections(stage: Stage) -> int:
-    """Return how many connections there are to the service with few of them."""
+    """Return the number of open connections to the service that allows few."""
     found = [
         line.rpartition(" ")[2]
         for line in stage.metrics()
@@ -273,14 +275,14 @@ def test_ever_new_tokens_do_not_make_a_healthy_store_unavailable(stage: Stage) -
 
 
 def served(honest: Honest) -> set[int]:
-    """Return all that an honest caller was answered, until now."""
+    """End an honest caller; return the statuses of all its answers."""
     return {one.status for asker in honest.end().askers.values() for one in asker}
 
 
 def test_connections_count_before_they_have_shaken_hands(
     redis: RedisServer, service: Service, tmp_path: Path
 ) -> None:
-    """F7: of a hundred silent ones, those beyond the limit of twenty are closed at once."""
+    """F7: of a hundred silent connections, those above the limit of twenty are closed at once."""
     with (
         running_stage("tls, 20", redis, service, tmp_path, has_core=False) as stage,
         ExitStack() as stack,

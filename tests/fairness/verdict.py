@@ -1,4 +1,4 @@
-"""What an honest caller is owed while others are attacked, and the table of what it got."""
+"""What an honest caller is entitled to during an attack, and a table of what it got."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.fairness.stage import Played
 MOST_SECONDS = 0.25
 MOST_TIMES_REST = 3.0
 FLOOR_SECONDS = 0.1
-"""A 99th percentile below this is fair, however quick the rest was: with 1500 busy connections, one
-round of the loop in which each of them has a single short turn takes most of it."""
+"""A 99th percentile below this is fair, however fast the others were: with 1500 busy connections,
+an iteration of the loop that gives each of them one short turn takes most of this time."""
 MOST_BYTES = 256 * 1024 * 1024
 
 HEADINGS = (
@@ -20,7 +20,7 @@ HEADINGS = (
 
 
 def faults(played: Played) -> list[str]:
-    """Return in words all that was wrong; an empty list is what is wanted."""
+    """Return a sentence for everything that went wrong; an empty list means success."""
     return [
         *_faults_of_answers(played),
         *_faults_of_times(played),
@@ -71,7 +71,7 @@ def _faults_of_the_process(played: Played) -> list[str]:
 
 
 def row(played: Played) -> tuple[str, ...]:
-    """Return a line of the table."""
+    """Return one row of the table."""
     kept, new, health = (played.during[asker] for asker in (KEPT, NEW, HEALTH))
     return (
         played.attack.name,

@@ -1,4 +1,4 @@
-"""What the soak tests stand on: a Redis of their own and an upstream that names the account."""
+"""Fixtures of the soak tests: a Redis of their own, and an upstream that names the account."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.redis_servers import RedisServer, running_redis
 
 PASSWORD = "correct horse battery"
 FIGURES = pytest.StashKey[list[tuple[str, ...]]]()
-"""Rows of the table that ends a run, see ``tests.fairness.verdict``."""
+"""Rows of the table at the end of a run; see ``tests.fairness.verdict``."""
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print what the attacks on fairness did to honest callers."""
+    """Print how the attacks on fairness affected honest callers."""
     if rows := config.stash.get(FIGURES, []):
         terminalreporter.section("honest callers under attack")
         terminalreporter.write_line(table(rows))
@@ -37,7 +37,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[str]:
-    """Return the URL of a process that answers with the account it was told."""
+    """Return the URL of a process that answers with the account it received."""
     program = Path(__file__).with_name("echo_upstream.py")
     command = [sys.executable, str(program)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -49,9 +49,9 @@ def upstream() -> Iterator[str]:
 def settings_for(
     redis: RedisServer | str, upstream: str, directory: Path, accounts: int = 1
 ) -> dict[str, Any]:
-    """Return settings with so many accounts, which share a password, and a log in a file.
+    """Return settings with this many accounts, which share a password, and with a log file.
 
-    ``redis`` is a server or a store's URL.
+    ``redis`` is a server or the URL of a store.
     """
     password_hash = hash_password(PASSWORD)
     return {

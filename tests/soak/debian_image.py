@@ -1,8 +1,8 @@
-"""The image built by Buildah from the shipped Dockerfile, on a Debian that debootstrap makes.
+"""Builds the image with Buildah from the shipped Dockerfile, on a Debian made by debootstrap.
 
-It stands in for the base image that the Dockerfile names: the same release, from the same packages,
-less what Debian leaves out of its slim images. A container is a process with mount and process
-namespaces of its own, which sees the image read-only.
+That Debian replaces the base image that the Dockerfile names: the same release and packages,
+without the files that Debian removes from its slim images. A container is a process with its own
+mount and process namespaces, which sees the image read-only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUILD_SECONDS = 1500
 
 
 def require_tools() -> None:
-    """Skip where an image can't be built."""
+    """Skip the test if an image can't be built here."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if os.geteuid() != 0:
         pytest.skip("only root can make a Debian root and mount it")
@@ -45,7 +45,7 @@ def base_of(dockerfile: str) -> tuple[str, str]:
 
 
 class Builder:
-    """Buildah with a storage of its own under ``directory``."""
+    """Buildah, with its own storage under ``directory``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -64,7 +64,7 @@ class Builder:
         return done.stdout.strip()
 
     def make_base(self, name: str, release: str) -> None:
-        """Make what stands in for the base image."""
+        """Make the replacement of the base image."""
         root = self._directory / "debian"
         bootstrap = ["debootstrap", "--variant=minbase", release, str(root)]
         subprocess.run(bootstrap, check=True, capture_output=True, timeout=BUILD_SECONDS)
@@ -80,7 +80,7 @@ class Builder:
         shutil.rmtree(root)
 
     def build(self, tag: str) -> None:
-        """Build the image as `docker build .` would, from the base that is there."""
+        """Build the image as `docker build .` would, from the base made before."""
         words = ["bud", "--isolation", "chroot", "--format", "docker", "--pull-never"]
         if "PIP_CERT" in os.environ:  # a network with an authority of its own
             settings = self._directory / "pip.conf"
@@ -90,21 +90,21 @@ class Builder:
         self.run(*words, "--tag", tag, str(ROOT))
 
     def size_of(self, tag: str) -> int:
-        """Return the bytes that the image's layers take on disk."""
+        """Return the size of the image's layers on disk, in bytes."""
         (image,) = json.loads(self.run("images", "--json", tag))
         text = str(image["size"])
         number, unit = text.split()
         return int(float(number) * {"KB": 1e3, "MB": 1e6, "GB": 1e9}[unit])
 
     def settings_of(self, tag: str) -> dict[str, Any]:
-        """Return the image's configuration as Docker reads it."""
+        """Return the configuration of the image as Docker reads it."""
         told = json.loads(self.run("inspect", "--type", "image", tag))
         settings: dict[str, Any] = told["Docker"]["config"]
         return settings
 
     @contextmanager
     def mounted(self, tag: str) -> Iterator[Path]:
-        """Yield where the image's file system is."""
+        """Yield the mount point of the image's file system."""
         container = self.run("from", "--pull-never", tag)
         try:
             yield Path(self.run("mount", container))
@@ -113,7 +113,7 @@ class Builder:
 
 
 class Container:
-    """The image's process, as Docker would run it with ``--read-only`` and the host's network."""
+    """The process of the image, run as Docker does with ``--read-only`` and ``--network host``."""
 
     def __init__(self, root: Path, settings: dict[str, Any], configuration: Path) -> None:
         self._root = root
@@ -130,7 +130,7 @@ class Container:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
-        """Start as process 1."""
+        """Start it as process 1."""
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         self._process = subprocess.Popen(
             [*apart, "sh", "-c", self._script, "sh", *self._as_user(*self._entry, *words)],
@@ -140,7 +140,7 @@ class Container:
         )
 
     def execute(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command beside it, as `docker exec` does."""
+        """Run a command in the container, as `docker exec` does."""
         entering = ["nsenter", "--target", str(self.pid), "--mount", "--pid"]
         return subprocess.run(
             [*entering, *self._as_user(*words)],
@@ -158,7 +158,7 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Return what the host calls the container's process 1."""
+        """Return the process ID, on the host, of the container's process 1."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for _ in range(200):
@@ -169,18 +169,18 @@ class Container:
         raise AssertionError("the container has no process")
 
     def status(self) -> dict[str, str]:
-        """Return what the kernel says of process 1."""
+        """Return the kernel's status of process 1 (proc(5))."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def wait(self) -> tuple[int, str]:
-        """Wait for its end; return the exit status and what it said."""
+        """Wait for its end; return the exit status and the output."""
         assert self._process is not None
         output, _ = self._process.communicate(timeout=60)
         return self._process.returncode, output.decode()
 
     def kill(self) -> None:
-        """End it, however it is."""
+        """Kill it, whatever its state."""
         if self._process is not None and self._process.stdout is not None:
             if self._process.poll() is None:
                 with suppress(ProcessLookupError):  # `--kill-child` ends at a change of the user

@@ -1,4 +1,4 @@
-"""An upstream process that answers each request with the account it was told, as fast as it can."""
+"""An upstream process that answers each request with the account it received, at full speed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Sends wrong passwords at a steady rate, and tells what was answered: a process of its own.
+"""Sends wrong passwords at a steady rate and reports the answers, in a process of its own.
 
-``guesser.py PORT FIRST ADDRESSES A_SECOND``: account N is guessed at from address N, with N from
-FIRST on, over a new connection each time. The end of its input ends it. On standard output stands
-a line for each answer then: seconds since the start, address, status.
+``guesser.py PORT FIRST ADDRESSES A_SECOND`` guesses passwords of account N from address N, with N
+from FIRST on, over a new connection each time. It stops at the end of its input, and then prints a
+line for each answer: seconds since the start, address, status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def address_of(number: int) -> str:
 
 
 def ask(port: int, number: int, guess: int) -> socket.socket:
-    """Send one guess; the answer is read later."""
+    """Send a guess; its answer is read later."""
     pair = base64.b64encode(b"account-%d:wrong %d" % (number, guess))
     address = address_of(number).encode()
     caller = socket.create_connection(("127.0.0.1", port))
@@ -35,7 +35,7 @@ def ask(port: int, number: int, guess: int) -> socket.socket:
 
 
 def read(waiting: selectors.BaseSelector, seconds: float, answers: Answers) -> bool:
-    """Take the answers that come meanwhile; tell whether to go on."""
+    """Read the answers that arrive meanwhile; return whether to continue."""
     for key, _ in waiting.select(max(0.0, seconds)):
         if key.data is None:
             return False
@@ -49,7 +49,7 @@ def read(waiting: selectors.BaseSelector, seconds: float, answers: Answers) -> b
 
 
 def guess(port: int, first: int, addresses: int, a_second: float) -> Answers:
-    """Guess until the input ends."""
+    """Send guesses until the input ends."""
     waiting, answers = selectors.DefaultSelector(), Answers()
     waiting.register(sys.stdin, selectors.EVENT_READ)
     began, sent = time.monotonic(), 0

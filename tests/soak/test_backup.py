@@ -1,4 +1,4 @@
-"""A million tokens out and in again: little memory, and Redis answers others meanwhile."""
+"""Export and import of a million tokens: little memory, and Redis serves others meanwhile."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.soak.test_memory import MILLION, fill
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 MOST_RESIDENT_BYTES = 200 * 1024 * 1024
-MOST_SILENCE_SECONDS = 0.25  # the budget of a look-up
+MOST_SILENCE_SECONDS = 0.25  # the time that a look-up may take
 
 
 def run(config: Path, *words: str, stdin: BinaryIO | None = None, stdout: BinaryIO) -> int:
-    """Run a command to its end; return the most memory that it held at once, in bytes."""
+    """Run a command to its end; return its peak memory in bytes."""
     command = [*SIDECAR, *words, "--config", str(config)]
     process = subprocess.Popen(command, stdin=stdin, stdout=stdout, cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)
@@ -40,7 +40,7 @@ def run(config: Path, *words: str, stdin: BinaryIO | None = None, stdout: Binary
 
 @contextmanager
 def asking_meanwhile(server: RedisServer) -> Iterator[list[float]]:
-    """Ask Redis for a key over and over; the durations are there at the end."""
+    """Read a key from Redis over and over; keep how long each read took."""
     durations: list[float] = []
     is_over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""HOSTILE R1: callers that leave in the middle; no answer is ever for another's account."""
+"""HOSTILE R1: callers that disconnect halfway; no answer is for another caller's account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.redis_servers import RedisServer
 from tests.soak.conftest import name_of, settings_for
 
 REQUESTS = 200_000
-AT_ONCE = (1, 1, 2, 4)  # how many are sent in one piece
+AT_ONCE = (1, 1, 2, 4)  # how many requests are sent in one piece
 TOKENS = 5000
 ACCOUNTS = 250
 CALLERS = 100
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
 
 class Visitor:
-    """A caller with one connection at a time, which it may leave at any moment."""
+    """A caller with one connection at a time, which it may drop at any moment."""
 
     def __init__(self, port: int, tokens: list[Token], seed: int) -> None:
         self._port = port
@@ -80,7 +80,7 @@ class Visitor:
 
 
 async def disturb(redis: RedisServer, tokens: list[Token]) -> None:
-    """Close Redis connections and touch records, so that look-ups are asked again."""
+    """Close Redis connections and touch records, so that tokens are looked up again."""
     chance = random.Random(1)
     while True:
         await asyncio.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Groups F and X at full size: whatever others send, an honest caller is served as at rest.
+"""Groups F and X at full size: whatever attackers send, honest callers are served as usual.
 
-``make soak ARGS="tests/soak/test_fairness.py"`` runs these alone (``-k F3``: one group), and prints
-a table of what was measured; a quarter of an hour. In small: ``tests/fairness``.
+``make soak ARGS="tests/soak/test_fairness.py"`` runs only these tests (``-k F3``: one group) and
+prints a table of the results; it takes a quarter of an hour. ``tests/fairness`` has small ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.soak.conftest import FIGURES
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 IN_ORDER = sorted(ATTACKS.values(), key=lambda attack: STAGES.index(attack.stage))
-"""All attacks on one stage together, as it is built once for them."""
+"""All attacks on a stage, which is built once for them."""
 
 
 @pytest.fixture(scope="module")

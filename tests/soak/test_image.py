@@ -1,6 +1,6 @@
-"""The container image: built by another builder than Docker, run as Docker would run it.
+"""The container image, built with Buildah and run as Docker would run it.
 
-What this can't show is said in docs/operations.md: Docker's own builder, and the published base.
+What this can't show is in docs/operations.md: Docker's own builder, and the published base.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TAG = "auth-sidecar"
 
 @dataclass
 class Image:
-    """The image as it was built, and where it can be looked at."""
+    """The image that was built, and where it is mounted."""
 
     root: Path
     settings: dict[str, Any]
@@ -50,7 +50,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 @pytest.fixture
 def configuration(tmp_path: Path, redis: RedisServer, upstream: str) -> Path:
-    """Return a directory to be mounted, with a configuration that anyone may read."""
+    """Return a directory to mount, with a world-readable configuration."""
     settings = {
         **plain_settings(redis, upstream),
         "listen": {"address": f"127.0.0.1:{free_port()}"},
@@ -131,7 +131,7 @@ def test_every_module_is_there_compiled_and_can_be_imported(
     program = (
         "import importlib, os, pkgutil, sidecar, ssl, aiohttp.http_parser as parser\n"
         "names = {m.name for m in pkgutil.walk_packages(sidecar.__path__, 'sidecar.')}\n"
-        "names -= {'sidecar.__main__', 'sidecar.observability.span_export'}\n"  # an extra's
+        "names -= {'sidecar.__main__', 'sidecar.observability.span_export'}\n"  # from an extra
         "loaded = [importlib.import_module(name) for name in names]\n"
         "made_c = [module for module in loaded if module.__file__.endswith('.so')]\n"
         "assert sidecar.proxy.gateway in made_c\n"

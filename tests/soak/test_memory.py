@@ -1,4 +1,4 @@
-"""What tokens cost: junk leaves nothing behind here, a million live ones stay small in Redis."""
+"""The memory that tokens take: none for junk in the process, little for a million in Redis."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ end
 
 
 def flood(port: int, tokens: list[str], directory: Path) -> None:
-    """Ask for every token at least once, as fast as the proxy answers."""
+    """Use every token at least once, as fast as the proxy answers."""
     listed, script = directory / "tokens.txt", directory / "flood.lua"
     listed.write_text("\n".join(tokens))
     script.write_text(_WRK % listed)
@@ -72,7 +72,7 @@ def test_a_hundred_thousand_unknown_tokens_leave_no_memory_behind(
 
 
 def fill(client: Any, accounts: int, index: AccountIndex) -> None:
-    """Write a million tokens as ``create`` does: the index's fields, then the record."""
+    """Write a million tokens as ``create`` does: fields of the index, then the record."""
     now = float(int(time.time()))
     chance = random.Random(1)
     for start in range(0, MILLION, 2000):

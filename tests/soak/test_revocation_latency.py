@@ -1,4 +1,4 @@
-"""How soon a revocation is effective in every process while both are under load."""
+"""How soon a revocation takes effect in two sidecars under load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.soak.conftest import name_of, settings_for
 
 TRIALS = 500
 GOAL_SECONDS = 0.05
-PROMISED_SECONDS = 2.25  # even if the word of it were lost
+PROMISED_SECONDS = 2.25  # even if the message about it were lost
 CONNECTIONS = 4
 PAUSE_SECONDS = 0.0005
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.soak
 
 @contextmanager
 def loaded(proxies: list[ProxyProcess], token: Token) -> Iterator[None]:
-    """Have ``wrk`` ask each process as fast as it answers."""
+    """Have ``wrk`` call each process as fast as it answers."""
     path = "/v1/dynamic/listener/a1"
     loads = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""B8: a hundred wrong passwords a second from fifty addresses, and what honest tokens notice."""
+"""B8: a hundred wrong passwords a second from fifty addresses, and how honest tokens fare."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ pytestmark = pytest.mark.soak
 
 
 class Flood:
-    """Guesses at so many accounts from so many addresses, by a process of its own.
+    """A process that guesses passwords of this many accounts from as many addresses.
 
-    ``network`` tells one flood from another: nobody is banned from before.
+    ``network`` gives each flood its own addresses, so that none is banned yet.
     """
 
     def __init__(self, proxy: ProxyProcess, network: int = 0) -> None:
@@ -54,7 +54,7 @@ class Flood:
         )
 
     def end(self) -> list[tuple[float, str, int]]:
-        """Return of each answered guess when it was sent (seconds), from where, and the status."""
+        """Return for each answered guess when it was sent (seconds), the address and the status."""
         output, _ = self._process.communicate()
         lines = (line.split() for line in output.splitlines())
         return [(float(seconds), address, int(status)) for seconds, address, status in lines]
@@ -63,7 +63,7 @@ class Flood:
 def p99_us(
     proxy: ProxyProcess, token: Token, pause_ms: float, seconds: int = ROUND_SECONDS
 ) -> tuple[float, int]:
-    """Return the 99th percentile of honest calls in one round, and how many there were."""
+    """Return the 99th percentile and the number of honest calls in one round."""
     done = subprocess.run(
         [
             *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"),
@@ -89,13 +89,13 @@ def p99_us(
 def test_a_flood_of_wrong_passwords_leaves_honest_tokens_alone(
     pause_ms: float, failures: int, redis: RedisServer, upstream: str, tmp_path: Path
 ) -> None:
-    """Rounds in turn, so that a busy machine is as busy with the flood as without.
+    """Rounds with and without the flood alternate, so that other load affects both equally.
 
-    Each flood meets a proxy that knows of no failures yet, which is when it costs most.
+    Each flood meets a proxy that has seen no failures yet, which is when it costs most.
     """
     settings = settings_for(redis, upstream, tmp_path, accounts=ADDRESSES * ROUNDS)
     settings["throttle"] = {"failures": failures, "window": "1m", "ban": "5m"}
-    settings["drain"] = {"timeout": "1s"}  # guesses wait to be looked at; nobody waits for them
+    settings["drain"] = {"timeout": "1s"}  # guesses are queued; no honest caller waits for them
     settings["trusted_proxies"] = ["127.0.0.1/32"]
     token = make_token(name_of(0))
     put(redis, token)
@@ -120,7 +120,7 @@ def test_a_flood_of_wrong_passwords_leaves_honest_tokens_alone(
 
 
 def sign_in(proxy: ProxyProcess, account: str) -> tuple[int, float]:
-    """Sign in with the right password from an address of one's own: the status, and seconds."""
+    """Sign in with the right password from a separate address; return the status and seconds."""
     began = time.monotonic()
     pair = base64.b64encode(f"{account}:{PASSWORD}".encode()).decode()
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
@@ -135,7 +135,7 @@ def sign_in(proxy: ProxyProcess, account: str) -> tuple[int, float]:
 def test_a_flood_ends_in_bans_and_lets_honest_passwords_in_meanwhile(
     redis: RedisServer, upstream: str, tmp_path: Path
 ) -> None:
-    """With the settings as they come; each honest account signs in for the first time."""
+    """With the default settings; each honest account signs in for the first time."""
     accounts = ADDRESSES + ALL_BANNED_SECONDS // HONEST_PAUSE_SECONDS + 1
     settings = settings_for(redis, upstream, tmp_path, accounts=accounts)
     del settings["throttle"]
@@ -160,7 +160,7 @@ def test_a_flood_ends_in_bans_and_lets_honest_passwords_in_meanwhile(
 
 
 def bans_of(directory: Path) -> set[str]:
-    """Return the addresses that the audit lines say are banned."""
+    """Return the addresses that were banned according to the audit log."""
     lines = (directory / "access.log").read_text()
     return set(re.findall(r'"event":"ban_set","client":"(198\.18\.[0-9.]+)"', lines))
 

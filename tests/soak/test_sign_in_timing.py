@@ -1,4 +1,4 @@
-"""B4 and B5: how long an answer takes does not tell whether there is such an account."""
+"""B4 and B5: the duration of an answer does not reveal whether an account exists."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.soak.conftest import name_of, settings_for
 
 SAMPLES = 200
 AT_ONCE = 50
-LEAST_P = 0.01  # one run in a hundred fails by chance; a leak of a millisecond fails each
+LEAST_P = 0.01  # one run in a hundred fails by chance; a leak of a millisecond fails every run
 
 pytestmark = pytest.mark.soak
 
 
 def p_of_same(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return how likely samples differ as much by chance (Mann-Whitney U, two-sided)."""
+    """Return the probability that the samples differ this much by chance (Mann-Whitney U)."""
     below = sum((a < b) + (a == b) / 2 for a in one for b in other)
     n, m = len(one), len(other)
     deviation = math.sqrt(n * m * (n + m + 1) / 12)
@@ -34,7 +34,7 @@ def p_of_same(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 async def refusal_seconds(proxy: ProxyProcess, name: str, password: str) -> float:
-    """Return how long it took to be refused."""
+    """Return how many seconds the refusal took."""
     pair = base64.b64encode(f"{name}:{password}".encode())
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
@@ -51,12 +51,12 @@ async def refusal_seconds(proxy: ProxyProcess, name: str, password: str) -> floa
 
 
 async def measure(proxy: ProxyProcess, at_once: int) -> tuple[list[float], list[float]]:
-    """Return how long wrong passwords and unknown accounts took, asked about in turn."""
+    """Return how long wrong passwords and unknown accounts took, tried alternately."""
     wrong, unknown = list[float](), list[float]()
     asked = [(name_of(0), wrong), (name_of(1)[:-1] + "x", unknown)] * SAMPLES
     for start in range(0, len(asked), at_once):
         batch = asked[start : start + at_once]
-        random.shuffle(batch)  # who is asked first waits least
+        random.shuffle(batch)  # the first of a pair waits least
         taken = await asyncio.gather(
             *(
                 refusal_seconds(proxy, name, f"guess {start} {place}")
@@ -88,7 +88,7 @@ def test_an_unknown_account_takes_as_long_as_a_wrong_password(
 
 
 def test_the_measure_tells_a_millisecond() -> None:
-    """The control: what it is to find, it finds."""
+    """The control: the test does find a leak."""
     same = [[random.gauss(30, 3) for _ in range(SAMPLES)] for _ in range(2)]
     assert p_of_same(*same) > 1e-4
     assert p_of_same(same[0], [value + 1.5 for value in same[1]]) < LEAST_P

@@ -1,6 +1,6 @@
-"""Two sidecars on Sentinels and on a Cluster: what a revocation, a lost master, a moving slot cost.
+"""Two sidecars with Sentinels and with a Cluster: revocations, lost masters, moving slots.
 
-A good token is never refused, whatever happens to its Redis.
+A valid token is never refused, whatever happens to its Redis.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 @dataclass(frozen=True)
 class Stage:
-    """Several Redis: how to reach them, and who is the master of a key just now."""
+    """Several Redis servers: their URL, and the current master of a key."""
 
     url: str
     master_of: Callable[[str], RedisServer]
@@ -48,7 +48,7 @@ class Stage:
         self.command("SET", token.key, encode(token.record))
 
     def ending(self, token: Token) -> Callable[[], object]:
-        """Return what deletes a token's record at its master, found beforehand."""
+        """Return a function that deletes a token's record at its master, which is found now."""
         socket_path = self.master_of(token.key).socket
         return partial(command_on, socket_path, "DEL", token.key, database=self.database)
 
@@ -96,7 +96,7 @@ def test_a_revocation_is_effective_within_50_ms_under_load(
 
 @contextmanager
 def watched(proxies: list[ProxyProcess], tokens: list[Token]) -> Iterator[list[Witness]]:
-    """Watch each token at one of the sidecars, which take turns; say what was seen at the end."""
+    """Watch each token at one sidecar, alternating between them; print what was seen."""
     with ExitStack() as stack:
         watching = [
             stack.enter_context(Witness(proxy, token.secret, 0.02))
@@ -110,7 +110,7 @@ def watched(proxies: list[ProxyProcess], tokens: list[Token]) -> Iterator[list[W
 
 
 def outage_of(witness: Witness) -> float:
-    """Return how long (seconds) a token did not pass at the most, between two times that it did."""
+    """Return the longest time (seconds) between two successes of a token."""
     passed = [seen.answered_at for seen in witness.seen if seen.status == 200]
     refused = any(seen.status != 200 for seen in witness.seen)
     gaps = (later - earlier for earlier, later in pairwise(passed))
@@ -152,7 +152,7 @@ def test_a_lost_master_costs_seconds_and_no_good_token(
 def test_slots_that_move_under_load_cost_nothing(
     cluster: ClusterOfServers, upstream: str, tmp_path: Path
 ) -> None:
-    """Each slot goes once round the masters, its keys one by one, while its tokens are used."""
+    """Each slot moves once around all masters, key by key, while its tokens are in use."""
     tokens = make_tokens(Stage(cluster.url, cluster.master_of), 24)
     settings = settings_for(cluster.url, upstream, tmp_path)
     settings["store"] |= {"outage_grace": "0s"}
