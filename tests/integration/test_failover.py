@@ -19,6 +19,7 @@ from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import RedisServer, binary_of
 from tests.redis_topologies import running_cluster, running_sentinels
 from tests.store_load import Load
@@ -64,7 +65,7 @@ class Run:
     cache: TokenCache
     load: Load
     made: list[tuple[float, TokenRecord]] = field(default_factory=list)
-    """When each token was acknowledged."""
+    """Each token that was acknowledged, and when it was sent."""
     is_over: bool = False
 
     async def until(self, is_so: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
@@ -86,6 +87,16 @@ class Run:
                     await asyncio.sleep(0.02)
         await self.until(lambda: self.cache.is_watching)
 
+    async def learn(self, record: TokenRecord) -> None:
+        """Look a record up until the cache keeps it, which a change of masters may empty."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.cache.recall(record.digest) != record:
+            assert time.monotonic() < deadline
+            try:
+                assert await self.cache.look_up(record.digest) == record
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+
     async def heal_after_loss(self) -> None:
         """Wait until a loss is noticed, and then as ``heal``."""
         await self.until(lambda: not self.cache.is_watching)
@@ -94,9 +105,10 @@ class Run:
     async def make_tokens(self) -> None:
         for number in range(100, 100_000):
             record = make_record(number, account=f"account{number % 40}")
+            sent_at = time.monotonic()  # what a lost master acknowledged may be read much later
             try:
                 await self.store.create(record)
-                self.made.append((time.monotonic(), record))
+                self.made.append((sent_at, record))
             except StoreUnavailable:
                 pass
             await asyncio.sleep(0.01)
@@ -107,7 +119,7 @@ class Run:
 @asynccontextmanager
 async def at_command_line(stage: Stage) -> AsyncIterator[RedisStore]:
     """Yield a store as the command line has it: new, and with time."""
-    store = connect(stage.url, prefix="sidecar:", budget_seconds=5)
+    store = connect(stage.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
     yield store
     await store.close()
 
@@ -150,9 +162,12 @@ def is_replica(server: RedisServer) -> bool:
 
 
 async def assert_hardly_any_was_lost(
-    stage: Stage, run: Run, until: float, seconds: float = 1
+    stage: Stage, run: Run, until: float, seconds: float = 5
 ) -> None:
-    """Of the tokens that were acknowledged, those of the last second(s) may be gone, no other."""
+    """Assert that of the acknowledged tokens only those of the last seconds are gone.
+
+    A replica lags behind its master by milliseconds, on a busy machine by more than a second.
+    """
     made = [*run.made]
     async with at_command_line(stage) as admin:
         lost = [at for at, record in made if await admin.look_up(record.digest) is None]
@@ -164,8 +179,8 @@ async def test_a_killed_master_costs_time_and_no_good_token(stage: Stage) -> Non
     """The cache is emptied, and the new master is asked, tells of changes and takes tokens."""
     async with running(stage) as run:
         victim = await asyncio.to_thread(stage.master_of, key_of(SPARE))
-        killed_at = time.monotonic()
         victim.kill()
+        killed_at = time.monotonic()
         await run.until(lambda: not run.cache.is_watching)
         assert all(run.cache.recall(record.digest) is None for record in RECORDS)
         await run.heal()
@@ -173,10 +188,9 @@ async def test_a_killed_master_costs_time_and_no_good_token(stage: Stage) -> Non
         while heir is victim:  # we believe the best-informed Sentinel, the stage most of them
             heir = await asyncio.to_thread(stage.master_of, key_of(SPARE))
         assert [*heir.command("INFO", "keyspace")] == [f"db{stage.number}"]
+        await run.until(lambda: any(at > killed_at for at, _ in run.made))
         await assert_hardly_any_was_lost(stage, run, killed_at)
-        assert any(at > killed_at for at, _ in run.made), "tokens can be made again"
-        assert await run.cache.look_up(SPARE.digest) == SPARE
-        assert run.cache.recall(SPARE.digest) == SPARE
+        await run.learn(SPARE)
         async with at_command_line(stage) as admin:
             assert await admin.revoke(SPARE)
         await run.until(lambda: run.cache.recall(SPARE.digest) is None)
@@ -204,8 +218,8 @@ async def test_a_master_that_sleeps_through_its_replacement_is_not_heard_when_it
     """It takes itself for a master for a while, and would lend a revoked token its old life."""
     async with running(stage) as run:
         victim = await asyncio.to_thread(stage.master_of, key_of(SPARE))
-        paused_at = time.monotonic()
         victim.pause()
+        paused_at = time.monotonic()
         await run.heal_after_loss()
         async with at_command_line(stage) as admin:
             assert await admin.revoke(SPARE)
