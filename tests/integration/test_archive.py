@@ -15,6 +15,7 @@ from sidecar.store.embedded import find_binary
 from sidecar.store.port import MOST_RESTORED, Exported, Outcome
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import DAY_SECONDS, Clock, make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import CutProxy, RedisServer, binary_of, running_redis
 from tests.redis_topologies import running_cluster, running_sentinels
 
@@ -54,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 async def bench(server: RedisServer) -> AsyncIterator[Bench]:
     server.command("FLUSHALL")
     clock = Clock()
-    store = connect(server.unix_url, prefix=PREFIX, now=clock)
+    store = connect(server.unix_url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS, now=clock)
     archive = connect_archive(server.unix_url, prefix=PREFIX, now=clock)
     yield Bench(server, store, archive, clock)
     await store.close()
@@ -220,7 +221,7 @@ async def test_a_restoration_cut_short_anywhere_leaves_nothing_that_cannot_be_li
     proxy = CutProxy(server)
     await proxy.start()
     tokens = [Exported(make_record(n), LastUse(1_790_000_000.0, "::1")) for n in range(3)]
-    witness = connect(server.unix_url, prefix=PREFIX)
+    witness = connect(server.unix_url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS)
     for steps in range(10):
         server.command("FLUSHALL")
         doomed = connect_archive(proxy.url, prefix=PREFIX)
@@ -249,8 +250,8 @@ async def test_a_cluster_is_walked_node_by_node_and_written_slot_by_slot(tmp_pat
     records = {r.id: r for r in (make_record(n, days=n % 3) for n in range(MOST_RESTORED + 50))}
     use = LastUse(1_790_000_000.0, "203.0.113.9")
     with running_cluster(binary_of("debian"), tmp_path) as cluster:
-        store = connect(cluster.url, prefix=PREFIX, budget_seconds=5)
-        archive = connect_archive(cluster.url, prefix=PREFIX, budget_seconds=5)
+        store = connect(cluster.url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS)
+        archive = connect_archive(cluster.url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS)
         for record in records.values():
             await store.create(record)
         await store.record_use([(use, [make_record(7).digest])])
@@ -272,8 +273,8 @@ async def test_behind_sentinels_the_master_is_asked_in_the_database_that_is_name
     record = make_record()
     with running_sentinels(binary_of("debian"), tmp_path, replicas=1, sentinels=1) as group:
         url = group.url(database=3)
-        store = connect(url, prefix=PREFIX, budget_seconds=5)
-        archive = connect_archive(url, prefix=PREFIX, budget_seconds=5)
+        store = connect(url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS)
+        archive = connect_archive(url, prefix=PREFIX, budget_seconds=BUDGET_SECONDS)
         await store.create(record)
         (backup,) = [token async for batch in archive.export() for token in batch.tokens]
         assert backup.record == record

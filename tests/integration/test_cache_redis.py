@@ -19,6 +19,7 @@ from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
 from sidecar.store.revalidation import Revalidation
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
 
 RECORD = make_record(days=0)
@@ -40,7 +41,7 @@ async def cached(
 ) -> AsyncIterator[tuple[TokenCache, RedisStore]]:
     """Yield a cache that watches a store, in which one record is kept already."""
     cache = TokenCache(most_tokens=most_tokens, max_age_seconds=60, outage_grace_seconds=30)
-    store = connect(url, prefix=prefix, watcher=cache)
+    store = connect(url, prefix=prefix, budget_seconds=BUDGET_SECONDS, watcher=cache)
     cache.connect(store.fetch, store.read)
     try:
         await store.create(RECORD)

@@ -16,7 +16,7 @@ from sidecar.store.cache import TokenCache
 from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import BUDGET_SECONDS, PATIENCE_SECONDS
 from tests.redis_servers import binary_of, command_on
 from tests.redis_topologies import ClusterOfServers, cluster_server, running_cluster
 from tests.store_load import Load
@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfServe
 async def cached(cluster: ClusterOfServers) -> AsyncIterator[tuple[TokenCache, RedisStore]]:
     """Yield a cache that watches a store, in which the records are kept already."""
     cache = TokenCache(most_tokens=1000, max_age_seconds=60, outage_grace_seconds=30)
-    store = connect(cluster.url, prefix="sidecar:", watcher=cache)
+    store = connect(cluster.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, watcher=cache)
     cache.connect(store.fetch, store.read)
     cluster.command("FLUSHALL")
     try:
@@ -48,9 +48,12 @@ async def cached(cluster: ClusterOfServers) -> AsyncIterator[tuple[TokenCache, R
 
 
 async def learn(cache: TokenCache) -> None:
-    for record in RECORDS:
-        assert await cache.look_up(record.digest) == record
-    assert all(cache.recall(record.digest) == record for record in RECORDS)
+    """Look every record up until all are kept: a change of the Cluster may empty the cache."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not all(cache.recall(record.digest) == record for record in RECORDS):
+        assert time.monotonic() < deadline
+        for record in RECORDS:
+            assert await cache.look_up(record.digest) == record
 
 
 async def until(is_so: object, store: RedisStore | None = None) -> None:

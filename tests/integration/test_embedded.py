@@ -21,6 +21,7 @@ from sidecar.store import embedded
 from sidecar.store.embedded import EmbeddedRedis, find_binary, find_socket
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import binary_of, command_on
 
 
@@ -46,7 +47,7 @@ async def running(directory: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def store_in(directory: Path) -> AsyncIterator[RedisStore]:
     async with running(directory) as url:
-        store = connect(url, prefix="sidecar:")
+        store = connect(url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
         yield store
         await store.close()
 
@@ -156,7 +157,7 @@ async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_can_be_found
         assert not place.is_relative_to(deep)
         assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
         assert find_socket(deep) == place
-        store = connect(url, prefix="sidecar:")
+        store = connect(url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
         await store.ping()
         await store.close()
     assert not place.parent.exists()

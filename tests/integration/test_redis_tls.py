@@ -13,6 +13,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.cache import TokenCache
 from sidecar.store.redis import connect
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_certificates import Certificates, make_certificates
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.redis_topologies import running_cluster, running_sentinels
@@ -51,7 +52,7 @@ async def test_tokens_are_kept_looked_up_and_told_of_over_tls(
 ) -> None:
     cache = TokenCache(most_tokens=10, max_age_seconds=60, outage_grace_seconds=0)
     options = f"?ssl_ca_certs={certificates.authority}"
-    store = connect(url + options, prefix="sidecar:", budget_seconds=2, watcher=cache)
+    store = connect(url + options, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, watcher=cache)
     await store.ping()
     await store.create(RECORD)
     assert await store.list() == [RECORD]
@@ -68,7 +69,7 @@ async def test_tokens_are_kept_looked_up_and_told_of_over_tls(
 
 async def reason_of(url: str) -> str:
     """Return why a store is unavailable, in the words of a look-up and of a command."""
-    store = connect(url, prefix="sidecar:", budget_seconds=2)
+    store = connect(url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
     reasons = []
     for call in (store.look_up("0" * 64), store.list()):
         with pytest.raises(StoreUnavailable) as caught:
@@ -96,7 +97,7 @@ async def test_a_client_certificate_is_shown_if_there_is_one(
     url = f"{over_tls(server.url)}?ssl_ca_certs={certificates.authority}"
     assert "certificate" in (await reason_of(url)).lower()
     own = f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
-    store = connect(url + own, prefix="sidecar:", budget_seconds=2)
+    store = connect(url + own, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
     await store.ping()
     await store.close()
 
@@ -122,7 +123,7 @@ async def test_connections_share_one_context(
     monkeypatch.setattr(ssl, "create_default_context", make_and_note)
     with running_redis(binary_of("debian"), tmp_path, tls=certificates.settings()) as server:
         url = f"{over_tls(server.url)}?ssl_ca_certs={certificates.authority}"
-        store = connect(url, prefix="sidecar:", budget_seconds=5)
+        store = connect(url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
         await asyncio.gather(*(store.list("acme") for _ in range(16)), store.look_up("0" * 64))
         assert server.command("INFO", "clients")["connected_clients"] > 10
         await store.close()

@@ -17,11 +17,11 @@ from sidecar.store.port import Outcome
 from sidecar.store.portal_secret import connect_secret
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import RedisServer, binary_of
 from tests.redis_topologies import running_cluster, running_sentinels
 
 PREFIX = "sidecar:"
-BUDGET_SECONDS = 2.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sidecar.core.errors import NameTaken, StoreUnavailable
 from sidecar.store.commands import Command
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import Clock, make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import BINARIES, CutProxy, RedisServer, binary_of, running_redis
 
 MOST_STEPS = 8
@@ -40,7 +41,9 @@ async def crash_at_every_step(
     for steps in range(MOST_STEPS):
         server.command("FLUSHALL")
         clock = Clock()
-        witness = connect(server.unix_url, prefix="sidecar:", now=clock)
+        witness = connect(
+            server.unix_url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, now=clock
+        )
         await prepare(witness)
         doomed = connect(proxy.url, prefix="sidecar:")
         proxy.allowed = steps
@@ -143,8 +146,8 @@ async def rivals(server: RedisServer) -> AsyncIterator[tuple[RedisStore, RedisSt
     """Two sidecars; the second's clock is ahead, so it takes the first's creations for dead."""
     clock = Clock()
     clock.ahead_seconds = 10
-    slow = connect(server.unix_url, prefix="sidecar:")
-    quick = connect(server.unix_url, prefix="sidecar:", now=clock)
+    slow = connect(server.unix_url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
+    quick = connect(server.unix_url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS, now=clock)
     yield slow, quick
     await slow.close()
     await quick.close()

@@ -13,6 +13,7 @@ from sidecar.core.model import TokenRecord
 from sidecar.store.record import encode
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import BUDGET_SECONDS
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
 
 TOKENS = 5000
@@ -75,7 +76,7 @@ async def test_no_answer_is_for_anothers_token_when_a_fifth_of_the_callers_leave
     chance = random.Random(5)
     with running_redis(binary_of(binary), tmp_path) as server:
         records = fill(server)
-        store = connect(server.url, prefix="sidecar:")
+        store = connect(server.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
         outcomes: list[str] = []
         killing = asyncio.create_task(kill_connections(server, outcomes)) if is_disturbed else None
         await asyncio.gather(*(visit(store, records, chance, outcomes) for _ in range(VISITORS)))
@@ -91,7 +92,7 @@ async def test_no_answer_is_for_anothers_token_when_a_fifth_of_the_callers_leave
 async def test_calls_other_than_look_ups_can_be_left_as_well(tmp_path: Path) -> None:
     chance = random.Random(5)
     with running_redis(binary_of("debian"), tmp_path) as server:
-        store = connect(server.url, prefix="sidecar:")
+        store = connect(server.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
         records = [make_record(n, account=f"account-{n}") for n in range(40)]
         for record in records:
             await store.create(record)

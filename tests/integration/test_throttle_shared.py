@@ -19,7 +19,7 @@ from sidecar.store.counters import connect_counters
 from sidecar.store.redis import connect
 from sidecar.tokens.last_use import LastUses
 from tests.contract.records import make_record
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import BUDGET_SECONDS, PATIENCE_SECONDS
 from tests.redis_servers import RedisServer, binary_of, running_redis
 
 HERE, THERE = "192.0.2.1", "2001:db8::1"
@@ -123,7 +123,7 @@ async def test_everything_goes_on_after_a_flush(
 
 
 async def test_last_uses_reach_the_store(server: RedisServer) -> None:
-    store = connect(server.url, prefix="sidecar:")
+    store = connect(server.url, prefix="sidecar:", budget_seconds=BUDGET_SECONDS)
     record = make_record()
     await store.create(record)
     uses = LastUses(store.record_use, interval_seconds=0.01)

@@ -23,7 +23,7 @@ FORWARDING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, keeps_credential
 REPLACING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, authority=b"internal:8080")
 
 
-def build(
+def build(  # noqa: PLR0913 - what each head varies in, with what it is in most
     *lines: str,
     heads: RequestHeads = HEADS,
     hop: Hop = STRANGER,
