@@ -16,6 +16,8 @@ LOCK := deploy/image/requirements.txt
 ARGS ?=
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1
 TREE ?= .
+# Coverage of a selection, or of compiled modules, says nothing.
+MEASURE = $(if $(ARGS)$(filter-out .,$(TREE)),,--cov --cov-report=)
 COMPILED := build/compiled
 SOURCES := $(wildcard sidecar/*.py sidecar/*/*.py)
 CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import sysconfig as s; open(s.get_path("include") + "/Python.h")' 2>/dev/null && echo yes)
@@ -35,8 +37,9 @@ run: $(INSTALLED) ## the whole thing on this machine with curl lines to try (CON
 demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops all of it
 	@exec $(VENV)/bin/sidecar demo
 
-test: check ## check, then every test but the soak (ARGS="-k name" passes options to pytest; TREE: see compiled)
-	@cd $(TREE) && exec $(abspath $(IN_VENV)) $(PYTEST) $(ARGS)
+test: check ## check, every test but the soak, and the floors of coverage (ARGS="-k name": options of pytest; TREE: see compiled)
+	@cd $(TREE) && $(abspath $(IN_VENV)) $(PYTEST) $(MEASURE) $(ARGS)
+	@$(if $(MEASURE),exec $(IN_VENV) -m tests.coverage_floors)
 
 quick: $(INSTALLED_DEV) ## the unit, contract and conformance tests alone (VENV=DIR PYTHON=/path: in another environment)
 	@exec $(IN_VENV) $(PYTEST) tests/unit tests/contract tests/conformance $(ARGS)
@@ -78,7 +81,7 @@ image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, w
 	@exec $(IN_VENV) -m pytest -m soak --timeout 3000 -s tests/soak/test_image.py $(ARGS)
 
 clean: ## remove what was built (not ./data, where an embedded store keeps its tokens)
-	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(COMPILED)/.built: setup.py $(SOURCES) | $(INSTALLED_DEV)
