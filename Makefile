@@ -14,7 +14,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar
 LOCK := deploy/image/requirements.txt
 ARGS ?=
-PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 TREE ?= .
 # Coverage of a selection, or of compiled modules, says nothing.
 MEASURE = $(if $(ARGS)$(filter-out .,$(TREE)),,--cov --cov-report=)
