@@ -130,7 +130,7 @@ class TokenRecord(ValueObject):
 
     __slots__ = _PARTS_OF_RECORD
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each field, as a dataclass would have it
         self,
         id: str,
         account: str,

@@ -115,7 +115,7 @@ class RequestHeads:
         lines.append(b"")
         return b"\r\n".join(lines)
 
-    def build(
+    def build(  # noqa: PLR0913 - an object to hold them would be made for each request, and dropped
         self,
         method: bytes,
         target: bytes,

@@ -34,7 +34,7 @@ class ProxyServer:
     for connections that come after.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a listener, each named at the one call
         self,
         handle: Callable[[ClientConnection], Awaitable[None]],
         *,
