@@ -12,6 +12,7 @@ import pytest
 from sidecar.core.model import TokenKind
 from tests.conformance.jwt_cases import JWT_CASES, JwtCase
 from tests.conformance.jwt_stage import JTI, SLOTS, TARGET, JwtStage, Reply, jwt_stage, put_record
+from tests.patience import PATIENCE_SECONDS
 from tests.redis_servers import binary_of, running_redis
 
 # Of each item the first case.
@@ -106,16 +107,17 @@ def test_the_same_token_is_judged_anew_on_each_route(party: str, jwts: JwtStage)
 def test_a_cached_verdict_ends_with_the_token(jwts: JwtStage) -> None:
     """J15: asked again and again on one connection, and refused from its last second on."""
     benches = {name: jwts.bench(party) for name, party in jwts.parties.items()}
-    ends = int(time.time()) + 2
+    ends = int(time.time()) + 3
     tokens = {
         name: bench.with_claims(exp=ends - (0 if bench.party.is_own else bench.leeway_seconds))
         for name, bench in benches.items()
     }
     seen: list[tuple[str, float, int, float]] = []
-    while time.time() < ends + 0.3:
+    while {name for name, asked_at, *_ in seen if asked_at >= ends} != {*tokens}:
         for name, token in tokens.items():
-            asked_at = time.time()
-            seen.append((name, asked_at, jwts.ask(token).answer.status, time.time()))
+            asked_at, status = time.time(), jwts.ask(token).answer.status
+            if status != 503:  # a busy machine's "I don't know"
+                seen.append((name, asked_at, status, time.time()))
         time.sleep(0.02)
     before = {(name, status) for name, _, status, answered_at in seen if answered_at < ends}
     after = {(name, status) for name, asked_at, status, _ in seen if asked_at >= ends}
@@ -130,7 +132,7 @@ def test_a_jwt_of_ours_is_refused_once_its_record_is_gone(jwts: JwtStage) -> Non
     assert jwts.ask(token).answer.status == 200
     jwts.redis.command("FLUSHDB")
     try:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while jwts.ask(token).answer.status != 401:
             assert time.monotonic() < deadline
     finally:
