@@ -90,17 +90,17 @@ def test_what_is_counted_is_what_was_asked_and_what_the_log_says(process: ProxyP
         ("none", "404", "no_route"): 100,
     }
     assert (token in text, UNKNOWN in text, "/a1" in text, "acme" in text) == (False,) * 4
-    assert sum(read_requests(text).values()) == count_lines(process)
+    await_lines(process, int(sum(read_requests(text).values())))
 
 
-def count_lines(process: ProxyProcess) -> int:
-    """Return how many requests the access log has, once it has stopped growing."""
-    lines, seen = -1, 0
-    while lines != seen:
-        lines = seen
-        time.sleep(0.2)
-        seen = len(process.access_lines())
-    return seen
+def await_lines(process: ProxyProcess, count: int) -> None:
+    """Wait until the access log has so many requests; fails if it has more."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (lines := len(process.access_lines())) < count:
+        assert time.monotonic() < deadline, f"{lines} of {count}"
+        time.sleep(0.02)
+    time.sleep(0.2)  # in which none may follow
+    assert len(process.access_lines()) == count
 
 
 def test_a_decision_is_counted_as_a_request(process: ProxyProcess) -> None:
