@@ -13,10 +13,11 @@ import pytest
 from sidecar.core.errors import Overloaded, StoreUnavailable
 from sidecar.store.redis import RedisStore, connect
 from tests.contract.records import make_record
+from tests.patience import PATIENCE_SECONDS
 from tests.redis_servers import BINARIES, RedisServer, binary_of, running_redis
 from tests.store_load import Load
 
-PATIENCE_SECONDS = 3.0
+MOST_SECONDS = 15.0
 """Far beyond the budget of 250 ms: a call without one would hang, on the busiest machine too."""
 
 
@@ -45,6 +46,12 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
 async def healed_within(store: RedisStore, seconds: float) -> bool:
     """Tell whether a look-up succeeds before so many seconds are over."""
     deadline = time.monotonic() + seconds
@@ -62,15 +69,13 @@ async def test_a_stopped_redis_is_unavailable_in_time_and_heals_by_itself(
     async with load_on(store) as load:
         await asyncio.sleep(0.1)
         server.pause()
-        await asyncio.sleep(0.6)
+        await until(lambda: load.outcomes["unavailable"] > 64)
         during = load.outcomes.copy()
         server.resume()
-        assert await healed_within(store, 10)
-        await asyncio.sleep(0.1)
+        assert await healed_within(store, PATIENCE_SECONDS)
+        await until(lambda: load.outcomes["good"] > during["good"])
     assert load.outcomes["WRONG"] == 0
-    assert during["unavailable"] > 64, "after the first failure, the next ones fail at once"
-    assert load.outcomes["good"] > during["good"]
-    assert load.slowest_seconds < PATIENCE_SECONDS
+    assert load.slowest_seconds < MOST_SECONDS
 
 
 async def test_a_killed_redis_is_unavailable_at_once_and_heals_when_it_is_back(
@@ -81,13 +86,12 @@ async def test_a_killed_redis_is_unavailable_at_once_and_heals_when_it_is_back(
     dumped = server.command("DUMP", f"sidecar:token:{record.digest}")
     async with load_on(store) as load:
         server.kill()
-        await asyncio.sleep(0.5)
+        await until(lambda: load.outcomes["unavailable"] > 0)
         server.start()
         server.command("DEL", f"sidecar:token:{record.digest}")
         server.command("RESTORE", f"sidecar:token:{record.digest}", 0, dumped)
-        assert await healed_within(store, 10)
-    assert load.outcomes["unavailable"] > 0
-    assert load.slowest_seconds < PATIENCE_SECONDS
+        assert await healed_within(store, PATIENCE_SECONDS)
+    assert load.slowest_seconds < MOST_SECONDS
 
 
 async def test_every_other_call_ends_in_time_too(store: RedisStore, server: RedisServer) -> None:
@@ -107,7 +111,7 @@ async def test_every_other_call_ends_in_time_too(store: RedisStore, server: Redi
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await call()
-        assert time.monotonic() - started < PATIENCE_SECONDS, name
+        assert time.monotonic() - started < MOST_SECONDS, name
     server.resume()
 
 
@@ -131,7 +135,7 @@ async def test_the_queue_of_look_ups_is_bounded(store: RedisStore, server: Redis
     server.resume()
     assert {type(outcome) for outcome in outcomes} == {StoreUnavailable, Overloaded}
     assert any("waiting" in str(outcome) for outcome in outcomes)
-    assert await healed_within(store, 10)
+    assert await healed_within(store, PATIENCE_SECONDS)
 
 
 async def test_connections_that_redis_closes_cost_no_look_up(
@@ -150,16 +154,17 @@ async def test_a_master_that_becomes_a_replica_is_not_asked_any_more(
 ) -> None:
     server.command("REPLICAOF", "127.0.0.1", "1")
     async with load_on(store, concurrency=4) as load:
+        await until(lambda: load.outcomes["unavailable"] > 0)
         await asyncio.sleep(1.2)
         load.outcomes.clear()
-        await asyncio.sleep(0.2)
+        await until(lambda: load.outcomes["unavailable"] > 20)
         assert set(load.outcomes) == {"unavailable"}
         with pytest.raises(StoreUnavailable):
             await store.create(make_record(2))
         with pytest.raises(StoreUnavailable):
             await store.ping()
         server.command("REPLICAOF", "NO", "ONE")
-        assert await healed_within(store, 10)
+        assert await healed_within(store, PATIENCE_SECONDS)
 
 
 async def test_a_full_redis_is_read_and_not_written_and_tokens_can_still_be_revoked(
@@ -270,6 +275,6 @@ async def test_something_that_is_no_redis_is_unavailable_in_time(loop_kind: str)
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await call()
-        assert time.monotonic() - started < PATIENCE_SECONDS
+        assert time.monotonic() - started < MOST_SECONDS
     await store.close()
     listener.close()
