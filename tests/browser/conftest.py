@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.portal_stage import PASSWORD, PortalStage, running_portal
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, Page
@@ -58,6 +59,7 @@ async def opened(chromium: Browser, stage: PortalStage) -> AsyncIterator[Opened]
     async def open_page(*, signed_in: bool = False, **options: Any) -> Page:
         options.setdefault("viewport", {"width": 1120, "height": 760})
         context = await chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         contexts.append(context)
         page = await context.new_page()
         page.on("console", lambda said: complaints.append(said.text))

@@ -17,6 +17,7 @@ from sidecar.core.passwords import hash_password
 from tests.browser.conftest import sign_in
 from tests.browser.portal_stage import PASSWORD, ApiClient
 from tests.command_line import run_command
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token, free_port
 from tests.redis_servers import binary_of, running_redis
 from tests.upstream_recorder import Recorder
@@ -58,6 +59,7 @@ def portal(proxy: ProxyProcess) -> str:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(chromium: Browser, portal: str) -> AsyncIterator[Page]:
     context = await chromium.new_context()
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
     opened = await context.new_page()
     await opened.goto(portal)
     await sign_in(opened)

@@ -22,12 +22,12 @@ from sidecar.core.tokens import generate
 from tests.command_line import run_command
 from tests.conformance.password_plays import FAILURES, PASSWORD, PLAYS, Play, Step, Token
 from tests.conformance.stage import unsigned_jwt
+from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess, create_token, free_port
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 
 ACCOUNTS = [f"a{place}.play" for place in range(len(PLAYS))]
-SECONDS = 10.0
 
 
 def settings_for(redis: RedisServer, recorder: Recorder) -> dict[str, object]:
@@ -82,7 +82,9 @@ class PasswordStage:
         """Make one request; return the status and, of a denial, the code."""
         address = self.proxy.address
         assert isinstance(address, tuple)
-        asking = http.client.HTTPConnection(*address, timeout=SECONDS, source_address=(peer, 0))
+        asking = http.client.HTTPConnection(
+            *address, timeout=PATIENCE_SECONDS, source_address=(peer, 0)
+        )
         with contextlib.closing(asking):
             asking.putrequest("GET", path)
             asking.putheader("X-Forwarded-For", client)
@@ -174,7 +176,7 @@ def test_a_changed_password_is_effective_at_once(passwords: PasswordStage) -> No
     changed = {**stage.proxy.settings}
     accounts = {**changed["accounts"], "holder": {"password_hash": hash_password("another one")}}
     stage.proxy.config.write_text(yaml.safe_dump({**changed, "accounts": accounts}))
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while "accounts.holder.password_hash" not in stage.proxy.stderr:
         assert time.monotonic() < deadline, stage.proxy.stderr
         time.sleep(0.05)
@@ -222,14 +224,14 @@ def test_an_admin_sees_a_ban_and_ends_it(passwords: PasswordStage) -> None:
 
     assert [ask() for _ in range(FAILURES + 1)][-1] == "429 too_many_failures"
     config = passwords.proxy.config
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (bans := [ban for ban in listed(config) if ban["client"] == client]):
         assert time.monotonic() < deadline, "a ban is shared in a tenth of a second"
     (ban,) = bans
     assert 3500 < ban["seconds_left"] <= 3600
     cleared = run_command("throttle", "clear", "--client", client, config=config)
     assert cleared.returncode == 0, cleared.stderr
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while ask() == "429 too_many_failures":
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -239,4 +241,4 @@ def test_an_admin_sees_a_ban_and_ends_it(passwords: PasswordStage) -> None:
 
 def connected(address: str) -> http.client.HTTPConnection:
     host, _, port = address.rpartition(":")
-    return http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+    return http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
