@@ -179,6 +179,8 @@ class ProxyProcess:
     def _collect(self, name: str, pipe: IO[bytes]) -> None:
         while piece := os.read(pipe.fileno(), 65536):
             self._output[name] += piece
+            if name == "stderr":
+                os.write(2, piece)  # so that pytest shows it with a test that fails
         pipe.close()
 
     def _wait_until_ready(self) -> None:
