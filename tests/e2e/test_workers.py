@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,8 @@ def call(proxy: ProxyProcess, times: int = 1, target: bytes = b"/status") -> Cou
     """Call over a connection for each request; return how often there was which status."""
     statuses: Counter[int] = Counter()
     for _ in range(times):
-        client = RawClient(proxy.connect())
-        statuses[ask(client, target=target).status] += 1
-        client.close()
+        with closing(RawClient(proxy.connect())) as client:
+            statuses[ask(client, target=target).status] += 1
     return statuses
 
 
