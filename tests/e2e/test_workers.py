@@ -145,11 +145,11 @@ def test_an_upgrade_changes_every_worker_and_refuses_nobody(pair: ProxyProcess) 
     kept = RawClient(pair.connect())
     assert ask(kept, target=b"/status").status == 200
     pair.signal(signal.SIGUSR2)
-    calls = 1
+    calls, deadline = 1, time.monotonic() + PATIENCE_SECONDS
     while set(pair.workers()) & set(old):
         assert call(pair) == {200: 1}
         calls += 1
-        assert calls < 10_000
+        assert time.monotonic() < deadline, "the old workers are still there"
     kept.close()
     assert pair.is_running
     until(pair.is_ready)
