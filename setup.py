@@ -56,6 +56,7 @@ COMPILED = (
     "wire/chunked",
     "wire/client",
     "wire/deadlines",
+    "wire/destination",
     "wire/fields",
     "wire/pool",
     "wire/relay",

@@ -82,12 +82,12 @@ def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> I
 
 
 async def _connect(name: str, upstream: UpstreamSettings) -> asyncio.Transport:
+    from sidecar.wire.destination import Destination
     from sidecar.wire.dialing import Dialer
-    from sidecar.wire.pool import Origin
     from sidecar.wire.upstream import UpstreamConnection
 
     address = upstream.url.address
-    origin = Origin(
+    destination = Destination(
         name=name,
         host=address.host or "localhost",
         port=address.port,
@@ -97,7 +97,7 @@ async def _connect(name: str, upstream: UpstreamSettings) -> asyncio.Transport:
     )
     loop = asyncio.get_running_loop()
     connection = await Dialer().open(
-        origin, loop, lambda: UpstreamConnection(loop, origin.address, lambda gone: None)
+        destination, loop, lambda: UpstreamConnection(loop, destination.address, lambda gone: None)
     )
     if connection.transport is None:
         raise ConnectionResetError(errno.ECONNRESET, "closed at once")

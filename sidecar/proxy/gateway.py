@@ -299,7 +299,7 @@ class Gateway:
         is_bound = lane.forwards_credentials and authenticates_connection(scan.authorization)
         upstream = pool.take_idle(entry, client.bound)
         if upstream is None:
-            entry.upstream = pool.origin.address
+            entry.upstream = pool.destination.address
             upstream = await pool.connect(entry)
         entry.upstream = upstream.address
         may_retry = request.length == 0 and request.method in _IDEMPOTENT

@@ -29,8 +29,9 @@ from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.rules import AssertionLines, IdentityLines, Lane, Rules
 from sidecar.proxy.tracing import Traces
+from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.pool import Pool
 from sidecar.wire.relay import Patience
 from sidecar.wire.requests import RequestLimits
 from sidecar.wire.tls import listening_context, upstream_context
@@ -59,7 +60,7 @@ def build_rules(
     lanes = {
         name: _build_lane(
             upstream,
-            kept.get(name) or Pool(_build_origin(name, upstream), loop, dialer.open),
+            kept.get(name) or Pool(_build_destination(name, upstream), loop, dialer.open),
             settings.limits,
             headers,
             credentials,
@@ -245,9 +246,9 @@ def _build_lane(
     )
 
 
-def _build_origin(name: str, upstream: configured.UpstreamSettings) -> Origin:
+def _build_destination(name: str, upstream: configured.UpstreamSettings) -> Destination:
     address = upstream.url.address
-    return Origin(
+    return Destination(
         name=name,
         host=address.host or "localhost",
         port=address.port,

@@ -1,4 +1,4 @@
-"""How a connection to an origin is opened: its name resolved, its addresses tried, TLS on top.
+"""How a connection to an destination is opened: its name resolved, its addresses tried, TLS on top.
 
 The addresses of a name share one budget, the connect time-out, and are raced as RFC 8305 says
 ("Happy Eyeballs"): an address that drops packets costs a quarter of a second, once, and not every
@@ -13,15 +13,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sidecar.timeouts import timeout
+from sidecar.wire.destination import Destination
 from sidecar.wire.names import Address, Addresses, Clock, Names
 from sidecar.wire.racing import Race
 from sidecar.wire.upstream import UpstreamConnection
-
-if TYPE_CHECKING:
-    from sidecar.wire.pool import Origin
 
 _HEAD_START_SECONDS: Final = 0.25  # RFC 8305 section 8: the recommended delay,
 _LEAST_HEAD_START_SECONDS: Final = 0.01  # and the least
@@ -40,53 +38,59 @@ class Dialer:
 
     async def open(
         self,
-        origin: Origin,
+        destination: Destination,
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
-        """Open a connection, TLS included, within the origin's connect time-out.
+        """Open a connection, TLS included, within the destination's connect time-out.
 
         Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one).
         """
-        budget = _Budget(origin.connect_timeout_seconds, self._clock)
-        server_name = origin.host if origin.tls else None
-        if origin.unix_path:
+        budget = _Budget(destination.connect_timeout_seconds, self._clock)
+        server_name = destination.host if destination.tls else None
+        if destination.unix_path:
             async with budget.step():
                 _, connection = await loop.create_unix_connection(
-                    make_connection, origin.unix_path, ssl=origin.tls, server_hostname=server_name
+                    make_connection,
+                    destination.unix_path,
+                    ssl=destination.tls,
+                    server_hostname=server_name,
                 )
             return connection
-        connected, address = await self._connect(origin, loop, budget)
+        connected, address = await self._connect(destination, loop, budget)
         try:
             async with budget.step():
                 _, connection = await loop.create_connection(
-                    make_connection, sock=connected, ssl=origin.tls, server_hostname=server_name
+                    make_connection,
+                    sock=connected,
+                    ssl=destination.tls,
+                    server_hostname=server_name,
                 )
         except OSError:  # TimeoutError is one
-            self._record.note_late(address, origin.port)
+            self._record.note_late(address, destination.port)
             raise
-        self._record.note_good(address, origin.port)
+        self._record.note_good(address, destination.port)
         return connection
 
     async def _connect(
-        self, origin: Origin, loop: asyncio.AbstractEventLoop, budget: _Budget
+        self, destination: Destination, loop: asyncio.AbstractEventLoop, budget: _Budget
     ) -> tuple[socket.socket, Address]:
-        """Return a socket that is connected to one of the origin's addresses."""
-        patience_seconds = min(_RESOLVER_PATIENCE_SECONDS, origin.connect_timeout_seconds / 4)
+        """Return a socket that is connected to one of the destination's addresses."""
+        patience_seconds = min(_RESOLVER_PATIENCE_SECONDS, destination.connect_timeout_seconds / 4)
         async with budget.step():
-            found = await self._names.find(origin.host, patience_seconds)
+            found = await self._names.find(destination.host, patience_seconds)
         race = Race(
             loop,
-            self._record.order(interleave(found), origin.port),
-            origin.port,
+            self._record.order(interleave(found), destination.port),
+            destination.port,
             head_start_seconds(budget.left_seconds, len(found)),
-            lambda address: self._record.note_late(address, origin.port),
+            lambda address: self._record.note_late(address, destination.port),
         )
         try:
             async with budget.step():
                 return await race.run()
         except OSError:
-            self._names.doubt(origin.host)
+            self._names.doubt(destination.host)
             raise
 
 

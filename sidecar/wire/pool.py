@@ -18,13 +18,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
 from random import getrandbits  # seeded anew after a fork
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from sidecar.timeouts import timeout
+from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.responses import HeadMemory
 from sidecar.wire.shares import RESERVED_SHARE, Shares, Waiter
@@ -48,34 +48,11 @@ NOBODY: Final = Nobody()
 _AGE_JITTER: Final = 0.2  # so that connections opened together do not all end together
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an upstream listens and how to get there. ``unix_path`` goes before host and port.
-
-    ``host`` and ``port`` also make the ``Host`` field when the caller's is not preserved.
-    """
-
-    name: str
-    host: str
-    port: int
-    unix_path: str | None = None
-    tls: ssl.SSLContext | None = None
-    connect_timeout_seconds: float = 3.0
-    max_connections: int = 512
-    max_age_seconds: float = 300.0
-    """How old a connection may be and still be used again, less up to a fifth; 0: any age."""
-
-    @property
-    def address(self) -> str:
-        """The address as logs show it."""
-        return f"unix:{self.unix_path}" if self.unix_path else f"{self.host}:{self.port}"
-
-
 Opener = Callable[
-    [Origin, asyncio.AbstractEventLoop, Callable[[], UpstreamConnection]],
+    [Destination, asyncio.AbstractEventLoop, Callable[[], UpstreamConnection]],
     Awaitable[UpstreamConnection],
 ]
-"""Makes a connection to an origin, with the protocol that is made by what it is given.
+"""Makes a connection to an destination, with the protocol that is made by what it is given.
 
 Raises ``TimeoutError`` when the connect time-out is over, else ``OSError``.
 """
@@ -85,9 +62,12 @@ class Pool:
     """The connections to one upstream."""
 
     def __init__(
-        self, origin: Origin, loop: asyncio.AbstractEventLoop, open_connection: Opener | None = None
+        self,
+        destination: Destination,
+        loop: asyncio.AbstractEventLoop,
+        open_connection: Opener | None = None,
     ) -> None:
-        self.origin = origin
+        self.destination = destination
         self._open_connection = open_connection or Dialer().open
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
@@ -95,7 +75,9 @@ class Pool:
         self._opening: list[Borrower] = []
         self._bound: dict[UpstreamConnection, None] = {}
         self._shares: Shares | None = None
-        self._unreserved = origin.max_connections - origin.max_connections // RESERVED_SHARE
+        self._unreserved = (
+            destination.max_connections - destination.max_connections // RESERVED_SHARE
+        )
         self._asked_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -107,7 +89,7 @@ class Pool:
 
     def __repr__(self) -> str:
         state = f"open={len(self._open)} idle={len(self._idle)} waiting={self.waiting_count}"
-        return f"<Pool {self.origin.name} {state}>"
+        return f"<Pool {self.destination.name} {state}>"
 
     @property
     def open_count(self) -> int:
@@ -152,7 +134,7 @@ class Pool:
         ``max_connections`` that the borrower may have are lent (``shares``) and none comes back
         within the connect time-out.
         """
-        if self.open_count < self.origin.max_connections and self._may_lend(borrower):
+        if self.open_count < self.destination.max_connections and self._may_lend(borrower):
             self._opening.append(borrower)
             if self._shares is not None:
                 self._shares.hold(borrower)
@@ -162,7 +144,9 @@ class Pool:
                 return kept
         connection: UpstreamConnection | None = None
         try:
-            connection = await self._open_connection(self.origin, self._loop, self._make_connection)
+            connection = await self._open_connection(
+                self.destination, self._loop, self._make_connection
+            )
             self.opened += 1
             connection.borrower = borrower
             connection.expires_at = self._choose_end()
@@ -170,9 +154,11 @@ class Pool:
                 self._open.add(connection)
             return connection
         except TimeoutError:
-            raise UpstreamTimeout(f"no connection to {self.origin.address} in time") from None
+            raise UpstreamTimeout(f"no connection to {self.destination.address} in time") from None
         except (OSError, ssl.SSLError) as error:
-            raise UpstreamUnreachable(f"no connection to {self.origin.address}: {error}") from None
+            raise UpstreamUnreachable(
+                f"no connection to {self.destination.address}: {error}"
+            ) from None
         finally:
             self._opening.remove(borrower)
             if connection is None and self._shares is not None:
@@ -222,11 +208,11 @@ class Pool:
             self._shares = None
 
     def _make_connection(self) -> UpstreamConnection:
-        return UpstreamConnection(self._loop, self.origin.address, self._forget, self._memory)
+        return UpstreamConnection(self._loop, self.destination.address, self._forget, self._memory)
 
     def _choose_end(self) -> float:
         """Return when a connection that opens now is too old to be kept, in the loop's time."""
-        greatest = self.origin.max_age_seconds
+        greatest = self.destination.max_age_seconds
         if greatest == 0:
             return inf
         return self._loop.time() + greatest * (1.0 - _AGE_JITTER * getrandbits(16) / 0xFFFF)
@@ -243,7 +229,7 @@ class Pool:
         shares = self._shares
         if shares is None:
             lent = [c.borrower for c in self._open if c.borrower is not None]
-            shares = Shares(self.origin.max_connections, lent + self._opening)
+            shares = Shares(self.destination.max_connections, lent + self._opening)
             self._shares = shares
         self._asked_at = self._loop.time()
         return shares
@@ -324,11 +310,11 @@ class Pool:
         self._close_one_bound()
         self._make_room(shares, [waiter])
         try:
-            async with timeout(self.origin.connect_timeout_seconds):
+            async with timeout(self.destination.connect_timeout_seconds):
                 return await waiter.future
         except TimeoutError:
             self._take_back(waiter)
-            raise Overloaded(f"all connections to {self.origin.address} are in use") from None
+            raise Overloaded(f"all connections to {self.destination.address} are in use") from None
         except asyncio.CancelledError:
             self._take_back(waiter)
             raise
@@ -365,7 +351,7 @@ class Pool:
 
     def _let_one_in(self) -> None:
         """Give a place that has become free to the one whose turn it is."""
-        if self.open_count < self.origin.max_connections:
+        if self.open_count < self.destination.max_connections:
             waiter = self._next_waiter()
             if waiter is not None:
                 self._opening.append(waiter.borrower)

@@ -45,7 +45,7 @@ async def statuses(proxy: Proxy, count: int) -> set[bytes]:
 async def moved_service(proxy: Proxy) -> AsyncIterator[Upstream]:
     """Run a second upstream, at the same port of 127.0.0.2."""
     upstream = Upstream()
-    await upstream.start(host="127.0.0.2", port=proxy.pool.origin.port)
+    await upstream.start(host="127.0.0.2", port=proxy.pool.destination.port)
     try:
         yield upstream
     finally:
@@ -91,5 +91,5 @@ async def test_a_resolver_that_hangs_stops_no_request_once_the_name_is_known() -
 async def test_a_name_whose_first_address_drops_packets_serves_from_the_second() -> None:
     scene = Scene("127.0.0.2", "127.0.0.1")
     async with running_proxy(answer_and_close, host="service", dialer=scene.dialer) as proxy:
-        with silent_address("127.0.0.2", proxy.pool.origin.port):
+        with silent_address("127.0.0.2", proxy.pool.destination.port):
             assert await statuses(proxy, 20) == {b"200"}

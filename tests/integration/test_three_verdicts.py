@@ -248,7 +248,7 @@ async def staged() -> AsyncIterator[Stage]:
                     await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
         proxy.upstream.scripts = [note]
-        port = proxy.pool.origin.port
+        port = proxy.pool.destination.port
         plain = {**SETTINGS, "upstreams": {"service": {"url": f"http://127.0.0.1:{port}"}}}
         stage.settings = Settings.model_validate(plain, context={"directory": Path()})
         proxy.gateway.rules = build_rules(stage.settings, asyncio.get_running_loop())

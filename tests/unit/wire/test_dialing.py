@@ -14,9 +14,10 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
+from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
 from sidecar.wire.names import Address, Names
-from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.pool import Pool
 from sidecar.wire.racing import Race
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import on_uvloop
@@ -45,8 +46,10 @@ class Scene:
         self.resolver = FakeResolver(service=hosts)
         self.now = 1000.0
         self.dialer = Dialer(Names(self.resolver, self._clock), self._clock)
-        origin = Origin("service", "service", port, connect_timeout_seconds=timeout_seconds)
-        self.pool = Pool(origin, asyncio.get_running_loop(), self.dialer.open)
+        destination = Destination(
+            "service", "service", port, connect_timeout_seconds=timeout_seconds
+        )
+        self.pool = Pool(destination, asyncio.get_running_loop(), self.dialer.open)
 
     def _clock(self) -> float:
         return self.now
@@ -217,8 +220,8 @@ async def test_when_no_address_takes_a_connection_a_new_answer_is_asked_for() ->
 @on_uvloop
 async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_out() -> None:
     async with listening("127.0.0.1") as port:
-        origin = Origin("service", "127.0.0.1", port, connect_timeout_seconds=0.05)
-        pool = Pool(origin, asyncio.get_running_loop())
+        destination = Destination("service", "127.0.0.1", port, connect_timeout_seconds=0.05)
+        pool = Pool(destination, asyncio.get_running_loop())
         opening = asyncio.create_task(pool.connect())
         await asyncio.sleep(0)
         time.sleep(0.2)  # the loop is busy, far beyond the connect time-out
@@ -229,10 +232,10 @@ async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_o
 async def test_a_loop_whose_every_turn_outlasts_the_time_out_still_connects() -> None:
     async with listening("127.0.0.3") as port:
         dialer = Dialer(Names(FakeResolver(service=["127.0.0.3"])))
-        origin = Origin("service", "service", port, connect_timeout_seconds=0.02)
+        destination = Destination("service", "service", port, connect_timeout_seconds=0.02)
         loop = asyncio.get_running_loop()
         await dialer._names.find("service", 1)
-        opening = asyncio.create_task(Pool(origin, loop, dialer.open).connect())
+        opening = asyncio.create_task(Pool(destination, loop, dialer.open).connect())
         while not opening.done():
             time.sleep(0.03)
             await asyncio.sleep(0)
@@ -244,7 +247,7 @@ async def test_an_address_that_never_shakes_hands_is_tried_last_from_then_on() -
     """It accepts, so it wins the race (RFC 8305 is about TCP); the next caller has another."""
     async with listening("127.0.0.2") as port, listening("127.0.0.3", port):
         scene = Scene(port, "127.0.0.2", "127.0.0.3", timeout_seconds=0.1)
-        tls = replace(scene.pool.origin, tls=ssl.create_default_context())
+        tls = replace(scene.pool.destination, tls=ssl.create_default_context())
         loop = asyncio.get_running_loop()
         with pytest.raises(TimeoutError):
             await scene.dialer.open(tls, loop, scene.pool._make_connection)

@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from sidecar.timeouts import timeout
-from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.destination import Destination
+from sidecar.wire.pool import Pool
 from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
@@ -37,22 +38,22 @@ class FakeService:
     """A pool whose connections are made in memory; ``gate`` may hold or fail the making."""
 
     def __init__(self, most: int = 1, timeout_seconds: float = 20.0) -> None:
-        origin = Origin(
+        destination = Destination(
             "service", "h", 1, connect_timeout_seconds=timeout_seconds, max_connections=most
         )
-        self.pool = Pool(origin, asyncio.get_running_loop(), self._open_connection)
+        self.pool = Pool(destination, asyncio.get_running_loop(), self._open_connection)
         self.made: list[UpstreamConnection] = []
         self.gate: Callable[[], asyncio.Future[None]] | None = None
         self.error: OSError | None = None
 
     async def _open_connection(
         self,
-        origin: Origin,
+        destination: Destination,
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
         if self.gate is not None:
-            async with timeout(origin.connect_timeout_seconds):
+            async with timeout(destination.connect_timeout_seconds):
                 await self.gate()
         if self.error is not None:
             raise self.error
@@ -326,5 +327,5 @@ async def test_a_closed_pool_keeps_nothing() -> None:
 
 
 def test_an_address_is_shown_as_configured() -> None:
-    assert Origin("a", "h", 80).address == "h:80"
-    assert Origin("a", "h", 80, unix_path="/run/a.sock").address == "unix:/run/a.sock"
+    assert Destination("a", "h", 80).address == "h:80"
+    assert Destination("a", "h", 80, unix_path="/run/a.sock").address == "unix:/run/a.sock"

@@ -85,7 +85,7 @@ async def test_connections_opened_together_end_within_the_last_fifth_of_the_grea
 
 async def test_without_a_greatest_age_a_connection_is_never_too_old() -> None:
     pool = FakeService().pool
-    pool.origin = replace(pool.origin, max_age_seconds=0)
+    pool.destination = replace(pool.destination, max_age_seconds=0)
     connection = await connected(pool)
     pool.give_back(connection)
     assert connection.expires_at == float("inf")

@@ -12,7 +12,8 @@ from random import Random
 import pytest
 
 from sidecar.core.errors import Overloaded
-from sidecar.wire.pool import Origin, Pool
+from sidecar.wire.destination import Destination
+from sidecar.wire.pool import Pool
 from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
@@ -53,13 +54,13 @@ class Stage:
     """A pool with a few places, its exchanges and those that wait."""
 
     def __init__(self, places: int, wait_seconds: float = 20.0) -> None:
-        origin = Origin("service", "h", 1, None, None, wait_seconds, places)
-        self.pool = Pool(origin, asyncio.get_running_loop(), self._open_connection)
+        destination = Destination("service", "h", 1, None, None, wait_seconds, places)
+        self.pool = Pool(destination, asyncio.get_running_loop(), self._open_connection)
         self.waiting: list[asyncio.Task[UpstreamConnection]] = []
 
     async def _open_connection(
         self,
-        origin: Origin,
+        destination: Destination,
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
