@@ -20,7 +20,6 @@ from sidecar.eager import PromptTask, Signal
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.fields import FieldMemory
-from sidecar.wire.relay import Relay
 from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
 from sidecar.wire.turn_queue import PIECE_WORK, TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
@@ -56,6 +55,38 @@ class Host(Protocol):
 
     async def serve(self, connection: ClientConnection) -> None:
         """Serve the connection's requests until it ends."""
+
+
+class RequestSink(Protocol):
+    """Where a client connection delivers the current request's body, and a tunnel's bytes; the
+    counterpart of ``wire.upstream.ResponseSink``.
+    """
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether bytes are passed on as they are, after a 101."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether more bytes should be read for it now."""
+
+    def on_client_bytes(self, data: bytes) -> None:
+        """Body bytes have arrived (``Request.take``), or ``data`` in a tunnel."""
+
+    def on_client_end(self) -> bool:
+        """The client half-closed; ``False`` if it must have gone for good."""
+
+    def on_client_refused(self, refusal: RequestRefused) -> None:
+        """The rest of the body cannot be had, or the client is to be refused."""
+
+    def on_client_pace(self, is_writable: bool) -> None:
+        """The client takes no more bytes for now, or takes them again."""
+
+    def on_deadline(self) -> None:
+        """The client connection's deadline, which the exchange sets while it lasts, has passed."""
+
+    def go_on(self) -> None:
+        """Resume reading the response, as this connection's turn has come."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -109,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
         self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
         self.reader = RequestReader(loop, host.limits, host.memory)
         self.transport: asyncio.Transport | None = None
-        self.relay: Relay | None = None
+        self.relay: RequestSink | None = None
         self.bound: list[UpstreamConnection] = []
         """Connections that services may hold for this caller's; they end with this one."""
         self.refusal: RequestRefused | None = None
@@ -309,7 +340,7 @@ class ClientConnection(asyncio.Protocol):
             self._has_heard = True
             return
         relay = self.relay
-        if relay is not None and relay.upstream.is_tunnel:
+        if relay is not None and relay.is_tunnel:
             relay.on_client_bytes(data)
             self.end_turn(PIECE_WORK)
             return
@@ -421,7 +452,7 @@ class ClientConnection(asyncio.Protocol):
         while self.is_in_line:
             await self._progress
 
-    def _read_on(self, relay: Relay) -> bool:
+    def _read_on(self, relay: RequestSink) -> bool:
         """Go on with a body or a tunnel that was left for this turn; ``True``: it is read again."""
         if self.reader.has_unread_body:
             try:
@@ -497,8 +528,8 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         request = self.reader.current
         is_upload = request is not None and not request.is_complete
-        if relay is not None and (is_upload or relay.upstream.is_tunnel):
-            return relay.upstream.is_writable and not self.is_in_line
+        if relay is not None and (is_upload or relay.is_tunnel):
+            return relay.is_writable and not self.is_in_line
         waiting = self.reader.held_bytes
         if request is not None and is_upload:
             waiting += request.waiting_bytes

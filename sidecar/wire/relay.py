@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sidecar.core.errors import UpstreamBroken, UpstreamTimeout
 from sidecar.core.response_heads import build_response_head
 from sidecar.wire.body_rate import BodyRate, untaken_bytes
+from sidecar.wire.client import ClientConnection
 from sidecar.wire.requests import Request, RequestRefused
 from sidecar.wire.responses import ResponseHead
 from sidecar.wire.turn_queue import PIECE_WORK
 from sidecar.wire.upstream import UpstreamConnection
-
-if TYPE_CHECKING:
-    from sidecar.wire.client import ClientConnection
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONTINUE_PATIENCE_SECONDS: Final = 1.0
@@ -47,7 +45,9 @@ class Patience:
 
 
 class Relay:
-    """The exchange between one request and one upstream connection."""
+    """The exchange between one request and one upstream connection; the ``RequestSink`` of the
+    client's connection and the ``ResponseSink`` of the upstream's.
+    """
 
     __slots__ = (
         "_continue_is_due",
@@ -89,6 +89,16 @@ class Relay:
     def awaits_continue(self) -> bool:
         """Tell whether the client waits for a 100 before it sends its body."""
         return self._continue_is_due
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Tell whether bytes are passed on as they are, after a 101."""
+        return self.upstream.is_tunnel
+
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether the upstream takes more of the request now."""
+        return self.upstream.is_writable
 
     def start(self, head: bytes) -> None:
         """Send the request's head with what has come of its body; from now on the rest follows.
@@ -226,7 +236,7 @@ class Relay:
     # For the pool.
 
     def client_rate(self) -> float | None:
-        """See ``wire.upstream.Sink``."""
+        """See ``wire.upstream.ResponseSink``."""
         if self._is_stream:
             return inf
         rate, now = self._rate, self.client.now()

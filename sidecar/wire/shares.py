@@ -18,9 +18,9 @@ never takes the whole pool, and the first request of anybody else finds a place 
 When a request waits whose owner holds less than its share, one exchange of an owner that holds more
 than its own is ended: of the one that holds most, and within it of the part that holds most. Where
 the waiting request's owner has its share already, its own parts are compared in the same way. Only
-exchanges that their own client holds up are ended (``Sink.client_rate``), the slowest first;
-tunnels and event streams come last. One that waits for the service is left alone, however long that
-takes.
+exchanges that their own client holds up are ended (``ResponseSink.client_rate``), the slowest
+first; tunnels and event streams come last. One that waits for the service is left alone, however
+long that takes.
 
 None of this costs more when more requests wait: those that wait are ranked by how much is held, and
 exchanges are looked through in a *survey*, at most once in a while, for all that wait together.
@@ -98,7 +98,7 @@ class _Owner(_Holder):
 
 
 class _Victim:
-    """An exchange that may be ended, and how fast its client moves (``Sink.client_rate``)."""
+    """An exchange that may be ended, and its ``client_rate``."""
 
     __slots__ = ("borrower", "connection", "rate")
 

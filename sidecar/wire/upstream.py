@@ -1,7 +1,7 @@
 """One connection to an upstream: sends a request, hears the answer, pushes the body on as it comes.
 
 Back-pressure goes both ways: when the upstream is slow to take bytes the client is not read
-(``Sink.pace``), and when the client is slow this connection is not read (``pace``).
+(``ResponseSink.pace``), and when the client is slow this connection is not read (``pace``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sidecar.eager import Signal
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
 
-class Sink(Protocol):
+class ResponseSink(Protocol):
     """What an upstream connection tells the client's side while the two are joined."""
 
     def on_answer_bytes(self) -> None:
@@ -90,7 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.address = address
         self.transport: asyncio.Transport | None = None
         self.reader = ResponseReader(memory)
-        self.sink: Sink | None = None
+        self.sink: ResponseSink | None = None
         self.is_writable = True
         self.is_tunnel = False
         self.tunnelled: list[bytes] = []
@@ -136,7 +136,7 @@ class UpstreamConnection(asyncio.Protocol):
     # The exchange.
 
     def start(
-        self, method: str, wants_upgrade: bool, data: bytes, is_whole: bool, sink: Sink
+        self, method: str, wants_upgrade: bool, data: bytes, is_whole: bool, sink: ResponseSink
     ) -> None:
         """Send a request's head and what there is of its body; the answer is for ``sink``."""
         self.reader.expect(method, wants_upgrade)

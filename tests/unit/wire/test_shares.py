@@ -32,7 +32,7 @@ class Caller:
 
 
 class Exchange:
-    """A sink whose client is as fast as ``rate`` says; see ``Sink.client_rate``."""
+    """A sink whose client is as fast as ``rate`` says; see ``ResponseSink.client_rate``."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
