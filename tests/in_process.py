@@ -36,7 +36,7 @@ from sidecar.store.memory import MemoryStore
 from sidecar.tokens.last_use import LastUses
 from sidecar.wire.accepting import Acceptor
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.listening import Doors, bind
+from sidecar.wire.listening import Listeners, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
 from sidecar.wire.server import ProxyServer
@@ -239,7 +239,7 @@ class Proxy:
     """A running proxy and what a test looks at."""
 
     port: int
-    doors: Doors
+    listeners: Listeners
     server: ProxyServer
     gateway: Gateway
     store: MemoryStore
@@ -249,7 +249,7 @@ class Proxy:
 
     async def drain(self, timeout_seconds: float) -> None:
         """Come to an end as the process does: accept nothing more, let finish what runs."""
-        self.doors.close_all()
+        self.listeners.close_all()
         await self.server.drain(timeout_seconds)
 
     @property
@@ -352,10 +352,10 @@ async def _start(
         shortest_timeout_seconds=0.25,
         too_many=lambda: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     )
-    doors = Doors({"proxy": bind("127.0.0.1", 0, None)}, 0)
+    listeners = Listeners({"proxy": bind("127.0.0.1", 0, None)}, 0)
 
     async def accept(listener: socket.socket) -> Acceptor:
         return Acceptor(listener, server, tls)
 
-    await doors.open_by("proxy", accept)
-    return Proxy(doors.ports["proxy"], doors, server, gateway, store, upstream, entries)
+    await listeners.open_with("proxy", accept)
+    return Proxy(listeners.ports["proxy"], listeners, server, gateway, store, upstream, entries)

@@ -16,24 +16,24 @@ from sidecar.runtime.addresses import addresses_of, bind_for
 from sidecar.runtime.parts import ProcessParts, connect_secret
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
-from sidecar.wire.listening import Doors
+from sidecar.wire.listening import Listeners
 from sidecar.workers.worker_client import WorkerClient
 from sidecar.workers.worker_spec import WorkerSpec
 
 
-def make_listeners(settings: Settings, spec: WorkerSpec | None) -> Doors:
+def make_listeners(settings: Settings, spec: WorkerSpec | None) -> Listeners:
     """Return the sockets of a worker, or bind those of a process alone. Raises ``UsageError``."""
     if spec is not None:
-        return Doors(spec.sockets, spec.slot)
+        return Listeners(spec.sockets, spec.slot)
     addresses = addresses_of(settings)
-    return Doors({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
+    return Listeners({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
 
 
 async def open_operations(
     configured: ConfiguredParts,
     health: Health,
     reloader: Reloader | None,
-    doors: Doors,
+    listeners: Listeners,
     client: WorkerClient | None,
     stack: AsyncExitStack,
 ) -> None:
@@ -51,11 +51,11 @@ async def open_operations(
         Decisions(configured.gateway, configured.write_entry),
         None if client is None else client.ask,
     )
-    await _open("operations", operations_runner(app), doors, stack)
+    await _open("operations", operations_runner(app), listeners, stack)
 
 
 async def open_portal(
-    configured: ConfiguredParts, parts: ProcessParts, doors: Doors, stack: AsyncExitStack
+    configured: ConfiguredParts, parts: ProcessParts, listeners: Listeners, stack: AsyncExitStack
 ) -> None:
     """Serve the API-keys page and the token API until ``stack`` unwinds."""
     from sidecar.portal.app import portal_app  # with its templates: only where it is served
@@ -70,15 +70,17 @@ async def open_portal(
         audit=configured.audit,
         secret=secret.read,
     )
-    await _open("portal", PortalRunner(app), doors, stack)
+    await _open("portal", PortalRunner(app), listeners, stack)
 
 
-async def _open(use: str, runner: web.AppRunner, doors: Doors, stack: AsyncExitStack) -> None:
+async def _open(
+    use: str, runner: web.AppRunner, listeners: Listeners, stack: AsyncExitStack
+) -> None:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    await doors.open(use, runner.server)
-    stack.callback(doors.close, use)
+    await listeners.open(use, runner.server)
+    stack.callback(listeners.close, use)
 
 
 def preload(settings: Settings) -> None:

@@ -31,7 +31,7 @@ from sidecar.runtime.parts import (
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
 from sidecar.runtime.worker_agent import Ending, WorkerAgent
-from sidecar.wire.listening import Doors
+from sidecar.wire.listening import Listeners
 from sidecar.workers.worker_client import WorkerClient
 from sidecar.workers.worker_spec import WorkerSpec
 
@@ -76,17 +76,19 @@ async def serve(
         configured = ConfiguredParts(settings, parts, worker.turn if worker else None)
         stack.push_async_callback(configured.close)
         configured.expose_metrics(reloader)
-        doors = make_listeners(settings, worker.spec if worker else None)
-        stack.callback(doors.close_all)
+        listeners = make_listeners(settings, worker.spec if worker else None)
+        stack.callback(listeners.close_all)
         health = Health(parts.store.ping, ending.asked.is_set)
         client = None
         if worker is not None:
-            client = await _join(worker.spec, configured, health, reloader, ending, doors, stack)
+            client = await _join(
+                worker.spec, configured, health, reloader, ending, listeners, stack
+            )
         if settings.operations is not None:
-            await open_operations(configured, health, reloader, doors, client, stack)
+            await open_operations(configured, health, reloader, listeners, client, stack)
         if settings.portal is not None:
-            await open_portal(configured, parts, doors, stack)
-        await doors.open_by("proxy", configured.accept)
+            await open_portal(configured, parts, listeners, stack)
+        await listeners.open_with("proxy", configured.accept)
         for duty in _lasting_duties(parts, configured, reloader):
             stack.callback(asyncio.create_task(duty).cancel)
         _rest_collector()
@@ -95,7 +97,7 @@ async def serve(
         if ready is not None:
             ready()
         await ending.asked.wait()
-        await _drain(configured, doors, ending, client)
+        await _drain(configured, listeners, ending, client)
 
 
 async def _join(
@@ -104,14 +106,14 @@ async def _join(
     health: Health,
     reloader: Reloader | None,
     ending: Ending,
-    doors: Doors,
+    listeners: Listeners,
     stack: AsyncExitStack,
 ) -> WorkerClient:
     """Begin to answer the supervisor, and to obey signals."""
     duties = WorkerAgent(
         configured.metrics.snapshot, configured.reopen_log, health, reloader, ending
     )
-    client = WorkerClient(duties, doors)
+    client = WorkerClient(duties, listeners)
     await client.open(spec)
     stack.push_async_callback(client.close)
     stack.enter_context(duties.on_signals())
@@ -135,7 +137,7 @@ def _lasting_duties(
 
 
 async def _drain(
-    configured: ConfiguredParts, doors: Doors, ending: Ending, client: WorkerClient | None
+    configured: ConfiguredParts, listeners: Listeners, ending: Ending, client: WorkerClient | None
 ) -> None:
     """Stop accepting, and let running requests finish.
 
@@ -144,11 +146,11 @@ async def _drain(
     drain = configured.settings.drain
     server = configured.server
     if ending.is_retired:
-        doors.close_all()
+        listeners.close_all()
     else:
         server.announce_end()
         await asyncio.sleep(drain.delay)
-        doors.close("proxy")
+        listeners.close("proxy")
         if client is not None:
             client.tell("closed")
     await server.drain(drain.timeout, has_tls=configured.tls is not None)

@@ -3,7 +3,7 @@
 A TCP address has a socket of its own for each slot (``SO_REUSEPORT``): the kernel spreads
 connections evenly over them, where a socket shared by all processes lets whoever wakes first take a
 whole burst. What waits in a slot's queue is lost only when the last descriptor of that socket is
-closed; so whoever holds it open lets another process accept it (``Doors.take_over``).
+closed; so whoever holds it open lets another process accept it (``Listeners.take_over``).
 
 A unix socket has one queue, which all slots share.
 """
@@ -85,7 +85,7 @@ async def accept(factory: Factory, listener: socket.socket) -> asyncio.Server:
     return await listen(factory, sock=listener, backlog=BACKLOG)
 
 
-class Doors:
+class Listeners:
     """What one process accepts: the connections of its slot, and of slots that nobody serves."""
 
     def __init__(self, sockets: Mapping[str, Slots], slot: int) -> None:
@@ -98,7 +98,7 @@ class Doors:
         self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Doors slot={self._own} foreign={sorted(self._foreign)} {sorted(self._ways)}>"
+        return f"<Listeners slot={self._own} foreign={sorted(self._foreign)} {sorted(self._ways)}>"
 
     @property
     def ports(self) -> dict[str, int]:
@@ -111,9 +111,9 @@ class Doors:
 
     async def open(self, use: str, factory: Factory) -> None:
         """Accept connections for ``use`` from now on, as ``accept`` does."""
-        await self.open_by(use, partial(accept, factory))
+        await self.open_with(use, partial(accept, factory))
 
-    async def open_by(self, use: str, way: Accept) -> None:
+    async def open_with(self, use: str, way: Accept) -> None:
         """Accept connections for ``use`` from now on, in a way of its own."""
         async with self._changing:
             self._ways[use] = way

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from sidecar.observability.metric_families import Snapshot
-from sidecar.wire.listening import Doors
+from sidecar.wire.listening import Listeners
 from sidecar.workers.channel import Message
 from sidecar.workers.overview import Overview, WorkerReport
 from sidecar.workers.supervisor_link import SupervisorLink
@@ -42,14 +42,14 @@ class Agent(Protocol):
 class WorkerClient:
     """Connects ``agent`` to the supervisor, from ``open`` to ``close``."""
 
-    def __init__(self, agent: Agent, doors: Doors) -> None:
+    def __init__(self, agent: Agent, listeners: Listeners) -> None:
         self._agent = agent
-        self._doors = doors
+        self._listeners = listeners
         self._link: SupervisorLink | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._does: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
             "ask": self._report,
-            "slots": self._doors.take_over,
+            "slots": self._listeners.take_over,
             "reload": self._reload,
             "reopen": self._reopen,
             "retire": self._retire,

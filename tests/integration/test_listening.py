@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import pytest
 
-from sidecar.wire.listening import Doors, Slots, bind, close_all, extend
+from sidecar.wire.listening import Listeners, Slots, bind, close_all, extend
 from tests.in_process import on_uvloop
 
 WAIT_SECONDS: Final = 20.0
@@ -57,18 +57,18 @@ async def test_what_waits_for_a_slot_without_a_process_is_accepted_by_the_others
     """Connections are there before anybody accepts, and while nobody does any more."""
     slots = bind("127.0.0.1", 0, None, 2)
     waiting = [socket.create_connection(address_of(slots)) for _ in range(32)]
-    doors = Doors({"proxy": duplicate(slots)}, 0)
-    await doors.open("proxy", lambda: Naming(b"first"))
+    listeners = Listeners({"proxy": duplicate(slots)}, 0)
+    await listeners.open("proxy", lambda: Naming(b"first"))
     asked = [asyncio.to_thread(said_to, one) for one in waiting]
     await asyncio.sleep(0.2)
-    await doors.take_over([1])
+    await listeners.take_over([1])
     assert await asyncio.gather(*asked) == [b"first"] * 32
-    await doors.take_over([])
-    other = Doors({"proxy": duplicate(slots)}, 1)
+    await listeners.take_over([])
+    other = Listeners({"proxy": duplicate(slots)}, 1)
     await other.open("proxy", lambda: Naming(b"second"))
     answers = [await ask(address_of(slots)) for _ in range(64)]
     assert set(answers) == {b"first", b"second"}
-    doors.close_all()
+    listeners.close_all()
     other.close_all()
     close_all(slots)
 
@@ -82,11 +82,11 @@ def said_to(waiting: socket.socket) -> bytes:
 @on_uvloop
 async def test_once_all_descriptors_are_closed_callers_are_refused() -> None:
     slots = bind("127.0.0.1", 0, None, 2)
-    doors = Doors({"proxy": duplicate(slots)}, 0)
-    await doors.open("proxy", lambda: Naming(b"first"))
+    listeners = Listeners({"proxy": duplicate(slots)}, 0)
+    await listeners.open("proxy", lambda: Naming(b"first"))
     address = address_of(slots)
     close_all(slots)
-    doors.close("proxy")
+    listeners.close("proxy")
     async with asyncio.timeout(WAIT_SECONDS):  # the loop closes the socket later
         while not await is_refused(address):
             await asyncio.sleep(0.01)
