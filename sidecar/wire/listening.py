@@ -1,11 +1,11 @@
-"""Where connections are accepted: which sockets are bound, and who listens on which.
+"""Which sockets are bound, and which process accepts connections from which of them.
 
-A TCP address has a socket of its own for each slot (``SO_REUSEPORT``): the kernel spreads
-connections evenly over them, where a socket shared by all processes lets whoever wakes first take a
-whole burst. What waits in a slot's queue is lost only when the last descriptor of that socket is
-closed; so whoever holds it open lets another process accept it (``Listeners.take_over``).
+Each TCP address has one socket per slot (``SO_REUSEPORT``): the kernel spreads connections evenly
+over them, whereas on a socket shared by all processes the first to wake takes a whole burst.
+Connections in a slot's queue are lost only when the last descriptor of its socket is closed; as
+long as one process holds it open, another can accept them (``Listeners.take_over``).
 
-A unix socket has one queue, which all slots share.
+A unix socket has a single queue, which all slots share.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class Closable(Protocol):
-    """What accepts connections until it is closed."""
+    """Something that accepts connections until it is closed."""
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Stop accepting connections."""
 
 
-Accept = Callable[[socket.socket], Awaitable[Closable]]
-"""Accepts connections from a socket that is its own to close."""
+StartAccepting = Callable[[socket.socket], Awaitable[Closable]]
+"""Starts to accept connections from a socket, and takes ownership of it."""
 
 
 def bind(host: str, port: int, unix_path: str | None, count: int = 1) -> Slots:
     """Return listening sockets for ``count`` slots. Raises ``OSError``.
 
-    An address that another process listens on is refused, even if that one would share it.
+    Fails if another process listens on the address, even if that process would share it.
     """
     if unix_path is not None:
         shared = _bind_unix(unix_path)
         return [[shared] for _ in range(count)]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     if port:
-        for family, address in places:
+        for family, address in addresses:
             _bind_tcp(family, address, is_shared=False).close()
     slots: Slots = [[] for _ in range(count)]
     try:
-        for family, address in places:
+        for family, address in addresses:
             _bind_slots(slots, family, address)
     except OSError:
         close_all(slots)
@@ -60,7 +60,7 @@ def bind(host: str, port: int, unix_path: str | None, count: int = 1) -> Slots:
 
 
 def extend(slots: Slots, count: int) -> None:
-    """Bind more sockets, at the addresses of the first slot, until there are ``count`` slots."""
+    """Bind further sockets, at the addresses of the first slot, until there are ``count`` slots."""
     while len(slots) < count:
         slots.append(
             [
@@ -77,8 +77,10 @@ def close_all(slots: Slots) -> None:
 
 
 async def accept(factory: Factory, listener: socket.socket) -> asyncio.Server:
-    """Accept connections from ``listener``, which is closed with the server, as the loop does it:
-    one in each of its turns, and without a bound. For listeners that callers do not reach.
+    """Accept connections from ``listener`` with the loop's own server, which closes it at the end.
+
+    The loop accepts one connection per iteration and sets no limit: for listeners that callers do
+    not reach.
     """
     loop = asyncio.get_running_loop()
     listen = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
@@ -86,23 +88,27 @@ async def accept(factory: Factory, listener: socket.socket) -> asyncio.Server:
 
 
 class Listeners:
-    """What one process accepts: the connections of its slot, and of slots that nobody serves."""
+    """The sockets that one process listens on: those of its own slot, and those of slots whose
+    worker is gone.
+    """
 
     def __init__(self, sockets: Mapping[str, Slots], slot: int) -> None:
-        """``sockets`` by their use; this process's descriptors of them are closed with it."""
+        """``sockets`` by their use; ``close`` closes this process's descriptors of them."""
         self._sockets = dict(sockets)
         self._own = slot
         self._foreign: frozenset[int] = frozenset()
-        self._ways: dict[str, Accept] = {}
+        self._starters: dict[str, StartAccepting] = {}
         self._servers: dict[tuple[str, int], list[Closable]] = {}
         self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Listeners slot={self._own} foreign={sorted(self._foreign)} {sorted(self._ways)}>"
+        return (
+            f"<Listeners slot={self._own} foreign={sorted(self._foreign)} {sorted(self._starters)}>"
+        )
 
     @property
     def ports(self) -> dict[str, int]:
-        """The TCP port of each use, as it was bound."""
+        """The TCP port bound for each use."""
         return {
             use: slots[self._own][0].getsockname()[1]
             for use, slots in self._sockets.items()
@@ -110,45 +116,45 @@ class Listeners:
         }
 
     async def open(self, use: str, factory: Factory) -> None:
-        """Accept connections for ``use`` from now on, as ``accept`` does."""
+        """Start to accept connections for ``use`` with the loop's own server (``accept``)."""
         await self.open_with(use, partial(accept, factory))
 
-    async def open_with(self, use: str, way: Accept) -> None:
-        """Accept connections for ``use`` from now on, in a way of its own."""
+    async def open_with(self, use: str, start: StartAccepting) -> None:
+        """Start to accept connections for ``use`` with ``start``, called once per socket."""
         async with self._changing:
-            self._ways[use] = way
+            self._starters[use] = start
             await self._accept(use, {self._own, *self._foreign})
 
     async def take_over(self, slots: Collection[int]) -> None:
-        """Accept what comes in on these slots as well, and no longer on others."""
+        """Accept connections on these slots too, besides our own, and on no others."""
         async with self._changing:
             self._foreign = frozenset(slots) - {self._own}
             for use, slot in list(self._servers):
                 if slot != self._own and slot not in self._foreign:
                     _close(self._servers.pop((use, slot)))
-            for use in self._ways:
+            for use in self._starters:
                 await self._accept(use, self._foreign)
 
     def close(self, *uses: str) -> None:
-        """Accept nothing more for these uses, and let go of their sockets."""
+        """Stop accepting connections for these uses, and close their sockets."""
         for use in uses:
-            self._ways.pop(use, None)
+            self._starters.pop(use, None)
             for key in [key for key in self._servers if key[0] == use]:
                 _close(self._servers.pop(key))
             close_all(self._sockets.pop(use, []))
 
     def close_all(self) -> None:
-        """Accept nothing more."""
+        """Stop accepting connections, and close all sockets."""
         self.close(*self._sockets)
 
     async def _accept(self, use: str, slots: Iterable[int]) -> None:
-        way = self._ways[use]
+        start = self._starters[use]
         by_slot = self._sockets[use]
         for slot in slots:
             is_shared = slot != self._own and _is_same(by_slot, slot, self._own)
             if (use, slot) in self._servers or slot >= len(by_slot) or is_shared:
                 continue
-            self._servers[use, slot] = [await way(one.dup()) for one in by_slot[slot]]
+            self._servers[use, slot] = [await start(one.dup()) for one in by_slot[slot]]
 
 
 def _is_same(by_slot: Slots, slot: int, other: int) -> bool:
@@ -164,7 +170,9 @@ def _bind_slots(slots: Slots, family: int, address: tuple[object, ...]) -> None:
     first = _bind_tcp(family, address)
     slots[0].append(first)
     for slot in slots[1:]:
-        slot.append(_bind_tcp(family, first.getsockname()))  # its port, if any was free to choose
+        slot.append(
+            _bind_tcp(family, first.getsockname())
+        )  # its port: the kernel chose it if 0 was asked for
 
 
 def _bind_tcp(family: int, address: tuple[object, ...], *, is_shared: bool = True) -> socket.socket:
@@ -185,7 +193,7 @@ def _bind_tcp(family: int, address: tuple[object, ...], *, is_shared: bool = Tru
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """Bind a unix socket; one left behind by a process that has gone is replaced."""
+    """Bind a unix socket; replace one that a dead process left behind."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
