@@ -1,9 +1,9 @@
-"""Time limits that a busy event loop cannot fake.
+"""Time limits that a busy event loop cannot trip by itself.
 
-A timer that fires says only that time has passed. When this process was busy or asleep, what was
-waited for may have arrived meanwhile and lie unread in a socket, and calling that a time-out would
-blame a healthy peer for our own delay. So a limit here is up only if the loop has looked at its
-sockets, and delivered what they held, since the limit was due.
+A timer that fires only says that time has passed. If this process was busy or asleep, the awaited
+bytes may have arrived in the meantime and lie unread in a socket; to report a time-out then would
+blame a healthy peer for our own delay. So a limit counts here only once the loop has polled its
+sockets after the limit was due, and has delivered what they held.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
-class DueCall:
-    """A callback that runs ``seconds`` from now, after one more look at the sockets; see
-    ``cancel``.
+def call_after_poll(
+    loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object
+) -> None:
+    """Run ``callback`` once the loop has polled its sockets and delivered what they held.
 
     Both uvloop and asyncio poll at least once between a callback and one that it schedules with
     ``call_soon`` from a callback scheduled likewise: hence two steps.
+    """
+    loop.call_soon(loop.call_soon, callback, *args)
+
+
+class DueCall:
+    """A callback that runs ``seconds`` from now, after one more poll of the sockets; see
+    ``cancel``.
     """
 
     __slots__ = ("_callback", "_handle", "_loop")
@@ -27,26 +35,28 @@ class DueCall:
         self, loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[[], object]
     ) -> None:
         self._loop = loop
-        self._callback = callback
+        self._callback: Callable[[], object] | None = callback
         self._handle: asyncio.Handle = (
-            loop.call_later(seconds, self._look) if seconds > 0 else loop.call_soon(self._look)
+            loop.call_later(seconds, self._poll) if seconds > 0 else loop.call_soon(self._poll)
         )
 
     def cancel(self) -> None:
-        """Never run the callback; without effect once it has run."""
+        """Never run the callback; has no effect once it has run."""
         self._handle.cancel()
+        self._callback = None
 
-    def _look(self) -> None:
-        self._handle = self._loop.call_soon(self._look_again)
+    def _poll(self) -> None:
+        call_after_poll(self._loop, self._run)
 
-    def _look_again(self) -> None:
-        self._handle = self._loop.call_soon(self._callback)
+    def _run(self) -> None:
+        if self._callback is not None:
+            self._callback()
 
 
 @asynccontextmanager
 async def timeout(seconds: float) -> AsyncIterator[None]:
-    """Raise ``TimeoutError`` unless what runs inside ends within ``seconds``, as
-    ``asyncio.timeout`` does, but only after one more look at the sockets.
+    """Raise ``TimeoutError`` unless the body ends within ``seconds``, as ``asyncio.timeout`` does,
+    but only after one more poll of the sockets.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as bound:

@@ -1,12 +1,13 @@
-"""What waits too long ends: one sweep over all connections instead of a timer for each wait.
+"""Ends waits that take too long: one sweep over all connections instead of a timer for each wait.
 
-A connection sets ``deadline`` (monotonic seconds) when it begins to wait and is told by
-``on_deadline`` once that has passed, up to one sweep late. Setting an attribute costs a fiftieth of
+A connection sets ``deadline`` (monotonic seconds) when it begins to wait, and its ``on_deadline``
+is called once that has passed, up to one sweep late. Setting an attribute costs a fiftieth of
 setting a timer.
 
-A deadline that has passed is not up yet: when this process was busy or asleep, what was waited for
-may lie unread in a socket. So the loop looks at its sockets once more, and only a deadline that
-still stands then is up (``sidecar.timeouts``). Many at once are told a slice at a time.
+A deadline that has passed does not count yet: if this process was busy or asleep, the awaited bytes
+may lie unread in a socket. So the loop polls its sockets once more, and only a deadline that still
+stands then has expired (``sidecar.timeouts``). If many expire at once, they are handled in slices
+of ``TURN_SECONDS``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 from time import monotonic
 from typing import Final, Protocol
 
+from sidecar.timeouts import call_after_poll
 from sidecar.wire.turn_queue import TURN_SECONDS
 
 NEVER: Final = float("inf")
@@ -26,13 +28,13 @@ class Watched(Protocol):
     deadline: float
 
     def on_deadline(self) -> None:
-        """Called once the deadline has passed; sets a new one or ends the wait."""
+        """Set a new deadline, or end the wait; called once the deadline has passed."""
 
 
 class Deadlines:
-    """Watches connections; sweeps often enough for the shortest time-out, at most once in 50 ms.
+    """Watches connections; sweeps as often as the shortest time-out needs, at most every 50 ms.
 
-    Another ``shortest_timeout_seconds`` holds from the next sweep on.
+    A change of ``shortest_timeout_seconds`` takes effect at the next sweep.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shortest_timeout_seconds: float) -> None:
@@ -49,33 +51,30 @@ class Deadlines:
         return len(self._watched)
 
     def watch(self, connection: Watched) -> None:
-        """Begin to watch a connection."""
+        """Start to watch a connection."""
         self._watched.add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(self._period_seconds, self._sweep)
 
     def forget(self, connection: Watched) -> None:
-        """Stop watching; unknown ones are no error."""
+        """Stop watching a connection; does nothing if it is not watched."""
         self._watched.discard(connection)
 
     def _sweep(self) -> None:
-        self._timer = (  # first: whatever one connection does, the others are swept again
+        self._timer = (  # first, so that a connection that raises does not stop the sweeps
             self._loop.call_later(self._period_seconds, self._sweep) if self._watched else None
         )
         now = monotonic()
         due = [watched for watched in self._watched if watched.deadline <= now]
         if due:
-            self._loop.call_soon(self._look, due, now)
+            call_after_poll(self._loop, self._expire, due, now)
 
-    def _look(self, due: list[Watched], now: float) -> None:
-        self._loop.call_soon(self._tell, due, now)
-
-    def _tell(self, due: list[Watched], now: float) -> None:
+    def _expire(self, due: list[Watched], now: float) -> None:
         until = monotonic() + TURN_SECONDS
         while due:
             connection = due.pop()
             if connection.deadline <= now and connection in self._watched:
                 connection.on_deadline()
             if monotonic() >= until:
-                self._loop.call_soon(self._look, due, now)
+                call_after_poll(self._loop, self._expire, due, now)
                 return
