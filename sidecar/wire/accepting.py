@@ -23,7 +23,7 @@ from sidecar.core.subjects import network_of
 from sidecar.eager import PromptTask
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
-from sidecar.wire.turn_queue import Ring, TurnQueue
+from sidecar.wire.turn_queue import RoundRobin, TurnQueue
 
 MOST_AT_ONCE: Final = 64
 LEAST_AT_ONCE: Final = 12
@@ -200,7 +200,7 @@ class _Handshakes:
         self._silent = 0
         self._under_way: dict[str, dict[_Handshake, None]] = {}
         self._count = 0
-        self._waiting = Ring()
+        self._waiting = RoundRobin()
 
     def __repr__(self) -> str:
         return f"<_Handshakes silent={self._silent} under_way={self._count}>"
@@ -211,7 +211,7 @@ class _Handshakes:
 
     def enter(self, one: _Handshake) -> None:
         """Do a handshake as soon as there is room for it."""
-        self._waiting.enter(one.network, one)
+        self._waiting.push(one.network, one)
         self.press(one.network)
 
     def press(self, network: str) -> None:
@@ -233,7 +233,7 @@ class _Handshakes:
 
     def _start_some(self) -> None:
         while self._count < MOST_HANDSHAKES:
-            one = self._waiting.take()
+            one = self._waiting.pop()
             if one is None:
                 return
             assert isinstance(one, _Handshake)
@@ -327,7 +327,7 @@ class _Handshake(_Opening):
             self._want(1)
             self._stop_listening()
             if self._guests.turns.is_turn_over():
-                self._guests.turns.enter(self)
+                self._guests.turns.enqueue(self)
             else:
                 self.take_turn()
         elif len(begun) < self._wanted_bytes:

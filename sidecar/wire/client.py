@@ -119,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
         "bound",
         "deadline",
         "has_ended",
-        "is_in_line",
+        "is_queued",
         "is_made",
         "is_tls",
         "is_writable",
@@ -158,7 +158,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_head_timed = False
         self._is_waiting_for_head = False
         self._timed_out = False
-        self.is_in_line = False
+        self.is_queued = False
         self._is_buffering = False
         self._is_shed = False
         self._served = 0
@@ -190,8 +190,8 @@ class ClientConnection(asyncio.Protocol):
             await self._flushed()
         if reader.held_bytes:
             self._served_in_turn += 1
-            if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self.is_in_line:
-                await self._own_turn()
+            if self._served_in_turn >= MOST_REQUESTS_IN_TURN or self.is_queued:
+                await self._yield_turn()
         if self._is_shed:
             return None
         is_first = True
@@ -240,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
     def go_on_reading(self) -> None:
         """Read the rest of a body, now that there is where it goes."""
         if self.reader.has_unread_body:
-            self._enter_line()
+            self._enqueue()
         else:
             self.pace_reading()
 
@@ -264,13 +264,13 @@ class ClientConnection(asyncio.Protocol):
             else:
                 transport.pause_reading()
 
-    def end_turn(self, work: int = 1) -> bool:
+    def yield_if_turn_over(self, work: int = 1) -> bool:
         """Wait in line if the loop's turn is over, or already; ``False``: it is not, go on. The
         ``work`` that is begun, or was done, is counted (``wire.turn_queue``).
         """
-        if not self.is_in_line and not self._turns.is_turn_over(work):
+        if not self.is_queued and not self._turns.is_turn_over(work):
             return False
-        self._enter_line()
+        self._enqueue()
         return True
 
     def close(self) -> None:
@@ -311,7 +311,7 @@ class ClientConnection(asyncio.Protocol):
     def on_deadline(self) -> None:
         """Called by ``Deadlines``: what was waited for did not come."""
         self.deadline = NEVER
-        if self.is_in_line:
+        if self.is_queued:
             self.deadline = self.now() + _IN_LINE_SECONDS  # not its fault
         elif self._is_ending:
             self._end_or_wait()
@@ -342,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         if relay is not None and relay.is_tunnel:
             relay.on_client_bytes(data)
-            self.end_turn(PIECE_WORK)
+            self.yield_if_turn_over(PIECE_WORK)
             return
         try:
             is_body = self.reader.receive(data)
@@ -352,12 +352,12 @@ class ClientConnection(asyncio.Protocol):
         if is_body and relay is not None:
             relay.on_client_bytes(data)
             if self.reader.has_unread_body:
-                self._enter_line()
+                self._enqueue()
             else:
-                self.end_turn(PIECE_WORK)
-        elif self._is_waiting_for_head and not self.is_in_line:
+                self.yield_if_turn_over(PIECE_WORK)
+        elif self._is_waiting_for_head and not self.is_queued:
             if self._turns.is_turn_over():
-                self._enter_line()
+                self._enqueue()
             else:
                 self._progress.give()
         else:
@@ -373,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
             if not self.reader.has_unread_body and not relay.on_client_end():
                 self.abort()
         elif self._is_waiting_for_head:
-            if not self.is_in_line:
+            if not self.is_queued:
                 self._progress.give()
         elif self.reader.current is not None and self._is_short(self.reader.current):
             self.refuse(_early_end())
@@ -389,7 +389,7 @@ class ClientConnection(asyncio.Protocol):
             self._host.buffers.note(self, 0)
         if self._task is None or self._task.done():
             return
-        if not self.end_turn():  # when many leave at once
+        if not self.yield_if_turn_over():  # when many leave at once
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -410,7 +410,7 @@ class ClientConnection(asyncio.Protocol):
 
     def take_turn(self) -> bool:
         """Go on after waiting in line: with the next request, the body, or the end."""
-        self.is_in_line = False
+        self.is_queued = False
         relay = self.relay
         if self.transport is None:
             if self._task is not None and not self._task.done():
@@ -432,24 +432,24 @@ class ClientConnection(asyncio.Protocol):
         if not self.is_writable or self._is_ending:
             self.abort()
         elif self._is_waiting_for_head:
-            if not self.is_in_line:
+            if not self.is_queued:
                 self._progress.give()
         else:
             self.refuse(_shed_refusal())
 
     # Within.
 
-    def _enter_line(self) -> None:
-        if not self.is_in_line:
-            self.is_in_line = True
-            self._turns.enter(self)
+    def _enqueue(self) -> None:
+        if not self.is_queued:
+            self.is_queued = True
+            self._turns.enqueue(self)
             self.pace_reading()
 
-    async def _own_turn(self) -> None:
+    async def _yield_turn(self) -> None:
         """Wait in line: this connection had its share, and what it asks next is here already."""
         self._served_in_turn = 0
-        self._enter_line()
-        while self.is_in_line:
+        self._enqueue()
+        while self.is_queued:
             await self._progress
 
     def _read_on(self, relay: RequestSink) -> bool:
@@ -465,7 +465,7 @@ class ClientConnection(asyncio.Protocol):
                 relay.on_client_end()
         self.go_on_reading()
         relay.go_on()
-        return not self.is_in_line
+        return not self.is_queued
 
     def _note_buffered(self) -> None:
         """Tell the budget how much of this caller is buffered here."""
@@ -529,7 +529,7 @@ class ClientConnection(asyncio.Protocol):
         request = self.reader.current
         is_upload = request is not None and not request.is_complete
         if relay is not None and (is_upload or relay.is_tunnel):
-            return relay.is_writable and not self.is_in_line
+            return relay.is_writable and not self.is_queued
         waiting = self.reader.held_bytes
         if request is not None and is_upload:
             waiting += request.waiting_bytes

@@ -180,7 +180,7 @@ class Relay:
     def on_client_pace(self, is_writable: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
         if self._is_relaying:
-            self.upstream.pace(is_writable and not self.client.end_turn())
+            self.upstream.pace(is_writable and not self.client.yield_if_turn_over())
             self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
@@ -213,7 +213,7 @@ class Relay:
             if data:
                 self.client.write(data)
             self._wait_for(self._patience.idle_seconds)
-            if not reader.is_complete and self.client.end_turn(PIECE_WORK):
+            if not reader.is_complete and self.client.yield_if_turn_over(PIECE_WORK):
                 self.upstream.pace(False)  # until the client's turn comes: go_on
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
             self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
@@ -230,7 +230,7 @@ class Relay:
     def on_upstream_pace(self, is_writable: bool) -> None:
         self._wait_for(self._waiting_seconds())
         if is_writable:
-            self.client.end_turn()  # of many that can be sent on, some at a time are read on
+            self.client.yield_if_turn_over()  # of many that can be sent on, some at a time are read on
         self.client.pace_reading()
 
     # For the pool.

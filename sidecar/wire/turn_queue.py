@@ -31,7 +31,7 @@ TURN_SECONDS: Final = 0.002
 """How long one turn of the loop may serve what it has just read, and how long a slice is."""
 
 
-class InLine(Protocol):
+class QueuedConnection(Protocol):
     """A connection that waits for its turn."""
 
     @property
@@ -48,15 +48,15 @@ class InLine(Protocol):
         """
 
 
-class Ring:
+class RoundRobin:
     """What waits, by owner; each ``take`` serves the next owner."""
 
     __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[InLine]] = {}
+        self._lines: dict[str, deque[QueuedConnection]] = {}
 
-    def enter(self, owner: str, one: InLine) -> None:
+    def push(self, owner: str, one: QueuedConnection) -> None:
         """Put one behind what else its owner has waiting."""
         line = self._lines.get(owner)
         if line is None:
@@ -64,7 +64,7 @@ class Ring:
         else:
             line.append(one)
 
-    def take(self) -> InLine | None:
+    def pop(self) -> QueuedConnection | None:
         """Return the first one of the owner whose turn it is; ``None``: nothing waits."""
         for owner in self._lines:
             line = self._lines.pop(owner)
@@ -81,8 +81,8 @@ class TurnQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop, turn_seconds: float = TURN_SECONDS) -> None:
         self._loop = loop
         self._turn_seconds = turn_seconds
-        self._accounts = Ring()
-        self._strangers = Ring()
+        self._accounts = RoundRobin()
+        self._strangers = RoundRobin()
         self._is_accounts_turn = True
         self._is_scheduled = False
         self._waiting = 0
@@ -121,13 +121,13 @@ class TurnQueue:
         self._is_watched = False
         self._work = 0
 
-    def enter(self, one: InLine) -> None:
+    def enqueue(self, one: QueuedConnection) -> None:
         """Have ``one`` take its turn later."""
         account = one.account
         if account:
-            self._accounts.enter(account, one)
+            self._accounts.push(account, one)
         else:
-            self._strangers.enter(one.network, one)
+            self._strangers.push(one.network, one)
         self._waiting += 1
         self._schedule()
 
@@ -150,11 +150,11 @@ class TurnQueue:
             if self._waiting:
                 self._schedule()
 
-    def _next(self) -> InLine:
+    def _next(self) -> QueuedConnection:
         first, second = self._accounts, self._strangers
         if not self._is_accounts_turn:
             first, second = second, first
         self._is_accounts_turn = not self._is_accounts_turn
-        one = first.take() or second.take()
+        one = first.pop() or second.pop()
         assert one is not None
         return one

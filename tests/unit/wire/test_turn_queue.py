@@ -30,7 +30,7 @@ class Waiting:
 
 async def served(queue: TurnQueue, who: list[Waiting]) -> list[str]:
     for one in who:
-        queue.enter(one)
+        queue.enqueue(one)
     while len(queue):
         await asyncio.sleep(0)
     return who[0].served
@@ -57,7 +57,7 @@ async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
     order: list[str] = []
     for number in range(3):
-        queue.enter(Waiting("", f"n{number}", order))
+        queue.enqueue(Waiting("", f"n{number}", order))
     seen = []
     while len(queue):
         await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_a_slice_has_few_begin_to_read_as_their_bytes_come_all_at_once() -
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=60.0)
     order: list[str] = []
     for number in range(3 * MOST_READERS):
-        queue.enter(Waiting("", f"n{number}", order, reads=True))
+        queue.enqueue(Waiting("", f"n{number}", order, reads=True))
     seen = []
     while len(queue):
         await asyncio.sleep(0)
@@ -81,8 +81,8 @@ async def test_one_that_enters_again_and_again_has_one_turn_of_each_of_the_loops
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
     order: list[str] = []
     again = Waiting("", "a", order)
-    again.then = lambda: queue.enter(again)
-    queue.enter(again)
+    again.then = lambda: queue.enqueue(again)
+    queue.enqueue(again)
     for turns in range(1, 20):
         await asyncio.sleep(0)
         assert len(order) == turns
@@ -99,7 +99,7 @@ async def test_what_enters_again_waits_behind_the_others() -> None:
     def enter_again() -> None:
         if left[0]:
             left[0] -= 1
-            queue.enter(again)
+            queue.enqueue(again)
 
     again.then = enter_again
     assert await served(queue, [again, Waiting("", "b", order)]) == ["a", "b", "a", "a"]
@@ -141,7 +141,7 @@ async def test_a_turn_that_has_begun_much_work_is_not_over_at_once() -> None:
 async def test_what_comes_while_others_wait_is_not_served_before_them() -> None:
     queue = TurnQueue(asyncio.get_running_loop())
     assert not queue.is_turn_over()
-    queue.enter(Waiting("", "a", []))
+    queue.enqueue(Waiting("", "a", []))
     assert queue.is_turn_over()
     await asyncio.sleep(0)
     assert not queue.is_turn_over()
