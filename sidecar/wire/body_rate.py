@@ -95,7 +95,7 @@ class BodyRate:
         self._since = now
 
 
-def untaken_bytes(transport: Transport | None) -> int:
+def unacknowledged_bytes(transport: Transport | None) -> int:
     """Return how many of the bytes written the other end's system has not taken yet.
 
     What waits in the kernel counts as well: it is megabytes, which take a slow reader minutes, and

@@ -79,13 +79,13 @@ class RequestSink(Protocol):
     def on_client_refused(self, refusal: RequestRefused) -> None:
         """The rest of the body cannot be had, or the client is to be refused."""
 
-    def on_client_pace(self, is_writable: bool) -> None:
+    def on_client_writable(self, is_writable: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
 
     def on_deadline(self) -> None:
         """The client connection's deadline, which the exchange sets while it lasts, has passed."""
 
-    def go_on(self) -> None:
+    def resume_response(self) -> None:
         """Resume reading the response, as this connection's turn has come."""
 
 
@@ -99,7 +99,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_ends_by",
-        "_has_heard",
+        "_has_received",
         "_host",
         "_is_buffering",
         "_is_ending",
@@ -119,8 +119,8 @@ class ClientConnection(asyncio.Protocol):
         "bound",
         "deadline",
         "has_ended",
-        "is_queued",
         "is_made",
+        "is_queued",
         "is_tls",
         "is_writable",
         "network",
@@ -152,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
         self.has_ended = False
         self._is_reading = True
         self._is_ending = False
-        self._has_heard = False
+        self._has_received = False
         self._unsent_bytes = 0
         self._ends_by = NEVER
         self._is_head_timed = False
@@ -202,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
             if has_begun or self._is_buffering:
                 self._note_buffered()
             if not self._is_reading:
-                self.pace_reading()
+                self.update_reading()
             self._time_head(has_begun, is_first)
             is_first = False
             self._is_waiting_for_head = True
@@ -237,19 +237,19 @@ class ClientConnection(asyncio.Protocol):
         if self.has_ended and not request.is_complete and not self.reader.has_unread_body:
             self.refusal = _early_end()
 
-    def go_on_reading(self) -> None:
+    def resume_body(self) -> None:
         """Read the rest of a body, now that there is where it goes."""
         if self.reader.has_unread_body:
             self._enqueue()
         else:
-            self.pace_reading()
+            self.update_reading()
 
     def write(self, data: bytes) -> None:
         """Send bytes to the caller; they wait in memory while ``is_writable`` is false."""
         if self.transport is not None:
             self.transport.write(data)
 
-    def pace_reading(self) -> None:
+    def update_reading(self) -> None:
         """Read on or stop, by who takes what is read."""
         if self._is_buffering:
             self._note_buffered()
@@ -290,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._begin_end()
         transport.write_eof()
-        self.pace_reading()
+        self.update_reading()
 
     def abort(self) -> None:
         """Close at once, so that the caller sees a broken transfer and not a clean end."""
@@ -337,7 +337,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
-            self._has_heard = True
+            self._has_received = True
             return
         relay = self.relay
         if relay is not None and relay.is_tunnel:
@@ -362,7 +362,7 @@ class ClientConnection(asyncio.Protocol):
                 self._progress.give()
         else:
             self._note_buffered()
-            self.pace_reading()
+            self.update_reading()
 
     def eof_received(self) -> bool:
         self.has_ended = True
@@ -395,14 +395,14 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_writable = False
         if self.relay is not None:
-            self.relay.on_client_pace(False)
+            self.relay.on_client_writable(False)
         else:
             self._note_buffered()
 
     def resume_writing(self) -> None:
         self.is_writable = True
         if self.relay is not None:
-            self.relay.on_client_pace(True)
+            self.relay.on_client_writable(True)
         elif not self._is_waiting_for_head:
             self._progress.give()
 
@@ -443,7 +443,7 @@ class ClientConnection(asyncio.Protocol):
         if not self.is_queued:
             self.is_queued = True
             self._turns.enqueue(self)
-            self.pace_reading()
+            self.update_reading()
 
     async def _yield_turn(self) -> None:
         """Wait in line: this connection had its share, and what it asks next is here already."""
@@ -463,8 +463,8 @@ class ClientConnection(asyncio.Protocol):
             relay.on_client_bytes(b"")
             if is_read and self.has_ended and self._has_unfinished_body():
                 relay.on_client_end()
-        self.go_on_reading()
-        relay.go_on()
+        self.resume_body()
+        relay.resume_response()
         return not self.is_queued
 
     def _note_buffered(self) -> None:
@@ -515,10 +515,10 @@ class ClientConnection(asyncio.Protocol):
         now, unsent = self.now(), transport.get_write_buffer_size()
         if unsent != self._unsent_bytes:
             self._note_unsent(unsent)
-        elif now >= self._ends_by or (not unsent and not self._has_heard):
+        elif now >= self._ends_by or (not unsent and not self._has_received):
             self.abort()
             return
-        self._has_heard = False
+        self._has_received = False
         self.deadline = now + _LINGER_SECONDS
 
     def _is_wanted(self) -> bool:

@@ -182,7 +182,9 @@ class Pool:
         if self._shares is not None and borrower is not None:
             self._shares.release(borrower)
         if connection.is_reusable and not self._is_closed:
-            connection.pace(True)  # the last reader may have been slow; and an end must be heard
+            connection.set_reading(
+                True
+            )  # the last reader may have been slow; and an end must be heard
             self._keep(connection)
         else:
             connection.abort()

@@ -13,7 +13,7 @@ from typing import Final
 
 from sidecar.core.errors import UpstreamBroken, UpstreamTimeout
 from sidecar.core.response_heads import build_response_head
-from sidecar.wire.body_rate import BodyRate, untaken_bytes
+from sidecar.wire.body_rate import BodyRate, unacknowledged_bytes
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.requests import Request, RequestRefused
 from sidecar.wire.responses import ResponseHead
@@ -116,7 +116,7 @@ class Relay:
         client.relay = self
         if not request.is_complete:
             self._rate = BodyRate(client.now(), self._patience.least_body_bytes)
-            client.go_on_reading()
+            client.resume_body()
         self._wait_for(self._waiting_seconds())
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
@@ -129,12 +129,12 @@ class Relay:
         if not self.upstream.reader.is_complete:
             self._begin_rate()
         self._wait_for(self._patience.idle_seconds)
-        self.upstream.pace(self.client.is_writable)
+        self.upstream.set_reading(self.client.is_writable)
 
-    def go_on(self) -> None:
+    def resume_response(self) -> None:
         """Read the answer on after a turn in the client's line."""
         if self._is_relaying:
-            self.upstream.pace(self.client.is_writable)
+            self.upstream.set_reading(self.client.is_writable)
 
     def begin_tunnel(self, head: bytes) -> None:
         """Send the 101; from here on bytes are bytes, in both directions."""
@@ -146,7 +146,7 @@ class Relay:
             self.upstream.send(early)
         if self.client.has_ended:
             self.upstream.send_end()
-        self.client.pace_reading()
+        self.client.update_reading()
 
     # From the client.
 
@@ -177,10 +177,10 @@ class Relay:
             return True
         return not self._is_relaying
 
-    def on_client_pace(self, is_writable: bool) -> None:
+    def on_client_writable(self, is_writable: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
         if self._is_relaying:
-            self.upstream.pace(is_writable and not self.client.yield_if_turn_over())
+            self.upstream.set_reading(is_writable and not self.client.yield_if_turn_over())
             self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
@@ -194,7 +194,7 @@ class Relay:
         elif not self._is_lasting:
             self._is_lasting = True
             self._wait_for(self._patience.response_seconds - LASTING_SECONDS)
-            self.upstream.note_wait()
+            self.upstream.note_slow_response()
         elif self._is_relaying:
             self.upstream.fail(UpstreamBroken("nothing moved for too long"))
         elif self.request.is_complete or not self.upstream.is_writable:
@@ -214,9 +214,9 @@ class Relay:
                 self.client.write(data)
             self._wait_for(self._patience.idle_seconds)
             if not reader.is_complete and self.client.yield_if_turn_over(PIECE_WORK):
-                self.upstream.pace(False)  # until the client's turn comes: go_on
+                self.upstream.set_reading(False)  # until the client's turn comes: resume_response
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
-            self.upstream.pace(False)  # until the coroutine has had its turn: begin_answer
+            self.upstream.set_reading(False)  # until the coroutine has had its turn: begin_answer
 
     def on_interim(self, head: ResponseHead) -> None:
         if self.client.speaks_1_0 or self._is_relaying:
@@ -227,11 +227,11 @@ class Relay:
         else:
             self.client.write(build_response_head(head.status, head.reason, head.headers))
 
-    def on_upstream_pace(self, is_writable: bool) -> None:
+    def on_upstream_writable(self, is_writable: bool) -> None:
         self._wait_for(self._waiting_seconds())
         if is_writable:
-            self.client.yield_if_turn_over()  # of many that can be sent on, some at a time are read on
-        self.client.pace_reading()
+            self.client.yield_if_turn_over()  # if many became writable, resume a few at a time
+        self.client.update_reading()
 
     # For the pool.
 
@@ -279,7 +279,7 @@ class Relay:
         """Return how many bytes of both bodies the client has sent or taken."""
         moved = self.request.received_bytes
         if self._is_relaying:
-            moved += self.relayed_bytes - untaken_bytes(self.client.transport)
+            moved += self.relayed_bytes - unacknowledged_bytes(self.client.transport)
         return moved
 
     def _judge(self, rate: BodyRate) -> None:

@@ -1,7 +1,8 @@
-"""One connection to an upstream: sends a request, hears the answer, pushes the body on as it comes.
+"""One connection to an upstream: sends a request, and passes the response on as it arrives.
 
-Back-pressure goes both ways: when the upstream is slow to take bytes the client is not read
-(``ResponseSink.pace``), and when the client is slow this connection is not read (``pace``).
+Back-pressure goes both ways: while the upstream is slow to take bytes, the client is not read
+(``ResponseSink.on_upstream_writable``); while the client is slow, this connection is not read
+(``set_reading``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class ResponseSink(Protocol):
     def on_interim(self, head: ResponseHead) -> None:
         """An interim response (1xx) came before the final head (RFC 9110 section 15.2)."""
 
-    def on_upstream_pace(self, is_writable: bool) -> None:
+    def on_upstream_writable(self, is_writable: bool) -> None:
         """The upstream takes no more bytes for now, or takes them again."""
 
     def client_rate(self) -> float | None:
@@ -53,8 +54,8 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_has_ended",
-        "_has_waited",
         "_is_reading",
+        "_is_slow",
         "_loop",
         "_on_lost",
         "_progress",
@@ -85,7 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._progress = Signal(loop)
         self._fault: Fault | None = None
         self._has_ended = False
-        self._has_waited = False
+        self._is_slow = False
         self._is_reading = True
         self.address = address
         self.transport: asyncio.Transport | None = None
@@ -129,7 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     @property
-    def has_heard(self) -> bool:
+    def has_response_begun(self) -> bool:
         """Tell whether any byte of the current answer has come."""
         return self.reader.has_begun
 
@@ -141,7 +142,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request's head and what there is of its body; the answer is for ``sink``."""
         self.reader.expect(method, wants_upgrade)
         self.sink = sink
-        self._has_waited = False
+        self._is_slow = False
         self.sent_whole_request = is_whole
         self.served += 1
         if self.transport is None:
@@ -179,21 +180,22 @@ class UpstreamConnection(asyncio.Protocol):
             await self._progress
 
     async def answered_soon(self) -> bool:
-        """Wait for the final response head; ``False`` if it is not there by ``note_wait``. Raises
-        as ``answered`` does.
+        """Wait for the final response head, or until ``note_slow_response`` is called: ``False``.
+
+        Raises as ``answered`` does.
         """
         reader = self.reader
         while True:
             self._check()
             if reader.head is not None:
                 return True
-            if self._has_waited:
+            if self._is_slow:
                 return False
             await self._progress
 
-    def note_wait(self) -> None:
+    def note_slow_response(self) -> None:
         """Tell whoever waits for the head that it takes long."""
-        self._has_waited = True
+        self._is_slow = True
         self._progress.give()
 
     async def finished(self) -> None:
@@ -216,7 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.reader.tunnelled:
             self.tunnelled.append(self.reader.tunnelled)
 
-    def pace(self, is_wanted: bool) -> None:
+    def set_reading(self, is_wanted: bool) -> None:
         """Read on, or stop reading because the client does not take what was read."""
         if is_wanted == self._is_reading:
             return
@@ -295,18 +297,18 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_writable = False
         if self.sink is not None:
-            self.sink.on_upstream_pace(False)
+            self.sink.on_upstream_writable(False)
 
     def resume_writing(self) -> None:
         self.is_writable = True
         if self.sink is not None:
-            self.sink.on_upstream_pace(True)
+            self.sink.on_upstream_writable(True)
 
     # Within.
 
     def _early_end(self, fault: UpstreamFault) -> UpstreamFault:
         """A connection that went before a byte of the answer came was not reached, not broken."""
-        if self.has_heard:
+        if self.has_response_begun:
             return fault
         return UpstreamUnreachable("the upstream closed the connection without an answer")
 

@@ -27,7 +27,7 @@ class Nobody:
     def on_interim(self, head: ResponseHead) -> None:
         return
 
-    def on_upstream_pace(self, is_writable: bool) -> None:
+    def on_upstream_writable(self, is_writable: bool) -> None:
         return
 
     def client_rate(self) -> float | None:
@@ -156,7 +156,7 @@ async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow(
     pool = service.pool
     connection = await pool.connect()
     use(connection)
-    connection.pace(False)
+    connection.set_reading(False)
     pool.give_back(connection)
     assert isinstance(connection.transport, FakeTransport)
     assert not connection.transport.is_paused

@@ -132,7 +132,7 @@ async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> No
     stage.line.is_over = True
     stage.answers(b"ab")
     states = [stage.service.is_paused]
-    stage.relay.on_client_pace(True)
+    stage.relay.on_client_writable(True)
     states.append(stage.service.is_paused)
     stage.line.is_over = False
     await asyncio.sleep(0)

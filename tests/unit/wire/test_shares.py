@@ -43,7 +43,7 @@ class Exchange:
     def on_interim(self, head: ResponseHead) -> None:
         return
 
-    def on_upstream_pace(self, is_writable: bool) -> None:
+    def on_upstream_writable(self, is_writable: bool) -> None:
         return
 
     def client_rate(self) -> float | None:
