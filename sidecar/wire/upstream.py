@@ -17,7 +17,7 @@ from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
 
 class ResponseSink(Protocol):
-    """What an upstream connection tells the client's side while the two are joined."""
+    """What an upstream connection reports to the exchange that it serves."""
 
     def on_answer_bytes(self) -> None:
         """Body bytes, the end of the body or tunnelled bytes have arrived; ``take`` them."""
@@ -26,18 +26,20 @@ class ResponseSink(Protocol):
         """An interim response (1xx) came before the final head (RFC 9110 section 15.2)."""
 
     def on_upstream_writable(self, is_writable: bool) -> None:
-        """The upstream takes no more bytes for now, or takes them again."""
+        """The upstream's send buffer is full, or has room again."""
 
     def client_rate(self) -> float | None:
-        """Return how fast, in bytes a second, a client moves that holds the exchange up: its upload
-        is unfinished, or it does not take the answer. ``inf`` for a tunnel or an event stream,
-        which need not move; ``None`` where the service is waited for.
+        """Return the client's rate in bytes per second, if the client is what holds the exchange
+        up: it has not finished its upload, or does not take the response.
+
+        ``inf`` for a tunnel or an event stream, which may be idle; ``None`` while the exchange
+        waits for the service.
         """
 
 
 class Borrower(Protocol):
-    """Whom a connection is lent to: the account that was found out (empty: nobody was asked for
-    one), the client's address, and the id of its token (empty: none).
+    """On whose behalf a connection is lent: the authenticated account (empty on public routes), the
+    client's address, and the id of its token (empty: none).
     """
 
     account: str
@@ -46,9 +48,9 @@ class Borrower(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """A connection of the pool. Lent to one exchange at a time; between two it is idle.
+    """A connection of a pool, lent to one exchange at a time and idle in between.
 
-    ``is_reusable`` says whether, after a complete exchange, it may serve another.
+    ``is_reusable`` tells whether it may serve another exchange after a complete one.
     """
 
     __slots__ = (
@@ -99,26 +101,26 @@ class UpstreamConnection(asyncio.Protocol):
         self.served = 0
         self.idle_since = 0.0
         self.borrower: Borrower | None = None
-        """Whose exchange it serves; ``None``: it is idle, or being ended."""
+        """Whose exchange it serves; ``None`` while it is idle or being closed."""
         self.bound_to: tuple[str, str] | None = None
-        """The account and address that alone it may serve, as it may be authenticated as theirs
-        (``core.connection_auth``); ``None``: it serves everybody."""
+        """The only account and address that it may serve, as it may be authenticated as theirs
+        (``core.connection_auth``); ``None``: it may serve anyone."""
         self.expires_at = inf
-        """When, in the loop's time, it is too old to serve another exchange."""
+        """The loop time after which it is too old to serve another exchange."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.address} served={self.served} {self.reader!r}>"
 
     @property
     def is_open(self) -> bool:
-        """Tell whether bytes can still be sent and heard."""
+        """Tell whether bytes can still be sent and received."""
         return (
             self.transport is not None and not self.transport.is_closing() and not self._has_ended
         )
 
     @property
     def is_reusable(self) -> bool:
-        """Tell whether the exchange ended so that nothing of it can reach the next one."""
+        """Tell whether the exchange ended cleanly: no byte of it can leak into the next one."""
         reader = self.reader
         return (
             reader.is_complete
@@ -131,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def has_response_begun(self) -> bool:
-        """Tell whether any byte of the current answer has come."""
+        """Tell whether any byte of the current response has arrived."""
         return self.reader.has_begun
 
     # The exchange.
@@ -139,7 +141,10 @@ class UpstreamConnection(asyncio.Protocol):
     def start(
         self, method: str, wants_upgrade: bool, data: bytes, is_whole: bool, sink: ResponseSink
     ) -> None:
-        """Send a request's head and what there is of its body; the answer is for ``sink``."""
+        """Send a request's head with the body bytes available so far (``is_whole``: all of them).
+
+        The response goes to ``sink``.
+        """
         self.reader.expect(method, wants_upgrade)
         self.sink = sink
         self._is_slow = False
@@ -151,26 +156,28 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def send(self, data: bytes) -> None:
-        """Send more of the body, or tunnelled bytes."""
+        """Send more body bytes, or tunnelled bytes."""
         if self.transport is not None:
             self.transport.write(data)
 
     def note_whole_request(self) -> None:
-        """All of the request is sent. If the answer was over before that, who knows where the
-        upstream takes the next request to begin: the connection is not used again.
+        """Note that the whole request has been sent.
+
+        If the response was complete before that, the connection is not reused: there is no telling
+        where the upstream believes that the next request begins.
         """
         self.sent_whole_request = not self.reader.is_complete
 
     def send_end(self) -> None:
-        """Half-close: the tunnel's client has nothing more to say."""
+        """Half-close: the tunnel's client will send nothing more."""
         if self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.abort()
 
     async def answered(self) -> ResponseHead:
-        """Wait for the final response head. Raises a ``Fault``: the upstream's, or the one that
-        ``fail`` was given.
+        """Wait for the final response head. Raises a ``Fault``: the upstream's own, or the one
+        passed to ``fail``.
         """
         reader = self.reader
         while True:
@@ -194,18 +201,18 @@ class UpstreamConnection(asyncio.Protocol):
             await self._progress
 
     def note_slow_response(self) -> None:
-        """Tell whoever waits for the head that it takes long."""
+        """End the wait of ``answered_soon``: the response is slow."""
         self._is_slow = True
         self._progress.give()
 
     async def finished(self) -> None:
-        """Wait until the answer (or the tunnel) has ended. Raises a ``Fault``, as ``answered``."""
+        """Wait until the response or the tunnel has ended. Raises as ``answered`` does."""
         while not self._is_at_end():
             self._check()
             await self._progress
 
     def take(self) -> bytes:
-        """Return, once, the body bytes or tunnelled bytes that have come."""
+        """Remove and return the body bytes or tunnelled bytes that have arrived."""
         if not self.is_tunnel:
             return self.reader.take()
         data = b"".join(self.tunnelled)
@@ -213,32 +220,32 @@ class UpstreamConnection(asyncio.Protocol):
         return data
 
     def become_tunnel(self) -> None:
-        """After a 101: from here on bytes are bytes (RFC 9110 section 7.8)."""
+        """Pass bytes through unparsed from now on, after a 101 (RFC 9110 section 7.8)."""
         self.is_tunnel = True
         if self.reader.tunnelled:
             self.tunnelled.append(self.reader.tunnelled)
 
-    def set_reading(self, is_wanted: bool) -> None:
-        """Read on, or stop reading because the client does not take what was read."""
-        if is_wanted == self._is_reading:
+    def set_reading(self, is_reading: bool) -> None:
+        """Resume reading, or pause it because the client does not take what has been read."""
+        if is_reading == self._is_reading:
             return
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        self._is_reading = is_wanted
-        if is_wanted:
+        self._is_reading = is_reading
+        if is_reading:
             transport.resume_reading()
         else:
             transport.pause_reading()
 
     def fail(self, fault: Fault) -> None:
-        """End the exchange with a fault (a deadline's, say) and close."""
+        """End the exchange with a fault, such as a time-out, and close the connection."""
         self._fault = self._fault or fault
         self.abort()
         self._progress.give()
 
     def abort(self) -> None:
-        """Close at once; nothing more is sent."""
+        """Close at once and discard unsent bytes."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -260,10 +267,10 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if was_complete:
                 if not reader.is_upgraded:
-                    self.abort()  # bytes nobody asked for
+                    self.abort()  # unsolicited bytes
                 return
             if reader.interim:
-                self._hand_on_interim()
+                self._deliver_interim()
         if self.sink is not None:
             self.sink.on_answer_bytes()
         self._progress.give()
@@ -307,7 +314,9 @@ class UpstreamConnection(asyncio.Protocol):
     # Within.
 
     def _early_end(self, fault: UpstreamFault) -> UpstreamFault:
-        """A connection that went before a byte of the answer came was not reached, not broken."""
+        """Return the fault for a connection that ended early: before the first byte of a response,
+        the upstream counts as unreachable rather than broken.
+        """
         if self.has_response_begun:
             return fault
         return UpstreamUnreachable("the upstream closed the connection without an answer")
@@ -319,7 +328,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
 
-    def _hand_on_interim(self) -> None:
+    def _deliver_interim(self) -> None:
         interim, self.reader.interim = self.reader.interim, []
         if self.sink is not None:
             for head in interim:
@@ -327,7 +336,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class OnLost(Protocol):
-    """Told once when a connection is gone."""
+    """A callback for the loss of a connection."""
 
     def __call__(self, connection: UpstreamConnection, /) -> None:
-        """Forget the connection."""
+        """Forget the connection; called once."""
