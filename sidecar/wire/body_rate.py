@@ -1,13 +1,14 @@
 """How fast a client must move the bodies of an exchange, and how fast it does.
 
-Only time in which the client is what holds the exchange up counts: we read and no body comes, or
-there is an answer to send and the client does not take it. A service that is slow to read or to
-answer costs its client nothing.
+Only time in which the client holds the exchange up counts: the proxy reads and no body arrives, or
+there is a response to send and the client does not take it. A service that is slow to read or to
+respond costs its client nothing.
 
-The least rate is an average. A client has ``WINDOW_SECONDS`` of such time in hand; every second of
-it is spent, and every byte that moves, either way, earns back what it takes at the least rate, up
-to a full window. A client that has none left is too slow. So a pause is forgiven to one that was
-fast enough before, and a byte a second is not enough however long it lasts.
+The minimum rate is an average, kept as a token bucket. A client has a credit of ``WINDOW_SECONDS``.
+Every second in which it holds the exchange up is debited; every byte that moves, in either
+direction, is credited with the time that it takes at the minimum rate, up to a full window. A
+client without credit is too slow. So a client that was fast enough may pause, and one byte a second
+is too slow however long it lasts.
 """
 
 from __future__ import annotations
@@ -25,81 +26,83 @@ _INT: Final = struct.Struct("i")
 
 
 class BodyRate:
-    """The account of one client's time. Times are seconds of a clock that never goes back.
+    """The credit of one client. Times are seconds of a monotonic clock.
 
-    ``least_bytes`` is the least rate a second; with 0 no client is too slow, and ``lately`` still
-    tells how fast it is.
+    ``least_bytes`` is the minimum rate in bytes per second; with 0 no client is too slow, and
+    ``recent_rate`` still measures it.
     """
 
     __slots__ = (
-        "_in_hand_seconds",
+        "_credit_seconds",
         "_is_held_up",
-        "_lately",
         "_least_bytes",
         "_moved_bytes",
+        "_recent_rate",
         "_sampled_at",
         "_sampled_bytes",
         "_since",
-        "began",
-        "patience_ends",
+        "started_at",
+        "timeout_at",
     )
 
     def __init__(self, now: float, least_bytes: int) -> None:
-        self.began = now
-        self.patience_ends = inf
-        """Until when the exchange may stand still for another reason; the relay's to set."""
+        self.started_at = now
+        self.timeout_at = inf
+        """When the exchange times out for another reason; set by the relay."""
         self._least_bytes = least_bytes
-        self._in_hand_seconds = WINDOW_SECONDS
+        self._credit_seconds = WINDOW_SECONDS
         self._is_held_up = False
         self._since = now
         self._moved_bytes = 0
-        self._lately = -1.0
+        self._recent_rate = -1.0
         self._sampled_at = now
         self._sampled_bytes = 0
 
     @property
-    def ends_at(self) -> float:
-        """When the client will have been too slow unless something moves before."""
+    def expires_at(self) -> float:
+        """When the client's credit runs out, unless bytes move before then."""
         if not self._is_held_up or not self._least_bytes:
             return inf
-        return self._since + self._in_hand_seconds
+        return self._since + self._credit_seconds
 
-    def turn(self, now: float, is_held_up: bool) -> None:
-        """From now on the client is, or is not, what holds the exchange up."""
+    def set_held_up(self, now: float, is_held_up: bool) -> None:
+        """Note whether the client holds the exchange up from now on."""
         if is_held_up == self._is_held_up:
             return
-        self._spend(now)
+        self._debit(now)
         self._is_held_up = is_held_up
 
     def keeps_up(self, now: float, moved_bytes: int) -> bool:
-        """Tell whether the client is fast enough; ``moved_bytes`` is what has moved in all."""
-        self._spend(now)
+        """Tell whether the client is fast enough; ``moved_bytes`` is the total moved so far."""
+        self._debit(now)
         moved, self._moved_bytes = moved_bytes - self._moved_bytes, moved_bytes
         if moved > 0 and self._least_bytes:
             earned = moved / self._least_bytes
-            self._in_hand_seconds = min(WINDOW_SECONDS, self._in_hand_seconds + earned)
-        return self._in_hand_seconds > 0 or not self._least_bytes
+            self._credit_seconds = min(WINDOW_SECONDS, self._credit_seconds + earned)
+        return self._credit_seconds > 0 or not self._least_bytes
 
-    def lately(self, now: float, moved_bytes: int) -> float:
-        """Return the bytes a second that moved lately: over a second or more, or from the start."""
+    def recent_rate(self, now: float, moved_bytes: int) -> float:
+        """Return the recent rate in bytes per second: over a second or more, or since the start."""
         seconds = now - self._sampled_at
         if seconds < _SAMPLE_SECONDS:
-            return self._lately if self._lately >= 0 else moved_bytes / max(seconds, 0.001)
-        self._lately = (moved_bytes - self._sampled_bytes) / seconds
+            return (
+                self._recent_rate if self._recent_rate >= 0 else moved_bytes / max(seconds, 0.001)
+            )
+        self._recent_rate = (moved_bytes - self._sampled_bytes) / seconds
         self._sampled_at, self._sampled_bytes = now, moved_bytes
-        return self._lately
+        return self._recent_rate
 
-    def _spend(self, now: float) -> None:
+    def _debit(self, now: float) -> None:
         if self._is_held_up:
-            self._in_hand_seconds -= now - self._since
+            self._credit_seconds -= now - self._since
         self._since = now
 
 
 def unacknowledged_bytes(transport: Transport | None) -> int:
-    """Return how many of the bytes written the other end's system has not taken yet.
+    """Return how many of the bytes written the peer's system has not acknowledged yet.
 
-    What waits in the kernel counts as well: it is megabytes, which take a slow reader minutes, and
-    during them nothing that is written moves.
+    Bytes in the kernel's send queue count too: they may be megabytes, which take a slow reader
+    minutes, and meanwhile the transport's own buffer does not move.
     """
     if transport is None:
         return 0
@@ -108,7 +111,7 @@ def unacknowledged_bytes(transport: Transport | None) -> int:
     if sock is not None:
         try:
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
-        except OSError:  # closed, or a system that does not tell
+        except OSError:  # closed, or not supported by the system
             return waiting
         waiting += _INT.unpack(queued)[0]
     return waiting

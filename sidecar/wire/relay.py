@@ -1,8 +1,8 @@
-"""One exchange joined: a client's request and an upstream's answer, both flowing at once.
+"""One exchange: a client's request and an upstream's response, flowing at the same time.
 
-Bytes are pushed on as they arrive, never gathered. Whoever takes them too slowly stops whoever
-sends them. Who is waited for, and for how long, is one deadline on the client's connection; so is
-the least rate that a client has to keep with bodies that do not come in one piece (``body_rate``).
+Bytes are forwarded as they arrive, never collected; a slow receiver pauses the sender. A single
+deadline, on the client's connection, covers every wait of the exchange, and the minimum rate of
+bodies that do not arrive in one piece (``body_rate``).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _CONTINUE_PATIENCE_SECONDS: Final = 1.0
 _READ_AHEAD_BYTES: Final = 64 * 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 LASTING_SECONDS: Final = 1.0
-"""How long a request waits for its answer before it counts as a long exchange."""
+"""How long a request waits for its response before it counts as a long exchange."""
 
-_YOUNG_SECONDS: Final = 0.1  # a body that began just now is on its way, not held up
+_YOUNG_SECONDS: Final = 0.1  # a body that has only just begun is in transit, not held up
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an exchange waits, in seconds: for the head, between pieces, and for the client's
-    body.
+    """How long an exchange waits, in seconds: for the response head, between two pieces, and for
+    the client's body.
 
-    ``least_body_bytes`` is the rate, in bytes a second, below which a client is too slow; 0: none.
+    ``least_body_bytes`` is the minimum rate of a client, in bytes per second; 0: no minimum.
     """
 
     response_seconds: float
@@ -87,7 +87,7 @@ class Relay:
 
     @property
     def awaits_continue(self) -> bool:
-        """Tell whether the client waits for a 100 before it sends its body."""
+        """Tell whether the client still waits for a 100 before it sends its body."""
         return self._continue_is_due
 
     @property
@@ -101,9 +101,10 @@ class Relay:
         return self.upstream.is_writable
 
     def start(self, head: bytes) -> None:
-        """Send the request's head with what has come of its body; from now on the rest follows.
+        """Send the request's head with the body bytes that have arrived; the rest follows as it
+        arrives.
 
-        Raises ``RequestRefused``, and sends nothing, when the body is known to be bad already.
+        Raises ``RequestRefused``, and sends nothing, if the body is already known to be malformed.
         """
         request, client = self.request, self.client
         if request.length is None:
@@ -120,7 +121,9 @@ class Relay:
         self._wait_for(self._waiting_seconds())
 
     def begin_answer(self, head: bytes, is_chunked: bool) -> None:
-        """Send the response's head with what has come of its body; from now on the rest follows."""
+        """Send the response's head with the body bytes that have arrived; the rest follows as it
+        arrives.
+        """
         self._is_relaying = self._is_lasting = True
         self._is_chunked = is_chunked
         self._continue_is_due = False
@@ -132,12 +135,12 @@ class Relay:
         self.upstream.set_reading(self.client.is_writable)
 
     def resume_response(self) -> None:
-        """Read the answer on after a turn in the client's line."""
+        """Resume reading the response, as the client's turn has come."""
         if self._is_relaying:
             self.upstream.set_reading(self.client.is_writable)
 
     def begin_tunnel(self, head: bytes) -> None:
-        """Send the 101; from here on bytes are bytes, in both directions."""
+        """Send the 101; from now on bytes pass through unparsed, in both directions."""
         self.upstream.become_tunnel()
         self._is_stream = True
         self.begin_answer(head, is_chunked=False)
@@ -151,7 +154,7 @@ class Relay:
     # From the client.
 
     def on_client_bytes(self, data: bytes) -> None:
-        """Body bytes, or a tunnel's, came from the client."""
+        """Forward body bytes, or a tunnel's bytes, from the client."""
         upstream = self.upstream
         if upstream.is_tunnel:
             upstream.send(data)
@@ -163,12 +166,12 @@ class Relay:
         self._wait_for(self._waiting_seconds())
 
     def on_client_refused(self, refusal: RequestRefused) -> None:
-        """The rest of the body can't be had; the upstream must not take it for the whole."""
+        """Cut the upstream off, so that it cannot take a partial body for the whole one."""
         self.refusal = refusal
         self.upstream.fail(UpstreamBroken("the request ended early"))
 
     def on_client_end(self) -> bool:
-        """The client half-closed; ``False`` means it has gone for good."""
+        """Handle the client's half-close; ``False`` if it must have gone for good."""
         if self.upstream.is_tunnel:
             self.upstream.send_end()
             return True
@@ -178,16 +181,16 @@ class Relay:
         return not self._is_relaying
 
     def on_client_writable(self, is_writable: bool) -> None:
-        """The client takes no more bytes for now, or takes them again."""
+        """Pause or resume the response, as the client's send buffer is full or has room again."""
         if self._is_relaying:
             self.upstream.set_reading(is_writable and not self.client.yield_if_turn_over())
             self._wait_for(self._patience.idle_seconds)
 
     def on_deadline(self) -> None:
-        """Somebody kept the exchange waiting for too long, or the client may be too slow."""
+        """Act on an expired wait: send a 100, check the client's rate, or end the exchange."""
         rate = self._rate
-        if rate is not None and rate.ends_at < rate.patience_ends:
-            self._judge(rate)
+        if rate is not None and rate.expires_at < rate.timeout_at:
+            self._check_rate(rate)
         elif self._continue_is_due:
             self._send_continue()
             self._wait_for(self._waiting_seconds())
@@ -214,9 +217,9 @@ class Relay:
                 self.client.write(data)
             self._wait_for(self._patience.idle_seconds)
             if not reader.is_complete and self.client.yield_if_turn_over(PIECE_WORK):
-                self.upstream.set_reading(False)  # until the client's turn comes: resume_response
+                self.upstream.set_reading(False)  # until the client's turn: resume_response
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
-            self.upstream.set_reading(False)  # until the coroutine has had its turn: begin_answer
+            self.upstream.set_reading(False)  # until the coroutine runs: begin_answer
 
     def on_interim(self, head: ResponseHead) -> None:
         if self.client.speaks_1_0 or self._is_relaying:
@@ -240,26 +243,28 @@ class Relay:
         if self._is_stream:
             return inf
         rate, now = self._rate, self.client.now()
-        if rate is None or not self._is_held_up() or now - rate.began < _YOUNG_SECONDS:
+        if rate is None or not self._is_held_up() or now - rate.started_at < _YOUNG_SECONDS:
             return None
-        return rate.lately(now, self._moved_bytes())
+        return rate.recent_rate(now, self._moved_bytes())
 
     # Within.
 
     def _wait_for(self, seconds: float) -> None:
-        """Set the deadline anew, as something has moved or somebody else is waited for."""
+        """Reset the deadline, as bytes have moved or the exchange now waits for the other side."""
         client = self.client
         now = client.now()
         ends = now + seconds
         rate = self._rate
         if rate is not None:
-            rate.patience_ends = ends
-            rate.turn(now, self._is_held_up())
-            ends = min(ends, rate.ends_at)
+            rate.timeout_at = ends
+            rate.set_held_up(now, self._is_held_up())
+            ends = min(ends, rate.expires_at)
         client.deadline = ends
 
     def _begin_rate(self) -> None:
-        """From here on the client's pace counts, unless the answer is one that has no rate."""
+        """Start to measure the client's rate, unless the response is an event stream or a tunnel,
+        which may be idle.
+        """
         head = self.upstream.reader.head
         if head is not None and _is_event_stream(head):
             self._is_stream = True
@@ -269,24 +274,24 @@ class Relay:
             self._rate = BodyRate(self.client.now(), self._patience.least_body_bytes)
 
     def _is_held_up(self) -> bool:
-        """Tell whether it is the client that the exchange waits for, by the state it is in now."""
+        """Tell whether the exchange is waiting for the client right now."""
         if self._is_relaying and not self.client.is_writable:
             return True
         is_asked = not self.request.is_complete and not self._continue_is_due
         return is_asked and self.upstream.is_writable
 
     def _moved_bytes(self) -> int:
-        """Return how many bytes of both bodies the client has sent or taken."""
+        """Return how many body bytes, in both directions, the client has sent or received."""
         moved = self.request.received_bytes
         if self._is_relaying:
             moved += self.relayed_bytes - unacknowledged_bytes(self.client.transport)
         return moved
 
-    def _judge(self, rate: BodyRate) -> None:
-        """End the exchange if its client is below the least rate."""
+    def _check_rate(self, rate: BodyRate) -> None:
+        """End the exchange if its client is below the minimum rate."""
         client = self.client
         if rate.keeps_up(client.now(), self._moved_bytes()):
-            client.deadline = min(rate.patience_ends, rate.ends_at)
+            client.deadline = min(rate.timeout_at, rate.expires_at)
         elif self._is_relaying and not client.is_writable:
             self.on_client_refused(RequestRefused("slow_reader", "The answer is taken too slowly."))
         else:
@@ -309,7 +314,7 @@ class Relay:
         return self._patience.body_seconds
 
     def _framed_body(self) -> bytes:
-        """Return the body bytes that have come, chunked if the request is."""
+        """Return the body bytes that have arrived, framed as chunks if the request is chunked."""
         request = self.request
         body = request.take()
         if body or request.is_complete:
@@ -334,7 +339,7 @@ def _is_event_stream(head: ResponseHead) -> bool:
 
 
 def _as_chunk(body: bytes, is_last: bool) -> bytes:
-    """Frame body bytes as one chunk, with the last chunk behind if that was all (RFC 9112 section
+    """Frame body bytes as one chunk, followed by the last chunk if ``is_last`` (RFC 9112 section
     7.1).
     """
     if body:
