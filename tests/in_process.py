@@ -39,7 +39,7 @@ from sidecar.wire.dialing import Dialer
 from sidecar.wire.listening import Listeners, bind
 from sidecar.wire.pool import Pool
 from sidecar.wire.requests import RequestLimits
-from sidecar.wire.server import ProxyServer
+from sidecar.wire.server import ConnectionLimits, ProxyServer
 from tests.patience import PATIENCE_SECONDS
 
 TOKEN: Final = "legacy-token-of-the-old-system"
@@ -345,11 +345,13 @@ async def _start(
         limits=RequestLimits(
             limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes
         ),
-        max_connections=limits.connections,
-        max_connections_per_address=limits.connections_per_address,
-        header_timeout_seconds=limits.header_timeout,
-        idle_timeout_seconds=limits.idle_timeout,
-        shortest_timeout_seconds=0.25,
+        connection_limits=ConnectionLimits(
+            max_connections=limits.connections,
+            max_connections_per_address=limits.connections_per_address,
+            header_timeout_seconds=limits.header_timeout,
+            idle_timeout_seconds=limits.idle_timeout,
+            shortest_timeout_seconds=0.25,
+        ),
         too_many=lambda: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     )
     listeners = Listeners({"proxy": bind("127.0.0.1", 0, None)}, 0)

@@ -37,7 +37,7 @@ from sidecar.store.portal_secret import connect_secret as connect_secret
 from sidecar.store.redis import connect
 from sidecar.store.revalidation import Revalidation
 from sidecar.tokens.last_use import LastUses
-from sidecar.wire.server import ProxyServer
+from sidecar.wire.server import ConnectionLimits, ProxyServer
 
 if TYPE_CHECKING:
     from sidecar.observability.span_export import SpanExport
@@ -150,29 +150,30 @@ def build_cache(settings: Settings) -> TokenCache:
 
 def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
     """Return the server that callers connect to."""
-    limits = settings.limits
     return ProxyServer(
         gateway.serve,
         limits=build_limits(settings),
         credential_headers=settings.credentials.headers,
-        max_connections=limits.connections,
-        max_connections_per_address=limits.connections_per_address,
-        header_timeout_seconds=limits.header_timeout,
-        idle_timeout_seconds=limits.idle_timeout,
-        shortest_timeout_seconds=shortest_timeout_seconds(settings),
+        connection_limits=_connection_limits(settings),
         too_many=lambda: render(denial_for("overloaded"), gateway.new_id(), closes=True),
     )
 
 
 def apply_limits(server: ProxyServer, settings: Settings) -> None:
     """Have a server go by other limits from now on."""
-    limits = settings.limits
     server.use_limits(build_limits(settings), settings.credentials.headers)
-    server.max_connections = limits.connections
-    server.max_connections_per_address = limits.connections_per_address
-    server.header_timeout_seconds = limits.header_timeout
-    server.idle_timeout_seconds = limits.idle_timeout
-    server.deadlines.shortest_timeout_seconds = shortest_timeout_seconds(settings)
+    server.use_connection_limits(_connection_limits(settings))
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    limits = settings.limits
+    return ConnectionLimits(
+        max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
+        header_timeout_seconds=limits.header_timeout,
+        idle_timeout_seconds=limits.idle_timeout,
+        shortest_timeout_seconds=shortest_timeout_seconds(settings),
+    )
 
 
 def throttle_limits(settings: Settings) -> ThrottleLimits:

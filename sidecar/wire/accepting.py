@@ -1,11 +1,12 @@
-"""Which connections are taken: counted as they are accepted, before a byte or a handshake.
+"""Which connections are admitted: counted as they are accepted, before a byte or a handshake.
 
-The loop's own servers accept one connection in each of its turns, so that a queue of thousands
-starves whoever comes behind it; this one takes some dozens. A connection above a bound is cut at
-once; without TLS it is told why.
+The event loop's own servers accept one connection per iteration, so a queue of thousands starves
+everyone behind it; this acceptor takes a few dozen at a time. A connection above a limit is closed
+at once; without TLS it gets an error response first.
 
-A TLS connection costs a socket and little else until its first message has come whole. Handshakes
-under way are bounded: when there are too many, the network that has most of them loses its oldest.
+A TLS connection costs little more than a socket until its first message has arrived whole. The
+number of handshakes in progress is limited: beyond it, the network with the most of them loses its
+oldest.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from sidecar.wire.turn_queue import RoundRobin, TurnQueue
 
 MOST_AT_ONCE: Final = 64
 LEAST_AT_ONCE: Final = 12
-"""So many are accepted however busy the loop is: fewer, and whoever waits behind a burst of them is
-heard late; more, and those who are connected are."""
+"""Accepted in one call however busy the loop is. With fewer, a client behind a burst of connections
+waits too long; with more, the clients that are connected already do."""
 
 MOST_HANDSHAKES: Final = 256
 HANDSHAKE_SECONDS: Final = 10.0
 
 _STALE_SECONDS: Final = 2.0  # a handshake takes a few round trips
-_PRESS_SECONDS: Final = 0.5
-_SHUTDOWN_SECONDS: Final = 2.0  # for the other side's farewell, once all is sent
-_REST_SECONDS: Final = 0.1  # when there are no more descriptors
+_RETRY_SECONDS: Final = 0.5
+_SHUTDOWN_SECONDS: Final = 2.0  # for the peer's close_notify, once everything has been sent
+_PAUSE_SECONDS: Final = 0.1  # when the process has run out of descriptors
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RECORD_HEADER: Final = struct.Struct(">BHH")  # RFC 8446 section 5.1
 _HANDSHAKE_RECORD: Final = 22
@@ -45,45 +46,45 @@ _MOST_RECORD_BYTES: Final = 16 * 1024 + _RECORD_HEADER.size
 _log = logging.getLogger("sidecar")
 
 
-class Unready(Protocol):
-    """A connection that was accepted and is not there yet."""
+class PendingHandshake(Protocol):
+    """A connection that has been accepted and has not finished its TLS handshake."""
 
-    def give_up(self) -> None:
-        """Cut it; idempotent."""
+    def abort(self) -> None:
+        """Close it at once; idempotent."""
 
 
-class Guests(Protocol):
-    """What an acceptor asks of the server that the connections are for."""
+class AcceptingServer(Protocol):
+    """What an acceptor needs of the server that it accepts connections for."""
 
     deadlines: Deadlines
     turns: TurnQueue
-    handshakes: set[Unready]
-    """The connections that are not through their handshake; cut at the end of a drain."""
+    handshakes: set[PendingHandshake]
+    """The connections whose handshake is unfinished; aborted when the server drains."""
 
     def admit(self, network: str) -> bool:
-        """Count a connection that was accepted; ``False``, and nothing counted: too many."""
+        """Count an accepted connection; ``False``, without counting it, if there are too many."""
 
-    def dismiss(self, network: str) -> None:
-        """Take back ``admit`` for a connection that did not come about."""
+    def release(self, network: str) -> None:
+        """Undo ``admit`` for a connection whose protocol was never started."""
 
     def new_connection(self, network: str) -> ClientConnection:
-        """Return the protocol of one that was admitted; its end takes ``admit`` back."""
+        """Return the protocol of an admitted connection; it calls ``release`` when it ends."""
 
     def too_many(self) -> bytes:
-        """Return the whole response for one that was not."""
+        """Return the complete response for a connection that is not admitted."""
 
 
 class Acceptor:
-    """Accepts the connections of one listening socket, which is closed with it."""
+    """Accepts the connections of one listening socket; ``close`` closes the socket too."""
 
     def __init__(
-        self, listener: socket.socket, guests: Guests, tls: ssl.SSLContext | None = None
+        self, listener: socket.socket, server: AcceptingServer, tls: ssl.SSLContext | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._guests = guests
-        self._handshakes = None if tls is None else _Handshakes(self._loop, guests, tls)
-        self._rest: asyncio.TimerHandle | None = None
+        self._server = server
+        self._handshakes = None if tls is None else _Handshakes(self._loop, server, tls)
+        self._resume_timer: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._loop.add_reader(listener.fileno(), self._accept_some)
 
@@ -91,87 +92,87 @@ class Acceptor:
         return f"<Acceptor {self._handshakes!r}>"
 
     def close(self) -> None:
-        """Accept nothing more; what was accepted goes on."""
+        """Stop accepting; connections that have been accepted are kept."""
         if self._listener.fileno() < 0:
             return
-        if self._rest is not None:
-            self._rest.cancel()
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
 
     def _accept_some(self) -> None:
         for number in range(MOST_AT_ONCE):
-            if number >= LEAST_AT_ONCE and self._guests.turns.is_turn_over():
-                return  # what still waits makes the socket readable again
+            if number >= LEAST_AT_ONCE and self._server.turns.is_turn_over():
+                return  # the rest of the queue makes the socket readable again
             try:
                 accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._rest_a_while(error)
+                    self._pause_accepting(error)
                     return
-                continue  # it has gone again
+                continue  # the client has gone again
             accepted.setblocking(False)
             self._receive(accepted, network_of(address[0]) if isinstance(address, tuple) else "")
 
     def _receive(self, accepted: socket.socket, network: str) -> None:
-        if not self._guests.admit(network):
+        if not self._server.admit(network):
             self._refuse(accepted)
         elif self._handshakes is not None:
             self._handshakes.begin(accepted, network)
         else:
-            _Opening(self._loop, self._guests, accepted, network).start()
+            _Opening(self._loop, self._server, accepted, network).start()
 
     def _refuse(self, accepted: socket.socket) -> None:
         with accepted:
             if self._handshakes is not None:
                 return
             try:
-                accepted.send(self._guests.too_many())
+                accepted.send(self._server.too_many())
                 accepted.shutdown(socket.SHUT_WR)
-                accepted.recv(_MOST_RECORD_BYTES)  # else closing resets it, and the answer is lost
+                accepted.recv(_MOST_RECORD_BYTES)  # else close() resets it and loses the response
             except OSError:
-                pass  # it has gone, or has sent nothing yet
+                pass  # the client has gone, or has sent nothing yet
 
-    def _rest_a_while(self, error: OSError) -> None:
-        """Leave the queue alone while there are no descriptors for what is in it."""
-        _log.warning("no connection can be accepted: %s", error.strerror)
+    def _pause_accepting(self, error: OSError) -> None:
+        """Stop accepting for a moment, as there are no descriptors left."""
+        _log.warning("cannot accept connections: %s", error.strerror)
         self._loop.remove_reader(self._listener.fileno())
-        self._rest = self._loop.call_later(
-            _REST_SECONDS, self._loop.add_reader, self._listener.fileno(), self._accept_some
+        self._resume_timer = self._loop.call_later(
+            _PAUSE_SECONDS, self._loop.add_reader, self._listener.fileno(), self._accept_some
         )
 
 
 class _Opening:
-    """A connection on its way from an accepted socket to its protocol."""
+    """The step from an accepted socket to a connection with a protocol."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        guests: Guests,
+        server: AcceptingServer,
         accepted: socket.socket,
         network: str,
     ) -> None:
         self._loop = loop
-        self._guests = guests
+        self._server = server
         self._accepted = accepted
         self._connection: ClientConnection | None = None
         self._task: PromptTask | None = None
         self.network = network
 
     def start(self, tls: ssl.SSLContext | None = None) -> None:
-        """Make the connection, after its handshake if there is to be one."""
+        """Start the connection's protocol, after a handshake if ``tls`` is given."""
         self._task = PromptTask(self._loop, self._open(tls), self.on_end)
 
     def on_end(self, error: BaseException | None) -> None:
-        """Told once: it has come about (``None``), or not."""
+        """Handle the end of ``start``: the protocol runs (``None``), or the connection failed."""
         connection = self._connection
         if error is None:
             return
         self._accepted.close()
         if connection is None or not connection.is_made:
-            self._guests.dismiss(self.network)
+            self._server.release(self.network)
 
     async def _open(self, tls: ssl.SSLContext | None) -> None:
         times = (HANDSHAKE_SECONDS, _SHUTDOWN_SECONDS) if tls else (None, None)
@@ -184,18 +185,18 @@ class _Opening:
         )
 
     def _make_connection(self) -> ClientConnection:
-        self._connection = made = self._guests.new_connection(self.network)
+        self._connection = made = self._server.new_connection(self.network)
         return made
 
 
 class _Handshakes:
-    """The TLS connections of one listening socket that are not through their handshake."""
+    """The TLS connections of one listening socket whose handshake is unfinished."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, guests: Guests, tls: ssl.SSLContext
+        self, loop: asyncio.AbstractEventLoop, server: AcceptingServer, tls: ssl.SSLContext
     ) -> None:
         self.loop = loop
-        self.guests = guests
+        self.server = server
         self.tls = tls
         self._silent = 0
         self._under_way: dict[str, dict[_Handshake, None]] = {}
@@ -206,27 +207,27 @@ class _Handshakes:
         return f"<_Handshakes silent={self._silent} under_way={self._count}>"
 
     def begin(self, accepted: socket.socket, network: str) -> None:
-        """Wait for the first message of a connection that was admitted."""
+        """Wait for the first message of an admitted connection."""
         _Handshake(self, accepted, network).listen()
 
-    def enter(self, one: _Handshake) -> None:
-        """Do a handshake as soon as there is room for it."""
+    def enqueue(self, one: _Handshake) -> None:
+        """Start a handshake as soon as there is room for it."""
         self._waiting.push(one.network, one)
-        self.press(one.network)
+        self.start_waiting(one.network)
 
-    def press(self, network: str) -> None:
-        """Start what waits, if there is room or some can be made for a handshake of ``network``."""
+    def start_waiting(self, network: str) -> None:
+        """Start waiting handshakes while there is room; make some for one of ``network``."""
         if self._count >= MOST_HANDSHAKES:
             self._make_room(network)
         self._start_some()
 
-    def leave(self, one: _Handshake) -> None:
-        """Forget a handshake that has ended; another one takes its place."""
-        fellows = self._under_way.get(one.network)
-        if fellows is None or one not in fellows:
+    def remove(self, one: _Handshake) -> None:
+        """Forget a handshake that has ended, and start another one in its place."""
+        siblings = self._under_way.get(one.network)
+        if siblings is None or one not in siblings:
             return
-        del fellows[one]
-        if not fellows:
+        del siblings[one]
+        if not siblings:
             del self._under_way[one.network]
         self._count -= 1
         self._start_some()
@@ -243,25 +244,26 @@ class _Handshakes:
                 one.start_handshake()
 
     def _make_room(self, network: str) -> None:
-        """End the oldest handshake of the network that has most of them, unless that is ours and
-        the handshake has had no time yet.
+        """Abort the oldest handshake of the network that has the most of them.
+
+        A recent one is kept unless that network has clearly more handshakes than ``network``.
         """
         most = max(self._under_way, key=lambda name: len(self._under_way[name]))
-        fellows = self._under_way[most]
-        oldest = next(iter(fellows))
+        siblings = self._under_way[most]
+        oldest = next(iter(siblings))
         is_stale = monotonic() - oldest.began_at > _STALE_SECONDS
-        if is_stale or len(fellows) > len(self._under_way.get(network, ())) + 1:
-            oldest.give_up()
+        if is_stale or len(siblings) > len(self._under_way.get(network, ())) + 1:
+            oldest.abort()
 
 
 class _Handshake(_Opening):
-    """A TLS connection from its acceptance to the end of its handshake."""
+    """A TLS connection between its acceptance and the end of its handshake."""
 
     account = ""
 
-    def __init__(self, all_of_them: _Handshakes, accepted: socket.socket, network: str) -> None:
-        super().__init__(all_of_them.loop, all_of_them.guests, accepted, network)
-        self._all = all_of_them
+    def __init__(self, handshakes: _Handshakes, accepted: socket.socket, network: str) -> None:
+        super().__init__(handshakes.loop, handshakes.server, accepted, network)
+        self._handshakes = handshakes
         self._wanted_bytes = 1
         self._is_listening = False
         self.began_at = monotonic()
@@ -269,39 +271,39 @@ class _Handshake(_Opening):
         self._ends_by = self.deadline = self.began_at + HANDSHAKE_SECONDS
 
     def listen(self) -> None:
-        """Wait until the first message has come whole."""
+        """Wait until the first message has arrived whole."""
         self._is_listening = True
         self._loop.add_reader(self._accepted.fileno(), self._on_readable)
-        self._guests.deadlines.watch(self)
-        self._guests.handshakes.add(self)
+        self._server.deadlines.watch(self)
+        self._server.handshakes.add(self)
 
     def on_deadline(self) -> None:
-        """The first message, or room for the handshake, did not come in time."""
+        """Abort if the first message or the handshake is late; else look for room again."""
         if self._is_listening or monotonic() >= self._ends_by:
-            self.give_up()
+            self.abort()
         else:
-            self.deadline = monotonic() + _PRESS_SECONDS
-            self._all.press(self.network)
+            self.deadline = monotonic() + _RETRY_SECONDS
+            self._handshakes.start_waiting(self.network)
 
     def take_turn(self) -> bool:
-        """Go on to the handshake, in the line of ``TurnQueue``."""
+        """Queue the handshake, as this connection's turn has come (``TurnQueue``)."""
         if not self.has_ended:
-            self.deadline = monotonic() + _PRESS_SECONDS
-            self._all.enter(self)
+            self.deadline = monotonic() + _RETRY_SECONDS
+            self._handshakes.enqueue(self)
         return False
 
     def start_handshake(self) -> None:
-        """Hand the socket over to the loop's TLS."""
-        self._guests.deadlines.forget(self)
+        """Hand the socket to the event loop's TLS implementation."""
+        self._server.deadlines.forget(self)
         self.deadline = NEVER
         self.began_at = monotonic()
-        self.start(self._all.tls)
+        self.start(self._handshakes.tls)
 
-    def give_up(self) -> None:
-        """Cut the connection; idempotent."""
+    def abort(self) -> None:
+        """Close the connection at once; idempotent."""
         if self._task is not None:
             self._task.cancel()
-            self._all.leave(self)
+            self._handshakes.remove(self)
         elif not self.has_ended:
             self._stop_listening()
             self.on_end(ConnectionAbortedError())
@@ -309,10 +311,10 @@ class _Handshake(_Opening):
     def on_end(self, error: BaseException | None) -> None:
         """See ``_Opening``."""
         self.has_ended = True
-        self._guests.deadlines.forget(self)
-        self._guests.handshakes.discard(self)
+        self._server.deadlines.forget(self)
+        self._server.handshakes.discard(self)
         super().on_end(error)
-        self._all.leave(self)
+        self._handshakes.remove(self)
 
     def _on_readable(self) -> None:
         try:
@@ -320,23 +322,23 @@ class _Handshake(_Opening):
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self.give_up()
+            self.abort()
             return
         wanted = _first_record_bytes(begun)
         if len(begun) >= wanted:
             self._want(1)
             self._stop_listening()
-            if self._guests.turns.is_turn_over():
-                self._guests.turns.enqueue(self)
+            if self._server.turns.is_turn_over():
+                self._server.turns.enqueue(self)
             else:
                 self.take_turn()
         elif len(begun) < self._wanted_bytes:
-            self.give_up()  # readable with less than was wanted: there will be no more
+            self.abort()  # readable with fewer bytes than SO_RCVLOWAT: the client has closed
         else:
             self._want(wanted)
 
     def _want(self, size_bytes: int) -> None:
-        """Be told when so many bytes are there, not of each one (socket(7), SO_RCVLOWAT)."""
+        """Wake up once this many bytes are there, not at each byte (socket(7), SO_RCVLOWAT)."""
         if size_bytes != self._wanted_bytes:
             self._wanted_bytes = size_bytes
             self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
@@ -348,7 +350,9 @@ class _Handshake(_Opening):
 
 
 def _first_record_bytes(begun: bytes) -> int:
-    """Return how long the record is that begins so; what is no TLS handshake is left to TLS."""
+    """Return the length of the TLS record that starts with ``begun``; anything but a handshake
+    record counts as whole, so that the TLS implementation rejects it.
+    """
     if len(begun) < _RECORD_HEADER.size:
         return _RECORD_HEADER.size
     kind, _, length = _RECORD_HEADER.unpack_from(begun)

@@ -1,11 +1,12 @@
-"""One connection of a caller: reads its requests in order, writes their answers in order.
+"""One connection of a caller: reads its requests in order and writes their responses in order.
 
-The connection owns its socket and its deadline; what a request may do is the gateway's decision,
-which runs as one coroutine per connection (``Host.serve``). A caller that leaves cancels it.
+The connection owns its socket and its deadline. What a request may do is decided by the gateway,
+which runs as one coroutine per connection (``ConnectionOwner.serve``) and is cancelled when the
+caller disconnects.
 
-Nothing that a caller sends is served without a bound: once the loop's turn is over, or a connection
-has had ``MOST_REQUESTS_IN_TURN`` of those that it sent in one piece, it waits in the line of
-``wire.turn_queue``.
+No caller is served without a limit: once the current turn of the loop is over, or a connection has
+had ``MOST_REQUESTS_IN_TURN`` of its pipelined requests served, it queues for another turn
+(``wire.turn_queue``).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _LINGER_SECONDS: Final = 2.0  # between two pieces read away
 _LINGER_SECONDS_IN_ALL: Final = 10.0
 
 
-class Host(Protocol):
+class ConnectionOwner(Protocol):
     """What a client connection needs of the server it belongs to."""
 
     limits: RequestLimits
@@ -100,7 +101,6 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_ends_by",
         "_has_received",
-        "_host",
         "_is_buffering",
         "_is_ending",
         "_is_head_timed",
@@ -108,6 +108,7 @@ class ClientConnection(asyncio.Protocol):
         "_is_shed",
         "_is_waiting_for_head",
         "_loop",
+        "_owner",
         "_progress",
         "_served",
         "_served_in_turn",
@@ -133,12 +134,14 @@ class ClientConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, host: Host, network: str = "") -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner, network: str = ""
+    ) -> None:
         """``network`` is where the connection was accepted from (``core.subjects``)."""
         self._loop = loop
-        self._host = host
+        self._owner = owner
         self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
-        self.reader = RequestReader(loop, host.limits, host.memory)
+        self.reader = RequestReader(loop, owner.limits, owner.memory)
         self.transport: asyncio.Transport | None = None
         self.relay: RequestSink | None = None
         self.bound: list[UpstreamConnection] = []
@@ -163,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_shed = False
         self._served = 0
         self._served_in_turn = 0
-        self._turns = host.turns
+        self._turns = owner.turns
         self.account = ""
         self.network = network
         self.is_made = False
@@ -176,7 +179,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_draining(self) -> bool:
         """Tell whether the current answer should be the connection's last."""
-        return self._host.is_draining
+        return self._owner.is_draining
 
     # For the gateway.
 
@@ -331,9 +334,9 @@ class ClientConnection(asyncio.Protocol):
         connected.set_write_buffer_limits(_UNSENT_BYTES)
         self.peer = _peer_of(transport)
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        self.deadline = self.now() + self._host.header_timeout_seconds
-        self._host.on_opened(self)
-        self._task = PromptTask(self._loop, self._host.serve(self), self._on_served)
+        self.deadline = self.now() + self._owner.header_timeout_seconds
+        self._owner.on_opened(self)
+        self._task = PromptTask(self._loop, self._owner.serve(self), self._on_served)
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
@@ -384,9 +387,9 @@ class ClientConnection(asyncio.Protocol):
         self.transport = None
         for upstream in self.bound:
             upstream.abort()
-        self._host.on_closed(self)
+        self._owner.on_closed(self)
         if self._is_buffering:
-            self._host.buffers.note(self, 0)
+            self._owner.buffers.note(self, 0)
         if self._task is None or self._task.done():
             return
         if not self.yield_if_turn_over():  # when many leave at once
@@ -476,7 +479,7 @@ class ClientConnection(asyncio.Protocol):
         if relay is None and not self.is_writable and self.transport is not None:
             size += self.transport.get_write_buffer_size()
         if size or self._is_buffering:
-            self._is_buffering = self._host.buffers.note(self, size)
+            self._is_buffering = self._owner.buffers.note(self, size)
 
     def _has_unfinished_body(self) -> bool:
         request = self.reader.current
@@ -504,7 +507,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _note_unsent(self, unsent_bytes: int) -> None:
         self._unsent_bytes = unsent_bytes
-        patience = self._host.idle_timeout_seconds if unsent_bytes else _LINGER_SECONDS_IN_ALL
+        patience = self._owner.idle_timeout_seconds if unsent_bytes else _LINGER_SECONDS_IN_ALL
         self._ends_by = self.now() + patience
 
     def _end_or_wait(self) -> None:
@@ -541,19 +544,19 @@ class ClientConnection(asyncio.Protocol):
         Both are set once, so that empty lines keep no connection open. A new connection's first
         head is timed from the connection's start.
         """
-        host = self._host
-        if (not self._served and not host.is_closing) or self._is_head_timed:
+        owner = self._owner
+        if (not self._served and not owner.is_closing) or self._is_head_timed:
             return
-        if not (has_begun or is_first or host.is_closing):
+        if not (has_begun or is_first or owner.is_closing):
             return
-        wait = host.header_timeout_seconds if has_begun else host.idle_timeout_seconds
-        if host.is_closing and not has_begun:
+        wait = owner.header_timeout_seconds if has_begun else owner.idle_timeout_seconds
+        if owner.is_closing and not has_begun:
             wait = min(wait, LAST_CHANCE_SECONDS)
         self.deadline = self.now() + wait
         self._is_head_timed = has_begun
 
     async def _flushed(self) -> None:
-        self.deadline = self.now() + self._host.idle_timeout_seconds
+        self.deadline = self.now() + self._owner.idle_timeout_seconds
         while not self.is_writable:
             await self._progress
         self.deadline = NEVER
