@@ -1,9 +1,9 @@
-"""How much callers may have buffered in all, and whose bytes go when it is too much.
+"""How many bytes callers may have buffered in total, and whose are dropped when it is too much.
 
-A caller can leave bytes with the process for a while: a head that does not end, a body that comes
-before its verdict, answers that it does not read. Each connection has a bound for these, and ten
-thousand connections would still have too much; so they share a budget. When it is spent, the
-largest and oldest lose theirs (bytes times age), until an eighth of the budget is free again.
+A caller can leave bytes with the process for a while: a head that does not end, a body that arrives
+before its verdict, responses that it does not read. Each connection has a limit for these, yet ten
+thousand connections could still hold too much; so they share a budget. Once it is exceeded, the
+largest and oldest buffers (bytes times age) are dropped until an eighth of the budget is free.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from typing import Final, Protocol
 
 MOST_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 HEAD_WEIGHT: Final = 3
-"""A head takes so many times its bytes while it is being parsed (measured: 95 KiB for 29)."""
+"""How much memory a head takes while it is parsed, in multiples of its size (measured: 95 KiB for
+29)."""
 
-_NOTED_BYTES: Final = 4 * 1024  # less than this is not worth noting
+_NOTED_BYTES: Final = 4 * 1024  # smaller buffers are not tracked
 _FREED_SHARE: Final = 8
 _YOUNGEST_SECONDS: Final = 0.01
 
 
 class Buffering(Protocol):
-    """A connection that has bytes of its caller buffered."""
+    """A connection with buffered bytes of its caller."""
 
     def shed(self) -> None:
-        """Let go of the bytes at once, and refuse what they belong to."""
+        """Drop the bytes at once, and refuse the request that they belong to."""
 
 
 class BufferBudget:
-    """The bytes that the connections of one process have buffered. ``now`` is monotonic."""
+    """The buffered bytes of all connections of one process. ``now`` is a monotonic clock."""
 
     def __init__(
         self, most_bytes: int = MOST_BUFFERED_BYTES, now: Callable[[], float] = monotonic
@@ -39,9 +40,9 @@ class BufferBudget:
         self._held: dict[Buffering, tuple[int, float]] = {}
         self._is_shedding = False
         self.held_bytes = 0
-        """How much is buffered now, as far as it was noted."""
+        """How many bytes are buffered now, as far as they are tracked."""
         self.shed_total = 0
-        """How many connections have lost theirs since the start."""
+        """How many connections have had their bytes dropped since the start."""
 
     def __repr__(self) -> str:
         return f"<BufferBudget held={self.held_bytes} of={self._most_bytes}>"
@@ -53,7 +54,7 @@ class BufferBudget:
         return connection in self._held
 
     def note(self, connection: Buffering, size_bytes: int) -> bool:
-        """Note how much a connection has buffered now; ``True`` while that counts."""
+        """Note how much a connection has buffered now; return whether it is tracked."""
         before = self._held.get(connection)
         if size_bytes < _NOTED_BYTES:
             if before is not None:
@@ -71,7 +72,7 @@ class BufferBudget:
         return connection in self._held
 
     def _shed(self) -> None:
-        """Free an eighth, so that looking for the largest is worth it."""
+        """Free an eighth of the budget, so that the search for the largest buffers pays off."""
         now = self._now()
         by_weight = sorted(
             self._held.items(),

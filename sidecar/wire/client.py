@@ -29,15 +29,15 @@ _log = logging.getLogger("sidecar")
 
 MOST_REQUESTS_IN_TURN: Final = 16
 _HELD_BYTES: Final = 64 * 1024  # read ahead of a verdict, or of a pipelined request's turn
-_UNSENT_BYTES: Final = 16 * 1024  # what may wait to be sent before the caller has to read
-LAST_CHANCE_SECONDS: Final = 1.0  # for a request that was sent before the caller knows of the end
-_IN_LINE_SECONDS: Final = 1.0
-_LINGER_SECONDS: Final = 2.0  # between two pieces read away
+_UNSENT_BYTES: Final = 16 * 1024  # unsent bytes above which the connection is not writable
+LAST_CHANCE_SECONDS: Final = 1.0  # for a request sent before the caller saw the drain begin
+_QUEUED_SECONDS: Final = 1.0
+_LINGER_SECONDS: Final = 2.0  # between two pieces that are read and discarded
 _LINGER_SECONDS_IN_ALL: Final = 10.0
 
 
 class ConnectionOwner(Protocol):
-    """What a client connection needs of the server it belongs to."""
+    """What a client connection needs of the server that it belongs to."""
 
     limits: RequestLimits
     memory: FieldMemory
@@ -49,7 +49,7 @@ class ConnectionOwner(Protocol):
     is_closing: bool
 
     def on_opened(self, connection: ClientConnection) -> None:
-        """Register the connection, which was counted as it was accepted."""
+        """Register a connection; it was counted when it was accepted."""
 
     def on_closed(self, connection: ClientConnection) -> None:
         """Forget the connection."""
@@ -59,43 +59,43 @@ class ConnectionOwner(Protocol):
 
 
 class RequestSink(Protocol):
-    """Where a client connection delivers the current request's body, and a tunnel's bytes; the
-    counterpart of ``wire.upstream.ResponseSink``.
+    """The exchange to which a client connection delivers the current request's body, or a tunnel's
+    bytes; the counterpart of ``wire.upstream.ResponseSink``.
     """
 
     @property
     def is_tunnel(self) -> bool:
-        """Whether bytes are passed on as they are, after a 101."""
+        """Tell whether bytes pass through unparsed, after a 101."""
 
     @property
     def is_writable(self) -> bool:
-        """Whether more bytes should be read for it now."""
+        """Tell whether the exchange takes more bytes now."""
 
     def on_client_bytes(self, data: bytes) -> None:
-        """Body bytes have arrived (``Request.take``), or ``data`` in a tunnel."""
+        """Body bytes have arrived (``Request.take``); in a tunnel, ``data`` has."""
 
     def on_client_end(self) -> bool:
-        """The client half-closed; ``False`` if it must have gone for good."""
+        """The client half-closed; return ``False`` if it must have gone for good."""
 
     def on_client_refused(self, refusal: RequestRefused) -> None:
-        """The rest of the body cannot be had, or the client is to be refused."""
+        """The request is refused after it was let pass: its body is malformed, short or late."""
 
     def on_client_writable(self, is_writable: bool) -> None:
-        """The client takes no more bytes for now, or takes them again."""
+        """The client's send buffer is full, or has room again."""
 
     def on_deadline(self) -> None:
-        """The client connection's deadline, which the exchange sets while it lasts, has passed."""
+        """The deadline that the exchange has set on the client connection has passed."""
 
     def resume_response(self) -> None:
-        """Resume reading the response, as this connection's turn has come."""
+        """The connection's turn has come: read more of the response."""
 
 
 class ClientConnection(asyncio.Protocol):
     """A caller's connection.
 
-    ``peer`` is the address of the other end, ``unix:`` for a local socket; ``is_tls`` whether TLS
-    ends here; ``account`` whose request was let pass last, empty: nobody's. ``is_made``: it was
-    told ``connection_made``, and so will be told of its end.
+    ``peer`` is the address of the other end, ``unix:`` for a local socket. ``is_tls`` tells whether
+    the connection is encrypted. ``account`` owns the last request that was let pass; empty for
+    none. ``is_made``: ``connection_made`` has been called, so ``connection_lost`` will be.
     """
 
     __slots__ = (
@@ -137,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner, network: str = ""
     ) -> None:
-        """``network`` is where the connection was accepted from (``core.subjects``)."""
+        """``network`` is the client's network (``core.subjects``)."""
         self._loop = loop
         self._owner = owner
         self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
@@ -145,7 +145,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.relay: RequestSink | None = None
         self.bound: list[UpstreamConnection] = []
-        """Connections that services may hold for this caller's; they end with this one."""
+        """Upstream connections that may be authenticated as this caller; closed with this one."""
         self.refusal: RequestRefused | None = None
         self.deadline = NEVER
         self.peer = ""
@@ -184,9 +184,9 @@ class ClientConnection(asyncio.Protocol):
     # For the gateway.
 
     async def next_request(self) -> Request | None:
-        """Wait for the next request's head; ``None`` when the connection has come to its end.
+        """Wait for the next request's head; ``None`` once the connection has ended.
 
-        Raises ``RequestRefused`` for what is no request, or comes too slowly.
+        Raises ``RequestRefused`` for a malformed head, or one that arrives too slowly.
         """
         reader = self.reader
         if not self.is_writable:
@@ -229,9 +229,9 @@ class ClientConnection(asyncio.Protocol):
         return request
 
     def begin_body(self) -> None:
-        """Read the body of the current request, which may pass, from now on.
+        """Start to read the body of the current request, which has been let pass.
 
-        Raises ``RequestRefused`` when what has come of it is malformed.
+        Raises ``RequestRefused`` if the part that has arrived is malformed.
         """
         request = self.reader.current
         if request is None or request.length is not None:
@@ -241,19 +241,19 @@ class ClientConnection(asyncio.Protocol):
             self.refusal = _early_end()
 
     def resume_body(self) -> None:
-        """Read the rest of a body, now that there is where it goes."""
+        """Read more of the body, as there is a place for it to go."""
         if self.reader.has_unread_body:
             self._enqueue()
         else:
             self.update_reading()
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the caller; they wait in memory while ``is_writable`` is false."""
+        """Send bytes to the caller; they are buffered while ``is_writable`` is false."""
         if self.transport is not None:
             self.transport.write(data)
 
     def update_reading(self) -> None:
-        """Read on or stop, by who takes what is read."""
+        """Resume or pause reading, depending on whether more bytes are wanted now."""
         if self._is_buffering:
             self._note_buffered()
         transport = self.transport
@@ -268,8 +268,9 @@ class ClientConnection(asyncio.Protocol):
                 transport.pause_reading()
 
     def yield_if_turn_over(self, work: int = 1) -> bool:
-        """Wait in line if the loop's turn is over, or already; ``False``: it is not, go on. The
-        ``work`` that is begun, or was done, is counted (``wire.turn_queue``).
+        """Queue for another turn if the current one is over; ``False`` if work may continue.
+
+        Counts the ``work`` done or about to be done (``wire.turn_queue``).
         """
         if not self.is_queued and not self._turns.is_turn_over(work):
             return False
@@ -277,15 +278,14 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """Send what waits to be sent, then close."""
+        """Close once the buffered bytes have been sent."""
         if self.transport is not None:
             self._begin_end()
             self.transport.close()
 
     def close_lingering(self) -> None:
-        """Close so that no answer is lost to bytes still coming: end our side, read theirs.
-
-        RFC 9112 section 9.6.
+        """Half-close, then read and discard what still arrives, so that the response is not lost to
+        a reset (RFC 9112 section 9.6).
         """
         transport = self.transport
         if transport is None or self.has_ended or not transport.can_write_eof():
@@ -296,26 +296,26 @@ class ClientConnection(asyncio.Protocol):
         self.update_reading()
 
     def abort(self) -> None:
-        """Close at once, so that the caller sees a broken transfer and not a clean end."""
+        """Close at once, so that the caller sees a broken transfer rather than a clean end."""
         if self.transport is not None:
             self.transport.abort()
 
     def refuse(self, refusal: RequestRefused) -> None:
-        """End the current request, whose answer has not begun, with a refusal."""
+        """Refuse the current request, whose response has not begun."""
         self.refusal = refusal
         if self.relay is not None:
             self.relay.on_client_refused(refusal)
 
     def drain(self) -> None:
-        """Close soon if nothing is under way: a request that is on its way is still answered."""
+        """Close soon if the connection is idle; a request already in transit is still answered."""
         if self._is_waiting_for_head and not self.reader.has_begun:
             self.deadline = min(self.deadline, self.now() + LAST_CHANCE_SECONDS)
 
     def on_deadline(self) -> None:
-        """Called by ``Deadlines``: what was waited for did not come."""
+        """End the wait that has taken too long; called by ``Deadlines``."""
         self.deadline = NEVER
         if self.is_queued:
-            self.deadline = self.now() + _IN_LINE_SECONDS  # not its fault
+            self.deadline = self.now() + _QUEUED_SECONDS  # the delay is ours
         elif self._is_ending:
             self._end_or_wait()
         elif self._is_waiting_for_head:
@@ -326,7 +326,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.abort()
 
-    # What asyncio calls.
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.is_made = True
@@ -380,7 +380,7 @@ class ClientConnection(asyncio.Protocol):
                 self._progress.give()
         elif self.reader.current is not None and self._is_short(self.reader.current):
             self.refuse(_early_end())
-        return not self.is_tls  # TLS knows no half-open connection
+        return not self.is_tls  # TLS has no half-open connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.has_ended = True
@@ -392,7 +392,7 @@ class ClientConnection(asyncio.Protocol):
             self._owner.buffers.note(self, 0)
         if self._task is None or self._task.done():
             return
-        if not self.yield_if_turn_over():  # when many leave at once
+        if not self.yield_if_turn_over():  # in case many disconnect at once
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -409,10 +409,10 @@ class ClientConnection(asyncio.Protocol):
         elif not self._is_waiting_for_head:
             self._progress.give()
 
-    # What the line and the budget ask of a connection.
+    # wire.turn_queue.QueuedConnection and wire.buffers.Buffering
 
     def take_turn(self) -> bool:
-        """Go on after waiting in line: with the next request, the body, or the end."""
+        """Continue after queueing: with the next request, the body, or the end."""
         self.is_queued = False
         relay = self.relay
         if self.transport is None:
@@ -425,9 +425,10 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def shed(self) -> None:
-        """Let go of what is buffered for this caller, as there is too much in all.
+        """Drop what is buffered for this caller, as too much is buffered in total.
 
-        What was under way is refused, and the connection ends: the place in its bytes is lost.
+        The current request is refused, and the connection closes: the position in its byte stream
+        is lost.
         """
         self._is_buffering = False
         self._is_shed = True
@@ -440,7 +441,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.refuse(_shed_refusal())
 
-    # Within.
+    # Internals
 
     def _enqueue(self) -> None:
         if not self.is_queued:
@@ -449,14 +450,14 @@ class ClientConnection(asyncio.Protocol):
             self.update_reading()
 
     async def _yield_turn(self) -> None:
-        """Wait in line: this connection had its share, and what it asks next is here already."""
+        """Queue for another turn: this connection has had its share of the current one."""
         self._served_in_turn = 0
         self._enqueue()
         while self.is_queued:
             await self._progress
 
     def _read_on(self, relay: RequestSink) -> bool:
-        """Go on with a body or a tunnel that was left for this turn; ``True``: it is read again."""
+        """Continue a body or a tunnel that was left for this turn; ``True`` if reading resumed."""
         if self.reader.has_unread_body:
             try:
                 is_read = self.reader.read_body()
@@ -471,7 +472,7 @@ class ClientConnection(asyncio.Protocol):
         return not self.is_queued
 
     def _note_buffered(self) -> None:
-        """Tell the budget how much of this caller is buffered here."""
+        """Report to the budget how many bytes are buffered for this caller."""
         reader, relay = self.reader, self.relay
         size = reader.head_bytes * HEAD_WEIGHT + reader.held_bytes
         if reader.current is not None:
@@ -486,14 +487,14 @@ class ClientConnection(asyncio.Protocol):
         return request is not None and not request.is_complete
 
     def _is_short(self, request: Request) -> bool:
-        """Tell whether a request's body will not come whole, now that the caller has ended.
+        """Tell whether a request's body is known to be cut short, now that the caller has ended.
 
-        Of a chunked one that has not begun, that is not known yet.
+        A chunked body that has not been read yet may still be whole.
         """
         return not request.is_complete and request.length is not None
 
     def _on_served(self, error: BaseException | None) -> None:
-        """A connection that nobody serves must not stay."""
+        """Abort the connection if its task failed, as nothing serves it any more."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
         _log.error("a connection's task failed: %s", error_location(error))
@@ -501,7 +502,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin_end(self) -> None:
         self._is_ending = True
-        self.reader.discard()  # a refused head may be large, and its end may take seconds
+        self.reader.discard()  # a refused head may be large, and closing may take seconds
         self._note_unsent(self.transport.get_write_buffer_size() if self.transport else 0)
         self.deadline = self.now() + _LINGER_SECONDS
 
@@ -511,7 +512,7 @@ class ClientConnection(asyncio.Protocol):
         self._ends_by = self.now() + patience
 
     def _end_or_wait(self) -> None:
-        """Cut an ending connection once nothing moves; a slow reader may have the rest."""
+        """Abort a closing connection once no bytes move; a slow reader may still take the rest."""
         transport = self.transport
         if transport is None:
             return
@@ -525,7 +526,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = now + _LINGER_SECONDS
 
     def _is_wanted(self) -> bool:
-        """Tell whether more bytes of the caller have a place to go."""
+        """Tell whether more of the caller's bytes have a place to go."""
         if self._is_ending:
             return True
         relay = self.relay
@@ -539,10 +540,11 @@ class ClientConnection(asyncio.Protocol):
         return waiting < _HELD_BYTES
 
     def _time_head(self, has_begun: bool, is_first: bool) -> None:
-        """Give a head the header time-out in all once it has begun, before that the idle one.
+        """Set the idle time-out before a head begins, and the header time-out, for the whole head,
+        once it has.
 
-        Both are set once, so that empty lines keep no connection open. A new connection's first
-        head is timed from the connection's start.
+        Each is set only once, so that empty lines cannot keep a connection open. The first head of
+        a connection is timed from the start of the connection.
         """
         owner = self._owner
         if (not self._served and not owner.is_closing) or self._is_head_timed:
@@ -567,7 +569,7 @@ def _early_end() -> RequestRefused:
 
 
 def _shed_refusal() -> RequestRefused:
-    return RequestRefused("overloaded", "Too much is buffered here; try again shortly.")
+    return RequestRefused("overloaded", "Too much data is buffered here; try again shortly.")
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:

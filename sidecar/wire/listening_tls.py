@@ -1,8 +1,9 @@
-"""TLS of a listening socket whose certificate changes while it listens.
+"""TLS for a listening socket whose certificate can change while it listens.
 
-A socket takes one context for its life. This one hands each handshake to the context of the day: a
-new connection sees the new certificate and the new authorities, wholly, and an old one keeps what
-it agreed on. Session tickets are the inner context's, so that none outlives its authorities.
+A socket keeps one context for its lifetime. This one delegates each handshake to the current
+context: a new connection sees the new certificate and authorities as a whole, and an established
+one keeps what it negotiated. Session tickets belong to the inner context, so none outlives its
+authorities.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Self
 
 
 class ListeningTls(ssl.SSLContext):
-    """A context that lends out another, ``current``; replace that to change what is served."""
+    """A context that delegates to another, ``current``; replace that to change the certificate."""
 
     current: ssl.SSLContext
 
     def __new__(cls, current: ssl.SSLContext) -> Self:
-        """Make the shell around ``current``."""
+        """Return a context that wraps ``current``."""
         self = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
         self.current = current
         return self
@@ -30,5 +31,5 @@ class ListeningTls(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """Begin a handshake; asyncio and uvloop call this for every new connection."""
+        """Start a handshake; asyncio and uvloop call this for every new connection."""
         return self.current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)

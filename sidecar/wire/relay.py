@@ -247,7 +247,7 @@ class Relay:
             return None
         return rate.recent_rate(now, self._moved_bytes())
 
-    # Within.
+    # Internals
 
     def _wait_for(self, seconds: float) -> None:
         """Reset the deadline, as bytes have moved or the exchange now waits for the other side."""

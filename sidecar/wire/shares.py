@@ -311,7 +311,7 @@ class Shares:
                 self._change(part, -coming, 0)
         self._promised.clear()
 
-    # Within.
+    # Internals
 
     def _has_room_for(self, held: int) -> bool:
         """Tell whether an owner that holds so many places may have another."""

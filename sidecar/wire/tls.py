@@ -1,4 +1,4 @@
-"""TLS on both sides: which versions, whose certificates, who is checked."""
+"""TLS contexts for both sides: which versions, which certificates, and whose are verified."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 def listening_context(
     certificate: Path, private_key: Path, client_ca: Path | None
 ) -> ssl.SSLContext:
-    """Return the context of the listening side: TLS 1.2 or newer, HTTP/1.1 alone offered.
+    """Return the context of a listening socket: TLS 1.2 or newer, offering HTTP/1.1 alone.
 
-    With ``client_ca``, a caller must show a certificate that it signed (mutual TLS). Raises
-    ``OSError`` (``ssl.SSLError`` among it) for files that don't fit.
+    With ``client_ca``, a caller must present a certificate signed by it (mutual TLS). Raises
+    ``OSError`` (``ssl.SSLError`` is one) for files that cannot be read or do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -27,8 +27,9 @@ def listening_context(
 def upstream_context(
     ca: Path | None, certificate: Path | None, private_key: Path | None, *, is_verified: bool
 ) -> ssl.SSLContext:
-    """Return the context towards an upstream; its name and certificate are checked unless told
-    otherwise.
+    """Return the context for connections to an upstream.
+
+    The upstream's name and certificate are verified unless ``is_verified`` is false.
     """
     context = ssl.create_default_context(cafile=str(ca) if ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

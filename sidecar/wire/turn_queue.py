@@ -1,14 +1,15 @@
 """Whose turn it is when more has arrived than one turn of the event loop may serve.
 
 Work runs at once, inside the callback that delivers its data, until the loop's current turn has
-lasted ``TURN_SECONDS``, or a little longer (``is_turn_over``). What arrives after that waits here,
-and is served a slice at a time; the loop looks at its sockets between two slices, so that no amount
-of work keeps others unheard.
+lasted ``TURN_SECONDS``, or a little longer (``is_turn_over``). Connections whose data arrives after
+that queue here, and are served in slices. The loop polls its sockets between two slices, so no
+amount of work keeps other clients waiting to be read.
 
-The order is fair, not first come, first served. There are two rings: one of accounts (connections
-whose last request was let pass) and one of networks (strangers). They alternate, and each ring
-takes one connection of each member in turn. So however many connections an account or a network
-has, and however much they send, each of the others waits for one connection of it at most.
+The order is fair rather than first come, first served. There are two round robins: one of accounts
+(connections whose last request was let pass) and one of networks (everyone else). They alternate,
+and each serves one connection of each of its members in turn. So however many connections an
+account or a network has, and however much they send, every other one waits for at most one
+connection of it.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from time import monotonic
 from typing import Final, Protocol
 
 MOST_READERS: Final = 8
-"""So many begin to read in one slice, as each may bring a piece of a body at once."""
+"""How many connections may resume reading in one slice: each may deliver a piece of a body."""
 
 UNWATCHED_WORK: Final = 128
-"""So much work is begun before the time is watched: a request is 1, a piece of a body 16."""
+"""Work that is done before the time is measured: a request counts 1, a piece of a body 16."""
 
 PIECE_WORK: Final = 16
-"""What a piece of a body counts, which is up to 256 KiB."""
+"""The work that a piece of a body, of up to 256 KiB, counts as."""
 
 TURN_SECONDS: Final = 0.002
-"""How long one turn of the loop may serve what it has just read, and how long a slice is."""
+"""How long one turn of the loop may serve what it has just read, and the length of a slice."""
 
 
 class QueuedConnection(Protocol):
@@ -36,47 +37,49 @@ class QueuedConnection(Protocol):
 
     @property
     def account(self) -> str:
-        """Who is known to be calling; empty: a stranger."""
+        """The account of the caller; empty if it is not known."""
 
     @property
     def network(self) -> str:
-        """Where a stranger calls from."""
+        """The network that the caller connects from."""
 
     def take_turn(self) -> bool:
-        """Do a bounded amount of work, and nothing if the work is gone; ``True`` if that was to
-        begin to read: what it reads is work of the loop's next look at its sockets.
+        """Do a bounded amount of work, or none if there is none left.
+
+        Return ``True`` if the connection has resumed reading, so that more work follows when the
+        loop polls its sockets.
         """
 
 
 class RoundRobin:
-    """What waits, by owner; each ``take`` serves the next owner."""
+    """A queue per owner; each ``pop`` serves the next owner."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[QueuedConnection]] = {}
+        self._queues: dict[str, deque[QueuedConnection]] = {}
 
     def push(self, owner: str, one: QueuedConnection) -> None:
-        """Put one behind what else its owner has waiting."""
-        line = self._lines.get(owner)
-        if line is None:
-            self._lines[owner] = deque((one,))
+        """Add ``one`` at the end of its owner's queue."""
+        queue = self._queues.get(owner)
+        if queue is None:
+            self._queues[owner] = deque((one,))
         else:
-            line.append(one)
+            queue.append(one)
 
     def pop(self) -> QueuedConnection | None:
-        """Return the first one of the owner whose turn it is; ``None``: nothing waits."""
-        for owner in self._lines:
-            line = self._lines.pop(owner)
-            one = line.popleft()
-            if line:
-                self._lines[owner] = line  # behind the others
+        """Remove and return the first of the owner whose turn it is; ``None`` if all are empty."""
+        for owner in self._queues:
+            queue = self._queues.pop(owner)
+            one = queue.popleft()
+            if queue:
+                self._queues[owner] = queue  # at the end, behind the other owners
             return one
         return None
 
 
 class TurnQueue:
-    """The line of one event loop. What enters is told ``take_turn``, once each time."""
+    """The queue of one event loop. Each ``enqueue`` leads to one call of ``take_turn``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, turn_seconds: float = TURN_SECONDS) -> None:
         self._loop = loop
@@ -97,12 +100,12 @@ class TurnQueue:
         return self._waiting
 
     def is_turn_over(self, work: int = 1) -> bool:
-        """Tell whether new work has to wait in line: others do already, or the loop has served for
-        long enough since it last looked at its sockets. Counts the ``work`` that is begun if not.
+        """Tell whether new work has to queue: others do already, or the loop has worked for long
+        enough since it last polled its sockets. Counts ``work`` if it may start.
 
-        No loop tells when its turn began, and a call that runs in its next turn costs as much as a
-        system call. So only ``UNWATCHED_WORK`` on, which may have come over many turns, such a call
-        is asked for, and the time until it comes is watched.
+        An event loop does not tell when its turn began, and to schedule a callback for its next
+        turn costs as much as a system call. So that is done only after ``UNWATCHED_WORK``, which
+        may have come over many turns; the time until the callback runs is then measured.
         """
         if self._waiting:
             return True
@@ -122,7 +125,7 @@ class TurnQueue:
         self._work = 0
 
     def enqueue(self, one: QueuedConnection) -> None:
-        """Have ``one`` take its turn later."""
+        """Call ``one.take_turn`` when its turn comes."""
         account = one.account
         if account:
             self._accounts.push(account, one)
@@ -146,7 +149,7 @@ class TurnQueue:
                 readers += self._next().take_turn()
                 if readers >= MOST_READERS or monotonic() >= until:
                     break
-        finally:  # whatever one does, the others have their turn
+        finally:  # even if one raises, the others get their turn
             if self._waiting:
                 self._schedule()
 

@@ -249,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    # What asyncio calls.
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -311,7 +311,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.sink is not None:
             self.sink.on_upstream_writable(True)
 
-    # Within.
+    # Internals
 
     def _early_end(self, fault: UpstreamFault) -> UpstreamFault:
         """Return the fault for a connection that ended early: before the first byte of a response,
