@@ -7,14 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from sidecar.wire.names import Address, Addresses
+from sidecar.wire.resolver import ResolvedAddress, ResolvedAddresses
 from tests.patience import PATIENCE_SECONDS
 
 
-def addresses(*hosts: str) -> Addresses:
+def addresses(*hosts: str) -> ResolvedAddresses:
     """Return IP addresses as a resolver gives them."""
     return tuple(
-        Address(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts
+        ResolvedAddress(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts
     )
 
 
@@ -22,13 +22,13 @@ class FakeResolver:
     """Stands in for getaddrinfo. Used in other threads than the test's."""
 
     def __init__(self, **answers: Iterable[str]) -> None:
-        self.answers: dict[str, Addresses | OSError] = {
+        self.answers: dict[str, ResolvedAddresses | OSError] = {
             name: addresses(*hosts) for name, hosts in answers.items()
         }
         self.asked: Counter[str] = Counter()
         self._gates: dict[str, threading.Event] = {}
 
-    def __call__(self, host: str) -> Addresses:
+    def __call__(self, host: str) -> ResolvedAddresses:
         self.asked[host] += 1
         gate = self._gates.get(host)
         if gate is not None:

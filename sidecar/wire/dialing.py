@@ -2,7 +2,7 @@
 
 The addresses of a name share one budget, the connect time-out, and are raced as RFC 8305 says
 ("Happy Eyeballs"): an address that drops packets costs a quarter of a second, once, and not every
-caller. Addresses that failed or were slow within the last minute go behind the others.
+caller. ResolvedAddresses that failed or were slow within the last minute go behind the others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final
 
 from sidecar.timeouts import timeout
 from sidecar.wire.destination import Destination
-from sidecar.wire.names import Address, Addresses, Clock, Names
 from sidecar.wire.racing import Race
+from sidecar.wire.resolver import CachingResolver, Clock, ResolvedAddress, ResolvedAddresses
 from sidecar.wire.upstream import UpstreamConnection
 
 _HEAD_START_SECONDS: Final = 0.25  # RFC 8305 section 8: the recommended delay,
@@ -31,8 +31,10 @@ _MOST_REMEMBERED: Final = 1024
 class Dialer:
     """Opens connections, and remembers what it learned of names and addresses; one per process."""
 
-    def __init__(self, names: Names | None = None, clock: Clock = time.monotonic) -> None:
-        self._names = names or Names()
+    def __init__(
+        self, resolver: CachingResolver | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self._resolver = resolver or CachingResolver()
         self._clock = clock
         self._record = _Record(clock)
 
@@ -74,11 +76,11 @@ class Dialer:
 
     async def _connect(
         self, destination: Destination, loop: asyncio.AbstractEventLoop, budget: _Budget
-    ) -> tuple[socket.socket, Address]:
+    ) -> tuple[socket.socket, ResolvedAddress]:
         """Return a socket that is connected to one of the destination's addresses."""
         patience_seconds = min(_RESOLVER_PATIENCE_SECONDS, destination.connect_timeout_seconds / 4)
         async with budget.step():
-            found = await self._names.find(destination.host, patience_seconds)
+            found = await self._resolver.find(destination.host, patience_seconds)
         race = Race(
             loop,
             self._record.order(interleave(found), destination.port),
@@ -90,7 +92,7 @@ class Dialer:
             async with budget.step():
                 return await race.run()
         except OSError:
-            self._names.doubt(destination.host)
+            self._resolver.refresh_soon(destination.host)
             raise
 
 
@@ -116,7 +118,7 @@ class _Budget:
         return timeout(self.left_seconds)
 
 
-def interleave(addresses: Addresses) -> list[Address]:
+def interleave(addresses: ResolvedAddresses) -> list[ResolvedAddress]:
     """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
     favourite = addresses[0].family
     first = [address for address in addresses if address.family == favourite]
@@ -140,22 +142,22 @@ class _Record:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._late_at: dict[tuple[Address, int], float] = {}
+        self._late_at: dict[tuple[ResolvedAddress, int], float] = {}
 
-    def note_late(self, address: Address, port: int) -> None:
+    def note_late(self, address: ResolvedAddress, port: int) -> None:
         self._late_at.pop((address, port), None)
         self._late_at[address, port] = self._clock()
         if len(self._late_at) > _MOST_REMEMBERED:
             del self._late_at[next(iter(self._late_at))]
 
-    def note_good(self, address: Address, port: int) -> None:
+    def note_good(self, address: ResolvedAddress, port: int) -> None:
         self._late_at.pop((address, port), None)
 
-    def order(self, addresses: list[Address], port: int) -> list[Address]:
+    def order(self, addresses: list[ResolvedAddress], port: int) -> list[ResolvedAddress]:
         """Put those that were late behind the others, the one that was late last behind all."""
         since = self._clock() - _REMEMBERED_SECONDS
 
-        def late_at(address: Address) -> float:
+        def late_at(address: ResolvedAddress) -> float:
             return max(since, self._late_at.get((address, port), since))
 
         return sorted(addresses, key=late_at)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sidecar.timeouts import DueCall
-from sidecar.wire.names import Address
+from sidecar.wire.resolver import ResolvedAddress
 
 _UNDER_WAY: Final = (BlockingIOError, InterruptedError)
 
@@ -43,22 +43,22 @@ class Race:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        addresses: Iterable[Address],
+        addresses: Iterable[ResolvedAddress],
         port: int,
         head_start_seconds: float,
-        on_late: Callable[[Address], None],
+        on_late: Callable[[ResolvedAddress], None],
     ) -> None:
         self._loop = loop
         self._untried = deque(addresses)
         self._port = port
         self._head_start_seconds = head_start_seconds
         self._on_late = on_late
-        self._attempts: dict[socket.socket, Address] = {}
-        self._errors: list[tuple[Address, OSError]] = []
+        self._attempts: dict[socket.socket, ResolvedAddress] = {}
+        self._errors: list[tuple[ResolvedAddress, OSError]] = []
         self._head_start: DueCall | None = None
         self._won: asyncio.Future[socket.socket] = loop.create_future()
 
-    async def run(self) -> tuple[socket.socket, Address]:
+    async def run(self) -> tuple[socket.socket, ResolvedAddress]:
         """Return the first socket that is connected, and to which address.
 
         Raises ``OSError`` when every address has failed. Leaves nothing open if it is cancelled.
@@ -86,7 +86,7 @@ class Race:
         if not self._attempts and not self._won.done():
             self._won.set_exception(_join(self._errors))
 
-    def _begin(self, address: Address) -> None:
+    def _begin(self, address: ResolvedAddress) -> None:
         attempt = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             attempt.setblocking(False)
@@ -112,16 +112,16 @@ class Race:
         self._note_failure(address, OSError(code, os.strerror(code)))
         self._try_next()
 
-    def _give_head_start(self, address: Address) -> None:
+    def _give_head_start(self, address: ResolvedAddress) -> None:
         self._head_start = DueCall(
             self._loop, self._head_start_seconds, lambda: self._overtake(address)
         )
 
-    def _overtake(self, address: Address) -> None:
+    def _overtake(self, address: ResolvedAddress) -> None:
         self._on_late(address)
         self._try_next()
 
-    def _note_failure(self, address: Address, error: OSError) -> None:
+    def _note_failure(self, address: ResolvedAddress, error: OSError) -> None:
         self._errors.append((address, error))
         self._on_late(address)
 
@@ -140,7 +140,7 @@ class Race:
             self._won.exception()  # marks it as seen, should the one who waited have been cancelled
 
 
-def _join(errors: list[tuple[Address, OSError]]) -> OSError:
+def _join(errors: list[tuple[ResolvedAddress, OSError]]) -> OSError:
     """Return one error that says what came of each address."""
     code = errors[0][1].errno
     if len({error.errno for _, error in errors}) == 1:

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from sidecar.wire import accepting
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.names import Names
+from sidecar.wire.resolver import CachingResolver
 from sidecar.wire.tls import listening_context
 from tests.fake_resolver import FakeResolver
 from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
@@ -180,7 +180,7 @@ def test_whichever_address_is_taken_the_certificate_must_be_of_the_name(
         async with running_proxy(
             upstream_tls=server,
             host="service",
-            dialer=Dialer(Names(FakeResolver(service=["127.0.0.1"]))),
+            dialer=Dialer(CachingResolver(FakeResolver(service=["127.0.0.1"]))),
             tls={"ca": str(certificate.path), "verify": verify},
         ) as proxy:
             caller = await proxy.caller()

@@ -16,9 +16,9 @@ import pytest
 from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
 from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
-from sidecar.wire.names import Address, Names
 from sidecar.wire.pool import Pool
 from sidecar.wire.racing import Race
+from sidecar.wire.resolver import CachingResolver, ResolvedAddress
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import on_uvloop
 from tests.silent_address import silent_address
@@ -45,7 +45,7 @@ class Scene:
     def __init__(self, port: int, *hosts: str, timeout_seconds: float = 20.0) -> None:
         self.resolver = FakeResolver(service=hosts)
         self.now = 1000.0
-        self.dialer = Dialer(Names(self.resolver, self._clock), self._clock)
+        self.dialer = Dialer(CachingResolver(self.resolver, self._clock), self._clock)
         destination = Destination(
             "service", "service", port, connect_timeout_seconds=timeout_seconds
         )
@@ -70,7 +70,7 @@ class Started:
         self.hosts: list[str] = []
         begin = Race._begin
 
-        def note(race: Race, address: Address) -> None:
+        def note(race: Race, address: ResolvedAddress) -> None:
             self.hosts.append(address.host)
             begin(race, address)
 
@@ -194,7 +194,7 @@ async def test_a_resolver_that_hangs_is_a_time_out_for_the_first_and_no_matter_a
 
 
 async def _until_known(scene: Scene) -> None:
-    while not scene.dialer._names._names["service"]._addresses:
+    while not scene.dialer._resolver._names["service"]._addresses:
         await asyncio.sleep(0.001)
 
 
@@ -231,10 +231,10 @@ async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_o
 @on_uvloop
 async def test_a_loop_whose_every_turn_outlasts_the_time_out_still_connects() -> None:
     async with listening("127.0.0.3") as port:
-        dialer = Dialer(Names(FakeResolver(service=["127.0.0.3"])))
+        dialer = Dialer(CachingResolver(FakeResolver(service=["127.0.0.3"])))
         destination = Destination("service", "service", port, connect_timeout_seconds=0.02)
         loop = asyncio.get_running_loop()
-        await dialer._names.find("service", 1)
+        await dialer._resolver.find("service", 1)
         opening = asyncio.create_task(Pool(destination, loop, dialer.open).connect())
         while not opening.done():
             time.sleep(0.03)
@@ -259,7 +259,7 @@ def test_a_busy_loop_takes_no_head_start_away(started: Started) -> None:
     async def play() -> None:
         async with listening("127.0.0.3") as port:
             scene = Scene(port, "127.0.0.3", "127.0.0.4")
-            await scene.dialer._names.find("service", 1)
+            await scene.dialer._resolver.find("service", 1)
             opening = asyncio.create_task(scene.peer())
             await asyncio.sleep(0)
             time.sleep(0.5)  # twice a head start

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sidecar.wire.names import Address, Names, read_literal, resolve
+from sidecar.wire.resolver import CachingResolver, ResolvedAddress, read_literal, resolve
 from tests.fake_resolver import FakeResolver, addresses
 
 OLD, NEW = addresses("127.0.0.2"), addresses("127.0.0.3")
@@ -21,19 +21,19 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 class Scene:
-    """Names whose resolver and clock the test moves."""
+    """CachingResolver whose resolver and clock the test moves."""
 
     def __init__(self, **answers: tuple[str, ...]) -> None:
         self.resolver = FakeResolver(**(answers or {"service": ("127.0.0.2",)}))
         self.now = 1000.0
-        self.names = Names(self.resolver, lambda: self.now)
+        self.caching = CachingResolver(self.resolver, lambda: self.now)
 
-    async def find(self, host: str = "service") -> tuple[Address, ...]:
-        return await self.names.find(host, 0.1)
+    async def find(self, host: str = "service") -> tuple[ResolvedAddress, ...]:
+        return await self.caching.find(host, 0.1)
 
     async def answered(self, host: str = "service") -> None:
         """Wait for the end of the look-up under way."""
-        while self.names._names[host]._pending is not None:
+        while self.caching._names[host]._pending is not None:
             await asyncio.sleep(0.001)
 
     async def is_asked(self, times: int, host: str = "service") -> None:
@@ -128,8 +128,8 @@ async def test_an_answer_in_doubt_is_asked_for_again_at_most_once_a_second() -> 
     scene = Scene()
     await scene.find()
     scene.resolver.answers["service"] = NEW
-    scene.names.doubt("service")
-    scene.names.doubt("a name that nobody knows")
+    scene.caching.refresh_soon("service")
+    scene.caching.refresh_soon("a name that nobody knows")
     assert await scene.find() == OLD
     scene.now += 1
     assert await scene.find() == NEW
@@ -164,7 +164,7 @@ async def test_names_that_nobody_wants_any_more_are_forgotten() -> None:
     for number in range(20):
         await scene.find(f"name{number}")
         scene.now += 1000
-    assert len(scene.names._names) <= 4
+    assert len(scene.caching._names) <= 4
 
 
 async def test_an_answer_of_a_thousand_addresses_is_cut_short() -> None:

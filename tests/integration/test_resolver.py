@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.names import Names
+from sidecar.wire.resolver import CachingResolver
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import OK, Peer, Proxy, Upstream, on_uvloop, request, running_proxy
 from tests.silent_address import silent_address
@@ -21,7 +21,7 @@ class Scene:
     def __init__(self, *hosts: str) -> None:
         self.resolver = FakeResolver(service=hosts)
         self.now = 1000.0
-        self.dialer = Dialer(Names(self.resolver, self._clock), self._clock)
+        self.dialer = Dialer(CachingResolver(self.resolver, self._clock), self._clock)
 
     def _clock(self) -> float:
         return self.now

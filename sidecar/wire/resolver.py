@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 _FRESH_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 3600.0
 _RETRY_SECONDS: Final = 1.0
-"""The resolver is asked no sooner than this after a failure, or for an answer in doubt."""
+"""The resolver is asked no sooner than this after a failure, or for an answer in refresh_soon."""
 _MOST_ADDRESSES: Final = 32
 _NEVER: Final = float("-inf")
 _NO_SUCH_NAME: Final = frozenset(
@@ -30,7 +30,7 @@ _NO_SUCH_NAME: Final = frozenset(
 )
 
 
-class Address(NamedTuple):
+class ResolvedAddress(NamedTuple):
     """An IP address, in the form in which sockets take it."""
 
     family: int
@@ -44,13 +44,13 @@ class Address(NamedTuple):
         return (self.host, port)
 
 
-Addresses = tuple[Address, ...]
-Resolve = Callable[[str], Addresses]
+ResolvedAddresses = tuple[ResolvedAddress, ...]
+Resolve = Callable[[str], ResolvedAddresses]
 """Finds the addresses of a name, best first. May block; raises ``OSError``."""
 Clock = Callable[[], float]
 
 
-def resolve(host: str, flags: int = 0) -> Addresses:
+def resolve(host: str, flags: int = 0) -> ResolvedAddresses:
     """Ask the system's resolver, in the order of RFC 6724. Blocks; raises ``OSError``."""
     try:
         name = host.encode("ascii")  # bytes: a string makes Python load its IDNA tables first
@@ -58,13 +58,13 @@ def resolve(host: str, flags: int = 0) -> Addresses:
         raise socket.gaierror(socket.EAI_NONAME, "Name not in ASCII") from None
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=flags)
     addresses = [
-        Address(family, str(sockaddr[0]), int(sockaddr[3]) if len(sockaddr) == 4 else 0)
+        ResolvedAddress(family, str(sockaddr[0]), int(sockaddr[3]) if len(sockaddr) == 4 else 0)
         for family, _, _, _, sockaddr in found
     ]
     return tuple(dict.fromkeys(addresses))
 
 
-def read_literal(host: str) -> Addresses:
+def read_literal(host: str) -> ResolvedAddresses:
     """Return the address that ``host`` spells out; nothing if it is a name. Never blocks."""
     try:
         return resolve(host, socket.AI_NUMERICHOST)
@@ -72,18 +72,18 @@ def read_literal(host: str) -> Addresses:
         return ()
 
 
-class Names:
+class CachingResolver:
     """The addresses of the names that connections are opened to."""
 
     def __init__(self, resolve: Resolve = resolve, clock: Clock = time.monotonic) -> None:
         self._resolve = resolve
         self._clock = clock
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, _CachedName] = {}
 
     def __repr__(self) -> str:
-        return f"<Names {[*self._names.values()]}>"
+        return f"<CachingResolver {[*self._names.values()]}>"
 
-    async def find(self, host: str, patience_seconds: float) -> Addresses:
+    async def find(self, host: str, patience_seconds: float) -> ResolvedAddresses:
         """Return the addresses of ``host``, at least one. Raises ``OSError``.
 
         Waits for as long as the resolver takes if there is no kept answer; if there is one, until
@@ -91,21 +91,21 @@ class Names:
         """
         return read_literal(host) or await self._name(host).find(patience_seconds)
 
-    def doubt(self, host: str) -> None:
+    def refresh_soon(self, host: str) -> None:
         """Ask again soon: none of the addresses took a connection, so the name may have moved."""
         name = self._names.get(host)
         if name is not None:
-            name.doubt()
+            name.refresh_soon()
 
-    def _name(self, host: str) -> _Name:
+    def _name(self, host: str) -> _CachedName:
         name = self._names.get(host)
         if name is None:
             self._names = {host: one for host, one in self._names.items() if one.is_wanted}
-            name = self._names[host] = _Name(host, self._resolve, self._clock)
+            name = self._names[host] = _CachedName(host, self._resolve, self._clock)
         return name
 
 
-class _Name:
+class _CachedName:
     """What is known of one name, and the one look-up that may be under way for it."""
 
     __slots__ = (
@@ -124,7 +124,7 @@ class _Name:
         self._host = host
         self._resolve = resolve
         self._clock = clock
-        self._addresses: Addresses = ()
+        self._addresses: ResolvedAddresses = ()
         self._answered_at = _NEVER
         self._asked_at = _NEVER
         self._ask_again_at = _NEVER
@@ -132,17 +132,17 @@ class _Name:
         self._pending: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<_Name {self._host} {[address.host for address in self._addresses]}>"
+        return f"<_CachedName {self._host} {[address.host for address in self._addresses]}>"
 
     @property
     def is_wanted(self) -> bool:
         """Tell whether anyone asked for the name lately, or still waits for it."""
         return self._pending is not None or self._clock() - self._asked_at < _STALE_SECONDS
 
-    def doubt(self) -> None:
+    def refresh_soon(self) -> None:
         self._ask_again_at = min(self._ask_again_at, self._asked_at + _RETRY_SECONDS)
 
-    async def find(self, patience_seconds: float) -> Addresses:
+    async def find(self, patience_seconds: float) -> ResolvedAddresses:
         pending = self._ask_if_due()
         if pending is not None:
             await self._wait_for(pending, patience_seconds)
@@ -178,7 +178,7 @@ class _Name:
 
     def _look_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ask the resolver, in a thread. Whatever happens, those who wait are told."""
-        found: Addresses = ()
+        found: ResolvedAddresses = ()
         error = OSError("the resolver gave no address")
         try:
             found = self._resolve(self._host)
@@ -188,7 +188,7 @@ class _Name:
             with suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(self._learn, found, error)
 
-    def _learn(self, found: Addresses, error: OSError) -> None:
+    def _learn(self, found: ResolvedAddresses, error: OSError) -> None:
         now = self._clock()
         if found:
             self._addresses = found[:_MOST_ADDRESSES]
