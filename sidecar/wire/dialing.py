@@ -1,8 +1,9 @@
-"""How a connection to an destination is opened: its name resolved, its addresses tried, TLS on top.
+"""How a connection to an upstream is opened: resolve its name, try its addresses, negotiate TLS.
 
-The addresses of a name share one budget, the connect time-out, and are raced as RFC 8305 says
-("Happy Eyeballs"): an address that drops packets costs a quarter of a second, once, and not every
-caller. ResolvedAddresses that failed or were slow within the last minute go behind the others.
+The addresses of a name share one budget, the connect time-out, and are raced as RFC 8305 describes
+("Happy Eyeballs"): an address that drops packets costs a quarter of a second, and costs it once
+rather than for every caller. Addresses that failed or were slow within the last minute are tried
+after the others.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from sidecar.wire.upstream import UpstreamConnection
 
 _HEAD_START_SECONDS: Final = 0.25  # RFC 8305 section 8: the recommended delay,
 _LEAST_HEAD_START_SECONDS: Final = 0.01  # and the least
-_RESOLVER_PATIENCE_SECONDS: Final = 0.1  # before the last good answer is used instead
+_RESOLVER_PATIENCE_SECONDS: Final = 0.1  # after which the last good answer is used instead
 _REMEMBERED_SECONDS: Final = 60.0
 _MOST_REMEMBERED: Final = 1024
 
 
 class Dialer:
-    """Opens connections, and remembers what it learned of names and addresses; one per process."""
+    """Opens connections, and remembers which names and addresses work; one per process."""
 
     def __init__(
         self, resolver: CachingResolver | None = None, clock: Clock = time.monotonic
     ) -> None:
         self._resolver = resolver or CachingResolver()
         self._clock = clock
-        self._record = _Record(clock)
+        self._history = _AddressHistory(clock)
 
     async def open(
         self,
@@ -44,7 +45,7 @@ class Dialer:
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], UpstreamConnection],
     ) -> UpstreamConnection:
-        """Open a connection, TLS included, within the destination's connect time-out.
+        """Open a connection, including TLS, within the destination's connect time-out.
 
         Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one).
         """
@@ -69,24 +70,24 @@ class Dialer:
                     server_hostname=server_name,
                 )
         except OSError:  # TimeoutError is one
-            self._record.note_late(address, destination.port)
+            self._history.note_late(address, destination.port)
             raise
-        self._record.note_good(address, destination.port)
+        self._history.note_good(address, destination.port)
         return connection
 
     async def _connect(
         self, destination: Destination, loop: asyncio.AbstractEventLoop, budget: _Budget
     ) -> tuple[socket.socket, ResolvedAddress]:
-        """Return a socket that is connected to one of the destination's addresses."""
+        """Return a socket connected to one of the destination's addresses, and that address."""
         patience_seconds = min(_RESOLVER_PATIENCE_SECONDS, destination.connect_timeout_seconds / 4)
         async with budget.step():
             found = await self._resolver.find(destination.host, patience_seconds)
         race = Race(
             loop,
-            self._record.order(interleave(found), destination.port),
+            self._history.order(interleave(found), destination.port),
             destination.port,
             head_start_seconds(budget.left_seconds, len(found)),
-            lambda address: self._record.note_late(address, destination.port),
+            lambda address: self._history.note_late(address, destination.port),
         )
         try:
             async with budget.step():
@@ -99,8 +100,8 @@ class Dialer:
 class _Budget:
     """The time that the steps of opening one connection share.
 
-    Each step is limited on its own, so that every one gets a look at its sockets, even those that
-    a busy loop begins when the time is over.
+    Each step has its own time-out, so that its sockets are polled at least once, even if a busy
+    loop starts the step when the budget is used up.
     """
 
     __slots__ = ("_clock", "_end")
@@ -114,29 +115,31 @@ class _Budget:
         return max(0.0, self._end - self._clock())
 
     def step(self) -> AbstractAsyncContextManager[None]:
-        """Limit what runs inside to what is left; it raises ``TimeoutError``."""
+        """Return a context that raises ``TimeoutError`` once the rest of the budget is used up."""
         return timeout(self.left_seconds)
 
 
 def interleave(addresses: ResolvedAddresses) -> list[ResolvedAddress]:
-    """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
-    favourite = addresses[0].family
-    first = [address for address in addresses if address.family == favourite]
-    second = [address for address in addresses if address.family != favourite]
+    """Alternate between the address families, the resolver's preferred one first (RFC 8305 section
+    4).
+    """
+    preferred = addresses[0].family
+    first = [address for address in addresses if address.family == preferred]
+    second = [address for address in addresses if address.family != preferred]
     return [one for pair in zip_longest(first, second) for one in pair if one is not None]
 
 
 def head_start_seconds(budget_seconds: float, count: int) -> float:
-    """Return how long each of ``count`` addresses is tried before the next one.
+    """Return how long each of ``count`` addresses is tried before the next one starts.
 
-    Short enough for the last to have half of the budget to itself.
+    It is short enough to leave half of the budget to the last address.
     """
     fair = budget_seconds / (2 * count)
     return min(_HEAD_START_SECONDS, max(_LEAST_HEAD_START_SECONDS, fair))
 
 
-class _Record:
-    """Which addresses failed or were slow lately, the latest last; bounded."""
+class _AddressHistory:
+    """Which addresses failed or were slow recently, the most recent last; bounded."""
 
     __slots__ = ("_clock", "_late_at")
 
@@ -154,7 +157,7 @@ class _Record:
         self._late_at.pop((address, port), None)
 
     def order(self, addresses: list[ResolvedAddress], port: int) -> list[ResolvedAddress]:
-        """Put those that were late behind the others, the one that was late last behind all."""
+        """Sort late addresses behind the others, the most recently late one last."""
         since = self._clock() - _REMEMBERED_SECONDS
 
         def late_at(address: ResolvedAddress) -> float:

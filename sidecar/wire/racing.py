@@ -1,10 +1,10 @@
-"""Which of several addresses takes a connection first (RFC 8305 section 5).
+"""Which of several addresses accepts a connection first (RFC 8305 section 5).
 
-Each address gets a head start; when that is over, or it fails, the next one is tried beside it.
-The first to accept wins and the other attempts are closed.
+Each address gets a head start; once that is over, or the attempt fails, the next one is tried in
+parallel. The first to accept wins, and the other attempts are closed.
 
-Sockets are connected here, and not by the loop, because uvloop's ``sock_connect`` resolves even an
-IP address in libuv's threads, which slow names may all be holding, and loses an IPv6 scope.
+Sockets are connected here rather than by the event loop, because uvloop's ``sock_connect`` resolves
+even an IP address in libuv's threads, which slow names may occupy, and loses the IPv6 scope.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Final
 from sidecar.timeouts import DueCall
 from sidecar.wire.resolver import ResolvedAddress
 
-_UNDER_WAY: Final = (BlockingIOError, InterruptedError)
+_IN_PROGRESS: Final = (BlockingIOError, InterruptedError)
 
 
 class Race:
-    """One race; ``on_late`` hears of each address that failed or used up its head start.
+    """One race; ``on_late`` is called for each address that failed or used up its head start.
 
-    A loop that was busy takes no address's head start away: see ``sidecar.timeouts``.
+    A busy event loop does not use up a head start: see ``sidecar.timeouts``.
     """
 
     __slots__ = (
@@ -59,9 +59,9 @@ class Race:
         self._won: asyncio.Future[socket.socket] = loop.create_future()
 
     async def run(self) -> tuple[socket.socket, ResolvedAddress]:
-        """Return the first socket that is connected, and to which address.
+        """Return the first socket that connects, and its address.
 
-        Raises ``OSError`` when every address has failed. Leaves nothing open if it is cancelled.
+        Raises ``OSError`` once every address has failed. Leaves no socket open if it is cancelled.
         """
         try:
             self._try_next()
@@ -71,12 +71,12 @@ class Race:
             self._stop()
 
     def _try_next(self) -> None:
-        """Begin the next attempt that does not fail at once."""
+        """Start the next attempt, and skip addresses that fail at once."""
         self._end_head_start()
         while self._untried:
             address = self._untried.popleft()
             try:
-                self._begin(address)
+                self._start(address)
             except OSError as error:
                 self._note_failure(address, error)
                 continue
@@ -86,12 +86,12 @@ class Race:
         if not self._attempts and not self._won.done():
             self._won.set_exception(_join(self._errors))
 
-    def _begin(self, address: ResolvedAddress) -> None:
+    def _start(self, address: ResolvedAddress) -> None:
         attempt = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             attempt.setblocking(False)
             attempt.connect(address.sockaddr(self._port))
-        except _UNDER_WAY:
+        except _IN_PROGRESS:
             pass
         except BaseException:
             attempt.close()
@@ -100,7 +100,7 @@ class Race:
         self._loop.add_writer(attempt, self._conclude, attempt)
 
     def _conclude(self, attempt: socket.socket) -> None:
-        """An attempt has come to an end: it won, or it failed and the next one is tried."""
+        """Handle the end of an attempt: it wins, or it failed and the next one is tried."""
         self._loop.remove_writer(attempt)
         code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code == 0:
@@ -114,10 +114,10 @@ class Race:
 
     def _give_head_start(self, address: ResolvedAddress) -> None:
         self._head_start = DueCall(
-            self._loop, self._head_start_seconds, lambda: self._overtake(address)
+            self._loop, self._head_start_seconds, lambda: self._on_head_start_over(address)
         )
 
-    def _overtake(self, address: ResolvedAddress) -> None:
+    def _on_head_start_over(self, address: ResolvedAddress) -> None:
         self._on_late(address)
         self._try_next()
 
@@ -137,11 +137,11 @@ class Race:
             attempt.close()
         self._attempts.clear()
         if self._won.done() and not self._won.cancelled():
-            self._won.exception()  # marks it as seen, should the one who waited have been cancelled
+            self._won.exception()  # marks it as retrieved, in case ``run`` was cancelled
 
 
 def _join(errors: list[tuple[ResolvedAddress, OSError]]) -> OSError:
-    """Return one error that says what came of each address."""
+    """Return one error that tells how each address failed."""
     code = errors[0][1].errno
     if len({error.errno for _, error in errors}) == 1:
         return OSError(code, errors[0][1].strerror)

@@ -1,12 +1,12 @@
-"""Which addresses a host name has: asked once for everyone who wants to know, remembered briefly.
+"""Which addresses a host name has: looked up once for all callers, and cached briefly.
 
-A look-up is getaddrinfo(3): it blocks its thread for as long as the resolver likes, and libuv and
-asyncio have only a few threads for all names together. So each look-up gets a thread of its own,
-one per name at most, and a slow name delays no other.
+A look-up is getaddrinfo(3), which blocks its thread for as long as the resolver likes, and libuv
+and asyncio have only a few threads for all names. So each look-up gets its own thread, at most one
+per name, and a slow name delays no other.
 
-An answer is fresh for five seconds. After that the next connection asks again, and until the
-resolver has spoken the last good answer goes on serving, for an hour at most (RFC 8767). Only
-"there is no such name" ends it at once: that is an answer, while a failure or silence is none.
+An answer is fresh for five seconds. After that the next connection starts a look-up, and until it
+ends the last good answer stays in use, for an hour at most (RFC 8767). Only "no such name" ends
+that use at once: it is an answer, whereas a failure or a time-out is not.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _NO_SUCH_NAME: Final = frozenset(
 
 
 class ResolvedAddress(NamedTuple):
-    """An IP address, in the form in which sockets take it."""
+    """An IP address in the form that sockets take."""
 
     family: int
     host: str
     scope_id: int = 0
 
     def sockaddr(self, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
-        """Return what ``socket.connect`` takes."""
+        """Return the address that ``socket.connect`` takes."""
         if self.family == socket.AF_INET6:
             return (self.host, port, 0, self.scope_id)
         return (self.host, port)
@@ -46,14 +46,14 @@ class ResolvedAddress(NamedTuple):
 
 ResolvedAddresses = tuple[ResolvedAddress, ...]
 Resolve = Callable[[str], ResolvedAddresses]
-"""Finds the addresses of a name, best first. May block; raises ``OSError``."""
+"""Looks up the addresses of a name, best first. May block; raises ``OSError``."""
 Clock = Callable[[], float]
 
 
 def resolve(host: str, flags: int = 0) -> ResolvedAddresses:
-    """Ask the system's resolver, in the order of RFC 6724. Blocks; raises ``OSError``."""
+    """Ask the system's resolver; it sorts by RFC 6724. Blocks; raises ``OSError``."""
     try:
-        name = host.encode("ascii")  # bytes: a string makes Python load its IDNA tables first
+        name = host.encode("ascii")  # as bytes: for a str, Python loads its IDNA tables
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "Name not in ASCII") from None
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=flags)
@@ -65,7 +65,7 @@ def resolve(host: str, flags: int = 0) -> ResolvedAddresses:
 
 
 def read_literal(host: str) -> ResolvedAddresses:
-    """Return the address that ``host`` spells out; nothing if it is a name. Never blocks."""
+    """Return the address that ``host`` is a literal of; empty if it is a name. Never blocks."""
     try:
         return resolve(host, socket.AI_NUMERICHOST)
     except OSError:
@@ -73,7 +73,7 @@ def read_literal(host: str) -> ResolvedAddresses:
 
 
 class CachingResolver:
-    """The addresses of the names that connections are opened to."""
+    """Caches the addresses of the names that connections are opened to."""
 
     def __init__(self, resolve: Resolve = resolve, clock: Clock = time.monotonic) -> None:
         self._resolve = resolve
@@ -86,13 +86,13 @@ class CachingResolver:
     async def find(self, host: str, patience_seconds: float) -> ResolvedAddresses:
         """Return the addresses of ``host``, at least one. Raises ``OSError``.
 
-        Waits for as long as the resolver takes if there is no kept answer; if there is one, until
-        the look-up has taken ``patience_seconds``, whoever began it.
+        Without a cached answer, waits for as long as the resolver takes. With one, waits until the
+        look-up, whoever started it, has taken ``patience_seconds``.
         """
         return read_literal(host) or await self._name(host).find(patience_seconds)
 
     def refresh_soon(self, host: str) -> None:
-        """Ask again soon: none of the addresses took a connection, so the name may have moved."""
+        """Look the name up again soon: no address accepted a connection, so it may have moved."""
         name = self._names.get(host)
         if name is not None:
             name.refresh_soon()
@@ -106,17 +106,17 @@ class CachingResolver:
 
 
 class _CachedName:
-    """What is known of one name, and the one look-up that may be under way for it."""
+    """The cached answer for one name, and the look-up for it that may be in progress."""
 
     __slots__ = (
         "_addresses",
         "_answered_at",
-        "_ask_again_at",
         "_asked_at",
         "_clock",
         "_error",
         "_host",
         "_pending",
+        "_refresh_at",
         "_resolve",
     )
 
@@ -127,8 +127,8 @@ class _CachedName:
         self._addresses: ResolvedAddresses = ()
         self._answered_at = _NEVER
         self._asked_at = _NEVER
-        self._ask_again_at = _NEVER
-        self._error = OSError("the name was never looked up")
+        self._refresh_at = _NEVER
+        self._error = OSError("the name has never been looked up")
         self._pending: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -136,14 +136,14 @@ class _CachedName:
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whether anyone asked for the name lately, or still waits for it."""
+        """Tell whether the name was asked for within the last hour, or is awaited now."""
         return self._pending is not None or self._clock() - self._asked_at < _STALE_SECONDS
 
     def refresh_soon(self) -> None:
-        self._ask_again_at = min(self._ask_again_at, self._asked_at + _RETRY_SECONDS)
+        self._refresh_at = min(self._refresh_at, self._asked_at + _RETRY_SECONDS)
 
     async def find(self, patience_seconds: float) -> ResolvedAddresses:
-        pending = self._ask_if_due()
+        pending = self._refresh_if_due()
         if pending is not None:
             await self._wait_for(pending, patience_seconds)
         if self._has_answer():
@@ -154,16 +154,16 @@ class _CachedName:
         return bool(self._addresses) and self._clock() - self._answered_at < _STALE_SECONDS
 
     async def _wait_for(self, pending: asyncio.Future[None], patience_seconds: float) -> None:
-        """Wait for the look-up. It goes on if the waiting task is cancelled: others wait too."""
+        """Wait for the look-up, which continues if this task is cancelled: others may wait too."""
         seconds = None
         if self._has_answer():
             seconds = self._asked_at + patience_seconds - self._clock()
         if seconds is None or seconds > 0:
             await asyncio.wait((pending,), timeout=seconds)
 
-    def _ask_if_due(self) -> asyncio.Future[None] | None:
-        """Return the look-up under way, if any; begin one if what is known is out of date."""
-        if self._pending is None and self._clock() >= self._ask_again_at:
+    def _refresh_if_due(self) -> asyncio.Future[None] | None:
+        """Return the look-up in progress, if any; start one if the answer is out of date."""
+        if self._pending is None and self._clock() >= self._refresh_at:
             loop = asyncio.get_running_loop()
             self._asked_at = self._clock()
             self._pending = loop.create_future()
@@ -172,12 +172,12 @@ class _CachedName:
             )
             try:
                 thread.start()
-            except RuntimeError as error:  # no more threads may be started
-                self._learn((), OSError(str(error)))
+            except RuntimeError as error:  # the system allows no more threads
+                self._store((), OSError(str(error)))
         return self._pending
 
     def _look_up(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ask the resolver, in a thread. Whatever happens, those who wait are told."""
+        """Ask the resolver, in a thread; always deliver an outcome to the waiting tasks."""
         found: ResolvedAddresses = ()
         error = OSError("the resolver gave no address")
         try:
@@ -185,18 +185,18 @@ class _CachedName:
         except OSError as raised:
             error = raised
         finally:
-            with suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(self._learn, found, error)
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(self._store, found, error)
 
-    def _learn(self, found: ResolvedAddresses, error: OSError) -> None:
+    def _store(self, found: ResolvedAddresses, error: OSError) -> None:
         now = self._clock()
         if found:
             self._addresses = found[:_MOST_ADDRESSES]
             self._answered_at = now
-            self._ask_again_at = now + _FRESH_SECONDS
+            self._refresh_at = now + _FRESH_SECONDS
         else:
             self._error = error
-            self._ask_again_at = now + _RETRY_SECONDS
+            self._refresh_at = now + _RETRY_SECONDS
             if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
                 self._addresses = ()
         pending, self._pending = self._pending, None

@@ -68,13 +68,13 @@ class Started:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hosts: list[str] = []
-        begin = Race._begin
+        begin = Race._start
 
         def note(race: Race, address: ResolvedAddress) -> None:
             self.hosts.append(address.host)
             begin(race, address)
 
-        monkeypatch.setattr(Race, "_begin", note)
+        monkeypatch.setattr(Race, "_start", note)
 
     def take(self) -> list[str]:
         hosts, self.hosts = self.hosts, []
@@ -294,7 +294,7 @@ def test_the_last_address_has_half_of_the_budget(
 
 @on_uvloop
 async def test_what_is_remembered_of_addresses_is_bounded() -> None:
-    record = Scene(1, "127.0.0.1").dialer._record
+    record = Scene(1, "127.0.0.1").dialer._history
     for number in range(3000):
         record.note_late(addresses(f"10.0.{number // 250}.{number % 250}")[0], 80)
     assert len(record._late_at) == 1024
