@@ -1,16 +1,16 @@
-"""Which connection to an upstream serves an exchange: the one idle for the shortest time, else a
-new one.
+"""Which connection to an upstream serves an exchange: the most recently used idle one, else a new
+one.
 
 A pool never has more than ``max_connections``. A request that finds none waits for at most the
-connect time-out; who of those that wait is served next, and whether an exchange is ended to make
-room, is decided in ``shares``. An idle connection that closes or speaks out of turn is forgotten at
-once; one that was idle for longer than upstreams commonly keep them is not used again, and neither
-is one that has reached its greatest age: a name that moved is followed even if requests never
-pause.
+connect time-out; ``shares`` decides which waiting request is served next, and whether an exchange
+is ended to make room. An idle connection that closes or sends unsolicited bytes is dropped at once.
+One that has been idle for longer than upstreams commonly allow is not reused, nor is one that has
+reached its maximum age: so a name that moves to another address is followed even under constant
+load.
 
-A connection that may be authenticated as one caller's (``core.connection_auth``) is *bound*: it is
-lent only to the client connection it was first lent to, for the same account and address, and
-closes with that, or when a request waits that could be served instead.
+A connection that may be authenticated as one caller (``core.connection_auth``) is *bound*: it is
+lent only to the client connection that it was first lent to, for the same account and address. It
+is closed with that client connection, or when a waiting request could use its place.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from sidecar.wire.responses import HeadMemory
 from sidecar.wire.shares import RESERVED_SHARE, Shares, Waiter
 from sidecar.wire.upstream import Borrower, UpstreamConnection
 
-_IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close theirs after 5
-_BOUND_IDLE_SECONDS: Final = 60.0  # a caller would have to sign in anew: that may take a while
-_CALM_SECONDS: Final = 1.0  # without a question, after which shares are no longer counted
-_SOON_SECONDS: Final = 0.005  # not at once: of many that wait, the next one asks as well
+_IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close idle connections after 5
+_BOUND_IDLE_SECONDS: Final = 60.0  # longer: a new one has to be authenticated again
+_SHARES_IDLE_SECONDS: Final = 1.0  # after which shares that nobody needs are discarded
+_SOON_SECONDS: Final = 0.005  # so that one retry serves many waiting requests
 
 
 class Nobody:
-    """A borrower that nothing is known of."""
+    """A borrower of which nothing is known."""
 
     account = ""
     client = ""
@@ -45,16 +45,16 @@ class Nobody:
 
 
 NOBODY: Final = Nobody()
-_AGE_JITTER: Final = 0.2  # so that connections opened together do not all end together
+_AGE_JITTER: Final = 0.2  # so that connections opened together do not all expire together
 
 
 Opener = Callable[
     [Destination, asyncio.AbstractEventLoop, Callable[[], UpstreamConnection]],
     Awaitable[UpstreamConnection],
 ]
-"""Makes a connection to an destination, with the protocol that is made by what it is given.
+"""Opens a connection to a destination, with a protocol from the given factory.
 
-Raises ``TimeoutError`` when the connect time-out is over, else ``OSError``.
+Raises ``TimeoutError`` once the connect time-out is over, or another ``OSError``.
 """
 
 
@@ -85,7 +85,7 @@ class Pool:
         self.opened = 0
         """How many connections were opened since the start."""
         self.retries = 0
-        """How many requests were sent a second time, as a kept connection had gone stale."""
+        """How many requests were sent a second time, because a kept connection had gone stale."""
 
     def __repr__(self) -> str:
         state = f"open={len(self._open)} idle={len(self._idle)} waiting={self.waiting_count}"
@@ -98,7 +98,7 @@ class Pool:
 
     @property
     def idle_count(self) -> int:
-        """How many of them wait for an exchange."""
+        """How many connections are idle."""
         return len(self._idle) + len(self._bound)
 
     @property
@@ -109,8 +109,8 @@ class Pool:
     def take_idle(
         self, borrower: Borrower = NOBODY, bound: Sequence[UpstreamConnection] = ()
     ) -> UpstreamConnection | None:
-        """Lend a kept connection, if there is a usable one: of those ``bound`` to the client's
-        connection, else one that anybody may have.
+        """Lend a kept connection if one is usable: one ``bound`` to the client's connection, else
+        one that is free for anyone.
         """
         if bound and (own := self._take_bound(borrower, bound)) is not None:
             return own
@@ -139,7 +139,7 @@ class Pool:
             if self._shares is not None:
                 self._shares.hold(borrower)
         else:
-            kept = await self._wait_in_line(borrower)
+            kept = await self._wait_for_place(borrower)
             if kept is not None:
                 return kept
         connection: UpstreamConnection | None = None
@@ -149,7 +149,7 @@ class Pool:
             )
             self.opened += 1
             connection.borrower = borrower
-            connection.expires_at = self._choose_end()
+            connection.expires_at = self._choose_expiry()
             if connection.transport is not None:
                 self._open.add(connection)
             return connection
@@ -163,10 +163,12 @@ class Pool:
             self._opening.remove(borrower)
             if connection is None and self._shares is not None:
                 self._shares.release(borrower)
-            self._let_one_in()
+            self._admit_next()
 
     def bind(self, connection: UpstreamConnection, bound: list[UpstreamConnection]) -> None:
-        """Keep a lent connection for its borrower; ``bound`` are the client connection's own."""
+        """Reserve a lent connection for its borrower, and add it to the client connection's
+        ``bound``.
+        """
         borrower = connection.borrower
         if borrower is not None and connection.bound_to is None:
             connection.bound_to = (borrower.account, borrower.client)
@@ -174,8 +176,8 @@ class Pool:
             bound.append(connection)
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """Take a lent connection back: to keep, if nothing of its exchange can reach the next;
-        else to close.
+        """Take a lent connection back, and keep it if no byte of its exchange can leak into the
+        next one; otherwise close it.
         """
         connection.sink = None
         borrower, connection.borrower = connection.borrower, None
@@ -184,13 +186,13 @@ class Pool:
         if connection.is_reusable and not self._is_closed:
             connection.set_reading(
                 True
-            )  # the last reader may have been slow; and an end must be heard
+            )  # a slow client may have paused it; and a close must be seen
             self._keep(connection)
         else:
             connection.abort()
 
     def close(self) -> None:
-        """Close what is idle now, and what is lent as it comes back."""
+        """Close idle connections now, and lent ones when they are given back."""
         self._is_closed = True
         for connection in self._bound:
             connection.abort()
@@ -198,7 +200,7 @@ class Pool:
             self._idle.pop().abort()
 
     def drop_stale(self) -> None:
-        """Close connections that were idle for too long or are too old; called now and then."""
+        """Close connections that have been idle for too long or are too old; call periodically."""
         now = self._loop.time()
         stale = [connection for connection in self._idle if not _is_fresh(connection, now)]
         self._idle = [connection for connection in self._idle if _is_fresh(connection, now)]
@@ -206,14 +208,14 @@ class Pool:
         for connection in stale:
             connection.abort()
         shares = self._shares
-        if shares is not None and shares.is_at_rest and now - self._asked_at > _CALM_SECONDS:
+        if shares is not None and shares.is_idle and now - self._asked_at > _SHARES_IDLE_SECONDS:
             self._shares = None
 
     def _make_connection(self) -> UpstreamConnection:
         return UpstreamConnection(self._loop, self.destination.address, self._forget, self._memory)
 
-    def _choose_end(self) -> float:
-        """Return when a connection that opens now is too old to be kept, in the loop's time."""
+    def _choose_expiry(self) -> float:
+        """Return the loop time after which a connection that opens now is too old to be kept."""
         greatest = self.destination.max_age_seconds
         if greatest == 0:
             return inf
@@ -222,12 +224,12 @@ class Pool:
     # Lending.
 
     def _may_lend(self, borrower: Borrower) -> bool:
-        """Tell whether a borrower may have one of the places that nobody holds now."""
+        """Tell whether a borrower may take one of the free places."""
         lent = self.open_count - self.idle_count
         return lent < self._unreserved or self._count_shares().may_hold_more(borrower)
 
     def _count_shares(self) -> Shares:
-        """Return who holds how many places, counted from now on until a while after nobody asks."""
+        """Return the count of who holds how many places; it is kept up while it is needed."""
         shares = self._shares
         if shares is None:
             lent = [c.borrower for c in self._open if c.borrower is not None]
@@ -239,8 +241,8 @@ class Pool:
     def _take_bound(
         self, borrower: Borrower, bound: Iterable[UpstreamConnection]
     ) -> UpstreamConnection | None:
-        """Lend this pool's connection that is bound to the client's, unless the client speaks for
-        somebody else now, as a proxy does.
+        """Lend this pool's connection among ``bound``, unless the client now acts for another
+        caller, as a proxy may.
         """
         for connection in bound:
             if connection not in self._bound:
@@ -256,7 +258,7 @@ class Pool:
         return None
 
     def _keep(self, connection: UpstreamConnection) -> None:
-        """Hand a fit connection to the one whose turn it is, else keep it for later."""
+        """Give a reusable connection to the next waiting request, or keep it idle."""
         if connection.bound_to is not None:
             self._keep_bound(connection)
             return
@@ -279,7 +281,7 @@ class Pool:
             self._close_one_bound()
 
     def _close_one_bound(self) -> None:
-        """Let the connection go that was bound and idle for the longest, for one who waits."""
+        """Close the bound connection that has been idle for the longest, for a waiting request."""
         if self._bound:
             connection = next(iter(self._bound))
             del self._bound[connection]
@@ -296,15 +298,15 @@ class Pool:
         shares = self._shares
         if shares is not None and borrower is not None:
             shares.release(borrower)
-        self._let_one_in()
+        self._admit_next()
         if shares is not None:
             shares.forget(connection)
 
     # Waiting.
 
-    async def _wait_in_line(self, borrower: Borrower) -> UpstreamConnection | None:
-        """Wait for a kept connection, or for a place (``None``), counted in ``_opening``, for a new
-        one.
+    async def _wait_for_place(self, borrower: Borrower) -> UpstreamConnection | None:
+        """Wait for a kept connection, or for a place to open one: ``None``, counted in
+        ``_opening``.
         """
         shares = self._count_shares()
         waiter = Waiter(borrower, self._loop.create_future())
@@ -315,19 +317,19 @@ class Pool:
             async with timeout(self.destination.connect_timeout_seconds):
                 return await waiter.future
         except TimeoutError:
-            self._take_back(waiter)
+            self._cancel_wait(waiter)
             raise Overloaded(f"all connections to {self.destination.address} are in use") from None
         except asyncio.CancelledError:
-            self._take_back(waiter)
+            self._cancel_wait(waiter)
             raise
 
     def _make_room(self, shares: Shares, waiters: list[Waiter]) -> None:
-        """End exchanges for those who hold less than their share; look again while any wait."""
+        """End exchanges for requests whose owner is below its share; retry while any wait."""
         if not shares.seconds_to_survey():
             shares.survey(self._open)
         for waiter in waiters:
-            while (connection := shares.choose_for(waiter)) is not None:
-                connection.fail(Overloaded("ended for one that waited: its client held it up"))
+            while (connection := shares.choose_victim(waiter)) is not None:
+                connection.fail(Overloaded("ended to make room: its client held it up"))
         if self._retry is None:
             wait = shares.seconds_to_survey() + _SOON_SECONDS
             self._retry = self._loop.call_later(wait, self._make_room_again)
@@ -335,10 +337,10 @@ class Pool:
     def _make_room_again(self) -> None:
         self._retry = None
         if self._shares is not None and self._shares.waiting_count:
-            self._make_room(self._shares, self._shares.in_need())
+            self._make_room(self._shares, self._shares.neediest_waiters())
 
-    def _take_back(self, waiter: Waiter) -> None:
-        """Pass on what was handed to one that has left meanwhile."""
+    def _cancel_wait(self, waiter: Waiter) -> None:
+        """Pass on what a waiting request received just before it was cancelled."""
         future = waiter.future
         if not future.done() or future.cancelled():
             if self._shares is not None:
@@ -349,10 +351,10 @@ class Pool:
             self._opening.remove(waiter.borrower)
             if self._shares is not None:
                 self._shares.release(waiter.borrower)
-            self._let_one_in()
+            self._admit_next()
 
-    def _let_one_in(self) -> None:
-        """Give a place that has become free to the one whose turn it is."""
+    def _admit_next(self) -> None:
+        """Give a place that has become free to the next waiting request."""
         if self.open_count < self.destination.max_connections:
             waiter = self._next_waiter()
             if waiter is not None:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 _FRESH_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 3600.0
 _RETRY_SECONDS: Final = 1.0
-"""The resolver is asked no sooner than this after a failure, or for an answer in refresh_soon."""
+"""The shortest time between a look-up that failed, or whose addresses did, and the next one."""
 _MOST_ADDRESSES: Final = 32
 _NEVER: Final = float("-inf")
 _NO_SUCH_NAME: Final = frozenset(

@@ -428,7 +428,7 @@ async def test_whatever_comes_and_goes_no_place_is_lost_and_none_is_counted_twic
     await turn()
     assert repr(stage.pool._shares) == "<Shares owners=0 waiting=0>"
     assert stage.pool._shares is not None
-    assert stage.pool._shares.is_at_rest
+    assert stage.pool._shares.is_idle
     assert not stage.pool._opening
 
 
