@@ -8,59 +8,22 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
-from sidecar.timeouts import timeout
 from sidecar.wire.destination import Destination
 from sidecar.wire.pool import Pool
-from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
-
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-
-class Nobody:
-    """A sink that takes an answer without looking at it."""
-
-    def on_answer_bytes(self) -> None:
-        return
-
-    def on_interim(self, head: ResponseHead) -> None:
-        return
-
-    def on_upstream_writable(self, is_writable: bool) -> None:
-        return
-
-    def client_rate(self) -> float | None:
-        return None
+from tests.unit.wire.fake_upstream import ANSWER, FakeSink, FakeUpstream
 
 
-class FakeService:
-    """A pool whose connections are made in memory; ``gate`` may hold or fail the making."""
+class FakeService(FakeUpstream):
+    """An upstream in memory with a pool of connections to it."""
 
     def __init__(self, most: int = 1, timeout_seconds: float = 20.0) -> None:
+        super().__init__()
         destination = Destination(
             "service", "h", 1, connect_timeout_seconds=timeout_seconds, max_connections=most
         )
-        self.pool = Pool(destination, asyncio.get_running_loop(), self._open_connection)
-        self.made: list[UpstreamConnection] = []
-        self.gate: Callable[[], asyncio.Future[None]] | None = None
-        self.error: OSError | None = None
-
-    async def _open_connection(
-        self,
-        destination: Destination,
-        loop: asyncio.AbstractEventLoop,
-        make_connection: Callable[[], UpstreamConnection],
-    ) -> UpstreamConnection:
-        if self.gate is not None:
-            async with timeout(destination.connect_timeout_seconds):
-                await self.gate()
-        if self.error is not None:
-            raise self.error
-        connection = make_connection()
-        connection.connection_made(FakeTransport(connection))
-        self.made.append(connection)
-        return connection
+        self.pool = Pool(destination, asyncio.get_running_loop(), self.open)
 
 
 def state_of(pool: Pool) -> str:
@@ -69,7 +32,7 @@ def state_of(pool: Pool) -> str:
 
 def use(connection: UpstreamConnection, *, is_complete: bool = True) -> None:
     """Let a lent connection serve one exchange."""
-    connection.start("GET", False, b"GET / HTTP/1.1\r\n\r\n", True, Nobody())
+    connection.start("GET", False, b"GET / HTTP/1.1\r\n\r\n", True, FakeSink())
     if is_complete:
         connection.data_received(ANSWER)
 
@@ -103,7 +66,7 @@ async def test_a_connection_that_served_well_is_lent_again_newest_first() -> Non
 
 
 def answered_early(connection: UpstreamConnection) -> None:
-    connection.start("POST", False, b"POST", False, Nobody())
+    connection.start("POST", False, b"POST", False, FakeSink())
     connection.data_received(ANSWER)
 
 
@@ -269,7 +232,7 @@ async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
     lost.connection_made(FakeTransport(lost))
     lost.connection_lost(None)
     assert state_of(pool) == "open=0 idle=0 waiting=0"
-    lost.start("GET", False, b"", True, Nobody())
+    lost.start("GET", False, b"", True, FakeSink())
     with pytest.raises(UpstreamUnreachable):
         await lost.answered()
 

@@ -14,11 +14,10 @@ import pytest
 from sidecar.core.errors import Overloaded
 from sidecar.wire.destination import Destination
 from sidecar.wire.pool import Pool
-from sidecar.wire.responses import ResponseHead
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
+from tests.unit.wire.fake_upstream import ANSWER, FakeSink, FakeUpstream
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SLOW, SERVICE, STREAM = 1.0, None, inf
 
 
@@ -31,47 +30,18 @@ class Caller:
     token_id: str = ""
 
 
-class Exchange:
-    """A sink whose client is as fast as ``rate`` says; see ``ResponseSink.client_rate``."""
-
-    def __init__(self, rate: float | None) -> None:
-        self.rate = rate
-
-    def on_answer_bytes(self) -> None:
-        return
-
-    def on_interim(self, head: ResponseHead) -> None:
-        return
-
-    def on_upstream_writable(self, is_writable: bool) -> None:
-        return
-
-    def client_rate(self) -> float | None:
-        return self.rate
-
-
 class Stage:
     """A pool with a few places, its exchanges and those that wait."""
 
     def __init__(self, places: int, wait_seconds: float = 20.0) -> None:
         destination = Destination("service", "h", 1, None, None, wait_seconds, places)
-        self.pool = Pool(destination, asyncio.get_running_loop(), self._open_connection)
+        self.pool = Pool(destination, asyncio.get_running_loop(), FakeUpstream().open)
         self.waiting: list[asyncio.Task[UpstreamConnection]] = []
-
-    async def _open_connection(
-        self,
-        destination: Destination,
-        loop: asyncio.AbstractEventLoop,
-        make_connection: Callable[[], UpstreamConnection],
-    ) -> UpstreamConnection:
-        connection = make_connection()
-        connection.connection_made(FakeTransport(connection))
-        return connection
 
     async def lend(self, caller: Caller, rate: float | None) -> UpstreamConnection:
         """Begin an exchange of a caller."""
         connection = await self.pool.connect(caller)
-        connection.start("POST", False, b"POST", rate is SERVICE, Exchange(rate))
+        connection.start("POST", False, b"POST", rate is SERVICE, FakeSink(rate))
         return connection
 
     async def fill(
@@ -191,7 +161,7 @@ async def test_an_exchange_that_its_client_comes_to_hold_up_makes_room_later() -
     held = await stage.fill(4, STRANGER, SERVICE)
     waiting = await stage.wait(ACME)
     assert not waiting.done()
-    assert isinstance(held[1].sink, Exchange)
+    assert isinstance(held[1].sink, FakeSink)
     held[1].sink.rate = 0.0
     await settled(waiting.done)
     assert ended(held) == [1]
@@ -290,7 +260,7 @@ async def test_nothing_is_counted_once_nobody_has_waited_for_a_while() -> None:
 async def test_a_flood_in_line_does_not_look_through_all_exchanges_each_time() -> None:
     looks = count()
 
-    class Counting(Exchange):
+    class Counting(FakeSink):
         def client_rate(self) -> float | None:
             next(looks)
             return super().client_rate()
@@ -367,7 +337,7 @@ async def test_no_owner_ever_holds_a_reserved_place_too_many_and_nobody_is_forgo
     async def borrow(account: str) -> None:
         caller = Caller(account)
         connection = stage.pool.take_idle(caller) or await stage.pool.connect(caller)
-        connection.start("POST", False, b"POST", True, Exchange(SERVICE))
+        connection.start("POST", False, b"POST", True, FakeSink(SERVICE))
         lent[connection] = account
         assert list(lent.values()).count(account) <= 62
 
@@ -416,7 +386,7 @@ async def test_whatever_comes_and_goes_no_place_is_lost_and_none_is_counted_twic
             if not task.cancelled():
                 connection = task.result()
                 rate = random.choice([SLOW, SERVICE, STREAM])
-                connection.start("POST", False, b"POST", rate is SERVICE, Exchange(rate))
+                connection.start("POST", False, b"POST", rate is SERVICE, FakeSink(rate))
                 lent.append(connection)
         assert stage.pool.open_count <= 5
     for task in tasks:
