@@ -1,12 +1,12 @@
 """Where a request starts and ends: request bytes in, ``Request`` values out.
 
-aiohttp's C parser (llhttp, strict) reads heads, and never sees a byte behind one: a head can end
-only behind CR LF CR LF, so the parser is fed up to there and asked. A body with a Content-Length is
-counted; a chunked one is read by ``wire.chunked``, and only once the request may pass
-(``begin_body``). Until then its bytes are held as they came.
+aiohttp's C parser (llhttp, strict) parses heads, and never sees a byte beyond one: a head can end
+only after CR LF CR LF, so the parser is fed up to there and then checked for a result. A body with
+a Content-Length is counted; a chunked body is read by ``wire.chunked``, and only once the request
+has been let pass (``begin_body``). Until then its bytes are held unread.
 
-The parser also reads RTSP/1.1 and ICE/1.1 as HTTP/1.1 and does not say so: the end of the request
-line is compared here (``_note_line``).
+The parser also accepts RTSP/1.1 and ICE/1.1 as if they were HTTP/1.1, without saying so; therefore
+the end of the request line is compared here (``_note_line``).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _LINE_ENDS: Final = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")
 _LINE_END_BYTES: Final = 11
 _REQUEST_LINE_BYTES: Final = 64  # a method, a version, spaces and line ends
 _SMALL_BODY_BYTES: Final = 8 * 1024
-_PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before; aiohttp shall not
+_PAYLOAD_LIMIT: Final = 1 << 30  # the connection stops reading long before this; aiohttp must not
 
 
 class RequestRefused(Exception):
-    """The bytes are no acceptable HTTP/1 request; ``code`` names the answer. The parser is done
-    for.
+    """The bytes are not an acceptable HTTP/1 request; ``code`` names the response.
+
+    The reader cannot be used any more.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -50,7 +51,7 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How large a request may be; ``body_bytes`` of 0 is no limit."""
+    """How large a request may be; a ``body_bytes`` of 0 means no limit."""
 
     headers: int = 128
     header_bytes: int = 32 * 1024
@@ -59,9 +60,9 @@ class RequestLimits:
 
 
 class Request:
-    """One request: its head, and what has arrived of its body.
+    """One request: its head, and the part of its body that has arrived.
 
-    ``length`` is that of ``fields``.
+    ``length`` is the length declared in ``fields``.
     """
 
     __slots__ = (
@@ -119,11 +120,11 @@ class Request:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many body bytes have arrived and were not taken."""
+        """How many body bytes have arrived and have not been taken."""
         return sum(map(len, self.pieces))
 
     def take(self) -> bytes:
-        """Return, once, the body bytes that have arrived and were not taken."""
+        """Remove and return the body bytes that have arrived."""
         pieces = self.pieces
         if not pieces:
             return b""
@@ -174,27 +175,27 @@ class _Last:
         return True
 
 
-class _Unpaced:
-    """What aiohttp's ``StreamReader`` asks of its protocol; pacing is the connection's matter."""
+class _NoFlowControl:
+    """What aiohttp's ``StreamReader`` needs; the connection does the flow control itself."""
 
     _reading_paused = False
     connected = True
 
     def pause_reading(self) -> None:
-        """Leave the parser running: the connection bounds what it feeds."""
+        """Do nothing: the connection limits what it feeds to the parser."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """See ``pause_reading``."""
 
 
-_UNPACED: Final = _Unpaced()
+_NO_FLOW_CONTROL: Final = _NoFlowControl()
 
 
 class RequestReader:
     """Reads the requests of one connection, one at a time, in order.
 
-    ``receive`` takes bytes as they come. While a request is unfinished they belong to its body;
-    what lies behind it is held, unparsed, until ``next_request`` asks for it.
+    ``receive`` takes bytes as they arrive. While a request is unfinished, they belong to its body;
+    bytes beyond it are held, unparsed, until ``next_request`` is called.
     """
 
     __slots__ = (
@@ -218,12 +219,12 @@ class RequestReader:
         limits: RequestLimits,
         memory: FieldMemory | None = None,
     ) -> None:
-        """``memory`` is shared by the connections of one server; without it nothing is kept."""
+        """``memory`` is shared by the connections of one server; without it, nothing is cached."""
         self._loop = loop
         self._limits = limits
         self._parser: HttpRequestParser | None = None
         self._held = b""
-        self._start = 0  # of what is held: where it has not been read yet
+        self._start = 0  # where the unread part of ``_held`` starts
         self._last: _Last | None = None
         self._tail = b""
         self._line_end = b""
@@ -237,29 +238,29 @@ class RequestReader:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that have arrived and have not been read: behind the current request, or of its
-        chunked body.
+        """How many bytes have arrived and have not been read: those beyond the current request, or
+        of its chunked body.
         """
         return len(self._held) - self._start
 
     @property
     def head_bytes(self) -> int:
-        """How much of an unfinished head has arrived."""
+        """How many bytes of an unfinished head have arrived."""
         return self._head_bytes
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether part of a head has arrived and the rest has not."""
+        """Tell whether part of a head has arrived, and not all of it."""
         return self._head_bytes > 0
 
     def take_held(self) -> bytes:
-        """Return, once, what came behind an upgrade request: the first bytes of the tunnel."""
+        """Remove and return the bytes after an upgrade request: the first bytes of the tunnel."""
         held = self._held[self._start :]
         self._drop_held()
         return held
 
     def discard(self) -> None:
-        """Let go of all that is held, to free its memory; no request can be read any more."""
+        """Drop everything that is held, to free its memory; no request can be read any more."""
         self._drop_held()
         self._parser = None
         if self.current is not None:
@@ -268,7 +269,7 @@ class RequestReader:
     def receive(self, data: bytes) -> bool:
         """Take bytes from the client; ``True`` if they belong to the current request's body.
 
-        Raises ``RequestRefused`` when a chunked body that has begun is malformed or too large.
+        Raises ``RequestRefused`` if a chunked body that is being read is malformed or too large.
         """
         request = self.current
         if request is None or request.is_complete:
@@ -283,9 +284,9 @@ class RequestReader:
         return True
 
     def next_request(self) -> Request | None:
-        """Parse the next head from what is held; ``None`` when more bytes are needed.
+        """Parse the next head from the held bytes; ``None`` if more bytes are needed.
 
-        The caller has finished with the current request. Raises ``RequestRefused``.
+        The caller must be done with the current request. Raises ``RequestRefused``.
         """
         self.current = None
         if self._start == len(self._held):
@@ -298,7 +299,7 @@ class RequestReader:
             self._skip_line_ends()
         data, start = self._held, self._start
         if len(data) - start == 1 and not self._head_bytes and data.endswith(b"\r"):
-            return None  # it may still become an empty line
+            return None  # it may turn out to be an empty line
         while start < len(data):
             self._start = end = self._message_end(data, start)
             request = self._feed_head(data if end - start == len(data) else data[start:end])
@@ -311,7 +312,7 @@ class RequestReader:
         return None
 
     def begin_body(self) -> None:
-        """Read the current request's chunked body from now on, beginning with what is held.
+        """Start to read the current request's chunked body, beginning with the held bytes.
 
         Raises ``RequestRefused``, as ``read_body`` does.
         """
@@ -320,10 +321,10 @@ class RequestReader:
         self.read_body()
 
     def read_body(self) -> bool:
-        """Read what is held of a chunked body that has begun; ``False`` if some is left for another
-        call, as its chunks are tiny (``has_unread_body``).
+        """Read the held bytes of a chunked body; ``False`` if some are left for another call, as
+        the chunks are tiny (``has_unread_body``).
 
-        Raises ``RequestRefused`` when it is malformed or too large.
+        Raises ``RequestRefused`` if the body is malformed or too large.
         """
         request, body = self.current, self._body
         if request is None or body is None:
@@ -347,12 +348,12 @@ class RequestReader:
 
     @property
     def has_unread_body(self) -> bool:
-        """Tell whether ``read_body`` has left something that it could read now."""
+        """Tell whether there are bytes that ``read_body`` could read now."""
         return self._body is not None and self._start < len(self._held)
 
     def skip_small_body(self) -> None:
-        """Read the current request's body to its end if that is little work, so that a connection
-        can stay whose request was refused.
+        """Read the current request's body to its end if it is small, so that the connection can be
+        kept although the request was refused.
         """
         request = self.current
         if request is None or request.length is not None or self.held_bytes > _SMALL_BODY_BYTES:
@@ -360,7 +361,7 @@ class RequestReader:
         try:
             self.begin_body()
         except RequestRefused:
-            return  # the connection does not stay
+            return  # the connection is not kept
         request.pieces = []
 
     def remember(self, request: Request, *, has_passed: bool = True) -> None:
@@ -422,7 +423,7 @@ class RequestReader:
         self._start = 0
 
     def _skip_line_ends(self) -> None:
-        """Skip empty lines before a request: old clients send one behind a body (RFC 9112 section
+        """Skip empty lines before a request: old clients send one after a body (RFC 9112 section
         2.2).
         """
         found = _skip_empty_lines(self._held, self._start)
@@ -431,7 +432,7 @@ class RequestReader:
             self._drop_held()
 
     def _begin(self, request: Request) -> None:
-        """Go on with a request whose head has come; what is held of a counted body is its own."""
+        """Make a parsed request the current one, and give it the held bytes of a counted body."""
         self.current = request
         if request.length and self._start < len(self._held):
             data = self._held[self._start :]
@@ -439,8 +440,8 @@ class RequestReader:
             self._receive_counted(request, request.length, data)
 
     def _message_end(self, data: bytes, start: int) -> int:
-        """Return the offset just behind the first CR LF CR LF from ``start`` on, also one that
-        began in earlier bytes; without any, the end.
+        """Return the offset just after the first CR LF CR LF from ``start`` on, even if it began in
+        earlier bytes; without one, the end of ``data``.
         """
         tail = self._tail
         if tail:
@@ -479,7 +480,7 @@ class RequestReader:
         return request
 
     def _note_line(self, piece: bytes) -> None:
-        """Keep how the request line ends, from the bytes of a head as they come."""
+        """Keep the end of the request line, as the bytes of a head arrive."""
         seen = self._line_end
         if seen.endswith(b"\n"):
             return
@@ -491,7 +492,7 @@ class RequestReader:
     def _new_parser(self) -> HttpRequestParser:
         limits = self._limits
         return HttpRequestParser(
-            _UNPACED,  # type: ignore[arg-type]  # all that its StreamReader touches
+            _NO_FLOW_CONTROL,  # type: ignore[arg-type]  # has all that its StreamReader uses
             self._loop,
             _PAYLOAD_LIMIT,
             max_line_size=limits.url_bytes,
@@ -502,27 +503,27 @@ class RequestReader:
 
     @property
     def _field_limit(self) -> int:
-        """The parser's bound of one field, never equal to that of the target: its error names only
-        the bound.
+        """The parser's limit for one field; it must differ from that for the target, as the
+        parser's error tells nothing but the limit.
         """
         limits = self._limits
         return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
 
     def _feed(self, parser: Any, piece: bytes) -> Sequence[tuple[Any, Any]]:
-        """Return what has come whole. The C parser and what it returns are untyped here: its types
-        describe the one in Python, and are not those of its values.
+        """Return the messages that are complete. The C parser and its results are untyped here, as
+        aiohttp's annotations describe its parser in Python and do not fit these values.
         """
         try:
             found: Sequence[tuple[Any, Any]] = parser.feed_data(piece)[0]
-        except Exception as error:  # whatever the parser raises, the bytes are refused
+        except Exception as error:  # whatever the parser raises, refuse the request
             refusal = self._refusal(error)
         else:
             return found
-        raise refusal  # out here, so that it has no context that quotes the request
+        raise refusal  # out here, so that its context cannot quote the request
 
     def _refusal(self, error: Exception) -> RequestRefused:
-        """Name the answer to what the parser refused; its own message may quote a credential, so
-        it goes.
+        """Return the refusal for an error of the parser, without its message, which may quote a
+        credential.
         """
         if isinstance(error, LineTooLong):
             if error.args[1] == self._limits.url_bytes:
@@ -533,13 +534,13 @@ class RequestReader:
         return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
 
     def _admit(self, message: Any) -> Request:
-        """Judge what the parser lets through (RFC 9112 sections 2.3 and 6) and fix the body's
+        """Check what the parser accepts (RFC 9112 sections 2.3 and 6), and determine the body's
         framing.
         """
         limits = self._limits
         version = message.version
         if not self._line_end.endswith(_LINE_ENDS):
-            raise RequestRefused("bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+            raise RequestRefused("bad_request", "Only HTTP/1.1 and HTTP/1.0 are supported.")
         if self._head_bytes - len(message.path) > limits.header_bytes + _REQUEST_LINE_BYTES:
             raise RequestRefused("headers_too_large", "The request's header section is too large.")
         headers = message.headers
@@ -558,11 +559,11 @@ class RequestReader:
             raise self._too_large()
         wants_upgrade = (
             bool(message.upgrade)
-            and version == HttpVersion11  # RFC 9110 section 7.8: 1.0 knows none
+            and version == HttpVersion11  # RFC 9110 section 7.8: not in HTTP/1.0
             and headers.get("Upgrade", "").lower() == "websocket"
         )
         if wants_upgrade and length != 0:
-            raise RequestRefused("bad_request", "A WebSocket handshake has no body.")
+            raise RequestRefused("bad_request", "A WebSocket handshake must not have a body.")
         return Request(
             message.method,
             message.path,
@@ -573,7 +574,7 @@ class RequestReader:
 
     def _too_large(self) -> RequestRefused:
         most = self._limits.body_bytes
-        return RequestRefused("body_too_large", f"The body may have {most} bytes.")
+        return RequestRefused("body_too_large", f"The body may have at most {most} bytes.")
 
     def _receive_counted(self, request: Request, length: int, data: bytes) -> None:
         missing = length - request.received_bytes
@@ -586,7 +587,7 @@ class RequestReader:
 
 
 def _content_length(value: str) -> int:
-    """Read a Content-Length: 1 to 18 ASCII digits (RFC 9110 section 8.6)."""
+    """Parse a Content-Length: 1 to 18 ASCII digits (RFC 9110 section 8.6)."""
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise RequestRefused("bad_request", "The request's Content-Length is not a length.")
+        raise RequestRefused("bad_request", "The request's Content-Length is not a valid length.")
     return int(value)
