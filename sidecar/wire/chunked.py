@@ -1,9 +1,9 @@
 """Where a chunked body ends, and what its data is (RFC 9112 section 7.1). Pure: bytes in, data out.
 
-Size lines are read, data is counted: its bytes are never looked at, whatever they are. Strict, as
-two readings of a chunked body are a request smuggled: one spelling of a line end, no space around a
-size, and of a trailer field only the form that RFC 9110 section 5.5 has. Extensions and trailers
-are checked and dropped (RFC 9112 section 7.1.1 and RFC 9110 section 6.5.1).
+Size lines are parsed; data is counted, and its bytes are never looked at. The parser is strict,
+because two readings of one chunked body are a smuggled request: a line ends in CR LF only, no space
+may surround a size, and a trailer field must have the form of RFC 9110 section 5.5. Extensions and
+trailers are checked and dropped (RFC 9112 section 7.1.1 and RFC 9110 section 6.5.1).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import re
 from typing import Final
 
 MOST_CHUNKS_AT_ONCE: Final = 256
-"""The most chunks read in one call, as a tiny one takes far longer than its bytes deserve. In a run
-of tiny chunks, ``_RUN_SHARE`` count as one.
+"""The most chunks read in one call, as a tiny chunk costs far more time per byte than a large one.
+In a run of tiny chunks, ``_RUN_SHARE`` of them count as one.
 """
 
 _MOST_LINE_BYTES: Final = 16 * 1024
-_FRAMING_BYTES: Final = 16 * 1024  # size lines and extensions, beside
-_FRAMING_RATIO: Final = 16  # so much for each byte of the body: a chunk of one byte takes 5
+_FRAMING_BYTES: Final = 16 * 1024  # size lines and extensions allowed in any body,
+_FRAMING_RATIO: Final = 16  # plus this for each data byte: a chunk of one byte has 5
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
@@ -32,7 +32,7 @@ _is_trailer_field: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).f
 _RUN_CHUNKS: Final = 1024
 _RUN_SHARE: Final = 32
 _LAST_DIGIT: Final = 16
-_RUN_BYTES: Final = _RUN_SHARE * 6  # of chunks of one byte; of larger ones it is fewer
+_RUN_BYTES: Final = _RUN_SHARE * 6  # for chunks of one byte; larger ones count more
 _TINY_FRAMING_BYTES: Final = 5  # a digit and two line ends
 
 
@@ -73,7 +73,7 @@ _DONE: Final = 4
 
 
 class ChunkError(Exception):
-    """The framing is malformed, or there is too much of it; the message says which."""
+    """The framing is malformed or excessive; the message says which."""
 
 
 class TrailersTooLarge(ChunkError):
@@ -81,9 +81,9 @@ class TrailersTooLarge(ChunkError):
 
 
 class ChunkedBody:
-    """Reads one chunked body, fed as its bytes come.
+    """Reads one chunked body, as its bytes arrive.
 
-    Its trailer section may have ``most_trailers`` fields of ``most_trailer_bytes`` in all.
+    Its trailer section may have ``most_trailers`` fields, and ``most_trailer_bytes`` in total.
     """
 
     __slots__ = (
@@ -108,18 +108,18 @@ class ChunkedBody:
         self._trailers = 0
         self._trailer_bytes = 0
         self.data_bytes = 0
-        """How much data has come."""
+        """How many bytes of data have been read."""
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether the last chunk and the trailer section have come whole."""
+        """Tell whether the last chunk and the whole trailer section have been read."""
         return self._state == _DONE
 
     def read(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
         """Read ``raw`` from ``start``, append the data to ``pieces``; return where reading stopped.
 
-        That is the end of ``raw``, the end of the body, or where ``MOST_CHUNKS_AT_ONCE`` were read:
-        go on from there. Raises ``ChunkError``.
+        That is the end of ``raw``, the end of the body, or the place where ``MOST_CHUNKS_AT_ONCE``
+        had been read, from which the next call continues. Raises ``ChunkError``.
         """
         end, chunks = len(raw), 0
         while start < end and self._state != _DONE:
@@ -136,7 +136,7 @@ class ChunkedBody:
         return start
 
     def _take_chunk(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
-        """Take a chunk that has come whole, without extensions, in one step; else its size line."""
+        """Read a whole chunk without extensions in one step; otherwise, only its size line."""
         found = -1 if self._state != _SIZE or self._part else raw.find(b"\r\n", start, start + 10)
         digits = raw[start:found] if found > 0 else b""
         if _is_plain_size(digits) is None:
@@ -151,9 +151,9 @@ class ChunkedBody:
         return data_end + 2
 
     def _take_run(self, raw: bytes, start: int, pieces: list[bytes]) -> int:
-        """Take many tiny chunks in one step, written by a caller that flushes every few bytes.
+        """Read many tiny chunks in one step, as a caller sends them that flushes every few bytes.
 
-        Returns where they end; 0 if there are too few of them.
+        Return where they end; 0 if there are too few of them.
         """
         if self._state != _SIZE or self._part or raw[start] not in _match_same:
             return 0
@@ -182,7 +182,7 @@ class ChunkedBody:
         return start + len(data)
 
     def _take_data_end(self, raw: bytes, start: int) -> int:
-        """Take the CR LF behind a chunk's data, which may come in two pieces."""
+        """Read the CR LF after a chunk's data, which may arrive in two pieces."""
         found = self._part + raw[start : start + 2 - len(self._part)]
         if not b"\r\n".startswith(found):
             raise ChunkError("a chunk is longer than its size")
@@ -194,7 +194,7 @@ class ChunkedBody:
         return start
 
     def _take_line(self, raw: bytes, start: int) -> int:
-        """Take a size line or a trailer field; without its end, keep what there is of it."""
+        """Read a size line or a trailer field; keep the part of it if its end is missing."""
         part = self._part
         if part.endswith(b"\r") and raw.startswith(b"\n", start):
             self._part = b""
@@ -210,7 +210,7 @@ class ChunkedBody:
         return found + 2
 
     def _check_part(self) -> None:
-        """Bound what is kept of a line that has not ended."""
+        """Limit the size of an unfinished line."""
         if self._state == _TRAILERS:
             if self._trailer_bytes + len(self._part) > self._most_trailer_bytes:
                 raise TrailersTooLarge("the trailer section is too large")
@@ -223,13 +223,13 @@ class ChunkedBody:
             return
         size_line = _read_size_line(line)
         if size_line is None or len(line) > _MOST_LINE_BYTES:
-            raise ChunkError("the size of a chunk is unreadable")
+            raise ChunkError("the size of a chunk is malformed")
         self._count_framing(len(line))
         self._missing = int(size_line[1], 16)
         self._state = _DATA if self._missing else _TRAILERS
 
     def _count_framing(self, line_bytes: int) -> None:
-        self._framing_bytes += line_bytes + 4  # with the line ends of the size and of the data
+        self._framing_bytes += line_bytes + 4  # with the line ends after the size and the data
         if self._framing_bytes > _FRAMING_BYTES + _FRAMING_RATIO * self.data_bytes:
             raise ChunkError("the body is mostly framing")
 
@@ -247,7 +247,7 @@ class ChunkedBody:
 
 
 def _data_of_same(raw: bytes, start: int, end: int, size: int) -> tuple[bytes, int]:
-    """Return the data of consecutive chunks of one tiny size, and how many they are."""
+    """Return the data of consecutive chunks of one tiny size, and the number of chunks."""
     width = size + _TINY_FRAMING_BYTES
     chunks = (end - start) // width
     data = bytearray(chunks * size)

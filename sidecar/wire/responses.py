@@ -1,17 +1,17 @@
-"""Where a response starts and ends: upstream bytes in, a ``Response`` out, nothing lenient.
+"""Where a response starts and ends: upstream bytes in, a ``ResponseHead`` and body bytes out.
 
-httptools (llhttp, strict) reads heads and chunked bodies; what it lets through is judged here:
-protocols, versions, framing, sizes, interim responses with a body, a 101 nobody asked for.
+httptools (llhttp, strict) parses heads and chunked bodies. What it accepts is checked here once
+more: protocol, version, framing, sizes, interim responses with a body, an unsolicited 101.
 
-- llhttp reads RTSP/1.1 and ICE/1.1 as HTTP/1.1 and does not say so. The parser is therefore shown
-  one head at a time, and the first bytes of each are compared here.
-- llhttp gives an interim response (1xx) the body that its fields announce, and reports it as if it
-  belonged to the final one: a service could compose the caller's next answer. RFC 9110 section 15.2
+- llhttp accepts RTSP/1.1 and ICE/1.1 as if they were HTTP/1.1, without saying so. Therefore the
+  parser gets one head at a time, and the first bytes of each are compared here.
+- llhttp reads the body that the fields of an interim response (1xx) announce, and reports it as
+  part of the final one: a service could forge the caller's next response. RFC 9110 section 15.2
   allows no such body, so fields that announce one break the exchange.
-- A body with a Content-Length is counted and not shown to the parser.
+- A body with a Content-Length is counted, and not passed to the parser.
 
-Whatever is odd raises ``UpstreamBroken``; what follows a complete response makes the connection
-unfit for another (``is_clean`` is false), and the response itself stands.
+Anything malformed raises ``UpstreamBroken``. Bytes after a complete response leave the response
+valid, and make the connection unfit for another one (``is_clean`` is false).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _INTERIM_HEADS: Final = 16
 
 _END: Final = b"\r\n\r\n"
 _PROTOCOL: Final = b"HTTP/"
-_VERSION: Final = b"HTTP/1."  # else stray line ends, which the parser skips, pass for a whole head
+_VERSION: Final = (
+    b"HTTP/1."  # else stray line ends, which the parser skips, would pass for a whole head
+)
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
 _LENGTH: Final = int(ResponseHeaderClass.LENGTH)
@@ -41,12 +43,12 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class ResponseHead:
-    """A response's status line and fields as the upstream sent them.
+    """A response's status line and fields, as the upstream sent them.
 
-    ``length``: bytes of the body; ``None`` when it is chunked or lasts until the connection closes.
-    Without ``has_body`` (RFC 9112 section 6.3: HEAD, 204, 304) no body comes, whatever that says.
-    ``authenticates_connection``: from this answer on its connection may stand for one caller
-    (``core.connection_auth``).
+    ``length`` is that of the body in bytes; ``None`` if it is chunked or ends with the connection.
+    If ``has_body`` is false (RFC 9112 section 6.3: HEAD, 204, 304), no body follows, whatever
+    ``length`` says. ``authenticates_connection``: from this response on, the connection may be
+    authenticated as one caller (``core.connection_auth``).
     """
 
     __slots__ = (
@@ -75,7 +77,7 @@ class ResponseHead:
     def build(
         self, connection: bytes, *, is_chunked: bool, is_private: bool, extra: bytes = b""
     ) -> bytes:
-        """Return the head for the client (``core.response_heads``); made once if it is repeated."""
+        """Return the head for the client (``core.response_heads``); cached if it is repeated."""
         key = (connection, is_chunked, is_private, extra)
         if self._built is not None:
             built = self._built.get(key)
@@ -97,7 +99,7 @@ class ResponseHead:
         return head
 
     def expect_repeats(self) -> None:
-        """Keep what is built: answers with the same head will share this one."""
+        """Cache what is built, as responses with the same head will share this object."""
         self._built = {}
 
     def __repr__(self) -> str:
@@ -105,11 +107,11 @@ class ResponseHead:
 
 
 class HeadMemory:
-    """Response heads seen lately, by their bytes: one that passed the parser need not pass again.
+    """Response heads seen recently, by their bytes, so that a repeated one is not parsed again.
 
-    Under load an upstream repeats a head to the byte until its ``Date`` changes. Only heads with a
-    Content-Length and without a cookie or a connection's authentication are kept, few and small
-    ones, and the oldest goes first.
+    Under load an upstream repeats a head byte for byte until its ``Date`` changes. Only small heads
+    with a Content-Length are kept, without cookies and without authentication of the connection;
+    the oldest is dropped first.
     """
 
     def __init__(self, most: int = 256) -> None:
@@ -120,11 +122,11 @@ class HeadMemory:
         return len(self._heads)
 
     def recall(self, data: bytes) -> ResponseHead | None:
-        """Return the head with these bytes, if it was kept."""
+        """Return the head with these bytes, or ``None``."""
         return self._heads.get(data)
 
     def keep(self, data: bytes, head: ResponseHead) -> None:
-        """Keep a head whose bytes are ``data``, if it is one to be kept."""
+        """Keep a head whose bytes are ``data``, if it qualifies."""
         is_framed = head.length is not None and head.has_body and not head.is_chunked
         if not is_framed or head.authenticates_connection or len(data) > _KEPT_HEAD_BYTES:
             return
@@ -139,9 +141,9 @@ class HeadMemory:
 class ResponseReader:
     """Reads the responses of one upstream connection, one at a time.
 
-    ``expect`` starts on an answer to a request with the given method; ``receive`` takes bytes.
-    Afterwards ``interim`` holds the 1xx heads that came, ``head`` the final one, ``pieces`` the
-    body bytes not yet taken.
+    ``expect`` prepares for the response to a request; ``receive`` takes bytes as they arrive. Then
+    ``interim`` holds the 1xx heads that arrived, ``head`` the final one, and ``pieces`` the body
+    bytes that have not been taken.
     """
 
     __slots__ = (
@@ -176,8 +178,8 @@ class ResponseReader:
         self._is_head_request = False
         self._wants_upgrade = False
         self._missing = 0
-        self._opening = b""  # the first bytes of the head under way, at most as many as _PROTOCOL
-        self._tail = b""  # its last three, as its end may be split
+        self._opening = b""  # the first bytes of the current head, at most as many as in _PROTOCOL
+        self._tail = b""  # the last three bytes of the head so far, as its end may be split
         self.head: ResponseHead | None = None
         self.interim: list[ResponseHead] = []
         self.pieces: list[bytes] = []
@@ -193,11 +195,11 @@ class ResponseReader:
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether any byte of the answer has come."""
+        """Tell whether any byte of the response has arrived."""
         return self.head is not None or self._head_bytes > 0
 
     def expect(self, method: str, wants_upgrade: bool) -> None:
-        """Begin on the answer to a request; HEAD and an upgrade change what a head means."""
+        """Prepare for the response to a request; HEAD and an upgrade change how it is framed."""
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._is_head_request = method == "HEAD"
@@ -207,7 +209,7 @@ class ResponseReader:
         self._head_bytes = 0
         self._opening = self._tail = b""
         self.head = None
-        if self.pieces:  # of an answer that came whole as its caller left, so nobody took it
+        if self.pieces:  # of a response that was complete when its caller left, and was never taken
             self.pieces = []
         self.is_complete = False
 
@@ -273,11 +275,11 @@ class ResponseReader:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many body bytes have arrived and were not taken."""
+        """How many body bytes have arrived and have not been taken."""
         return sum(map(len, self.pieces))
 
     def take(self) -> bytes:
-        """Return, once, the body bytes that have arrived and were not taken."""
+        """Remove and return the body bytes that have arrived."""
         pieces = self.pieces
         if not pieces:
             return b""
@@ -294,11 +296,11 @@ class ResponseReader:
         self.is_complete = self._missing == 0
 
     def _read_heads(self, data: bytes) -> bytes:
-        """Show the parser one head at a time, up to the final one; return what lies behind it."""
+        """Feed the parser one head at a time, up to the final one; return the bytes after it."""
         while data and self.head is None:
             is_start = not self._opening
             end = data.find(_END) + 4 if is_start and data.startswith(_PROTOCOL) else 0
-            if end <= 4:  # else a whole head, by far the most common
+            if end <= 4:  # otherwise data starts with a whole head: by far the most common case
                 if is_start:
                     data = data.lstrip(b"\r\n")  # as the parser would: empty lines before a head
                 if not data:
@@ -310,8 +312,8 @@ class ResponseReader:
         return data
 
     def _find_head_end(self, data: bytes) -> int:
-        """Return the offset just behind the head's CR LF CR LF, part of which may have come before;
-        without it, the end of ``data``.
+        """Return the offset just after the head's CR LF CR LF, even if it began in earlier bytes;
+        without one, the end of ``data``.
         """
         tail = self._tail
         if tail:
@@ -327,7 +329,7 @@ class ResponseReader:
         return len(data)
 
     def _check_protocol(self, data: bytes) -> None:
-        """Raise ``UpstreamBroken`` once the head under way can't be one of HTTP."""
+        """Raise ``UpstreamBroken`` if the current head cannot be one of HTTP."""
         missing = len(_PROTOCOL) - len(self._opening)
         if missing:
             self._opening += data[:missing]
@@ -343,13 +345,13 @@ class ResponseReader:
             self._fail(error)
 
     def _begin_body(self, head: ResponseHead, data: bytes) -> None:
-        """Take what came behind the final head."""
+        """Take the bytes after the final head."""
         if self.is_upgraded:
             self.tunnelled += data
         elif self.is_complete:
             self.is_clean = self.is_clean and not data
         elif head.length:
-            self._parser = None  # it is in the middle of a body that it will not see
+            self._parser = None  # it expects a body that it will not get
             self._missing = head.length
             if data:
                 self._receive_counted(data)
@@ -359,14 +361,14 @@ class ResponseReader:
     def _switch(self, rest: bytes) -> None:
         head = self.head
         if head is None or head.status != 101 or not self._wants_upgrade or not _is_websocket(head):
-            raise UpstreamBroken("the upstream switched protocols unasked")
+            raise UpstreamBroken("the upstream switched protocols without being asked")
         self.is_complete = self.is_upgraded = True
         self.is_clean = False
         self.tunnelled = rest
 
     def _fail(self, error: Exception) -> None:
-        """After a complete response, odd bytes only spoil the connection; before that, the
-        response.
+        """Handle a parser error: after a complete response, it only makes the connection unfit for
+        reuse; before that, it breaks the response.
         """
         if self.is_complete:
             self.is_clean = False
@@ -378,7 +380,7 @@ class ResponseReader:
             else UpstreamBroken(f"the response is not well-formed HTTP/1.1 ({error})")
         )
 
-    # What httptools calls.
+    # Called by httptools
 
     def on_message_begin(self) -> None:
         if self.is_complete:
@@ -402,14 +404,14 @@ class ResponseReader:
         status = parser.get_status_code()
         head = ResponseHead(status, self._reason, self._fields)
         if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
-            raise UpstreamBroken("the response's version or status is none of HTTP/1.1")
+            raise UpstreamBroken("the response's version or status is not one of HTTP/1.1")
         if status < 200 and _announces_body(head):
             raise UpstreamBroken("an interim response announces a body")
         if status < 200 and status != 101:
             self._note_interim(head)
             return
         if status == 101 and not (self._wants_upgrade and _is_websocket(head)):
-            raise UpstreamBroken("the upstream switched protocols unasked")
+            raise UpstreamBroken("the upstream switched protocols without being asked")
         self._frame(head)
         head.keeps_alive = parser.should_keep_alive()
         self.head = head
@@ -433,13 +435,13 @@ class ResponseReader:
         self.interim.append(head)
 
     def _frame(self, head: ResponseHead) -> None:
-        """Fix the body's framing (RFC 9112 section 6.3); a doubtful one is refused."""
+        """Determine the body's framing (RFC 9112 section 6.3); reject an ambiguous one."""
         for name, value in head.headers:
             meaning = MEANINGS[name]
             if meaning == _LENGTH:
-                digits = value.rstrip(b" \t")  # httptools leaves white space there
+                digits = value.rstrip(b" \t")  # httptools does not strip trailing white space
                 if not digits.isdigit() or len(digits) > 18:
-                    raise UpstreamBroken("the response's Content-Length is not a length")
+                    raise UpstreamBroken("the response's Content-Length is not a valid length")
                 head.length = int(digits)
             elif meaning == _CODING:
                 if value.strip().lower() != b"chunked" or head.is_chunked:
@@ -451,7 +453,9 @@ class ResponseReader:
             self._end_without_body(head)
 
     def _end_without_body(self, head: ResponseHead) -> None:
-        """A HEAD answer's fields speak of a body that does not come (RFC 9110 section 9.3.2)."""
+        """End a response without a body; the fields of one to HEAD describe a body that does not
+        follow (RFC 9110 section 9.3.2).
+        """
         head.has_body = False
         if head.status == 101:
             return
@@ -461,10 +465,10 @@ class ResponseReader:
 
 
 def _announces_body(head: ResponseHead) -> bool:
-    """Tell whether the framing fields of a 1xx response say more than that nothing follows.
+    """Tell whether the framing fields of a 1xx response announce a body.
 
-    RFC 9110 section 8.6 and RFC 9112 section 6.1 allow it neither field. ``Content-Length: 0`` is
-    let pass, as it announces what holds anyway; it is not passed on.
+    RFC 9110 section 8.6 and RFC 9112 section 6.1 allow neither field in one. ``Content-Length: 0``
+    is accepted, as it is true in any case; it is not forwarded.
     """
     for name, value in head.headers:
         meaning = MEANINGS[name]

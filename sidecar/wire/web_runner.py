@@ -1,9 +1,9 @@
-"""What serves the portal and the operations listener: aiohttp, and the bounds that it lacks.
+"""Runs aiohttp for the portal and the operations listener, with the limits that it lacks.
 
-aiohttp waits without end for the first head of a connection, takes any number of connections,
-unpacks what is compressed, and says of what it is made. What it can't read it quotes, in its answer
-and with a traceback in its log, and that may be the line with the credential: here the kind of an
-error is told, and where it was raised.
+By default aiohttp waits forever for the first head of a connection, accepts any number of
+connections, decompresses bodies, and names itself and its version. It quotes what it cannot parse,
+in its response and with a traceback in the log, and that may be the line with the credential. Here
+the log names the kind of an error and where it was raised, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sidecar.core.error_location import error_location
 _log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 10.0
-"""How long the first head may take, as ``limits.header_timeout`` is by default."""
+"""How long the first head may take: the default of ``limits.header_timeout``."""
 
 MOST_CONNECTIONS: Final = 2000
-_KEPT_ALIVE_SECONDS: Final = 75.0  # the next head included
+_KEPT_ALIVE_SECONDS: Final = 75.0  # includes the next head
 _UNREADABLE: Final = (
     b'{"title":"The request is malformed","status":400,"code":"bad_request",'
     b'"detail":"The request can\'t be read.","request_id":"-"}\n'
@@ -37,12 +37,12 @@ _FAILED: Final = (
 
 
 async def hide_server(request: web.Request, response: web.StreamResponse) -> None:
-    """Leave out of what this is made; for ``web.Application.on_response_prepare``."""
+    """Remove the ``Server`` header; for ``web.Application.on_response_prepare``."""
     response.headers.popall("Server", None)
 
 
 class _Refusal(web.Response):
-    """An answer that no application prepares."""
+    """A response that does not pass through an application, and so not through ``hide_server``."""
 
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
@@ -50,18 +50,18 @@ class _Refusal(web.Response):
 
 
 class BoundedConnection(RequestHandler):
-    """One connection, closed unless it has sent a head in time, or if there are too many."""
+    """One connection; closed if it sends no head in time, or if there are too many."""
 
     __slots__ = ("_head_timer",)
 
     listener: ClassVar[str] = "operations"
-    """What the log calls it."""
+    """The listener's name in the log."""
 
     refusal_headers: ClassVar[Mapping[str, str]] = {}
-    """What the answer to what can't be read carries."""
+    """Headers of the response to a request that cannot be parsed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a head; called by the event loop."""
+        """Start to wait for a head; called by the event loop."""
         self._head_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
         assert self._manager is not None
@@ -71,19 +71,16 @@ class BoundedConnection(RequestHandler):
         self._head_timer = self._loop.call_later(HEAD_SECONDS, self._miss_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer; called by the event loop."""
+        """Cancel the timer; called by the event loop."""
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log what went wrong, in one line; called by aiohttp.
-
-        The request has been answered by then, as far as it could be.
-        """
+        """Log an error in one line; called by aiohttp, after the response if one was possible."""
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
-            _log.info("a body could not be read to its end")
+            _log.info("a request body could not be read to its end")
         elif isinstance(error, BaseException):
             _log.error("%s: a request failed: %s", self.listener, error_location(error))
         else:
@@ -96,7 +93,7 @@ class BoundedConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.Response:
-        """Answer what could not be parsed, or failed, and close; called by aiohttp."""
+        """Respond to a request that cannot be parsed, or failed, and close; called by aiohttp."""
         is_unreadable = status < HTTPStatus.INTERNAL_SERVER_ERROR
         if is_unreadable:
             kind = type(exc).__name__
@@ -104,7 +101,7 @@ class BoundedConnection(RequestHandler):
         else:
             self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun, and can't be another one")
+            raise ConnectionError("the response has already begun")
         response = _Refusal(
             status=400 if is_unreadable else 500,
             body=_UNREADABLE if is_unreadable else _FAILED,
@@ -127,7 +124,7 @@ class _Server(web.Server):
 
 
 class BoundedRunner(web.AppRunner):
-    """``web.AppRunner`` with bounded connections, without an access log or signal handlers."""
+    """``web.AppRunner`` with ``BoundedConnection``, without an access log or signal handlers."""
 
     def __init__(
         self,
