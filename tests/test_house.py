@@ -218,6 +218,24 @@ def test_imports_go_one_way(module: Path) -> None:
     assert [name for name in ours if not is_allowed(name, rule)] == []
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for the type checker alone: then one of the two knows more than it needs."""
+    names = {f"sidecar.{name_of(module)}": module for module in MODULES}
+    imported = {
+        name: {
+            found
+            for text in imports_of(module)
+            for found in (text, text.rpartition(".")[0])
+            if found in names and found != name
+        }
+        for name, module in names.items()
+    }
+    while done := {name for name, others in imported.items() if not others & imported.keys()}:
+        for name in done:
+            del imported[name]
+    assert imported == {}, "each of these is in a circle, or imports one that is"
+
+
 def test_only_the_composition_root_names_the_adapters() -> None:
     named = {
         (name_of(module), adapter)

@@ -32,7 +32,7 @@ from sidecar.wire.upstream import Borrower, UpstreamConnection
 
 _IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close idle connections after 5
 _BOUND_IDLE_SECONDS: Final = 60.0  # longer: a new one has to be authenticated again
-_SHARES_IDLE_SECONDS: Final = 1.0  # after which shares that nobody needs are discarded
+_SHARES_IDLE_SECONDS: Final = 1.0  # after which unused shares are discarded
 _SOON_SECONDS: Final = 0.005  # so that one retry serves many waiting requests
 
 
@@ -130,9 +130,8 @@ class Pool:
     async def connect(self, borrower: Borrower = NOBODY) -> UpstreamConnection:
         """Lend a new connection.
 
-        Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` when all
-        ``max_connections`` that the borrower may have are lent (``shares``) and none comes back
-        within the connect time-out.
+        Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` if all places that
+        the borrower may have (``shares``) are taken, and none is freed within the connect time-out.
         """
         if self.open_count < self.destination.max_connections and self._may_lend(borrower):
             self._opening.append(borrower)
@@ -229,7 +228,7 @@ class Pool:
         return lent < self._unreserved or self._count_shares().may_hold_more(borrower)
 
     def _count_shares(self) -> Shares:
-        """Return the count of who holds how many places; it is kept up while it is needed."""
+        """Return the record of who holds how many places, started now if there is none."""
         shares = self._shares
         if shares is None:
             lent = [c.borrower for c in self._open if c.borrower is not None]

@@ -47,7 +47,7 @@ class ProxyServer:
     connections.
     """
 
-    def __init__(  # noqa: PLR0913 - the settings of a listener, each named at the one call
+    def __init__(
         self,
         handle: Callable[[ClientConnection], Awaitable[None]],
         *,
