@@ -1,10 +1,10 @@
-"""Who waits goes on at once: within the call that brings what was waited for.
+"""Resume a waiting coroutine synchronously, inside the callback that delivers its data.
 
-An ``asyncio.Task`` goes on in a later turn of the event loop, which costs a future, a handle and
-often a system call for each wait. A connection waits twice for each request, so a ``PromptTask``
-runs its coroutine straight from ``data_received``. In all else it is a task: it is the current one
-while it runs, it can be cancelled, and it may wait for whatever a task may ("Extending", in the
-documentation of asyncio, provides for tasks of a third party).
+An ``asyncio.Task`` resumes in a later iteration of the event loop, which costs a future, a handle
+and often a system call for each wait. A connection waits twice per request, so an ``EagerTask``
+runs its coroutine straight from ``data_received``. In every other respect it is a task:
+``asyncio.current_task`` returns it while it runs, it can be cancelled, and it can await any future
+(asyncio supports third-party tasks: see "Extending" in its documentation).
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from contextvars import Context
 from typing import Any
 
 OnEnd = Callable[[BaseException | None], None]
-"""Told once how a coroutine ended: by itself (``None``), or by what it raised."""
+"""Called once, when a coroutine ends: with ``None``, or with the exception that it raised."""
 
 
-class Signal:
-    """Something to wait for again and again; who waits goes on when it is given.
+class Wakeup:
+    """An awaitable that can be awaited again and again; ``set`` resumes the coroutine that waits.
 
-    One waits at a time. Nothing is kept for who comes later: look first whether what is waited for
-    is there already. To an ``asyncio.Task`` it looks like a future.
+    One coroutine waits at a time. Unlike an ``asyncio.Event``, it has no state: a ``set`` while
+    nobody waits is lost, so check the condition before you await. An ``asyncio.Task`` can await it
+    as well, as if it were a future.
     """
 
     __slots__ = (
@@ -32,79 +33,83 @@ class Signal:
         "_context",
         "_is_cancelled",
         "_loop",
-        "prompt_task",
+        "waiter",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._asyncio_future_blocking = False
         self._is_cancelled = False
-        self._callback: Callable[[Signal], object] | None = None
+        self._callback: Callable[[Wakeup], object] | None = None
         self._context: Context | None = None
-        self.prompt_task: PromptTask | None = None
-        """Who waits, if it is one of ours."""
+        self.waiter: EagerTask | None = None
+        """The ``EagerTask`` that waits, if any."""
 
     def __repr__(self) -> str:
-        is_awaited = self.prompt_task is not None or self._callback is not None
-        return f"<Signal {'awaited' if is_awaited else 'idle'}>"
+        is_awaited = self.waiter is not None or self._callback is not None
+        return f"<Wakeup {'awaited' if is_awaited else 'idle'}>"
 
-    def __await__(self) -> Generator[Signal, None, None]:
+    def __await__(self) -> Generator[Wakeup, None, None]:
         self._asyncio_future_blocking = True
         yield self
 
-    def give(self) -> None:
-        """Let who waits go on; nobody may."""
-        task = self.prompt_task
+    def set(self) -> None:
+        """Resume the coroutine that waits, if any: now, or in the loop's next iteration if a task
+        is running.
+        """
+        task = self.waiter
         if task is None or current_task(self._loop) is None:
-            self.give_freely()
+            self.set_now()
         else:
-            self.prompt_task = None
+            self.waiter = None
             task.step_soon()
 
-    def give_freely(self) -> None:
-        """Do as ``give``, for who knows that no task is running: to look costs 0.1 µs."""
-        task = self.prompt_task
+    def set_now(self) -> None:
+        """Resume the coroutine that waits, if any. The caller must know that no task is running;
+        it saves the check, 0.1 µs.
+        """
+        task = self.waiter
         if task is not None:
-            self.prompt_task = None
+            self.waiter = None
             task.step()
         elif self._callback is not None:
-            self._tell_task()
+            self._call_back()
 
-    # What an asyncio.Task asks of what it waits for.
+    # The part of asyncio.Future's interface that an asyncio.Task needs.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """See ``asyncio.Future``."""
         return self._loop
 
     def add_done_callback(
-        self, callback: Callable[[Signal], object], *, context: Context | None = None
+        self, callback: Callable[[Wakeup], object], *, context: Context | None = None
     ) -> None:
-        """See ``asyncio.Future``; one is told, once."""
+        """See ``asyncio.Future``; keeps one callback, which runs once."""
         self._callback, self._context = callback, context
 
     def cancel(self, msg: object = None) -> bool:
-        """Have who waits raise ``CancelledError``."""
+        """Make the waiting task raise ``CancelledError``."""
         self._is_cancelled = True
-        self._tell_task()
+        self._call_back()
         return True
 
     def result(self) -> None:
-        """Raise ``CancelledError`` if that was asked for."""
+        """Raise ``CancelledError`` after ``cancel``."""
         if self._is_cancelled:
             self._is_cancelled = False
             raise asyncio.CancelledError
 
-    def _tell_task(self) -> None:
+    def _call_back(self) -> None:
         callback, self._callback = self._callback, None
         if callback is not None:
             self._loop.call_soon(callback, self, context=self._context)
 
 
-class PromptTask:
-    """Runs a coroutine, at first from the next turn of the loop on; ``on_end`` is told of its end.
+class EagerTask:
+    """Runs a coroutine, starting in the loop's next iteration; calls ``on_end`` when it ends.
 
-    When something is given while another task runs (or this one), it goes on in the loop's next
-    turn after all: two can't be current.
+    A ``Wakeup`` that is set while a task runs (this one or another) resumes the coroutine in the
+    loop's next iteration: there can be only one current task.
     """
 
     __slots__ = (
@@ -128,7 +133,7 @@ class PromptTask:
         self._coroutine = coroutine
         self._send = coroutine.send
         self._on_end = on_end
-        self._waited: Signal | asyncio.Future[Any] | None = None
+        self._waited: Wakeup | asyncio.Future[Any] | None = None
         self._cancels = 0
         self._must_cancel = False
         self._is_ended = False
@@ -136,52 +141,55 @@ class PromptTask:
 
     def __repr__(self) -> str:
         state = "ended" if self._is_ended else f"waiting for {self._waited!r}"
-        return f"<PromptTask {state}>"
+        return f"<EagerTask {state}>"
 
     def done(self) -> bool:
-        """Tell whether the coroutine has ended."""
+        """Return whether the coroutine has ended."""
         return self._is_ended
 
     def step_soon(self) -> None:
-        """Run the coroutine on in the loop's next turn."""
+        """Resume the coroutine in the loop's next iteration."""
         self._waited = None
         self._loop.call_soon(self.step)
 
     def cancel(self, msg: object = None) -> bool:
-        """Have the coroutine raise ``CancelledError`` where it waits, in the loop's next turn."""
+        """Make the coroutine raise ``CancelledError`` where it waits, in the loop's next iteration.
+
+        Returns ``False`` if it has ended.
+        """
         if self._is_ended:
             return False
         self._cancels += 1
         waited = self._waited
-        if isinstance(waited, Signal):
-            waited.prompt_task = self._waited = None
+        if isinstance(waited, Wakeup):
+            waited.waiter = self._waited = None
             self._must_cancel = True
             self._loop.call_soon(self.step)
         elif waited is None or not waited.cancel():
             self._must_cancel = True
         return True
 
-    def cancel_freely(self) -> None:
-        """Do as ``cancel``, but at once, for a caller that knows that no task is running."""
+    def cancel_now(self) -> None:
+        """Cancel, and run the coroutine at once. The caller must know that no task is running."""
         waited = self._waited
-        if self._is_ended or not isinstance(waited, Signal):
+        if self._is_ended or not isinstance(waited, Wakeup):
             self.cancel()
             return
         self._cancels += 1
-        waited.prompt_task = self._waited = None
+        waited.waiter = self._waited = None
         self.step(asyncio.CancelledError())
 
     def cancelling(self) -> int:
-        """Return how often it was cancelled, less what was taken back (``asyncio.timeout``)."""
+        """Return the number of cancellations less those taken back; ``asyncio.timeout`` asks."""
         return self._cancels
 
     def uncancel(self) -> int:
-        """Take one cancellation back; return how many are left."""
+        """Take back one cancellation; return how many are left."""
         self._cancels = max(0, self._cancels - 1)
         return self._cancels
 
     def step(self, error: BaseException | None = None) -> None:
-        """Run the coroutine up to where it waits next; no task may be running."""
+        """Run the coroutine until it waits again or ends. No task may be running."""
         if self._must_cancel:
             self._must_cancel = False
             error = asyncio.CancelledError()
@@ -198,17 +206,17 @@ class PromptTask:
         except BaseException as raised:
             self._end(raised)
         else:
-            if isinstance(waited, Signal) and not self._must_cancel:
+            if isinstance(waited, Wakeup) and not self._must_cancel:
                 self._waited = waited
-                waited.prompt_task = self
+                waited.waiter = self
             else:
-                self._wait_otherwise(waited)
+                self._wait_for(waited)
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
 
-    def _wait_otherwise(self, waited: Signal | asyncio.Future[Any] | None) -> None:
-        """Wait for a future, for the loop's next turn (``None``), or not at all: cancelled."""
-        if waited is None or isinstance(waited, Signal):
+    def _wait_for(self, waited: Wakeup | asyncio.Future[Any] | None) -> None:
+        """Wait for a future; ``None``, or a ``Wakeup`` after a cancellation: step again soon."""
+        if waited is None or isinstance(waited, Wakeup):
             self._loop.call_soon(self.step)
             return
         waited._asyncio_future_blocking = False

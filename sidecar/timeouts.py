@@ -18,8 +18,8 @@ def call_after_poll(
 ) -> None:
     """Run ``callback`` once the loop has polled its sockets and delivered what they held.
 
-    Both uvloop and asyncio poll at least once between a callback and one that it schedules with
-    ``call_soon`` from a callback scheduled likewise: hence two steps.
+    What a timer schedules with ``call_soon`` may still run before the next poll; what that callback
+    schedules in turn does not, in uvloop and asyncio alike. Hence two steps.
     """
     loop.call_soon(loop.call_soon, callback, *args)
 

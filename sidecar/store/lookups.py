@@ -37,7 +37,7 @@ from typing import Any, Final, Protocol
 import hiredis
 
 from sidecar.core.errors import Fault, Overloaded, StoreUnavailable
-from sidecar.eager import Signal
+from sidecar.eager import Wakeup
 from sidecar.store.budgets import TICKS
 from sidecar.store.fair_queue import FairQueue
 from sidecar.store.faults import describe
@@ -68,7 +68,7 @@ class Source(Protocol):
         """Close at once; the future of a batch in flight fails or is cancelled."""
 
 
-class Lookup(Signal):
+class Lookup(Wakeup):
     """A key that is wanted: await it for the value. One waits, and goes on when it is woken."""
 
     __slots__ = ("_fault", "_reason", "_value", "is_left", "is_over", "key")
@@ -83,7 +83,7 @@ class Lookup(Signal):
         self._fault: type[Fault] = StoreUnavailable
         self._reason: str | None = None
 
-    def __await__(self) -> Generator[Signal, None, Any]:
+    def __await__(self) -> Generator[Wakeup, None, Any]:
         if not self.is_over:
             self._asyncio_future_blocking = True
             try:
@@ -99,7 +99,7 @@ class Lookup(Signal):
         """Let the caller go on with the value; no task may be running."""
         self._value = value
         self.is_over = True
-        self.give_freely()
+        self.set_now()
 
     def settle(self, value: Any) -> None:
         """Say what the value is; ``wake`` lets the caller go on with it."""
@@ -114,7 +114,7 @@ class Lookup(Signal):
 
     def wake(self) -> None:
         """Let the caller go on, now that it is over; no task may be running."""
-        self.give_freely()
+        self.set_now()
 
 
 class Lookups:

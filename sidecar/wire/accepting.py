@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from sidecar.core.subjects import network_of
-from sidecar.eager import PromptTask
+from sidecar.eager import EagerTask
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.turn_queue import RoundRobin, TurnQueue
@@ -158,12 +158,12 @@ class _Opening:
         self._server = server
         self._accepted = accepted
         self._connection: ClientConnection | None = None
-        self._task: PromptTask | None = None
+        self._task: EagerTask | None = None
         self.network = network
 
     def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Start the connection's protocol, after a handshake if ``tls`` is given."""
-        self._task = PromptTask(self._loop, self._open(tls), self.on_end)
+        self._task = EagerTask(self._loop, self._open(tls), self.on_end)
 
     def on_end(self, error: BaseException | None) -> None:
         """Handle the end of ``start``: the protocol runs (``None``), or the connection failed."""

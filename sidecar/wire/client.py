@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from sidecar.core.error_location import error_location
-from sidecar.eager import PromptTask, Signal
+from sidecar.eager import EagerTask, Wakeup
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
 from sidecar.wire.fields import FieldMemory
@@ -170,8 +170,8 @@ class ClientConnection(asyncio.Protocol):
         self.account = ""
         self.network = network
         self.is_made = False
-        self._progress = Signal(loop)
-        self._task: PromptTask | None = None
+        self._progress = Wakeup(loop)
+        self._task: EagerTask | None = None
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} served={self._served} {self.reader!r}>"
@@ -320,7 +320,7 @@ class ClientConnection(asyncio.Protocol):
             self._end_or_wait()
         elif self._is_waiting_for_head:
             self._timed_out = True
-            self._progress.give()
+            self._progress.set()
         elif self.relay is not None:
             self.relay.on_deadline()
         else:
@@ -336,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.deadline = self.now() + self._owner.header_timeout_seconds
         self._owner.on_opened(self)
-        self._task = PromptTask(self._loop, self._owner.serve(self), self._on_served)
+        self._task = EagerTask(self._loop, self._owner.serve(self), self._on_served)
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
@@ -362,7 +362,7 @@ class ClientConnection(asyncio.Protocol):
             if self._turns.is_turn_over():
                 self._enqueue()
             else:
-                self._progress.give()
+                self._progress.set()
         else:
             self._note_buffered()
             self.update_reading()
@@ -377,7 +377,7 @@ class ClientConnection(asyncio.Protocol):
                 self.abort()
         elif self._is_waiting_for_head:
             if not self.is_queued:
-                self._progress.give()
+                self._progress.set()
         elif self.reader.current is not None and self._is_short(self.reader.current):
             self.refuse(_early_end())
         return not self.is_tls  # TLS has no half-open connections
@@ -407,7 +407,7 @@ class ClientConnection(asyncio.Protocol):
         if self.relay is not None:
             self.relay.on_client_writable(True)
         elif not self._is_waiting_for_head:
-            self._progress.give()
+            self._progress.set()
 
     # wire.turn_queue.QueuedConnection and wire.buffers.Buffering
 
@@ -417,9 +417,9 @@ class ClientConnection(asyncio.Protocol):
         relay = self.relay
         if self.transport is None:
             if self._task is not None and not self._task.done():
-                self._task.cancel_freely()
+                self._task.cancel_now()
         elif relay is None:
-            self._progress.give_freely()
+            self._progress.set_now()
         else:
             return self._read_on(relay)
         return False
@@ -437,7 +437,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
         elif self._is_waiting_for_head:
             if not self.is_queued:
-                self._progress.give()
+                self._progress.set()
         else:
             self.refuse(_shed_refusal())
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import Protocol, cast
 
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamFault, UpstreamUnreachable
-from sidecar.eager import Signal
+from sidecar.eager import Wakeup
 from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
 
 
@@ -85,7 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self._on_lost = on_lost
-        self._progress = Signal(loop)
+        self._progress = Wakeup(loop)
         self._fault: Fault | None = None
         self._has_ended = False
         self._is_slow = False
@@ -203,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
     def note_slow_response(self) -> None:
         """End the wait of ``answered_soon``: the response is slow."""
         self._is_slow = True
-        self._progress.give()
+        self._progress.set()
 
     async def finished(self) -> None:
         """Wait until the response or the tunnel has ended. Raises as ``answered`` does."""
@@ -242,7 +242,7 @@ class UpstreamConnection(asyncio.Protocol):
         """End the exchange with a fault, such as a time-out, and close the connection."""
         self._fault = self._fault or fault
         self.abort()
-        self._progress.give()
+        self._progress.set()
 
     def abort(self) -> None:
         """Close at once and discard unsent bytes."""
@@ -273,12 +273,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self._deliver_interim()
         if self.sink is not None:
             self.sink.on_answer_bytes()
-        self._progress.give()
+        self._progress.set()
 
     def eof_received(self) -> bool:
         self._has_ended = True
         if self.is_tunnel:
-            self._progress.give()
+            self._progress.set()
             return self.transport is not None and self.transport.can_write_eof()
         if self.reader.is_complete:
             return False
@@ -288,7 +288,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fault = self._fault or self._early_end(fault)
         if self.sink is not None:
             self.sink.on_answer_bytes()
-        self._progress.give()
+        self._progress.set()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -299,7 +299,7 @@ class UpstreamConnection(asyncio.Protocol):
                 UpstreamBroken("the connection closed before the response was complete")
             )
         self._on_lost(self)
-        self._progress.give()
+        self._progress.set()
 
     def pause_writing(self) -> None:
         self.is_writable = False

@@ -1,4 +1,4 @@
-"""A prompt task goes on within the call that gives its signal, and is a task in all else."""
+"""An eager task resumes inside the call that sets its wakeup; otherwise it is like any task."""
 
 from __future__ import annotations
 
@@ -8,68 +8,68 @@ from typing import Any
 
 import pytest
 
-from sidecar.eager import PromptTask, Signal
+from sidecar.eager import EagerTask, Wakeup
 from tests.in_process import on_uvloop
 
 
 class Run:
-    """A prompt task under test, with a signal to wait for and what became of it."""
+    """An eager task under test, a wakeup for it to wait for, and what became of it."""
 
     def __init__(self, body: Callable[[Run], Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
-        self.signal = Signal(loop)
+        self.wakeup = Wakeup(loop)
         self.log: list[str] = []
         self.ends: list[BaseException | None] = []
-        self.task = PromptTask(loop, body(self), self.ends.append)
+        self.task = EagerTask(loop, body(self), self.ends.append)
 
     async def outside(self, call: Callable[[], object]) -> None:
-        """Call as a transport would: with no task being the current one."""
+        """Call as a transport would: while no task is current."""
         asyncio.get_running_loop().call_soon(call)
         await asyncio.sleep(0)
 
 
 async def wait_twice(run: Run) -> None:
     for number in (1, 2):
-        await run.signal
+        await run.wakeup
         run.log.append(f"after {number}")
 
 
 @on_uvloop
-async def test_it_goes_on_within_the_call_that_gives_the_signal() -> None:
-    """No turn of the loop lies between the giving and the going on."""
+async def test_it_resumes_inside_the_call_that_sets_the_wakeup() -> None:
+    """No iteration of the loop lies between ``set`` and the coroutine's next step."""
     run = Run(wait_twice)
     await asyncio.sleep(0)
     seen: list[list[str]] = []
 
-    def give() -> None:
-        run.signal.give()
+    def set_wakeup() -> None:
+        run.wakeup.set()
         seen.append([*run.log])
 
-    await run.outside(give)
-    await run.outside(give)
+    await run.outside(set_wakeup)
+    await run.outside(set_wakeup)
     assert seen == [["after 1"], ["after 1", "after 2"]]
     assert run.ends == [None]
 
 
 @on_uvloop
-async def test_what_a_running_task_gives_is_taken_up_a_turn_later() -> None:
-    """Two tasks can't be the current one, and nothing given is lost."""
+async def test_a_wakeup_set_by_a_running_task_resumes_it_an_iteration_later() -> None:
+    """Two tasks cannot be current at once, and the wakeup is not lost."""
     run = Run(wait_twice)
     await asyncio.sleep(0)
-    run.signal.give()
+    run.wakeup.set()
     assert run.log == []
     await asyncio.sleep(0)
     assert run.log == ["after 1"]
 
 
 @on_uvloop
-async def test_a_signal_that_nobody_waits_for_is_not_kept() -> None:
-    """Who waits looks first; a signal given too early wakes nobody later."""
+async def test_a_wakeup_set_while_nobody_waits_is_lost() -> None:
+    """A coroutine checks its condition first; an early wakeup resumes nobody later."""
     run = Run(wait_twice)
-    run.signal.give()
+    run.wakeup.set()
     await asyncio.sleep(0)
     assert run.log == []
-    assert repr(run.signal) == "<Signal awaited>"
+    assert repr(run.wakeup) == "<Wakeup awaited>"
 
 
 @on_uvloop
@@ -81,7 +81,7 @@ async def test_it_is_the_current_task_while_it_runs() -> None:
         assert current is run.task
         try:
             async with asyncio.timeout(0.01):
-                await run.signal
+                await run.wakeup
         except TimeoutError:
             run.log.append("timed out")
         await asyncio.sleep(0)
@@ -95,8 +95,8 @@ async def test_it_is_the_current_task_while_it_runs() -> None:
 
 
 @on_uvloop
-async def test_it_waits_for_futures_and_hears_their_errors() -> None:
-    """A value comes back, and an exception is raised where the future is awaited."""
+async def test_it_awaits_futures_and_their_exceptions() -> None:
+    """A result is returned, and an exception is raised, where the future is awaited."""
     loop = asyncio.get_running_loop()
     good, bad = loop.create_future(), loop.create_future()
 
@@ -115,8 +115,8 @@ async def test_it_waits_for_futures_and_hears_their_errors() -> None:
     assert run.log == ["value", "heard"]
 
 
-async def wait_for_signal(run: Run) -> None:
-    await run.signal
+async def wait_for_wakeup(run: Run) -> None:
+    await run.wakeup
 
 
 async def wait_for_future(run: Run) -> None:
@@ -128,12 +128,12 @@ async def wait_for_turn(run: Run) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("body", [wait_for_signal, wait_for_future, wait_for_turn])
+@pytest.mark.parametrize("body", [wait_for_wakeup, wait_for_future, wait_for_turn])
 @pytest.mark.parametrize("turns", [0, 1])
 def test_it_can_be_cancelled_wherever_it_waits(
     body: Callable[[Run], Coroutine[Any, Any, None]], turns: int
 ) -> None:
-    """Also before it has begun; it ends with ``CancelledError``, and once."""
+    """Even before it starts; it ends with ``CancelledError``, once."""
 
     @on_uvloop
     async def check() -> None:
@@ -142,7 +142,7 @@ def test_it_can_be_cancelled_wherever_it_waits(
             await asyncio.sleep(0)
         assert run.task.cancel()
         run.task.cancel()
-        run.signal.give()
+        run.wakeup.set()
         for _ in range(3):
             await asyncio.sleep(0)
         assert [type(end) for end in run.ends] == [asyncio.CancelledError]
@@ -152,38 +152,38 @@ def test_it_can_be_cancelled_wherever_it_waits(
 
 
 @on_uvloop
-async def test_what_it_raises_is_told_and_no_task_stays_current() -> None:
-    """The end is told with the exception; who gave the signal hears nothing of it."""
+async def test_its_exception_goes_to_on_end_and_no_task_stays_current() -> None:
+    """``on_end`` gets the exception; the caller of ``set`` does not."""
 
     async def body(run: Run) -> None:
-        await run.signal
+        await run.wakeup
         raise ValueError("broken")
 
     run = Run(body)
     await asyncio.sleep(0)
     current: list[object] = []
 
-    def give() -> None:
-        run.signal.give()
+    def set_wakeup() -> None:
+        run.wakeup.set()
         current.append(asyncio.current_task())
 
-    await run.outside(give)
+    await run.outside(set_wakeup)
     assert [type(end) for end in run.ends] == [ValueError]
     assert current == [None]
 
 
 @on_uvloop
-async def test_a_signal_serves_plain_tasks_as_well() -> None:
-    """A plain task goes on once it is given, and can be cancelled while it waits."""
-    signal = Signal(asyncio.get_running_loop())
+async def test_an_asyncio_task_can_await_a_wakeup() -> None:
+    """A plain task resumes after ``set``, and can be cancelled while it waits."""
+    wakeup = Wakeup(asyncio.get_running_loop())
 
     async def wait() -> str:
-        await signal
+        await wakeup
         return "went on"
 
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
-    signal.give()
+    wakeup.set()
     assert await task == "went on"
     cancelled = asyncio.create_task(wait())
     await asyncio.sleep(0)

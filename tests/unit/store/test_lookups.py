@@ -12,7 +12,7 @@ import hiredis
 import pytest
 
 from sidecar.core.errors import Overloaded, StoreUnavailable
-from sidecar.eager import PromptTask
+from sidecar.eager import EagerTask
 from sidecar.store import lookups
 from sidecar.store.lookups import Lookups
 
@@ -326,7 +326,7 @@ async def test_a_batch_is_handed_out_in_parts_and_the_next_one_is_under_way_mean
     woken: list[int] = []
     for number in range(2 * lookups.MOST_IN_BATCH):
         look = look_and_note(looked, woken, number)
-        PromptTask(asyncio.get_running_loop(), look, lambda error: None)
+        EagerTask(asyncio.get_running_loop(), look, lambda error: None)
     await settle()
     await opener.source.answer()
     opener.source.answers[-1].set_result([b""] * lookups.MOST_IN_BATCH)
@@ -382,7 +382,7 @@ async def test_a_connection_goes_on_within_the_call_that_brings_its_value(
         log.append(await looked.get(b"b"))
 
     ends: list[BaseException | None] = []
-    PromptTask(asyncio.get_running_loop(), look_twice(), ends.append)
+    EagerTask(asyncio.get_running_loop(), look_twice(), ends.append)
     (other,) = ask(looked, b"c")
     await settle()
     await opener.source.answer()
@@ -403,7 +403,7 @@ async def test_a_connection_that_is_cut_while_it_waits_is_asked_for_no_more(
         await looked.get(b"a")
 
     ends: list[BaseException | None] = []
-    task = PromptTask(asyncio.get_running_loop(), look(), ends.append)
+    task = EagerTask(asyncio.get_running_loop(), look(), ends.append)
     await settle()
     task.cancel()
     await settle()
