@@ -25,7 +25,7 @@ from sidecar.core.model import LastUse, TokenRecord, Uses
 from sidecar.store.address import parse
 from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
 from sidecar.store.faults import budget
-from sidecar.store.index import AccountIndex, Entry, Holder, Listing
+from sidecar.store.index import AccountIndex, IndexEntry, IndexSnapshot, NameHolder
 from sidecar.store.layout import USE_KEPT_SECONDS, Layout, decode_use, encode_use
 from sidecar.store.port import Watcher
 from sidecar.store.record import decode, encode, is_id
@@ -142,7 +142,7 @@ class RedisStore:
                 await self._index.reserve(revived)
                 raise _name_taken(record)
 
-    async def _reserve(self, record: TokenRecord) -> Entry | None:
+    async def _reserve(self, record: TokenRecord) -> IndexEntry | None:
         """Reserve the name, from a dead holder if need be, whose entry is then returned."""
         holder = await self._index.reserve(record)
         if holder is None:
@@ -153,13 +153,13 @@ class RedisStore:
             raise _name_taken(record)
         return holder.entry
 
-    async def _is_in_use(self, holder: Holder) -> bool:
+    async def _is_in_use(self, holder: NameHolder) -> bool:
         if holder.entry is None:
             return False
         is_being_made = holder.entry.may_be_in_flight(self._now())
         return is_being_made or await self._read(holder.entry) is not None
 
-    async def _read(self, entry: Entry) -> TokenRecord | None:
+    async def _read(self, entry: IndexEntry) -> TokenRecord | None:
         (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
         return None if value is None else self.read(entry.digest, value, self._now())
 
@@ -180,14 +180,14 @@ class RedisStore:
         return sorted(records, key=lambda record: (record.created_at, record.id))
 
     async def _list_one(self, account: str) -> Iterable[TokenRecord]:
-        listing = await self._index.read(account)
-        live = await self._read_live(account, listing)
+        snapshot = await self._index.read(account)
+        live = await self._read_live(account, snapshot)
         with suppress(StoreUnavailable):  # mending is for whoever comes next
-            await self._index.mend(account, listing, live.keys())
+            await self._index.mend(account, snapshot, live.keys())
         return live.values()
 
-    async def _read_live(self, account: str, listing: Listing) -> dict[str, TokenRecord]:
-        entries = listing.entries
+    async def _read_live(self, account: str, snapshot: IndexSnapshot) -> dict[str, TokenRecord]:
+        entries = snapshot.entries
         values = await self._commands.get(
             [self._layout.token_key(e.digest) for e in entries.values()]
         )
@@ -205,10 +205,10 @@ class RedisStore:
         for name in await self._index.accounts() if account is None else [account]:
             entry = await self._index.find(name, token_id)
             if entry is not None:
-                listing = Listing(entries={token_id: entry})
-                live = await self._read_live(name, listing)
+                snapshot = IndexSnapshot(entries={token_id: entry})
+                live = await self._read_live(name, snapshot)
                 with suppress(StoreUnavailable):
-                    await self._index.mend(name, listing, live.keys())
+                    await self._index.mend(name, snapshot, live.keys())
                 if live:
                     return live[token_id]
         return None

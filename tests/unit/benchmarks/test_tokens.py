@@ -12,7 +12,7 @@ from benchmarks import tokens
 from benchmarks.redis_server import RedisServer, encode
 from sidecar.core.tokens import Shape, classify, digest
 from sidecar.store import record
-from sidecar.store.index import name_place
+from sidecar.store.index import name_field
 from sidecar.store.redis import connect
 
 
@@ -94,13 +94,13 @@ async def test_a_token_written_in_bulk_takes_the_keys_and_fields_that_the_store_
     finally:
         await store.close()
 
-    index, bucket = b"sidecar:account:bench", name_place(known.name).bucket
+    index, name = b"sidecar:account:bench", name_field(known.name)
     for command in (
         (b"DBSIZE",),
         (b"GET", tokens.sidecar_key(token)),
         (b"HLEN", index),
-        (b"HGET", index, bucket),
+        (b"HGET", index, name),
         (b"HSTRLEN", index, known.id.encode()),
-        (b"HSTRLEN", index, bucket),
+        (b"HSTRLEN", index, name),
     ):
         assert redis.ask(*command) == redis.ask(*command, database=1)

@@ -1,52 +1,62 @@
-"""What stands in the index of an account: ids in nine bytes, and times in three."""
+"""What the fields of an account's index hold, and that nothing else is taken for an entry."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.tokens import ID_ALPHABET, ID_CHARS, new_id
-from sidecar.store.index import _pack_entry, _unpack_entry
-from sidecar.store.packed_ids import PACKED_BYTES, pack, unpack
+from sidecar.store.index import IndexSnapshot, _pack_entry, _sort_in, _unpack_entry, name_field
 from tests.contract.records import make_record
 
-SPAN_SECONDS = 2**24
+ENTRY = bytes(range(36))
+NAME = name_field("shop")
 
 
-@given(st.text(ID_ALPHABET, min_size=ID_CHARS, max_size=ID_CHARS))
-def test_an_id_comes_back_from_nine_bytes(token_id: str) -> None:
-    assert len(pack(token_id)) == PACKED_BYTES
-    assert unpack(pack(token_id)) == token_id
-
-
-def test_every_id_that_is_made_here_has_a_packed_form() -> None:
-    for _ in range(100):
-        assert pack(new_id(os.urandom))
-
-
-@pytest.mark.parametrize("other", ["", "token000000001", "0" * 13, "0" * 15, "A" * 14, "é" * 14])
-def test_any_other_id_has_none(other: str) -> None:
-    assert pack(other) == b""
-
-
-@pytest.mark.parametrize("packed", [b"", b"\0" * 8, b"\0" * 10, b"\x40" + b"\0" * 8, b"\xff" * 9])
-def test_bytes_that_are_no_packed_id_are_refused(packed: bytes) -> None:
-    with pytest.raises(ValueError, match="no packed id"):
-        unpack(packed)
-
-
-@given(st.integers(10**9, 10**10), st.integers(-60, SPAN_SECONDS - 61))
-def test_the_time_of_an_entry_is_the_latest_that_it_can_mean(now: int, age_seconds: int) -> None:
-    """It is right for 194 days, and for a clock that is a minute ahead of the reader's."""
+@given(st.integers(0, 2**32 - 1))
+def test_an_entry_is_read_back_to_the_second(now: int) -> None:
     record = make_record()
-    entry = _unpack_entry(_pack_entry(record, now - age_seconds + 0.5), now + 0.5)
+    entry = _unpack_entry(_pack_entry(record, now + 0.5))
     assert entry is not None
-    assert (entry.digest, entry.indexed_at) == (record.digest, now - age_seconds)
+    assert (entry.digest, entry.indexed_at) == (record.digest, now)
 
 
-@given(st.binary(max_size=40).filter(lambda value: len(value) not in {35, 36}))
-def test_what_is_no_entry_is_none(value: bytes) -> None:
-    assert _unpack_entry(value, 1e9) is None
+@given(st.binary(max_size=40).filter(lambda value: len(value) != 36))
+def test_a_value_of_another_length_is_no_entry(value: bytes) -> None:
+    assert _unpack_entry(value) is None
+
+
+@pytest.mark.parametrize("value", [None, 7, "x" * 36, [ENTRY]], ids=repr)
+def test_a_reply_of_another_type_is_no_entry(value: object) -> None:
+    assert _unpack_entry(value) is None
+
+
+@pytest.mark.parametrize("name", ["s", "n" * 100, "Łódź", "=", "\u2028x"])
+def test_the_field_of_a_name_is_as_short_for_any_name(name: str) -> None:
+    assert len(name_field(name)) == 13
+    assert name_field(name).startswith(b"=")
+
+
+def test_different_names_have_different_fields() -> None:
+    assert len({name_field(f"name {number}") for number in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        (b"k3j9x2qpvm0abc", ENTRY, "entry"),
+        (NAME, b"k3j9x2qpvm0abc", "name"),
+        (NAME, b"\xff", "name"),
+        (NAME[:-1], b"k3j9x2qpvm0abc", "foreign"),
+        (NAME + b"x", b"k3j9x2qpvm0abc", "foreign"),
+        (b"=", b"", "foreign"),
+        (b"k3j9x2qpvm0abc", ENTRY[:-1], "foreign"),
+        (b"k3j9x2qpvm0abc", b"", "foreign"),
+        (b"\xff\xfe", ENTRY, "foreign"),
+    ],
+)
+def test_a_field_is_an_entry_a_name_or_foreign(field: bytes, value: bytes, expected: str) -> None:
+    snapshot = IndexSnapshot()
+    _sort_in(snapshot, field, value)
+    found = {"entry": snapshot.entries, "name": snapshot.names, "foreign": snapshot.foreign}
+    assert [kind for kind, fields in found.items() if fields] == [expected]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sidecar.core.errors import UsageError
 from sidecar.core.model import TokenKind, TokenRecord
-from sidecar.core.tokens import ID_ALPHABET, ID_CHARS
 from sidecar.store.record import MAX_RECORD_BYTES, decode, encode
 
 DIGEST = "0123456789abcdef" * 4
@@ -26,15 +25,10 @@ GOOD = TokenRecord(
 )
 
 ARRAY = b'[1,"k3j9x2qpvm0abc","acme","Shop 1","a",1800000000,1800086400,["/v1/a*"]]'
-START = b"2a" + (1_800_000_000).to_bytes(4, "big") + (1_800_086_400).to_bytes(4, "big")
+START = b"a" + (1_800_000_000).to_bytes(4, "big") + (1).to_bytes(2, "big")
 LINE = START + b"k3j9x2qpvm0abc\tacme\tShop 1\t/v1/a*\n"
-SHORT_START = b"a" + (1_800_000_000).to_bytes(4, "big") + (1).to_bytes(2, "big")
-SHORT_START += bytes.fromhex("26 39 27 a2 bd b7 40 29 6c")
-SHORT = SHORT_START + b"acme\tShop 1\t/v1/a*\n"
 
-ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True) | st.text(
-    ID_ALPHABET, min_size=ID_CHARS, max_size=ID_CHARS
-)
+ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True)
 accounts = st.from_regex(r"[A-Za-z0-9._@-]{1,64}", fullmatch=True)
 visible = st.characters(exclude_categories=["C", "Z"])
 times = (
@@ -77,61 +71,67 @@ def test_what_is_written_is_read_back_the_same(record: TokenRecord) -> None:
 
 
 def test_a_record_is_a_line_and_small() -> None:
-    assert encode(GOOD) == SHORT
-    assert len(encode(GOOD.replace(name="n" * 20, account="a" * 14, paths=()))) == 52
+    assert encode(GOOD) == LINE
+    assert len(encode(GOOD.replace(name="n" * 20, account="a" * 14, paths=()))) == 58
 
 
 @pytest.mark.parametrize(
-    ("record", "more_bytes"),
+    "record",
     [
-        pytest.param(GOOD, 4, id="of a day"),
-        pytest.param(GOOD.replace(expires_at=None), 4, id="unlimited"),
-        pytest.param(GOOD.replace(id="imported-long-ago"), 48, id="of a foreign id"),
-        pytest.param(GOOD.replace(expires_at=1_800_050_000.0), 48, id="of no whole days"),
+        pytest.param(GOOD, id="of a day"),
+        pytest.param(GOOD.replace(expires_at=None), id="unlimited"),
+        pytest.param(GOOD.replace(id="imported-long-ago"), id="of a foreign id"),
+        pytest.param(GOOD.replace(expires_at=1_800_050_000.0), id="of no whole days"),
     ],
 )
-def test_an_early_end_costs_little_and_leaves_the_lifetime_as_it_was(
-    record: TokenRecord, more_bytes: int
-) -> None:
+def test_an_early_end_leaves_the_granted_lifetime_as_it_was(record: TokenRecord) -> None:
     early = record.ending_by(1_800_003_600.9)
     assert decode(DIGEST, encode(early)) == early
     assert early.expires_at == 1_800_003_600
     assert early.lifetime_seconds == record.lifetime_seconds
-    assert len(encode(early)) - len(encode(record)) <= more_bytes
+    assert len(encode(early)) - len(encode(record)) <= 48
 
 
 @pytest.mark.parametrize(
     "written",
     [
-        b"A" + SHORT[1:],
-        b"A" + SHORT[1:16] + (1_800_086_401).to_bytes(4, "big") + SHORT[16:],
-        b"A" + SHORT[1:16] + bytes(4) + SHORT[16:],
-        b"A" + SHORT[1:18],
         ARRAY[:-1] + b",1800086399]",
         ARRAY[:-1] + b',"1800086400"]',
+        ARRAY[:-1] + b",true]",
+        ARRAY[:-1] + b",NaN]",
+        ARRAY[:-1] + b",-1]",
+        ARRAY[:-1] + b",[]]",
         ARRAY[:-1] + b",null,null]",
         ARRAY.replace(b"1800086400", b"null")[:-1] + b",1800086400]",
     ],
 )
-def test_an_early_end_that_is_none_makes_no_record(written: bytes) -> None:
+def test_an_odd_granted_end_makes_it_no_record(written: bytes) -> None:
+    assert decode(DIGEST, ARRAY[:-1] + b",1800086401]") is not None
     assert decode(DIGEST, written) is None
+
+
+@pytest.mark.parametrize(
+    "token_id", ["k3j9x2qp", "k3j9x2qpvm0ab-", "K3J9X2QPVM0ABC", "________", "i" * 64]
+)
+def test_a_line_holds_any_id(token_id: str) -> None:
+    record = GOOD.replace(id=token_id)
+    assert encode(record) == LINE.replace(b"k3j9x2qpvm0abc", token_id.encode())
+    assert decode(DIGEST, encode(record)) == record
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"id": "k3j9x2qpvm0ab-"},
-        {"id": "k3j9x2qpvm0abO"},
-        {"id": "k3j9x2qp"},
         {"expires_at": 1_800_086_401.0},
         {"expires_at": 1_800_000_000.0},
         {"created_at": 1_800_086_400.0, "expires_at": 1_800_000_000.0},
+        {"created_at": 0.0, "expires_at": 65_536 * 86400.0},
     ],
     ids=str,
 )
-def test_what_a_short_line_cannot_hold_takes_the_second_version(change: dict[str, object]) -> None:
+def test_a_lifetime_that_a_line_cannot_hold_makes_it_an_array(change: dict[str, object]) -> None:
     record = GOOD.replace(**change)
-    assert encode(record).startswith(b"2a")
+    assert encode(record).startswith(b"[1,")
     assert decode(DIGEST, encode(record)) == record
 
 
@@ -153,16 +153,16 @@ def test_a_time_that_a_line_cannot_hold_makes_it_an_array(times: dict[str, float
 
 
 @pytest.mark.parametrize("written", [ARRAY, LINE])
-def test_a_record_of_an_earlier_version_is_read(written: bytes) -> None:
+def test_a_line_and_an_array_say_the_same(written: bytes) -> None:
     assert decode(DIGEST, written) == GOOD
 
 
-@given(st.sampled_from([SHORT, LINE, ARRAY]), st.integers(min_value=0, max_value=100))
+@given(st.sampled_from([LINE, ARRAY]), st.integers(min_value=0, max_value=100))
 def test_a_truncated_record_is_none(whole: bytes, kept: int) -> None:
     assert kept >= len(whole) or decode(DIGEST, whole[:kept]) is None
 
 
-@given(st.sampled_from([START, SHORT_START, b"a"]), st.binary(max_size=200))
+@given(st.sampled_from([START, b"a"]), st.binary(max_size=200))
 def test_what_reads_as_a_line_is_a_good_one(start: bytes, rest: bytes) -> None:
     found = decode(DIGEST, start + rest + b"\n")
     assert found is None or decode(DIGEST, encode(found)) == found
@@ -189,34 +189,32 @@ ODD_TEXTS = [
 @pytest.mark.parametrize(
     "line",
     [
-        LINE.replace(b"2a", b"2A"),
-        LINE.replace(b"2a", b"3a"),
-        LINE.replace(b"2a", b"2x"),
+        LINE.replace(b"a", b"A", 1),
+        LINE.replace(b"a", b"x", 1),
+        b"2" + LINE,
         LINE.replace(b"k3j9x2qpvm0abc", b"short"),
+        LINE.replace(b"k3j9x2qpvm0abc", b""),
+        LINE.replace(b"k3j9x2qpvm0abc", b"i" * 65),
+        LINE.replace(b"k3j9x2qpvm0abc", b"k3j9x2qpvm0ab."),
+        LINE.replace(b"k3j9x2qpvm0abc", "k3j9x2qpvm0abé".encode()),
+        LINE.replace(b"k3j9x2qpvm0abc", "k3j9x2qpvm0ab١".encode()),
+        LINE.replace(b"k3j9x2qpvm0abc", b"k3j9x2qpvm0ab\n"),
         *ODD_TEXTS,
-        LINE[:10] + b"\n",
         START + b"k3j9x2qpvm0abc\tacme\n",
+        START + b"k3j9x2qpvm0abc\n",
+        START + b"\n",
+        START,
+        LINE[:5] + b"\n",
         LINE[:-1],
         LINE + b"\n",
         LINE + LINE,
-        b"2a\n",
-        b"2",
-        *(odd.replace(START + b"k3j9x2qpvm0abc\t", SHORT_START) for odd in ODD_TEXTS),
-        SHORT.replace(b"a", b"x", 1),
-        SHORT.replace(b"a", b"A", 1),
-        SHORT.replace(b"\x26\x39", b"\x66\x39"),
-        SHORT[:16] + b"\n",
-        SHORT[:15] + b"\n",
-        SHORT[:-1],
-        SHORT + b"\n",
-        SHORT + SHORT,
         b"a\n",
         b"a",
     ],
     ids=repr,
 )
 def test_one_odd_part_of_a_line_makes_it_no_record(line: bytes) -> None:
-    assert decode(DIGEST, LINE) == decode(DIGEST, SHORT) == GOOD
+    assert decode(DIGEST, LINE) == GOOD
     assert decode(DIGEST, line) is None
 
 
