@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial, Form
 from sidecar.core.patterns import PathPattern, normalise_path
 from sidecar.core.readings import other_readings
@@ -63,7 +64,9 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
         self._rules = [(r.pattern.regex.fullmatch, r.methods, r) for r in self.routes]
-        self._matches: dict[tuple[str, str], RouteMatch] = {}
+        self._matches: Final[BoundedMemo[tuple[str, str], RouteMatch]] = BoundedMemo(
+            _MAX_REMEMBERED
+        )
 
     def find(self, method: str, raw_target: str) -> RouteMatch | Denial:
         """Take a request target apart and find its route.
@@ -80,9 +83,7 @@ class RouteTable:
         matched = self.match_target(method, target)
         is_kept = target.query is None and len(raw_target) <= _MAX_REMEMBERED_CHARS
         if is_kept and isinstance(matched, RouteMatch):
-            if len(self._matches) >= _MAX_REMEMBERED:
-                self._matches.clear()
-            self._matches[key] = matched
+            self._matches.put(key, matched)
         return matched
 
     def match_target(self, method: str, target: Target) -> RouteMatch | Denial:

@@ -15,6 +15,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial
 
 BAD_TARGET: Final = Denial("bad_request", "The request target is not one that HTTP allows here.")
@@ -29,7 +30,6 @@ ENCODED_DELIMITER: Final = Denial(
 ENCODED_OVER_AND_OVER: Final = Denial("unsafe_path", "The path is percent-encoded too many times.")
 
 MAX_HOST_CHARS: Final = 255 + len(":65535")
-_MAX_HOSTS_REMEMBERED: Final = 1024
 _MAX_ENCODINGS: Final = 4
 
 # A path that holds no %, then any query. Whether a segment starts with a dot is asked apart: a
@@ -51,7 +51,7 @@ _parse_absolute: Final = re.compile(
 _parse_host: Final = re.compile(
     r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
 ).fullmatch
-_hosts_seen: dict[str, bool] = {}
+_valid_hosts: Final[BoundedMemo[str, bool]] = BoundedMemo(1024)
 
 
 class Target(NamedTuple):
@@ -91,14 +91,11 @@ def is_valid_host(value: str) -> bool:
     Stricter than RFC 3986: letters, digits and ``-._~`` only, an IPv6 address in brackets, a port
     of 0 to 65535. No userinfo, list, path or empty value.
     """
-    known = _hosts_seen.get(value)
-    if known is not None:
-        return known
+    if _valid_hosts.get(value) is not None:
+        return True
     is_valid = len(value) <= MAX_HOST_CHARS and _is_host(value)
     if is_valid:
-        if len(_hosts_seen) >= _MAX_HOSTS_REMEMBERED:
-            _hosts_seen.clear()
-        _hosts_seen[value] = True
+        _valid_hosts.put(value, True)
     return is_valid
 
 

@@ -22,6 +22,7 @@ import httptools
 
 from sidecar.core.connection_auth import offers_connection_auth
 from sidecar.core.errors import UpstreamBroken
+from sidecar.core.memo import BoundedMemo
 from sidecar.core.response_heads import MEANINGS, ResponseHeaderClass, build_response_head
 
 _HEAD_BYTES: Final = 256 * 1024
@@ -72,7 +73,7 @@ class ResponseHead:
         self.keeps_alive = False
         self.has_body = True
         self.authenticates_connection = False
-        self._built: dict[tuple[bytes, bool, bool, bytes], bytes] | None = None
+        self._built: BoundedMemo[tuple[bytes, bool, bool, bytes], bytes] | None = None
 
     def build(
         self, connection: bytes, *, is_chunked: bool, is_private: bool, extra: bytes = b""
@@ -93,14 +94,12 @@ class ResponseHead:
             extra=extra,
         )
         if self._built is not None:
-            if len(self._built) >= _BUILT_HEADS:
-                self._built.clear()
-            self._built[key] = head
+            self._built.put(key, head)
         return head
 
     def expect_repeats(self) -> None:
         """Cache what is built, as responses with the same head will share this object."""
-        self._built = {}
+        self._built = BoundedMemo(_BUILT_HEADS)
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} length={self.length}>"
