@@ -19,7 +19,6 @@ _PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _HOST: Final = int(HeaderClass.HOST)  # ints: looking an enumeration up costs time
 _TRANSFER_ENCODING: Final = int(HeaderClass.TRANSFER_ENCODING)
-_REQUEST_ID: Final = int(HeaderClass.REQUEST_ID)
 _REFERER: Final = int(HeaderClass.REFERER)
 _TRACEPARENT: Final = int(HeaderClass.TRACEPARENT)
 _TRACESTATE: Final = int(HeaderClass.TRACESTATE)
