@@ -42,7 +42,7 @@ COMPILED = (
     "proxy/tracing",
     "store/cache",
     "store/fair_queue",
-    "store/kept",
+    "store/cache_entry",
     "store/layout",
     "store/lookups",
     "store/outage_memory",

@@ -217,7 +217,7 @@ class Lookup:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def recall(self, digest: str) -> TokenRecord | None:
+    def get(self, digest: str) -> TokenRecord | None:
         return None
 
     def is_absent(self, digest: str) -> bool:

@@ -41,7 +41,7 @@ class Authenticator:
     def __init__(
         self, tokens: TokenLookup, admission: PasswordAuth, now: Callable[[], float] = time
     ) -> None:
-        self._recall_token, self._look_up_token = tokens.recall, tokens.look_up
+        self._recall_token, self._look_up_token = tokens.get, tokens.look_up
         self._is_absent, self._is_familiar = tokens.is_absent, tokens.is_familiar
         self._admission = admission
         self._now = now

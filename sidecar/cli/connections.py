@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.config.settings import ListenTlsSettings, Settings, UpstreamSettings
-    from sidecar.store.address import Address
+    from sidecar.store.store_url import StoreUrl
     from sidecar.store.topology import Client
 
 BUDGET_SECONDS = 2.0
@@ -164,12 +164,12 @@ def _kind_of(url: str) -> str:
 
 
 async def _ask(settings: Settings) -> list[Finding]:
-    from sidecar.store.address import parse
     from sidecar.store.faults import budget
-    from sidecar.store.topology import Reach
+    from sidecar.store.store_url import parse_store_url
+    from sidecar.store.topology import RedisConnector
 
-    address = parse(settings.store.url)
-    reach = Reach(address, BUDGET_SECONDS, b"")
+    address = parse_store_url(settings.store.url)
+    reach = RedisConnector(address, BUDGET_SECONDS, b"")
     try:
         async with budget(BUDGET_SECONDS):
             masters = await _ask_masters(reach.client, address, settings.store.prefix)
@@ -178,7 +178,7 @@ async def _ask(settings: Settings) -> list[Finding]:
         await reach.close()
 
 
-async def _ask_masters(client: Client, address: Address, prefix: str) -> list[Master]:
+async def _ask_masters(client: Client, address: StoreUrl, prefix: str) -> list[Master]:
     from redis.asyncio import RedisCluster
 
     if isinstance(client, RedisCluster):
@@ -246,7 +246,7 @@ async def _refuses_tracking(client: Redis, prefix: str) -> bool:
     return False
 
 
-def _judge_way(address: Address) -> list[Finding]:
+def _judge_way(address: StoreUrl) -> list[Finding]:
     """Judge the way to Redis: who else can go it, and who can listen."""
     remote = [node.host for node in address.nodes if node.path is None and not _is_here(node.host)]
     if not remote:

@@ -119,16 +119,16 @@ class _Lookup:
     def __init__(self, store: TokenStore) -> None:
         self.look_up = store.look_up
 
-    def recall(self, digest: str) -> TokenRecord | None:
+    def get(self, digest: str) -> TokenRecord | None:
         """Know nothing without asking."""
         return None
 
     def is_absent(self, digest: str) -> bool:
-        """See ``recall``."""
+        """See ``get``."""
         return False
 
     def is_familiar(self, digest: str) -> bool:
-        """See ``recall``."""
+        """See ``get``."""
         return False
 
 

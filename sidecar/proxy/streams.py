@@ -204,7 +204,7 @@ class LiveStreams:
         self._look = None
         busy = {*self._rejudging.values(), ""}
         for digest in self._streams:
-            if digest not in busy and self._tokens.recall(digest) is None:
+            if digest not in busy and self._tokens.get(digest) is None:
                 self._to_ask[digest] = None
         self._ask_some()
         if self._streams:

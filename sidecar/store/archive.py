@@ -20,15 +20,15 @@ from typing import Final
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
-from sidecar.store.address import parse
-from sidecar.store.commands import Commands
+from sidecar.store.commands import CommandRunner
 from sidecar.store.faults import budget
 from sidecar.store.index import IN_FLIGHT_SECONDS, AccountIndex
 from sidecar.store.layout import Layout, decode_use
 from sidecar.store.port import MOST_RESTORED, Batch, Exported, Outcome
 from sidecar.store.record import decode, encode
+from sidecar.store.store_url import parse_store_url
 from sidecar.store.token_lines import is_digest
-from sidecar.store.topology import Reach
+from sidecar.store.topology import RedisConnector
 
 _PAUSES_SECONDS: Final = (0.2, 1.0)
 _TTL_SLACK_SECONDS: Final = 1.0
@@ -47,21 +47,25 @@ def connect_archive(
 
     ``budget_seconds`` bounds each step. Every method may raise ``StoreUnavailable``.
     """
-    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
-    return RedisArchive(reach, prefix.encode(), budget_seconds, now)
+    connector = RedisConnector(parse_store_url(url), budget_seconds, f"{prefix}probe".encode())
+    return RedisArchive(connector, prefix.encode(), budget_seconds, now)
 
 
 class RedisArchive:
     """``TokenArchive``: the tokens of one prefix, in a Redis, behind Sentinels or in a Cluster."""
 
     def __init__(
-        self, reach: Reach, prefix: bytes, budget_seconds: float, now: Callable[[], float]
+        self,
+        connector: RedisConnector,
+        prefix: bytes,
+        budget_seconds: float,
+        now: Callable[[], float],
     ) -> None:
-        self._reach = reach
+        self._connector = connector
         self._layout = Layout(prefix)
         self._budget_seconds = budget_seconds
         self._now = now
-        self._commands = Commands(reach.channel, budget_seconds)
+        self._commands = CommandRunner(connector.channel, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 
     async def export(self) -> AsyncIterator[Batch]:
@@ -203,7 +207,7 @@ class RedisArchive:
         """Release connections; idempotent."""
         with suppress(StoreUnavailable):
             async with budget(self._budget_seconds):
-                await self._reach.close()
+                await self._connector.close()
 
 
 def _ttl(record: TokenRecord, now: float) -> int:

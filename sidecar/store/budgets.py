@@ -1,11 +1,11 @@
 """How long a step towards Redis may take, so that a busy loop never passes for a dead Redis.
 
-A step needs several turns of the event loop: a connection is made, a task resumed, a command
-written, its answer read. A loop whose turns take as long as the budget never got to do that, and a
-timer that fires says nothing of Redis. So a budget is spent in ``TICKS`` equal parts, and a part is
-spent only once its time is up *and* the loop has looked at its sockets since (``timeouts``). On a
-free loop that is the budget; on a busy one, a step has some ``3 * TICKS`` turns, however long: the
-most that one needs, with a library that signs in to a Sentinel over TLS, is about half of them.
+A step needs several iterations of the event loop: to connect, resume a task, write a command, read
+its reply. A loop whose iterations take as long as the budget never gets that far, and a timer that
+fires says nothing about Redis. So a budget is spent in ``TICKS`` equal parts, and a part is spent
+only once its time is up *and* the loop has polled its sockets since (``timeouts``). On an idle loop
+that makes no difference. On a busy one a step gets some ``3 * TICKS`` iterations, however long they
+take: twice as many as the longest step needs (redis-py signing in to a Sentinel over TLS).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TICKS: Final = 20
 
 
 class Budget:
-    """Calls ``on_spent`` once ``seconds`` are spent; see ``cancel``."""
+    """Calls ``on_spent`` once ``seconds`` are spent, unless cancelled."""
 
     __slots__ = ("_due", "_left", "_loop", "_on_spent", "_tick_seconds")
 
@@ -35,7 +35,7 @@ class Budget:
         self._due = DueCall(loop, self._tick_seconds, self._tick)
 
     def cancel(self) -> None:
-        """Never call; without effect once it was called."""
+        """Do not call ``on_spent``; no effect once it was called."""
         self._due.cancel()
 
     def _tick(self) -> None:
@@ -48,7 +48,7 @@ class Budget:
 
 @asynccontextmanager
 async def limit(seconds: float) -> AsyncIterator[None]:
-    """Raise ``TimeoutError`` unless what runs inside ends before the budget is spent."""
+    """Raise ``TimeoutError`` if the budget is spent before the body ends."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as bound:
         budget = Budget(loop, seconds, lambda: bound.reschedule(loop.time()))
@@ -61,9 +61,9 @@ async def limit(seconds: float) -> AsyncIterator[None]:
 async def ended(
     tasks: Iterable[asyncio.Task[Any]], seconds: float
 ) -> tuple[set[asyncio.Task[Any]], set[asyncio.Task[Any]]]:
-    """Wait for all tasks, until the budget is spent; return those that ended and the others.
+    """Wait for all tasks until the budget is spent; return those that ended, and the others.
 
-    As ``asyncio.wait``, it cancels none.
+    Like ``asyncio.wait``, it cancels none.
     """
     awaited = {*tasks}
     with suppress(TimeoutError):

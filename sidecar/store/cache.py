@@ -1,31 +1,31 @@
-"""Tokens kept where they are used: when a record may be believed without asking the store.
+"""A cache in front of the store, and the conditions under which a cached record may be used.
 
-A record is believed while the store tells of every change (``Watcher``) and was heard in the last
-``HEARD_SECONDS``, for at most ``max_age``, and never past its own expiry. What the store does not
-know is remembered too, briefly and in a bounded number, so that a flood of one bad token costs it
-nothing.
+A record is used while the store reports every change (``Watcher``) and was heard within the last
+``HEARD_SECONDS``, for at most ``max_age``, and never past its own expiry. Digests that the store
+does not know are cached too, briefly and in a bounded number, so that a flood of one bad token does
+not reach it.
 
-What is kept is what the store gave, as few objects, and the record only from when it is recalled:
-most of a flood of different tokens never is. For the same reason a full cache takes in only what
-comes a second time: tokens that are used once drive out none that is used often.
+An entry is the store's value, as few objects as possible; the record is read from it on the first
+hit, as most of a flood of different tokens never get one. For the same reason a full cache admits
+only tokens that come a second time: tokens that are used once evict none that is used often.
 
-When the store's word can't be heard any more, nothing is believed and every request asks. When
-asking fails as well, a record that held good at the store's last word is accepted until
-``outage_grace`` after it; beyond it, and for everything else, the answer is "I don't know". A store
-that comes back and goes again renews that for what was read meanwhile alone (``outage_memory``),
-by callers or by ``revalidation``, which reads again what callers leave at rest.
+When the store can no longer be heard, no entry is used and every request asks the store. If that
+fails as well, a record that was valid at the store's last word is accepted until ``outage_grace``
+after it; after that, and for everything else, the answer is "I don't know". If the store comes back
+and fails again, only records that were read in between get a new grace (``outage_memory``): those
+that callers used, and those that ``revalidation`` read again.
 
-So what is revoked, by anyone, is refused
+So a token that anyone revokes is refused
 
-- as soon as the store's word of it arrives: milliseconds;
-- if the word is lost with a connection that breaks: as soon as it breaks;
-- if it is lost on a line that died without a sign, or in a process that slept: 2 s after it was
-  revoked (``HEARD_SECONDS``), usually 1.25 s (a heartbeat and a budget);
-- in the last two cases, if the store can't be asked anew: ``outage_grace`` after its last word.
+- as soon as the store's word of it arrives, within milliseconds;
+- if the word is lost because the connection breaks: as soon as it breaks;
+- if the word is lost on a line that died silently, or in a process that slept: 2 s after the
+  revocation (``HEARD_SECONDS``), usually 1.25 s (a heartbeat and a budget);
+- in the last two cases, if the store cannot be asked again: ``outage_grace`` after its last word.
 
-A change that is told while a look-up is under way wins over the look-up: it is asked again. A store
-that never tells of changes is asked by every request; its answers serve for an outage alone, each
-for ``outage_grace``.
+A change that is reported during a look-up wins: the store is asked again. A store that never
+reports changes is asked by every request; its answers serve only in an outage, each for
+``outage_grace``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from typing import TYPE_CHECKING, Final
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.histogram import Histogram
 from sidecar.core.model import TokenRecord
-from sidecar.store.kept import (
-    DROPPED_AT_ONCE,
+from sidecar.store.cache_entry import (
+    EVICTED_SHARE,
     NEVER,
-    Kept,
+    CacheEntry,
     end_of,
     make_room,
-    pack,
+    pack_entry,
     times_of,
     value_of,
 )
@@ -55,10 +55,10 @@ if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like a
     from mypy_extensions import i64
 
 Fetch = Callable[[str, str], Awaitable[bytes | None]]
-"""Asks the store for what it has at a digest, on behalf of an asker."""
+"""Asks the store for the value of a digest, on behalf of an asker."""
 
 Read = Callable[[str, bytes, float], TokenRecord | None]
-"""Reads that; ``None`` if it is no record that lives at a time (Unix seconds)."""
+"""Reads such a value; ``None`` unless it is a record that is live at a time (Unix seconds)."""
 
 _ABSENCE_SECONDS: Final = 10.0
 _ASKED_AT_MOST: Final = 3
@@ -70,7 +70,7 @@ _SIGN_MASK: Final = 0xFF
 class TokenCache:
     """A bounded cache in front of a store; implements ``TokenLookup`` and ``Watcher``.
 
-    ``now`` gives Unix seconds. With ``most_tokens`` 0 nothing is kept.
+    ``now`` gives Unix seconds. With ``most_tokens`` 0 it caches nothing.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class TokenCache:
         self._max_age_seconds = max_age_seconds
         self._absence_seconds = min(_ABSENCE_SECONDS, max_age_seconds)
         self._now = now
-        self._fetch: Fetch = _ask_nobody
+        self._fetch: Fetch = _fetch_nothing
         self._read: Read = _read_nothing
         self._is_watching = False
         self._heard_at = 0.0
         self._clock_at = 0.0
         self._silent_from = 0.0
-        self._kept: dict[str, Kept] = {}
-        self._leaving: list[tuple[str, Kept]] = []  # next, the first of them last
-        self._seen = bytearray(1 << max(10, most_tokens.bit_length()))  # more than are kept
-        self._absent: dict[str, float] = {}  # until when to believe it
+        self._entries: dict[str, CacheEntry] = {}
+        self._leaving: list[tuple[str, CacheEntry]] = []  # to evict next, the oldest last
+        self._seen = bytearray(1 << max(10, most_tokens.bit_length()))  # more slots than entries
+        self._absent: dict[str, float] = {}  # and until when to believe it
         self._outage = OutageMemory(most_tokens, outage_grace_seconds)
         self._asking = 0
-        self._changes = 0  # told so far, counted
-        self._changed: dict[str, int] = {}  # while somebody asks: which change was a digest's last
+        self._changes = 0  # reported so far
+        self._changed: dict[str, int] = {}  # during look-ups: the last change of each digest
         self._all_changed = 0
         self.lookup_seconds = Histogram()
-        """How long the store took for each look-up; who shows it sets one with its bounds."""
+        """How long each look-up took; the metrics replace it with one of their own bounds."""
         self.hits = 0
         self.misses = 0
         self.failures = 0
@@ -111,49 +111,49 @@ class TokenCache:
 
     def __repr__(self) -> str:
         state = "watching" if self._is_watching else "blind"
-        return f"<TokenCache {state} kept={len(self._kept)} absent={len(self._absent)}>"
+        return f"<TokenCache {state} entries={len(self._entries)} absent={len(self._absent)}>"
 
     @property
     def entries(self) -> int:
-        """How many tokens are kept, those known to be absent included."""
-        return len(self._kept) + len(self._absent)
+        """The number of cached tokens, including those known to be absent."""
+        return len(self._entries) + len(self._absent)
 
     @property
     def ends(self) -> list[float]:
-        """When the tokens end that are kept and do end, in Unix seconds."""
-        return [end for _, end in map(times_of, self._kept.values()) if end != NEVER]
+        """When the cached tokens expire, those that do, in Unix seconds."""
+        return [end for _, end in map(times_of, self._entries.values()) if end != NEVER]
 
     @property
     def is_watching(self) -> bool:
-        """Tell whether the store tells of changes, so that records may be believed."""
+        """Whether the store reports changes, so that cached records may be used."""
         return self._is_watching
 
     def connect(self, fetch: Fetch, read: Read) -> None:
-        """Ask the store by ``fetch`` from now on, and take its answers for what ``read`` says."""
+        """Ask the store with ``fetch`` from now on, and read its answers with ``read``."""
         self._fetch, self._read = fetch, read
 
-    def recall(self, digest: str) -> TokenRecord | None:
-        """Return the record if it may be believed at once; ``None``: ``look_up`` must tell."""
-        kept = self._kept.get(digest)
-        if kept is None:
+    def get(self, digest: str) -> TokenRecord | None:
+        """Return the cached record if it may be used; ``None`` means: call ``look_up``."""
+        entry = self._entries.get(digest)
+        if entry is None:
             return None
-        if isinstance(kept, bytes):
-            return self._recall_first(digest, kept)
-        record, asked_at, end = kept
+        if isinstance(entry, bytes):
+            return self._get_unread(digest, entry)
+        record, asked_at, end = entry
         if not self._may_believe(asked_at, end):
             return None
         self.hits += 1
         return record
 
-    def _recall_first(self, digest: str, kept: bytes) -> TokenRecord | None:
-        """Read what the store gave, if it may be believed, so that it needn't be read again."""
-        asked_at, end = times_of(kept)
+    def _get_unread(self, digest: str, entry: bytes) -> TokenRecord | None:
+        """Read the store's value on its first hit, if it may be used, and keep the record."""
+        asked_at, end = times_of(entry)
         record = None
         if self._may_believe(asked_at, end):
-            record = self._read(digest, value_of(kept), asked_at)
+            record = self._read(digest, value_of(entry), asked_at)
         if record is not None:
             self.hits += 1
-            self._kept[digest] = (record, asked_at, end)
+            self._entries[digest] = (record, asked_at, end)
         return record
 
     def _may_believe(self, asked_at: float, end: float) -> bool:
@@ -161,7 +161,7 @@ class TokenCache:
         return now < end and now < asked_at + self._max_age_seconds and now < self._silent_from
 
     def is_absent(self, digest: str) -> bool:
-        """Tell whether the store has no record, as far as it may be believed at once."""
+        """Return whether the cache knows, and may say, that the store has no record."""
         until = self._absent.get(digest)
         if until is None:
             return False
@@ -172,15 +172,15 @@ class TokenCache:
         return True
 
     def is_familiar(self, digest: str) -> bool:
-        """Tell whether there was a record when last asked, whether it may be believed or not."""
-        return digest in self._kept or digest in self._outage
+        """Return whether there was a record when the store was last asked."""
+        return digest in self._entries or digest in self._outage
 
     async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
-        """Return the live record, from here or from the store; ``None`` if there is none.
+        """Return the live record, from the cache or the store; ``None`` if there is none.
 
-        Raises ``StoreUnavailable`` or ``Overloaded`` when that can't be known.
+        Raises ``StoreUnavailable`` or ``Overloaded`` when that cannot be known.
         """
-        record = self.recall(digest)
+        record = self.get(digest)
         if record is not None:
             return record
         if self.is_absent(digest):
@@ -189,7 +189,7 @@ class TokenCache:
         return await self._ask(digest, asker)
 
     async def _ask(self, digest: str, asker: str) -> TokenRecord | None:
-        """Ask the store, and once more if the token changes meanwhile; keep what may be believed.
+        """Ask the store, again if the token changes meanwhile, and cache what may be used.
 
         Raises as ``look_up``.
         """
@@ -201,7 +201,7 @@ class TokenCache:
                 value = await self._fetch(digest, asker)
             except StoreUnavailable:
                 self.failures += 1
-                record = self._recall_in_outage(digest)
+                record = self._get_in_outage(digest)
                 if record is None:
                     raise
                 return record
@@ -215,43 +215,41 @@ class TokenCache:
                 self.lookup_seconds.add(max(0.0, now - asked_at))
             record = None if value is None else self._read(digest, value, now)
             if was_watching and not has_changed:
-                self._keep(digest, record, value, asked_at)
+                self._put(digest, record, value, asked_at)
                 break
             if not self._is_watching and not was_told:
                 self._remember(digest, record, asked_at)
                 break
         return record
 
-    # Confirming what an outage left (``revalidation``).
+    # For ``revalidation``: reading again what an outage left.
 
     @property
     def is_asked(self) -> bool:
-        """Tell whether anyone waits for the store."""
+        """Whether a look-up is under way."""
         return self._asking > 0
 
     @property
     def may_confirm(self) -> bool:
-        """Tell whether ``confirm`` is of use: changes are told, and there is room to keep more."""
-        return self._is_watching and len(self._kept) < self._most_tokens
+        """Whether ``confirm`` is of use: changes are reported and the cache is not full."""
+        return self._is_watching and len(self._entries) < self._most_tokens
 
     def remembered(self) -> list[str]:
-        """Return the tokens that are remembered for an outage, at most as many as may be kept;
-        those kept last are at the end.
-        """
+        """Return the tokens remembered for an outage, the latest last, at most ``most_tokens``."""
         return self._outage.digests()
 
     async def confirm(self, digest: str) -> None:
-        """Ask the store about a token, unless it was asked since it is back, and keep its answer.
+        """Ask the store about a token, unless the answer is cached already, and cache the answer.
 
-        Counts as neither a hit nor a miss. Raises as ``look_up``.
+        Counts as neither a hit nor a miss. Raises as ``look_up`` does.
         """
-        if digest not in self._kept:
+        if digest not in self._entries:
             await self._ask(digest, "")
 
-    # What the store tells (``Watcher``).
+    # What the store reports (``Watcher``).
 
     def on_watching(self) -> None:
-        """The store tells of changes from now on; of what was before, nothing is known."""
+        """The store reports changes from now on; earlier ones may have been missed."""
         self._forget_all()
         self._is_watching = True
         self._note_word(0.0)
@@ -267,19 +265,17 @@ class TokenCache:
             self._outage.forget(digests)
 
     def on_heard(self, age_seconds: float) -> None:
-        """Believe what is kept for longer: nothing is new that was so many seconds ago."""
+        """Use the entries for longer: all changes until ``age_seconds`` ago were reported."""
         if self._is_watching:
             self._note_word(age_seconds)
 
     def on_blind(self) -> None:
-        """Believe nothing any more, but remember what was believed: there may be an outage."""
+        """Use no entry any more, but remember all of them: this may be an outage."""
         if self._is_watching:
             self._is_watching = False
             self._look_at_clock()
-            self._outage.end_watch(self._kept, self._heard_at, self._clock_at)
+            self._outage.end_watch(self._entries, self._heard_at, self._clock_at)
             self._forget_all()
-
-    # Within.
 
     def _note_word(self, age_seconds: float) -> None:
         self._look_at_clock()
@@ -289,18 +285,18 @@ class TokenCache:
 
     def _look_at_clock(self) -> None:
         now = self._now()
-        if now < self._clock_at:  # it was set back, and every age with it
+        if now < self._clock_at:  # the clock was set back, and every age is wrong
             self._forget_all()
             self._outage.clear()
         self._clock_at = now
 
     def _has_changed_since(self, changes: int, digest: str) -> bool:
-        """Tell whether anything was told since so many changes that an answer may not know."""
+        """Return whether a change was reported since, which an answer may not include."""
         return self._changes != changes and (
             self._all_changed > changes or self._changed.get(digest, 0) > changes
         )
 
-    def _keep(
+    def _put(
         self, digest: str, record: TokenRecord | None, value: bytes | None, asked_at: float
     ) -> None:
         if not self._most_tokens:
@@ -310,82 +306,86 @@ class TokenCache:
             make_room(self._absent, self._most_absent)
             self._absent[digest] = asked_at + self._absence_seconds
             return
-        if digest in self._kept:
-            del self._kept[digest]
-        elif len(self._kept) >= self._most_tokens:
-            if not self._comes_again(digest):
+        if digest in self._entries:
+            del self._entries[digest]
+        elif len(self._entries) >= self._most_tokens:
+            if not self._was_seen_lately(digest):
                 return
-            self._let_go()
-        self._kept[digest] = pack(value, asked_at, end_of(record))
+            self._evict()
+        self._entries[digest] = pack_entry(value, asked_at, end_of(record))
         self._outage.forget([digest])
 
-    def _comes_again(self, digest: str) -> bool:
-        """Tell whether a token was here lately, though it is not kept, and note that it was.
+    def _was_seen_lately(self, digest: str) -> bool:
+        """Return whether a token that is not cached came lately, and note that it came now.
 
-        It is the *doorkeeper* of TinyLFU (Einziger and others, 2017): of what came lately, a byte
-        of the hash, at a place that the rest of the hash gives. One in 128 is mistaken for another.
+        This is the *doorkeeper* of TinyLFU (Einziger and others, 2017): it stores a byte of each
+        recent token's hash, in a slot that the rest of the hash gives. One token in 128 is taken
+        for another.
         """
         seen = self._seen
         key: i64 = hash(digest)
-        place, sign = key & len(seen) - 1, key >> _SIGN_SHIFT & _SIGN_MASK | 1  # 0: nothing came
+        place, sign = (
+            key & len(seen) - 1,
+            key >> _SIGN_SHIFT & _SIGN_MASK | 1,
+        )  # 0: the slot is empty
         if seen[place] == sign:
             return True
         seen[place] = sign
         return False
 
-    def _let_go(self) -> None:
-        """Drop what was kept first, unless it was recalled for the first time just now.
+    def _evict(self) -> None:
+        """Evict the oldest entry, unless it has just had its first hit.
 
-        A share is found at once, as ``kept.make_room`` says, but dropped one by one: what is kept
-        next takes the memory that the processor has at hand.
+        The oldest entries are listed a share at a time (``cache_entry.make_room``) but dropped one
+        by one: the next entry then takes memory that is still in the processor's cache.
         """
-        while len(self._kept) >= self._most_tokens:
+        while len(self._entries) >= self._most_tokens:
             if not self._leaving:
-                share = islice(self._kept.items(), self._most_tokens // DROPPED_AT_ONCE + 1)
+                share = islice(self._entries.items(), self._most_tokens // EVICTED_SHARE + 1)
                 self._leaving = [*share]
                 self._leaving.reverse()
-            digest, kept = self._leaving.pop()
-            if self._kept.get(digest) is kept:
-                del self._kept[digest]
+            digest, entry = self._leaving.pop()
+            if self._entries.get(digest) is entry:
+                del self._entries[digest]
 
     def _remember(self, digest: str, record: TokenRecord | None, asked_at: float) -> None:
-        """Note for an outage what a store says that does not tell of changes."""
+        """Remember for an outage an answer of a store that does not report changes."""
         if record is None:
             self._outage.forget([digest])
         else:
             self._outage.note_answer(digest, (record, asked_at, end_of(record)))
 
-    def _recall_in_outage(self, digest: str) -> TokenRecord | None:
-        """Return what held good at the store's last word, or answer, while the grace lasts."""
+    def _get_in_outage(self, digest: str) -> TokenRecord | None:
+        """Return the record that was valid at the store's last word or answer, during its grace."""
         if self._is_watching:
-            return None  # nothing but an answer will do
+            return None  # only an answer of the store will do
         now = self._now()
-        kept = self._outage.recall(digest, now)
-        if kept is None:
+        entry = self._outage.get(digest, now)
+        if entry is None:
             return None
-        return self._read(digest, value_of(kept), now) if isinstance(kept, bytes) else kept[0]
+        return self._read(digest, value_of(entry), now) if isinstance(entry, bytes) else entry[0]
 
     def _forget(self, digests: Sequence[str]) -> None:
         for digest in digests:
-            self._kept.pop(digest, None)
+            self._entries.pop(digest, None)
             self._absent.pop(digest, None)
         if not self._asking:
             return
         self._changes += 1
         if len(self._changed) < _CHANGES_AT_MOST:
             self._changed.update(dict.fromkeys(digests, self._changes))
-        else:  # so many that who asks now asks again, whatever it asks for
+        else:  # too many to list: every look-up under way asks again
             self._changed, self._all_changed = {}, self._changes
 
     def _forget_all(self) -> None:
-        self._kept = {}
+        self._entries = {}
         self._leaving = []
         self._absent = {}
         self._changes += 1
         self._all_changed = self._changes
 
 
-async def _ask_nobody(digest: str, asker: str) -> bytes | None:
+async def _fetch_nothing(digest: str, asker: str) -> bytes | None:
     raise StoreUnavailable("no store is connected yet")
 
 

@@ -1,6 +1,6 @@
 """A Cluster: each question at its slot's master, and one word from all masters together.
 
-Every master has a link and look-ups of its own (``cluster_node``), so one that is away takes only
+Every master has a link and look-ups of its own (``cluster_master``), so one that is away takes only
 its own slots along. Twice a second each is *surveyed*: asked for its role, its state and its view
 of the Cluster (``slots``); the view with the greatest epoch counts, so that a master that slept
 through a fail-over is not believed. ``MOVED`` and ``ASK`` are followed at once.
@@ -38,11 +38,11 @@ from redis.crc import key_slot
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import ended, limit
-from sidecar.store.cluster_node import Connect, Node, VisitorLink
+from sidecar.store.cluster_master import ClusterMaster, Connect, VisitorLink
 from sidecar.store.commands import AskServer, Command
 from sidecar.store.faults import FAULTS, budget, describe
-from sidecar.store.link import Endpoint, Tracker
 from sidecar.store.lookups import RETRY_SECONDS
+from sidecar.store.redis_link import Endpoint, Tracker
 from sidecar.store.resp import pack
 from sidecar.store.slots import SLOTS, View, read_redirect
 
@@ -57,7 +57,7 @@ _TRY_AGAIN_SECONDS: Final = 0.02
 
 
 class Cluster:
-    """Look-ups like those of ``Lookups``, and a ``Channel``. Belongs to one event loop."""
+    """Look-ups like those of ``Lookups``, and a ``CommandChannel``. Belongs to one event loop."""
 
     is_one_server = False
 
@@ -75,8 +75,8 @@ class Cluster:
         self._connect = connect
         self._budget_seconds = budget_seconds
         self._tracker = tracker
-        self._nodes: dict[Endpoint, Node] = {}
-        self._owners: list[Node | None] = [None] * SLOTS
+        self._nodes: dict[Endpoint, ClusterMaster] = {}
+        self._owners: list[ClusterMaster | None] = [None] * SLOTS
         self._view: View | None = None
         self._away = "the Cluster did not answer in time"
         self._is_told = False
@@ -110,13 +110,13 @@ class Cluster:
         return cast("bytes | None", value)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         questions = [pack([_as_bytes(word) for word in command]) for command in commands]
         slots = [key_slot(_key_of(command)) for command in commands]
         nodes = [self._owners[slot] or await self._find_owner(slot) for slot in slots]
         replies: list[Any] = [None] * len(commands)
 
-        async def put(node: Node) -> None:
+        async def put(node: ClusterMaster) -> None:
             numbers = [number for number, owner in enumerate(nodes) if owner is node]
             told = await node.ask(*[questions[number] for number in numbers])
             for number, reply in zip(numbers, told, strict=True):
@@ -130,10 +130,10 @@ class Cluster:
         return replies
 
     async def servers(self) -> Sequence[AskServer]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         await self._find_owner(0)
 
-        async def ask(node: Node, command: Command) -> Any:
+        async def ask(node: ClusterMaster, command: Command) -> Any:
             (reply,) = await node.ask(pack([_as_bytes(word) for word in command]))
             return reply
 
@@ -149,7 +149,7 @@ class Cluster:
         self._surveyed.clear()
         await self._drop([*self._nodes])
 
-    async def _find_owner(self, slot: int) -> Node:
+    async def _find_owner(self, slot: int) -> ClusterMaster:
         """Wait for the first survey, if need be, within the budget."""
         if self._surveying is None:
             self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
@@ -162,7 +162,7 @@ class Cluster:
             raise StoreUnavailable(_UNSERVED if is_known else self._away)
         return node
 
-    async def _follow(self, slot: int, node: Node, reply: Any, question: bytes) -> Any:
+    async def _follow(self, slot: int, node: ClusterMaster, reply: Any, question: bytes) -> Any:
         """Return what is answered where the Cluster sends us; it may be another error."""
         for _ in range(_MOST_HOPS):
             redirect = read_redirect(node.endpoint, str(reply))
@@ -181,12 +181,12 @@ class Cluster:
                 break
         return reply
 
-    def _meet(self, endpoint: Endpoint) -> Node:
+    def _meet(self, endpoint: Endpoint) -> ClusterMaster:
         """Return the node there; one that is new makes the watcher blind until it tells."""
         node = self._nodes.get(endpoint)
         if node is None:
             means = self._connect, self._budget_seconds, self._probe_key
-            node = Node(endpoint, *means, self._tracker, self._turn)
+            node = ClusterMaster(endpoint, *means, self._tracker, self._turn)
             self._nodes[endpoint] = node
             node.lookups.open()
             self._turn()
@@ -202,7 +202,7 @@ class Cluster:
 
     def _spread(self) -> None:
         """Make the table of owners anew from the view."""
-        owners: list[Node | None] = [None] * SLOTS
+        owners: list[ClusterMaster | None] = [None] * SLOTS
         for first, last, endpoint in () if self._view is None else self._view.ranges:
             owners[first : last + 1] = [self._nodes[endpoint]] * (last + 1 - first)
         self._owners = owners
@@ -254,7 +254,7 @@ class Cluster:
         """Rank by knowledge: cut off, or with a lower epoch, a node may have missed a fail-over."""
         return view.is_well, view.epoch, view == self._view
 
-    async def _hear(self, nodes: Sequence[Node]) -> list[View]:
+    async def _hear(self, nodes: Sequence[ClusterMaster]) -> list[View]:
         """Return the views of nodes; one that does not answer within the budget is given up."""
         surveys = {asyncio.create_task(_survey_of(node)): node for node in nodes}
         done, late = await ended(surveys, self._budget_seconds)
@@ -301,7 +301,7 @@ class Cluster:
         await self._drop([node.endpoint for node in away if node.endpoint not in masters])
 
 
-async def _survey_of(node: Node) -> View | None:
+async def _survey_of(node: ClusterMaster) -> View | None:
     with suppress(*FAULTS):  # the link is lost, and the node has said so itself
         return await node.survey()
     return None

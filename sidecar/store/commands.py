@@ -1,4 +1,4 @@
-"""All that is said to Redis besides look-ups: many commands at once, within a budget."""
+"""All commands but look-ups: many at once, within a budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Command = tuple[str | bytes | int, ...]
 """A command as ``redis-cli`` takes it."""
 
 AskServer = Callable[[Command], Awaitable[Any]]
-"""What puts one command to one server and returns its reply."""
+"""Sends one command to one server and returns its reply."""
 
 MOST_IN_PIPELINE = 256
 _MOST_AT_ONCE = 16
@@ -23,21 +23,21 @@ _SCAN_COUNT = 1000
 _GLOB_SPECIALS = re.compile(rb"([*?\[\]\\^])")
 
 
-class Channel(Protocol):
-    """A way to a Redis, or to all masters of a Cluster; bounds no time by itself."""
+class CommandChannel(Protocol):
+    """Sends commands to a Redis, or to the masters of a Cluster. It sets no time limit."""
 
     @property
     def is_one_server(self) -> bool:
-        """Tell whether one command may name any keys together; a Cluster's may not."""
+        """Whether one command may name several keys; with a Cluster it may not."""
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands together, each to where its key is; return replies as Redis gives them.
+        """Send commands together, each to the server of its key; return the replies unchanged.
 
         An error reply is an exception among them.
         """
 
     async def servers(self) -> Sequence[AskServer]:
-        """Return what asks each server that has keys."""
+        """Return a function for each server that has keys, which asks it."""
 
 
 class PipelineChannel:
@@ -49,18 +49,18 @@ class PipelineChannel:
         self._client = client
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.response_callbacks = {}  # replies as they come, as from a Cluster
+        pipeline.response_callbacks = {}  # raw replies, as from a Cluster
         for command in commands:
             pipeline.execute_command(*command)
         try:
             return list(await pipeline.execute(raise_on_error=False))
-        except RuntimeError as error:  # so says uvloop of a connection closed under the library
+        except RuntimeError as error:  # uvloop, if the connection was closed meanwhile
             raise ConnectionResetError("the connection was closed meanwhile") from error
 
     async def servers(self) -> Sequence[AskServer]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         return [self._ask]
 
     async def _ask(self, command: Command) -> Any:
@@ -68,21 +68,21 @@ class PipelineChannel:
         return reply
 
 
-class Commands:
-    """A channel whose every call ends within the budget, in a reply or ``StoreUnavailable``."""
+class CommandRunner:
+    """A channel with a budget: each call returns or raises ``StoreUnavailable`` in time."""
 
-    def __init__(self, channel: Channel, budget_seconds: float) -> None:
+    def __init__(self, channel: CommandChannel, budget_seconds: float) -> None:
         self._channel = channel
         self._budget_seconds = budget_seconds
         self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
 
     @property
     def is_one_server(self) -> bool:
-        """As ``Channel.is_one_server``."""
+        """See ``CommandChannel``."""
         return self._channel.is_one_server
 
     async def run(self, *commands: Command) -> list[Any]:
-        """Send commands together, return their replies; an error reply is ``StoreUnavailable``."""
+        """Send commands together and return their replies; an error reply raises."""
         async with budget(self._budget_seconds):
             replies = await self._exchange(commands)
             for reply in replies:
@@ -91,7 +91,7 @@ class Commands:
             return replies
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the values of keys, ``None`` where there is none or it is not a string.
+        """Return the values of keys; ``None`` for a key that is absent or not a string.
 
         Each ``MOST_IN_PIPELINE`` keys have a budget of their own.
         """
@@ -107,9 +107,9 @@ class Commands:
                 values += [_readable(reply) for reply in replies]
         return values
 
-    async def scan(self, start: bytes) -> AsyncIterator[bytes]:
-        """Yield the keys that begin so, perhaps twice; each step has a budget of its own."""
-        pattern = _GLOB_SPECIALS.sub(rb"\\\1", start) + b"*"
+    async def scan(self, prefix: bytes) -> AsyncIterator[bytes]:
+        """Yield the keys with a prefix, some perhaps twice; each step has a budget of its own."""
+        pattern = _GLOB_SPECIALS.sub(rb"\\\1", prefix) + b"*"
         async with budget(self._budget_seconds):
             servers = await self._channel.servers()
         for ask in servers:
@@ -132,7 +132,7 @@ class Commands:
 
 
 def _readable(value: Any) -> bytes | None:
-    """Return a ``GET``'s value; a key of another type has none. Raises any other error reply."""
+    """Return the reply to a ``GET``, ``None`` for a key of another type; raise other errors."""
     if isinstance(value, Exception):
         if str(value).startswith("WRONGTYPE"):
             return None

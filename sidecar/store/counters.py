@@ -19,11 +19,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.address import parse
-from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
+from sidecar.store.commands import MOST_IN_PIPELINE, Command, CommandRunner
 from sidecar.store.faults import budget
 from sidecar.store.port import MOST_BANS, WELCOME_SECONDS
-from sidecar.store.topology import Reach
+from sidecar.store.store_url import parse_store_url
+from sidecar.store.topology import RedisConnector
 
 _ADD: Final = """
 local counts = {}
@@ -46,19 +46,23 @@ def connect_counters(
 
     ``budget_seconds`` bounds each step, of up to 256 subjects.
     """
-    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
-    return RedisFailureCounters(reach, prefix.encode(), budget_seconds, now)
+    connector = RedisConnector(parse_store_url(url), budget_seconds, f"{prefix}probe".encode())
+    return RedisFailureCounters(connector, prefix.encode(), budget_seconds, now)
 
 
 class RedisFailureCounters:
     """``FailureCounters`` in a Redis, behind Sentinels or in a Cluster."""
 
     def __init__(
-        self, reach: Reach, prefix: bytes, budget_seconds: float, now: Callable[[], float]
+        self,
+        connector: RedisConnector,
+        prefix: bytes,
+        budget_seconds: float,
+        now: Callable[[], float],
     ) -> None:
-        self._reach = reach
+        self._connector = connector
         self._budget_seconds = budget_seconds
-        self._commands = Commands(reach.quick_channel, budget_seconds)
+        self._commands = CommandRunner(connector.quick_channel, budget_seconds)
         self._now = now
         self._count_start = prefix + b"throttle:count:"
         self._bans_key = prefix + b"throttle:bans"
@@ -123,7 +127,7 @@ class RedisFailureCounters:
         """See ``FailureCounters``."""
         with suppress(StoreUnavailable):
             async with budget(self._budget_seconds):
-                await self._reach.close()
+                await self._connector.close()
 
     async def _lengthen(self, key: bytes, seconds: float) -> None:
         """Let a key live for so long at least (its members may end later than the newest one)."""
@@ -133,8 +137,8 @@ class RedisFailureCounters:
 
     async def _read(self, key: bytes, since: float) -> dict[str, float]:
         """Return the latest members of a set whose time is after ``since``."""
-        reach: Command = ("+inf", f"({_milliseconds(since)}", "WITHSCORES", "LIMIT", 0, MOST_BANS)
-        (reply,) = await self._commands.run(("ZREVRANGEBYSCORE", key, *reach))
+        span: Command = ("+inf", f"({_milliseconds(since)}", "WITHSCORES", "LIMIT", 0, MOST_BANS)
+        (reply,) = await self._commands.run(("ZREVRANGEBYSCORE", key, *span))
         scores = ((name, float(score)) for name, score in _pairs(reply))
         return {
             name.decode("ascii", "replace"): score / 1000

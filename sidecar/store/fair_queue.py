@@ -1,12 +1,12 @@
-"""Whose turn is next: networks take turns, so that a flood from one waits for itself alone.
+"""Look-ups of different networks take turns, so that a flood from one network only delays itself.
 
-What waits has a line for each asker, and a batch takes one from each line in turn. So whoever asks
-for little is served with the next batch, however many others ask for however much. An asker is a
-network (``core.subjects.network_of``), or empty for the sidecar's own questions.
+Each asker has a line of waiting items, and a batch takes one from each line in turn. An asker with
+few look-ups is therefore served with the next batch, however many others wait. An asker is
+a network (``core.subjects.network_of``), or the empty string for the sidecar's own look-ups.
 
-An asker may have ``most_of_one`` waiting. In all, ``most`` may wait; beyond that an asker may have
-only its equal share of them, so a queue that others have filled still takes in a newcomer. Nothing
-can make it grow beyond twice ``most``.
+An asker may have ``most_of_one`` items waiting, and all askers ``most``. Once ``most`` items wait,
+an asker may still add items up to its equal share, so a queue that others have filled admits a
+newcomer. The queue never grows beyond twice ``most``.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class FairQueue(Generic[ItemT]):
     """A bounded queue with a line for each asker."""
 
     def __init__(self, most: int, most_of_one: int) -> None:
-        """``most_of_one`` does not bound the sidecar's own questions (asker ``""``)."""
+        """``most_of_one`` does not limit the sidecar's own look-ups (asker ``""``)."""
         self._most = most
         self._most_of_one = most_of_one
         self._lines: dict[str, _Line[ItemT]] = {}
-        self._ring: deque[_Line[ItemT]] = deque()  # whose turn is next stands first
+        self._ring: deque[_Line[ItemT]] = deque()  # the line whose turn is next comes first
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def put(self, asker: str, item: ItemT) -> bool:
-        """Let an item wait; ``False`` if there is no room for it."""
+        """Add an item; return ``False`` if there is no room for it."""
         line = self._lines.get(asker)
         if line is None:
             if self._count >= self._most and len(self._lines) >= self._most:
@@ -60,7 +60,7 @@ class FairQueue(Generic[ItemT]):
         return self._count < self._most or held < self._most // len(self._lines)
 
     def take(self, most: int) -> list[ItemT]:
-        """Take out at most ``most`` items, one of each asker in turn."""
+        """Remove and return at most ``most`` items, one of each asker in turn."""
         taken: list[ItemT] = []
         ring = self._ring
         while ring and len(taken) < most:

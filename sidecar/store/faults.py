@@ -1,8 +1,8 @@
-"""The edge where the errors of Redis, its library and the network become ``StoreUnavailable``.
+"""Where the errors of Redis, redis-py and the network become ``StoreUnavailable``.
 
 An error's own text is not passed on: Redis repeats the arguments of a command that it does not
-know, and those of ``AUTH`` and ``HELLO`` are passwords. What is kept is the code (``LOADING``,
-``WRONGPASS``, ...) with what it means for an admin, or the error's class.
+know, and those of ``AUTH`` and ``HELLO`` are passwords. What is passed on is the error's code
+(``LOADING``, ``WRONGPASS``, ...) with its meaning for an admin, or the error's class.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAULTS = (
     EOFError,
     TimeoutError,
 )
-"""Everything that a call to Redis raises when Redis, the network or a setting is at fault."""
+"""All that a call to Redis raises when Redis, the network or a setting is at fault."""
 
 _MEANINGS: Final = {
     "NOAUTH": "Redis wants a user or a password, and store.url has none",
@@ -58,7 +58,7 @@ _forbidden = re.compile(r"to run the '([a-z|_-]{1,40})'").search
 
 
 def describe(error: BaseException) -> str:
-    """Say what is wrong in words that hold no argument of any command."""
+    """Describe an error without any argument of a command."""
     if isinstance(error, StoreUnavailable):
         return str(error)
     code = _code_of(error)
@@ -68,12 +68,12 @@ def describe(error: BaseException) -> str:
         return f"{meaning} ({code}{f' for {command[1]}' if command else ''})"
     cause = error.__cause__ or error.__context__
     if isinstance(error, exceptions.ConnectionError) and isinstance(cause, OSError):
-        error = cause  # the library's error is about this one
-    return _describe_way(error)
+        error = cause  # redis-py's error wraps this one
+    return _describe_connection(error)
 
 
 def _code_of(error: BaseException) -> str | None:
-    """Return the word that an error reply begins with; the library takes some of them off."""
+    """Return the code that an error reply begins with; redis-py removes some of them."""
     if isinstance(error, exceptions.AuthenticationError):
         return "NOAUTH" if "required" in str(error) else "WRONGPASS"
     if type(error) in _CODES:
@@ -84,8 +84,8 @@ def _code_of(error: BaseException) -> str | None:
     return None
 
 
-def _describe_way(error: BaseException) -> str:
-    """Say what is wrong with the connection."""
+def _describe_connection(error: BaseException) -> str:
+    """Describe an error of the connection."""
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return "Redis did not answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -103,9 +103,7 @@ def _describe_way(error: BaseException) -> str:
 
 @asynccontextmanager
 async def budget(seconds: float) -> AsyncIterator[None]:
-    """Bound the time of what runs inside (``budgets``), and let no error of Redis or its library
-    out.
-    """
+    """Limit the time of the body (``budgets``); raise all of ``FAULTS`` as ``StoreUnavailable``."""
     try:
         async with limit(seconds):
             yield

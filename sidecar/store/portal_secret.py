@@ -13,28 +13,28 @@ from contextlib import suppress
 from typing import Final, TypeGuard
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.address import parse
-from sidecar.store.commands import Commands
+from sidecar.store.commands import CommandRunner
 from sidecar.store.faults import budget
-from sidecar.store.topology import Reach
+from sidecar.store.store_url import parse_store_url
+from sidecar.store.topology import RedisConnector
 
 SECRET_BYTES: Final = 32
 
 
 def connect_secret(url: str, *, prefix: str, budget_seconds: float = 0.25) -> RedisPortalSecret:
     """Return the secret in the Redis at ``url`` (as ``sidecar.store.redis.connect`` has it)."""
-    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode())
-    return RedisPortalSecret(reach, f"{prefix}portal:secret".encode(), budget_seconds)
+    connector = RedisConnector(parse_store_url(url), budget_seconds, f"{prefix}probe".encode())
+    return RedisPortalSecret(connector, f"{prefix}portal:secret".encode(), budget_seconds)
 
 
 class RedisPortalSecret:
     """``sidecar.portal.parts.SharedSecret`` is its ``read``."""
 
-    def __init__(self, reach: Reach, key: bytes, budget_seconds: float) -> None:
-        self._reach = reach
+    def __init__(self, connector: RedisConnector, key: bytes, budget_seconds: float) -> None:
+        self._connector = connector
         self._key = key
         self._budget_seconds = budget_seconds
-        self._commands = Commands(reach.channel, budget_seconds)
+        self._commands = CommandRunner(connector.channel, budget_seconds)
 
     async def read(self) -> bytes:
         """Return the secret, a new one if there is none; raises ``StoreUnavailable``."""
@@ -55,7 +55,7 @@ class RedisPortalSecret:
         """Release connections; idempotent."""
         with suppress(StoreUnavailable):
             async with budget(self._budget_seconds):
-                await self._reach.close()
+                await self._connector.close()
 
 
 def _is_secret(value: bytes | None) -> TypeGuard[bytes]:

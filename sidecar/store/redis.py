@@ -22,14 +22,14 @@ from contextlib import suppress
 
 from sidecar.core.errors import NameTaken, StoreUnavailable, UsageError
 from sidecar.core.model import LastUse, TokenRecord, Uses
-from sidecar.store.address import parse
-from sidecar.store.commands import MOST_IN_PIPELINE, Command, Commands
+from sidecar.store.commands import MOST_IN_PIPELINE, Command, CommandRunner
 from sidecar.store.faults import budget
 from sidecar.store.index import AccountIndex, IndexEntry, IndexSnapshot, NameHolder
 from sidecar.store.layout import USE_KEPT_SECONDS, Layout, decode_use, encode_use
 from sidecar.store.port import Watcher
 from sidecar.store.record import decode, encode, is_id
-from sidecar.store.topology import Reach
+from sidecar.store.store_url import parse_store_url
+from sidecar.store.topology import RedisConnector
 
 _PROBE_MILLISECONDS = 1000
 
@@ -59,7 +59,7 @@ def connect(
     now: Callable[[], float] = time.time,
     watcher: Watcher | None = None,
 ) -> RedisStore:
-    """Return the store at ``url`` (see ``sidecar.store.address``); connects when first used.
+    """Return the store at ``url`` (see ``sidecar.store.store_url``); connects when first used.
 
     Raises ``UsageError`` for a URL that can't be read. ``budget_seconds`` bounds each call,
     connecting included; ``list`` and a ``find`` without an account, which may be long, have it for
@@ -67,8 +67,10 @@ def connect(
     """
     token_prefix = f"{prefix}token:".encode()
     tracker = None if watcher is None else _KeyTracker(token_prefix, watcher)
-    reach = Reach(parse(url), budget_seconds, f"{prefix}probe".encode(), tracker)
-    return RedisStore(reach, prefix.encode(), budget_seconds, now)
+    connector = RedisConnector(
+        parse_store_url(url), budget_seconds, f"{prefix}probe".encode(), tracker
+    )
+    return RedisStore(connector, prefix.encode(), budget_seconds, now)
 
 
 class _KeyTracker:
@@ -91,16 +93,20 @@ class RedisStore:
     """``TokenStore`` in a Redis, behind Sentinels or in a Cluster. Belongs to one event loop."""
 
     def __init__(
-        self, reach: Reach, prefix: bytes, budget_seconds: float, now: Callable[[], float]
+        self,
+        connector: RedisConnector,
+        prefix: bytes,
+        budget_seconds: float,
+        now: Callable[[], float],
     ) -> None:
-        self._reach = reach
+        self._connector = connector
         self._prefix = prefix
         self._layout = Layout(prefix)
         self._budget_seconds = budget_seconds
         self._now = now
-        self._lookups = reach.make_lookups()
-        self._commands = Commands(reach.channel, budget_seconds)
-        self._quick_commands = Commands(reach.quick_channel, budget_seconds)
+        self._lookups = connector.make_lookups()
+        self._commands = CommandRunner(connector.channel, budget_seconds)
+        self._quick_commands = CommandRunner(connector.quick_channel, budget_seconds)
         self._index = AccountIndex(self._commands, prefix, now)
 
     def __repr__(self) -> str:
@@ -307,7 +313,7 @@ class RedisStore:
         await self._lookups.close()
         with suppress(StoreUnavailable):
             async with budget(self._budget_seconds):
-                await self._reach.close()
+                await self._connector.close()
 
     def _set(self, record: TokenRecord, value: bytes, condition: str) -> Command:
         return self._layout.set_record(record, value, condition, self._now())

@@ -1,4 +1,4 @@
-"""Commands as Redis reads them: RESP, arrays of bulk strings."""
+"""Commands in RESP, the protocol of Redis: arrays of bulk strings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 _HEADS: Final = [b"\r\n$%d\r\n" % length for length in range(256)]
-"""What stands before a bulk string, the end of what stands before that included."""
+"""What precedes a bulk string of each length, including the end of the previous part."""
 
 
 def pack_command(command: Sequence[str | bytes | int]) -> bytes:
-    """Return a command as ``pack`` does; text is sent as UTF-8, a number in digits."""
+    """Return a command in RESP; text is sent as UTF-8, a number in digits."""
     return pack([part if type(part) is bytes else str(part).encode() for part in command])
 
 

@@ -1,13 +1,13 @@
-"""Which Redis is the master, by the word of the Sentinels, and that no former one is gone on with.
+"""Which Redis is the master, according to the Sentinels, and how to leave a former master.
 
-All Sentinels are asked at once, and that one counts which knows of the latest fail-over (its
-*configuration epoch*): a Sentinel that was cut off would send us to a former master. A majority of
-answers is waited for, as one of any majority has taken part in the latest fail-over; the others get
-half a budget.
+All Sentinels are asked at once. The answer of the one that knows the latest fail-over (by its
+*configuration epoch*) counts: a Sentinel that was cut off would send us to a former master. A
+majority of answers suffices, as some member of any majority took part in the latest fail-over; the
+other Sentinels get half a budget.
 
-A former master that was asleep and wakes up goes on as a master for some seconds, until the
-Sentinels tell it otherwise. So they are asked again once a link is up, and twice a second while it
-is: when they name another, all connections to the former one are closed.
+A former master that was suspended and wakes up acts as a master for some seconds, until the
+Sentinels demote it. So the Sentinels are asked again once a link is up, and twice a second from
+then on: when they name another master, all connections to the former one are closed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import limit
 from sidecar.store.commands import PipelineChannel
 from sidecar.store.faults import FAULTS, describe
-from sidecar.store.link import Endpoint, Link
+from sidecar.store.redis_link import Endpoint, RedisLink
 
 _log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ _QUESTIONS: Final = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 
 
 class Sentinels(Sentinel):
-    """The library's Sentinels, which its connections ask for the master, asked in our way."""
+    """redis-py's Sentinels, which its connections ask for the master, with our way of asking."""
 
     def __init__(self, clients: Sequence[Redis], service: str, budget_seconds: float) -> None:
-        """``clients`` lead to a Sentinel each."""
+        """Each of ``clients`` is connected to one Sentinel."""
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels = [*clients]
         self._service = service
@@ -67,7 +67,7 @@ class Sentinels(Sentinel):
         raise StoreUnavailable(f"no Sentinel names the master: {told}")
 
     async def _ask(self, client: Redis) -> tuple[int, Endpoint] | str:
-        """Return the configuration epoch and the master, or what is wrong."""
+        """Return the configuration epoch and the master, or a description of the error."""
         channel = PipelineChannel(client)
         questions = [("SENTINEL", what, self._service) for what in _QUESTIONS]
         try:
@@ -87,14 +87,16 @@ class Sentinels(Sentinel):
             return "what answers is no Sentinel"
 
     async def confirm(self, master: Endpoint) -> None:
-        """Raise ``StoreUnavailable`` if the Sentinels name another master by now."""
+        """Raise ``StoreUnavailable`` if the Sentinels now name another master."""
         if await self.find_master() != master:
             raise StoreUnavailable("the Sentinels have just named another master")
 
-    def stay_at(self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]) -> None:
-        """Close a link when the Sentinels name another master, and ``leave`` when it is closed.
+    def stay_at(
+        self, master: Endpoint, link: RedisLink, leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Close a link when the Sentinels name another master; call ``leave`` once it is closed.
 
-        While no Sentinel answers, the link stays.
+        While no Sentinel answers, the link stays open.
         """
         if self._watching is not None:
             self._watching.cancel()
@@ -102,7 +104,7 @@ class Sentinels(Sentinel):
         self._watching = asyncio.get_running_loop().create_task(watch)
 
     async def _watch(
-        self, master: Endpoint, link: Link, leave: Callable[[], Awaitable[None]]
+        self, master: Endpoint, link: RedisLink, leave: Callable[[], Awaitable[None]]
     ) -> None:
         while not link.is_closed:
             await asyncio.sleep(WATCH_SECONDS)

@@ -1,8 +1,8 @@
-"""How each kind of Redis is reached: one, the master that Sentinels name, or a Cluster.
+"""How each kind of Redis is reached: one server, the master that Sentinels name, or a Cluster.
 
-Only masters are ever asked: a replica may not have heard of a revocation. The library's own
-retries, back-off, health checks and time-outs are off: every call here has one budget for
-connecting and answering (``faults.budget``), which a busy loop does not spend.
+Only masters are ever asked: a replica may not have heard of a revocation. The retries, back-off,
+health checks and time-outs of redis-py are off: every call has one budget for connecting and
+answering (``faults.budget``), which a busy loop does not spend.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
 
-from sidecar.store.address import Address, Topology
 from sidecar.store.cluster import Cluster
-from sidecar.store.commands import Channel, PipelineChannel
-from sidecar.store.link import Endpoint, Link, LinkT, Login, Tracker, open_link
+from sidecar.store.commands import CommandChannel, PipelineChannel
 from sidecar.store.link_channel import LinkChannel
 from sidecar.store.lookups import Lookups
+from sidecar.store.redis_link import Endpoint, Login, RedisLink, RedisLinkT, Tracker, open_link
 from sidecar.store.sentinels import Sentinels
+from sidecar.store.store_url import StoreUrl, Topology
 
 Client = Redis | RedisCluster
 
-_RESP2 = 2  # replies of one form whatever the server's version, and no push messages to wait for
+_RESP2 = 2  # replies have one form with any server version, and there are no push messages
 
 
 class _TlsConnection(SSLConnection):
-    """One of the library's, with the context that all share.
+    """A connection of redis-py with a TLS context that all connections share.
 
-    Left to itself, the library makes one for each connection, which takes the processor 50 ms.
+    By itself, redis-py makes a context for each connection, which takes 50 ms of CPU.
     """
 
     def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
@@ -49,33 +49,33 @@ class _TlsConnection(SSLConnection):
 
 
 class _ManagedTlsConnection(SentinelManagedConnection, _TlsConnection):
-    """The same, to whichever master the Sentinels name."""
+    """The same, to the master that the Sentinels name."""
 
 
-class Reach:
-    """The ways to a Redis: a channel for commands, and look-ups on links of their own."""
+class RedisConnector:
+    """Opens the connections to a Redis: for commands, and links for look-ups."""
 
     def __init__(
         self,
-        address: Address,
+        url: StoreUrl,
         budget_seconds: float,
         probe_key: bytes,
         tracker: Tracker | None = None,
     ) -> None:
-        self._address = address
+        self._url = url
         self._budget_seconds = budget_seconds
         self._probe_key = probe_key
         self._tracker = tracker
-        self._tls = _tls_context(address) if address.is_tls else None
+        self._tls = _tls_context(url) if url.is_tls else None
         is_cluster, is_sentinel = (
-            address.topology is kind for kind in (Topology.CLUSTER, Topology.SENTINEL)
+            url.topology is kind for kind in (Topology.CLUSTER, Topology.SENTINEL)
         )
         self._cluster = self._make_cluster() if is_cluster else None
         self._sentinels = self._make_sentinels() if is_sentinel else None
 
     def _make_cluster(self) -> Cluster:
         return Cluster(
-            self._address.nodes,
+            self._url.nodes,
             self._connect,
             self._budget_seconds,
             self._probe_key,
@@ -84,26 +84,28 @@ class Reach:
 
     @cached_property
     def client(self) -> Client:
-        """Return the library's client, for what it alone can do."""
+        """The client of redis-py, for what only it can do."""
         return self._make_client()
 
     @cached_property
-    def channel(self) -> Channel:
-        """Return the way that commands go."""
+    def channel(self) -> CommandChannel:
+        """The channel for commands."""
         return self._cluster or PipelineChannel(cast(Redis, self.client))
 
     @cached_property
-    def quick_channel(self) -> Channel:
-        """Return the way of commands that are given often: on a link, not with the library."""
-        return self._cluster or LinkChannel(self._open_link)  # no tracker: changes are told once
+    def quick_channel(self) -> CommandChannel:
+        """The channel for frequent commands: a link, which costs a third of redis-py."""
+        return self._cluster or LinkChannel(
+            self._open_link
+        )  # no tracker: one link reports the changes
 
     def make_lookups(self) -> Lookups | Cluster:
-        """Return look-ups on links of their own, of which the tracker is told."""
+        """Return look-ups on links of their own, which report changes to the tracker."""
         open_link = partial(self._open_link, self._tracker)
         return self._cluster or Lookups(open_link, self._budget_seconds, self._probe_key)
 
     async def close(self) -> None:
-        """Close all connections but those of look-ups."""
+        """Close all connections except those of look-ups."""
         if self._cluster is not None:
             await self._cluster.close()
         quick = vars(self).get("quick_channel")
@@ -114,25 +116,25 @@ class Reach:
             await self._sentinels.close()
 
     async def _leave(self) -> None:
-        """Close the library's connections; what is asked next makes new ones."""
+        """Close redis-py's connections; the next command opens new ones."""
         if "client" in vars(self):
             await self.client.aclose()
 
     def _make_client(self) -> Client:
-        address = self._address
-        if address.topology is Topology.CLUSTER:
-            nodes = [ClusterNode(node.host, node.port) for node in address.nodes]
-            tls = {**address.tls_options, "ssl": address.is_tls}
-            return RedisCluster(startup_nodes=nodes, **self._options(address.login), **tls)
+        url = self._url
+        if url.topology is Topology.CLUSTER:
+            nodes = [ClusterNode(node.host, node.port) for node in url.nodes]
+            tls = {**url.tls_options, "ssl": url.is_tls}
+            return RedisCluster(startup_nodes=nodes, **self._options(url.login), **tls)
         if self._sentinels is None:
-            return self._make_redis(address.nodes[0], address.login)
-        options = self._options(address.login) | self._tls_options(_ManagedTlsConnection)
-        return cast(Redis, self._sentinels.master_for(address.service, **options))
+            return self._make_redis(url.nodes[0], url.login)
+        options = self._options(url.login) | self._tls_options(_ManagedTlsConnection)
+        return cast(Redis, self._sentinels.master_for(url.service, **options))
 
     def _make_sentinels(self) -> Sentinels:
-        address = self._address
-        clients = [self._make_redis(node, address.sentinel_login) for node in address.nodes]
-        return Sentinels(clients, address.service, self._budget_seconds)
+        url = self._url
+        clients = [self._make_redis(node, url.sentinel_login) for node in url.nodes]
+        return Sentinels(clients, url.service, self._budget_seconds)
 
     def _make_redis(self, endpoint: Endpoint, login: Login) -> Redis:
         options = self._options(login) | self._tls_options(_TlsConnection)
@@ -149,7 +151,7 @@ class Reach:
             "socket_timeout": None,
             "socket_connect_timeout": None,
         }
-        if self._address.topology is not Topology.CLUSTER:
+        if self._url.topology is not Topology.CLUSTER:
             options["db"] = login.database
         if login.password is not None:
             options |= {"username": login.username, "password": login.password}
@@ -158,10 +160,10 @@ class Reach:
     def _tls_options(self, kind: type[SSLConnection]) -> dict[str, Any]:
         return {"connection_class": kind, "tls": self._tls} if self._tls is not None else {}
 
-    async def _open_link(self, tracker: Tracker | None = None) -> Link:
-        make = partial(Link, tracker)
+    async def _open_link(self, tracker: Tracker | None = None) -> RedisLink:
+        make = partial(RedisLink, tracker)
         if self._sentinels is None:
-            return await self._connect(self._address.nodes[0], make)
+            return await self._connect(self._url.nodes[0], make)
         master = await self._sentinels.find_master()
         link = await self._connect(master, make, partial(self._sentinels.confirm, master))
         self._sentinels.stay_at(master, link, self._leave)
@@ -170,13 +172,13 @@ class Reach:
     async def _connect(
         self,
         endpoint: Endpoint,
-        make: Callable[[], LinkT],
+        make: Callable[[], RedisLinkT],
         confirm: Callable[[], Awaitable[None]] | None = None,
-    ) -> LinkT:
-        means = self._address.login, self._tls, self._probe_key
+    ) -> RedisLinkT:
+        means = self._url.login, self._tls, self._probe_key
         return await open_link(endpoint, *means, make, self._budget_seconds, confirm)
 
 
-def _tls_context(address: Address) -> ssl.SSLContext:
-    """Build the context the way the client does, so that both read the ``ssl_`` options alike."""
-    return SSLConnection(**dict(address.tls_options)).ssl_context.get()
+def _tls_context(url: StoreUrl) -> ssl.SSLContext:
+    """Build the context as redis-py does, so that both read the ``ssl_`` options alike."""
+    return SSLConnection(**dict(url.tls_options)).ssl_context.get()

@@ -54,7 +54,7 @@ async def cached(
 async def is_forgotten(cache: TokenCache, digest: str = RECORD.digest) -> bool:
     """Tell whether Redis tells of a change to the record: in milliseconds, if nobody is busy."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while cache.recall(digest) is not None:
+    while cache.get(digest) is not None:
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.002)
@@ -98,7 +98,7 @@ async def test_noting_last_uses_makes_the_cache_forget_nothing(server: RedisServ
     """They go on a link of their own, of which the cache is told neither the start nor the end."""
     async with cached(server.unix_url) as (cache, store):
         await store.record_use([(LastUse(1.0, "192.0.2.1"), [RECORD.digest])])
-        assert cache.recall(RECORD.digest) == RECORD
+        assert cache.get(RECORD.digest) == RECORD
         await store.close()
         await store.record_use([(LastUse(2.0, "192.0.2.1"), [RECORD.digest])])
         assert not cache.is_watching, "only look-ups watch"
@@ -109,7 +109,7 @@ async def test_redis_tells_when_a_key_expires_by_itself(server: RedisServer) -> 
         server.command("PEXPIRE", KEY, 3000)  # long enough to be looked up again before
         assert await is_forgotten(cache)
         assert await cache.look_up(RECORD.digest) == RECORD
-        assert cache.recall(RECORD.digest) is not None
+        assert cache.get(RECORD.digest) is not None
         assert await is_forgotten(cache)
         assert await cache.look_up(RECORD.digest) is None
 
@@ -135,7 +135,7 @@ async def test_a_prefix_may_hold_any_character(server: RedisServer, prefix: str)
         assert await cache.look_up(OTHER.digest) == OTHER
         server.command("DEL", f"{prefix}token:{RECORD.digest}")
         assert await is_forgotten(cache)
-        assert cache.recall(OTHER.digest) == OTHER
+        assert cache.get(OTHER.digest) == OTHER
 
 
 async def test_a_database_of_another_number_is_watched(server: RedisServer) -> None:
@@ -167,10 +167,10 @@ async def test_ten_thousand_changes_at_once_are_all_told(server: RedisServer) ->
         for start in range(0, len(records), 200):
             chunk = records[start : start + 200]
             await asyncio.gather(*(cache.look_up(record.digest) for record in chunk))
-            assert all(cache.recall(record.digest) == record for record in chunk)
+            assert all(cache.get(record.digest) == record for record in chunk)
         server.command("DEL", *words[::2])
         assert await is_forgotten(cache, records[-1].digest)
-        assert all(cache.recall(record.digest) is None for record in records)
+        assert all(cache.get(record.digest) is None for record in records)
 
 
 async def test_a_process_that_only_recalls_is_kept_believing_by_the_heartbeat(
@@ -178,7 +178,7 @@ async def test_a_process_that_only_recalls_is_kept_believing_by_the_heartbeat(
 ) -> None:
     async with cached(server.unix_url) as (cache, _):
         for _ in range(26):
-            assert cache.recall(RECORD.digest) == RECORD
+            assert cache.get(RECORD.digest) == RECORD
             await asyncio.sleep(0.1)
         assert cache.misses == 1
 
@@ -192,7 +192,7 @@ async def test_a_master_that_is_demoted_is_not_believed_for_long(server: RedisSe
                     break
                 await asyncio.sleep(0.01)
             assert not cache.is_watching
-            assert cache.recall(RECORD.digest) is None
+            assert cache.get(RECORD.digest) is None
         finally:
             server.command("REPLICAOF", "NO", "ONE")
 
@@ -203,7 +203,7 @@ async def test_a_redis_that_refuses_to_track_is_asked_by_every_request(tmp_path:
         server.command("ACL", "SETUSER", "default", "-client|tracking")
         async with cached(server.unix_url) as (cache, _):
             assert not cache.is_watching
-            assert cache.recall(RECORD.digest) is None
+            assert cache.get(RECORD.digest) is None
             server.command("DEL", KEY)
             assert await cache.look_up(RECORD.digest) is None
             server.command("SET", KEY, encode(RECORD))
@@ -219,7 +219,7 @@ async def test_swapped_databases_are_known_after_max_age_at_the_latest(
     async with cached(server.unix_url) as (cache, _):
         server.command("SWAPDB", 0, 1)
         await asyncio.sleep(2)
-        told = cache.recall(RECORD.digest) is None
+        told = cache.get(RECORD.digest) is None
         server.command("SWAPDB", 0, 1)
     assert not told
 

@@ -50,7 +50,7 @@ async def cached(cluster: ClusterOfServers) -> AsyncIterator[tuple[TokenCache, R
 async def learn(cache: TokenCache) -> None:
     """Look every record up until all are kept: a change of the Cluster may empty the cache."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not all(cache.recall(record.digest) == record for record in RECORDS):
+    while not all(cache.get(record.digest) == record for record in RECORDS):
         assert time.monotonic() < deadline
         for record in RECORDS:
             assert await cache.look_up(record.digest) == record
@@ -78,20 +78,20 @@ async def test_a_record_deleted_at_any_master_is_forgotten_and_the_others_are_ke
         assert owners == {master.port for master in cluster.masters}
         for number, record in enumerate(RECORDS):
             cluster.command("DEL", key_of(record))
-            await until(lambda gone=record: cache.recall(gone.digest) is None)
-            assert all(cache.recall(other.digest) == other for other in RECORDS[number + 1 :])
+            await until(lambda gone=record: cache.get(gone.digest) is None)
+            assert all(cache.get(other.digest) == other for other in RECORDS[number + 1 :])
 
 
 async def test_a_flush_of_one_master_is_known(cluster: ClusterOfServers) -> None:
     async with cached(cluster) as (cache, _):
         cluster.masters[1].command("FLUSHALL")
-        await until(lambda: all(cache.recall(record.digest) is None for record in RECORDS))
+        await until(lambda: all(cache.get(record.digest) is None for record in RECORDS))
 
 
 async def test_a_process_that_only_recalls_is_kept_believing(cluster: ClusterOfServers) -> None:
     async with cached(cluster) as (cache, _):
         for _ in range(26):
-            assert all(cache.recall(record.digest) == record for record in RECORDS)
+            assert all(cache.get(record.digest) == record for record in RECORDS)
             await asyncio.sleep(0.1)
 
 
@@ -100,7 +100,7 @@ async def test_one_connection_lost_empties_the_cache_until_all_are_watched_again
 ) -> None:
     async with cached(cluster) as (cache, _):
         cluster.masters[2].command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        await until(lambda: all(cache.recall(record.digest) is None for record in RECORDS))
+        await until(lambda: all(cache.get(record.digest) is None for record in RECORDS))
         await until(lambda: cache.is_watching)
         await learn(cache)
 
@@ -116,11 +116,11 @@ async def test_a_token_is_good_wherever_its_slot_is_on_its_way(cluster: ClusterO
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id)
         assert await store.look_up(record.digest) == record, "still at the old master"
         cluster.move_key(key, source, target)
-        await until(lambda: cache.recall(record.digest) is None)
+        await until(lambda: cache.get(record.digest) is None)
         assert await cache.look_up(record.digest) == record, "by ASK from the new one"
-        assert cache.recall(record.digest) == record, "which tells as well"
+        assert cache.get(record.digest) == record, "which tells as well"
         command_on(target.socket, "DEL", key, is_asking=True)
-        await until(lambda: cache.recall(record.digest) is None)
+        await until(lambda: cache.get(record.digest) is None)
         assert await cache.look_up(record.digest) is None
         command_on(target.socket, "SET", key, encode(record), is_asking=True)
         for server in (target, source):
@@ -128,7 +128,7 @@ async def test_a_token_is_good_wherever_its_slot_is_on_its_way(cluster: ClusterO
         assert await store.look_up(record.digest) == record, "by MOVED"
         assert await cache.look_up(record.digest) == record
         target.command("DEL", key)
-        await until(lambda: cache.recall(record.digest) is None)
+        await until(lambda: cache.get(record.digest) is None)
         assert await cache.look_up(record.digest) is None
 
 
@@ -148,7 +148,7 @@ async def test_slots_moved_under_load_cost_no_answer_and_every_end_is_told(
         await learn(cache)
         for record in RECORDS[:10]:
             cluster.command("DEL", key_of(record))
-            await until(lambda gone=record: cache.recall(gone.digest) is None)
+            await until(lambda gone=record: cache.get(gone.digest) is None)
 
 
 async def test_a_master_that_joins_is_watched_before_it_is_believed(
@@ -166,8 +166,8 @@ async def test_a_master_that_joins_is_watched_before_it_is_believed(
             await until(lambda: cache.is_watching)
             await learn(cache)
             newcomer.command("DEL", key_of(record))
-            await until(lambda: cache.recall(record.digest) is None)
+            await until(lambda: cache.get(record.digest) is None)
             assert await cache.look_up(record.digest) is None
             await asyncio.to_thread(cluster.migrate, slot, newcomer, source)
-            assert all(cache.recall(other.digest) == other for other in RECORDS[1:])
+            assert all(cache.get(other.digest) == other for other in RECORDS[1:])
         cluster.dismiss(newcomer)

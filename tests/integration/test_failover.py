@@ -90,7 +90,7 @@ class Run:
     async def learn(self, record: TokenRecord) -> None:
         """Look a record up until the cache keeps it, which a change of masters may empty."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.cache.recall(record.digest) != record:
+        while self.cache.get(record.digest) != record:
             assert time.monotonic() < deadline
             try:
                 assert await self.cache.look_up(record.digest) == record
@@ -182,7 +182,7 @@ async def test_a_killed_master_costs_time_and_no_good_token(stage: Stage) -> Non
         victim.kill()
         killed_at = time.monotonic()
         await run.until(lambda: not run.cache.is_watching)
-        assert all(run.cache.recall(record.digest) is None for record in RECORDS)
+        assert all(run.cache.get(record.digest) is None for record in RECORDS)
         await run.heal()
         heir = victim
         while heir is victim:  # we believe the best-informed Sentinel, the stage most of them
@@ -193,7 +193,7 @@ async def test_a_killed_master_costs_time_and_no_good_token(stage: Stage) -> Non
         await run.learn(SPARE)
         async with at_command_line(stage) as admin:
             assert await admin.revoke(SPARE)
-        await run.until(lambda: run.cache.recall(SPARE.digest) is None)
+        await run.until(lambda: run.cache.get(SPARE.digest) is None)
         replicas = [server for server in stage.servers if server.is_running and is_replica(server)]
         assert [reads_at(server) for server in replicas] == [0] * len(replicas)
 
@@ -249,6 +249,6 @@ async def test_a_master_that_is_replaced_for_maintenance_is_left_in_time(stage: 
         assert await run.cache.look_up(SPARE.digest) == SPARE
         async with at_command_line(stage) as admin:
             assert await admin.revoke(SPARE)
-        await run.until(lambda: run.cache.recall(SPARE.digest) is None)
+        await run.until(lambda: run.cache.get(SPARE.digest) is None)
         # Sentinels promote a replica first and tell its master afterwards.
         await assert_hardly_any_was_lost(stage, run, replaced_at + 10, seconds=11)

@@ -62,7 +62,7 @@ async def test_tokens_are_kept_looked_up_and_told_of_over_tls(
     cache.connect(store.fetch, store.read)
     assert await cache.look_up(RECORD.digest) == RECORD
     assert await store.revoke(RECORD)
-    while cache.recall(RECORD.digest) is not None:
+    while cache.get(RECORD.digest) is not None:
         await asyncio.sleep(0.001)
     await store.close()
 

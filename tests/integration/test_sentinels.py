@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.link import Endpoint, Link
+from sidecar.store.redis_link import Endpoint, RedisLink
 from sidecar.store.sentinels import Sentinels
 
 BUDGET_SECONDS = 1.0
@@ -96,7 +96,7 @@ async def test_a_master_that_was_just_replaced_is_not_confirmed(start: Start) ->
 async def test_a_link_stays_while_the_sentinels_name_its_master_or_are_away(start: Start) -> None:
     client = await start(told(OLD, 2))
     sentinels = Sentinels([client], "tokens", BUDGET_SECONDS)
-    link = Link()
+    link = RedisLink()
     sentinels.stay_at(OLD, link, leave)
     sentinels.sentinels = [Redis(port=1)]
     await asyncio.sleep(0.7)

@@ -64,7 +64,7 @@ class Tokens:
     def add(self, made: TokenRecord) -> None:
         self.records[made.digest] = made
 
-    def recall(self, key: str) -> TokenRecord | None:
+    def get(self, key: str) -> TokenRecord | None:
         return self.records.get(key) if key in self.known else None
 
     def is_absent(self, key: str) -> bool:

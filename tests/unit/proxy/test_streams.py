@@ -59,7 +59,7 @@ class Tokens:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def recall(self, digest: str) -> TokenRecord | None:
+    def get(self, digest: str) -> TokenRecord | None:
         return self.records.get(digest) if self.is_known else None
 
     def is_absent(self, digest: str) -> bool:

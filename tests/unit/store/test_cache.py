@@ -82,13 +82,13 @@ async def assert_unavailable(bench: Bench, digest: str = DIGEST) -> None:
 
 async def test_a_record_is_asked_for_once_and_then_recalled() -> None:
     bench = Bench()
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     assert await bench.cache.look_up(DIGEST) == RECORD
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     assert await bench.cache.look_up(DIGEST) == RECORD
     assert bench.asked == [DIGEST]
     assert (bench.cache.misses, bench.cache.hits) == (1, 2)
-    assert repr(bench.cache) == "<TokenCache watching kept=1 absent=0>"
+    assert repr(bench.cache) == "<TokenCache watching entries=1 absent=0>"
 
 
 async def test_what_is_recalled_is_read_once() -> None:
@@ -101,8 +101,8 @@ async def test_what_is_recalled_is_read_once() -> None:
 
     bench.cache.connect(bench._fetch, note)
     assert await bench.cache.look_up(DIGEST) == RECORD
-    first = bench.cache.recall(DIGEST)
-    assert bench.cache.recall(DIGEST) is first == RECORD
+    first = bench.cache.get(DIGEST)
+    assert bench.cache.get(DIGEST) is first == RECORD
     assert read == [DIGEST, DIGEST], "once to answer, and once to keep it"
 
 
@@ -142,7 +142,7 @@ async def test_a_told_change_is_effective_at_once(told: list[str] | None) -> Non
     await bench.cache.look_up(DIGEST)
     bench.records.clear()
     bench.cache.on_changed(told)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     assert await bench.cache.look_up(DIGEST) is None
     bench.records[DIGEST] = RECORD
     bench.cache.on_changed(told)
@@ -154,7 +154,7 @@ async def test_a_told_change_leaves_other_records_alone() -> None:
     await bench.cache.look_up(DIGEST)
     bench.cache.on_changed([digest_of("another")])
     bench.cache.on_heard(0.0)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
 
 
 @pytest.mark.parametrize("told", [[DIGEST], None], ids=["this one", "any"])
@@ -169,7 +169,7 @@ async def test_a_change_told_while_a_look_up_flies_has_it_asked_again(
     await asyncio.sleep(0)
     bench.flights[1].set_result(None)
     assert await task is None
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 @pytest.mark.parametrize("told", [[DIGEST], None], ids=["this one", "any"])
@@ -196,7 +196,7 @@ async def test_a_link_lost_between_an_answer_and_its_reader_leaves_nothing_kept(
     bench.cache.on_blind()
     assert await task == RECORD
     bench.cache.on_watching()
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 async def test_a_look_up_begun_before_the_watch_is_asked_again_within_it() -> None:
@@ -208,7 +208,7 @@ async def test_a_look_up_begun_before_the_watch_is_asked_again_within_it() -> No
     await asyncio.sleep(0)
     bench.flights[1].set_result(RECORD)
     assert await task == RECORD
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
 
 
 async def test_a_record_that_never_stops_changing_is_answered_and_not_kept() -> None:
@@ -220,7 +220,7 @@ async def test_a_record_that_never_stops_changing_is_answered_and_not_kept() -> 
         bench.flights[flight].set_result(RECORD)
         await asyncio.sleep(0)
     assert await task == RECORD
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 async def test_a_caller_that_leaves_disturbs_no_other_and_leaves_nothing_behind() -> None:
@@ -243,9 +243,9 @@ async def test_a_store_that_falls_silent_is_believed_for_two_seconds_at_most() -
     await bench.cache.look_up(DIGEST)
     await bench.cache.look_up(unknown)
     bench.wait(HEARD_SECONDS - 0.001, heard=False)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     bench.wait(0.001, heard=False)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     bench.is_away = True
     await assert_unavailable(bench)
     await assert_unavailable(bench, unknown)
@@ -255,18 +255,18 @@ async def test_a_process_that_slept_believes_nothing_until_the_store_is_heard() 
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.wait(20, heard=False)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     bench.cache.on_heard(0.0)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
 
 
 async def test_max_age_bounds_what_is_believed_of_a_store_that_is_heard() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.wait(MAX_AGE_SECONDS - 0.5)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     bench.wait(0.5)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     assert await bench.cache.look_up(DIGEST) == RECORD
     assert len(bench.asked) == 2
 
@@ -276,9 +276,9 @@ async def test_a_record_is_never_believed_past_its_own_expiry() -> None:
     bench.records[DIGEST] = RECORD.replace(expires_at=bench.time + 1.5)
     await bench.cache.look_up(DIGEST)
     bench.wait(1.4)
-    assert bench.cache.recall(DIGEST) is not None
+    assert bench.cache.get(DIGEST) is not None
     bench.wait(0.1)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 async def test_when_tokens_end_is_told_of_those_that_are_kept_and_do_end() -> None:
@@ -296,21 +296,21 @@ async def test_a_clock_set_back_lengthens_nothing() -> None:
     await bench.cache.look_up(DIGEST)
     bench.time -= 3600
     bench.cache.on_heard(0.0)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     assert await bench.cache.look_up(DIGEST) == RECORD
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     bench.wait(HEARD_SECONDS, heard=False)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 async def test_a_clock_set_forward_only_costs_another_look_up() -> None:
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.time += 3600
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     bench.cache.on_heard(0.0)
     assert await bench.cache.look_up(DIGEST) == RECORD
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
 
 
 # Outages.
@@ -320,7 +320,7 @@ async def test_in_an_outage_what_held_good_is_accepted_for_the_grace_and_nothing
     bench = Bench()
     await bench.cache.look_up(DIGEST)
     bench.lose()
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
     await assert_unavailable(bench, digest_of("unknown"))
     bench.wait(GRACE_SECONDS - 0.001)
     assert await bench.cache.look_up(DIGEST) == RECORD
@@ -519,11 +519,11 @@ async def test_a_slow_answer_has_records_believed_from_when_it_was_asked_for() -
     await bench.cache.look_up(DIGEST)
     bench.wait(HEARD_SECONDS - 0.1, heard=False)
     bench.cache.on_heard(1.0)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     bench.wait(HEARD_SECONDS - 1.1, heard=False)
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
     bench.wait(0.2, heard=False)
-    assert bench.cache.recall(DIGEST) is None
+    assert bench.cache.get(DIGEST) is None
 
 
 async def test_a_queue_that_is_full_is_no_outage() -> None:
@@ -548,7 +548,7 @@ async def test_a_store_that_does_not_tell_is_asked_by_every_request() -> None:
     bench = Bench(watches=False)
     for _ in range(3):
         assert await bench.cache.look_up(DIGEST) == RECORD
-        assert bench.cache.recall(DIGEST) is None
+        assert bench.cache.get(DIGEST) is None
     assert len(bench.asked) == 3
 
 
@@ -586,10 +586,10 @@ async def test_the_cache_is_bounded_and_the_first_kept_leave_first() -> None:
     for record in records:
         await bench.cache.look_up(record.digest)
         await bench.cache.look_up(record.digest)
-        assert len(bench.cache._kept) <= 128
-    assert bench.cache.recall(records[-1].digest) == records[-1]
-    assert sum(bench.cache.recall(record.digest) is not None for record in records) > 120
-    assert bench.cache.recall(records[-129].digest) is None
+        assert len(bench.cache._entries) <= 128
+    assert bench.cache.get(records[-1].digest) == records[-1]
+    assert sum(bench.cache.get(record.digest) is not None for record in records) > 120
+    assert bench.cache.get(records[-129].digest) is None
 
 
 async def test_a_record_kept_again_is_not_the_first_to_leave() -> None:
@@ -601,7 +601,7 @@ async def test_a_record_kept_again_is_not_the_first_to_leave() -> None:
     bench.wait(MAX_AGE_SECONDS)
     for number in (0, 2, 2):
         await bench.cache.look_up(records[number].digest)
-    assert [*bench.cache._kept] == [records[0].digest, records[2].digest]
+    assert [*bench.cache._entries] == [records[0].digest, records[2].digest]
 
 
 async def test_a_full_cache_takes_in_only_what_comes_a_second_time() -> None:
@@ -612,11 +612,11 @@ async def test_a_full_cache_takes_in_only_what_comes_a_second_time() -> None:
     bench.records = {record.digest: record for record in often + once}
     for record in often + once:
         assert await bench.cache.look_up(record.digest) == record
-    kept = sum(bench.cache.recall(record.digest) is not None for record in often)
+    kept = sum(bench.cache.get(record.digest) is not None for record in often)
     assert kept > 50  # one in 128 is mistaken for one that was here
     new = once[-1]
     assert await bench.cache.look_up(new.digest) == new
-    assert bench.cache.recall(new.digest) == new
+    assert bench.cache.get(new.digest) == new
 
 
 async def test_unknown_tokens_take_a_tenth_of_the_room_and_drive_out_no_good_one() -> None:
@@ -625,7 +625,7 @@ async def test_unknown_tokens_take_a_tenth_of_the_room_and_drive_out_no_good_one
     for number in range(5000):
         assert await bench.cache.look_up(digest_of(f"junk {number}")) is None
     assert len(bench.cache._absent) <= 10
-    assert bench.cache.recall(DIGEST) == RECORD
+    assert bench.cache.get(DIGEST) == RECORD
 
 
 @pytest.mark.parametrize("watches", [True, False])
@@ -633,8 +633,8 @@ async def test_with_room_for_none_nothing_is_kept_or_remembered(watches: bool) -
     bench = Bench(most_tokens=0, watches=watches)
     await bench.cache.look_up(DIGEST)
     await bench.cache.look_up(digest_of("unknown"))
-    assert bench.cache.recall(DIGEST) is None
-    assert repr(bench.cache).endswith("kept=0 absent=0>")
+    assert bench.cache.get(DIGEST) is None
+    assert repr(bench.cache).endswith("entries=0 absent=0>")
     bench.lose()
     await assert_unavailable(bench)
 
@@ -644,10 +644,10 @@ async def test_who_leaves_next_is_found_for_many_at_once_as_finding_one_is_slow(
     digests = [f"{number:064x}" for number in range(651)]
     for digest in digests:
         for _ in range(2):  # a full cache takes in what comes twice
-            bench.cache._keep(digest, RECORD, encode(RECORD), bench.time)
+            bench.cache._put(digest, RECORD, encode(RECORD), bench.time)
         searched = len(bench.cache._leaving)
         assert searched == (0 if digest < digests[640] else int(digests[650], 16) - int(digest, 16))
-    assert [*bench.cache._kept] == digests[11:]
+    assert [*bench.cache._entries] == digests[11:]
 
 
 async def test_a_record_that_is_recalled_for_the_first_time_stays_for_another_round() -> None:
@@ -656,8 +656,8 @@ async def test_a_record_that_is_recalled_for_the_first_time_stays_for_another_ro
     bench.records = {record.digest: record for record in records}
     for record in [*records[:129], records[128]]:
         await bench.cache.look_up(record.digest)
-    assert bench.cache.recall(records[1].digest) == records[1]
+    assert bench.cache.get(records[1].digest) == records[1]
     for record in (records[129], records[129]):
         await bench.cache.look_up(record.digest)
-    kept = [bench.cache.recall(record.digest) is not None for record in records[:4]]
+    kept = [bench.cache.get(record.digest) is not None for record in records[:4]]
     assert kept == [False, True, False, True]

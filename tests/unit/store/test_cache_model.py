@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.store.cache import TokenCache
-from sidecar.store.kept import times_of
+from sidecar.store.cache_entry import times_of
 from sidecar.store.port import HEARD_SECONDS
 from sidecar.store.record import encode
 from sidecar.store.revalidation import Revalidation
@@ -194,7 +194,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.connect()
             return
         link, self.link = self.link, None
-        for digest, kept in self.cache._kept.items():
+        for digest, kept in self.cache._entries.items():
             self.lease[digest] = max(times_of(kept)[0], self.heard_at) + GRACE_SECONDS
         self.cache.on_blind()
         answers = [question[0] for question in link.questions]
@@ -300,7 +300,7 @@ class CacheMachine(RuleBasedStateMachine):
                 self.create_or_revoke(record)
             self.deliver_all()
         # That it does have it where it may is in test_revalidation.
-        assert may_have_grace or self.cache._recall_in_outage(record.digest) is None
+        assert may_have_grace or self.cache._get_in_outage(record.digest) is None
 
     @rule(record=records)
     def go_away_twice(self, record: TokenRecord) -> None:
@@ -325,7 +325,7 @@ class CacheMachine(RuleBasedStateMachine):
     def what_held_good_is_accepted_until_its_grace_is_over(self) -> None:
         for digest, end in self.lease.items():
             if self.link is None:
-                assert (self.cache._recall_in_outage(digest) is not None) == (self.now < end)
+                assert (self.cache._get_in_outage(digest) is not None) == (self.now < end)
 
     def _note_lease(self, digest: str) -> None:
         """Note what an answer leaves for an outage, beside what a watch leaves at its end."""
@@ -351,7 +351,7 @@ class CacheMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_recalled_that_is_stale(self) -> None:
         for record in RECORDS:
-            if self.cache.recall(record.digest) is None:
+            if self.cache.get(record.digest) is None:
                 continue
             assert self.link is not None, "recalled without a link"
             if not self._is_live(record.digest):
@@ -361,7 +361,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_bounded(self) -> None:
-        assert len(self.cache._kept) <= 2
+        assert len(self.cache._entries) <= 2
         assert len(self.cache._absent) <= 1
         assert len(self.cache._outage) <= 4
         assert self.cache._asking <= len(self.running) + 2 * len(RECORDS)  # and revalidation's own

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.commands import Commands, PipelineChannel
+from sidecar.store.commands import CommandRunner, PipelineChannel
 
 
 class ClosedPipeline:
@@ -30,7 +30,7 @@ class ClosedClient:
 
 
 async def test_a_connection_closed_under_the_library_is_redis_being_away() -> None:
-    commands = Commands(PipelineChannel(cast(Redis, ClosedClient())), 1.0)
+    commands = CommandRunner(PipelineChannel(cast(Redis, ClosedClient())), 1.0)
     with pytest.raises(StoreUnavailable, match="closed the connection"):
         await commands.run(("GET", "a"))
     with pytest.raises(StoreUnavailable, match="closed the connection"):

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from sidecar.store.link import Link
 from sidecar.store.link_channel import LinkChannel
-from tests.unit.store.test_link import Wire
+from sidecar.store.redis_link import RedisLink
+from tests.unit.store.test_redis_link import Wire
 
 
 class Opener:
@@ -17,15 +17,15 @@ class Opener:
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
         self.fault: Exception | None = None
-        self.links: list[Link] = []
+        self.links: list[RedisLink] = []
         self.begun = 0
 
-    async def __call__(self) -> Link:
+    async def __call__(self) -> RedisLink:
         self.begun += 1
         await self.may_end.wait()
         if self.fault is not None:
             raise self.fault
-        self.links.append(Link())
+        self.links.append(RedisLink())
         self.links[-1].connection_made(Wire())
         return self.links[-1]
 

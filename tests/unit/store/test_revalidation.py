@@ -253,7 +253,7 @@ async def test_what_gets_an_answer_at_the_second_time_is_confirmed() -> None:
 
         bench.on_rest = relent
         await settle()
-        assert bench.cache.recall(DIGEST) == RECORDS[0]
+        assert bench.cache.get(DIGEST) == RECORDS[0]
 
 
 async def test_callers_tokens_are_not_displaced_by_those_that_rest() -> None:
@@ -264,7 +264,7 @@ async def test_callers_tokens_are_not_displaced_by_those_that_rest() -> None:
         bench.records.update({record.digest: record for record in callers})
         await bench.use(*callers)
         await settle()
-        assert all(bench.cache.recall(record.digest) for record in callers)
+        assert all(bench.cache.get(record.digest) for record in callers)
 
 
 async def test_without_grace_nothing_is_remembered_nor_asked_for() -> None:

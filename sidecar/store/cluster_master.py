@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.link import Endpoint, Link, Tracker, is_master
 from sidecar.store.lookups import Lookups
+from sidecar.store.redis_link import Endpoint, RedisLink, Tracker, is_master
 from sidecar.store.resp import pack
 from sidecar.store.slots import View, read_view
 
@@ -25,15 +25,15 @@ _SURVEY: Final = (
 )
 
 
-class NodeLink(Link):
+class NodeLink(RedisLink):
     """A link to one master of a Cluster; a replica would send every key elsewhere (``MOVED``)."""
 
     def probe(self, key: bytes) -> bytes:
-        """See ``Link``."""
+        """See ``RedisLink``."""
         return pack((b"GET", key))
 
     def is_fault(self, reply: Any) -> bool:
-        """See ``Link``; what the node says of a slot it does not serve is no fault of its own."""
+        """See ``RedisLink``; a reply about a slot that the node does not serve is not a fault."""
         return super().is_fault(reply) and not str(reply).startswith(_ANSWERS)
 
     def fetch(self, keys: Sequence[bytes]) -> asyncio.Future[Any]:
@@ -67,7 +67,7 @@ class VisitorLink(NodeLink):
     """A link for a question in passing, which a replica may answer as well."""
 
     def may_answer(self, hello: Any) -> bool:
-        """See ``Link``."""
+        """See ``RedisLink``."""
         return True
 
 
@@ -75,7 +75,7 @@ Connect = Callable[[Endpoint, Callable[[], NodeLink]], Awaitable[NodeLink]]
 """What makes a link of a kind to a node, and proves it."""
 
 
-class Node:
+class ClusterMaster:
     """A master, and whether it tells of its changes. Is the ``Tracker`` of its link."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Node:
 
     def __repr__(self) -> str:
         word = "telling" if self.is_telling else "silent"
-        return f"<Node {self.endpoint.host}:{self.endpoint.port} {word} {self.lookups!r}>"
+        return f"<ClusterMaster {self.endpoint.host}:{self.endpoint.port} {word} {self.lookups!r}>"
 
     @property
     def is_telling(self) -> bool:

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.errors import UsageError
-from sidecar.store.link import Endpoint, Login
+from sidecar.store.redis_link import Endpoint, Login
 
 _TLS_OPTIONS = frozenset(
     f"ssl_{name}"
@@ -48,7 +48,7 @@ class Topology(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class StoreUrl:
     """A checked store URL. ``repr`` shows no password."""
 
     topology: Topology
@@ -71,7 +71,7 @@ _TOPOLOGY_OF_SCHEME = {
 }
 
 
-def parse(url: str) -> Address:
+def parse_store_url(url: str) -> StoreUrl:
     """Return what ``url`` means; ``UsageError`` says what is wrong, without repeating it."""
     try:
         parts = split_url(url)
@@ -89,7 +89,7 @@ def parse(url: str) -> Address:
     if unknown:
         raise UsageError(f"the store's URL has an unknown option: {', '.join(unknown)}")
     service, database = _split_path(parts, topology)
-    return Address(
+    return StoreUrl(
         topology=topology,
         nodes=_parse_nodes(parts, topology),
         login=_parse_login(parts, options, database),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.errors import UsageError
-from sidecar.store.address import Address, Topology, parse
-from sidecar.store.link import Endpoint, Login
+from sidecar.store.redis_link import Endpoint, Login
+from sidecar.store.store_url import StoreUrl, Topology, parse_store_url
 
 SINGLE, SENTINEL, CLUSTER = Topology.SINGLE, Topology.SENTINEL, Topology.CLUSTER
 SOCKET = Endpoint(path="/run/my redis.sock")
@@ -14,44 +14,44 @@ SOCKET = Endpoint(path="/run/my redis.sock")
 
 GOOD = {
     "redis://": None,
-    "redis://h": Address(SINGLE, (Endpoint("h", 6379),), Login()),
-    "redis://h:1/5": Address(SINGLE, (Endpoint("h", 1),), Login(database=5)),
-    "redis://[::1]:7": Address(SINGLE, (Endpoint("::1", 7),), Login()),
-    "redis://H:/1": Address(SINGLE, (Endpoint("h", 6379),), Login(database=1)),
-    "redis://[fe80::1%eth0]:7": Address(SINGLE, (Endpoint("fe80::1%eth0", 7),), Login()),
-    "redis://h?db=3": Address(SINGLE, (Endpoint("h", 6379),), Login(database=3)),
-    "redis://:p%40ss@h": Address(SINGLE, (Endpoint("h", 6379),), Login("default", "p@ss")),
-    "redis://u:p:q@h/1": Address(SINGLE, (Endpoint("h", 6379),), Login("u", "p:q", 1)),
-    "unix:///run/my%20redis.sock": Address(SINGLE, (SOCKET,), Login()),
-    "unix://u:p@/run/my%20redis.sock?db=2": Address(SINGLE, (SOCKET,), Login("u", "p", 2)),
-    "rediss://h?ssl_ca_certs=/ca.pem&ssl_check_hostname=false": Address(
+    "redis://h": StoreUrl(SINGLE, (Endpoint("h", 6379),), Login()),
+    "redis://h:1/5": StoreUrl(SINGLE, (Endpoint("h", 1),), Login(database=5)),
+    "redis://[::1]:7": StoreUrl(SINGLE, (Endpoint("::1", 7),), Login()),
+    "redis://H:/1": StoreUrl(SINGLE, (Endpoint("h", 6379),), Login(database=1)),
+    "redis://[fe80::1%eth0]:7": StoreUrl(SINGLE, (Endpoint("fe80::1%eth0", 7),), Login()),
+    "redis://h?db=3": StoreUrl(SINGLE, (Endpoint("h", 6379),), Login(database=3)),
+    "redis://:p%40ss@h": StoreUrl(SINGLE, (Endpoint("h", 6379),), Login("default", "p@ss")),
+    "redis://u:p:q@h/1": StoreUrl(SINGLE, (Endpoint("h", 6379),), Login("u", "p:q", 1)),
+    "unix:///run/my%20redis.sock": StoreUrl(SINGLE, (SOCKET,), Login()),
+    "unix://u:p@/run/my%20redis.sock?db=2": StoreUrl(SINGLE, (SOCKET,), Login("u", "p", 2)),
+    "rediss://h?ssl_ca_certs=/ca.pem&ssl_check_hostname=false": StoreUrl(
         SINGLE,
         (Endpoint("h", 6379),),
         Login(),
         is_tls=True,
         tls_options={"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False},
     ),
-    "redis+sentinel://u:p@h1:1,h2/main/4?sentinel_password=s": Address(
+    "redis+sentinel://u:p@h1:1,h2/main/4?sentinel_password=s": StoreUrl(
         SENTINEL,
         (Endpoint("h1", 1), Endpoint("h2", 26379)),
         Login("u", "p", 4),
         service="main",
         sentinel_login=Login("default", "s"),
     ),
-    "redis+cluster://h1:1,[::2]:2,h3": Address(
+    "redis+cluster://h1:1,[::2]:2,h3": StoreUrl(
         CLUSTER, (Endpoint("h1", 1), Endpoint("::2", 2), Endpoint("h3", 6379)), Login()
     ),
-    "rediss+cluster://h": Address(CLUSTER, (Endpoint("h", 6379),), Login(), is_tls=True),
+    "rediss+cluster://h": StoreUrl(CLUSTER, (Endpoint("h", 6379),), Login(), is_tls=True),
 }
 
 
 @pytest.mark.parametrize(("url", "meant"), GOOD.items(), ids=GOOD.keys())
-def test_a_good_url_means_one_thing(url: str, meant: Address | None) -> None:
+def test_a_good_url_means_one_thing(url: str, meant: StoreUrl | None) -> None:
     if meant is None:
         with pytest.raises(UsageError, match="host or port"):
-            parse(url)
+            parse_store_url(url)
     else:
-        assert parse(url) == meant
+        assert parse_store_url(url) == meant
 
 
 BAD = {
@@ -80,12 +80,12 @@ BAD = {
 @pytest.mark.parametrize(("url", "why"), BAD.items(), ids=BAD.keys())
 def test_a_faulty_url_is_told_without_its_password(url: str, why: str) -> None:
     with pytest.raises(UsageError, match=why) as caught:
-        parse(url)
+        parse_store_url(url)
     assert "PASSWORD" not in str(caught.value)
 
 
 def test_no_password_shows_in_a_repr() -> None:
-    address = parse(
+    address = parse_store_url(
         "rediss+sentinel://:PASSWORD@h/n?sentinel_password=PASSWORD&ssl_password=PASSWORD"
     )
     assert "PASSWORD" not in repr(address)

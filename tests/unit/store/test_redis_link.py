@@ -8,7 +8,7 @@ import math
 import hiredis
 import pytest
 
-from sidecar.store.link import Link
+from sidecar.store.redis_link import RedisLink
 
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\nt:abc\r\n"
 PUSH_ALL = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
@@ -59,9 +59,9 @@ def told() -> Told:
 
 
 @pytest.fixture
-async def link(told: Told) -> Link:
+async def link(told: Told) -> RedisLink:
     """A link that tracks, over a wire that the test plays."""
-    made = Link(told)
+    made = RedisLink(told)
     made.connection_made(Wire())
     tracking = asyncio.create_task(made.track())
     await asyncio.sleep(0)
@@ -73,7 +73,9 @@ async def link(told: Told) -> Link:
     return made
 
 
-async def test_an_answer_tells_that_everything_before_it_was_told(link: Link, told: Told) -> None:
+async def test_an_answer_tells_that_everything_before_it_was_told(
+    link: RedisLink, told: Told
+) -> None:
     answer = link.fetch([b"t:a", b"t:b"])
     link.data_received(ANSWER)
     assert answer.result() == [b"x", None]
@@ -82,7 +84,7 @@ async def test_an_answer_tells_that_everything_before_it_was_told(link: Link, to
 
 @pytest.mark.parametrize("cut", range(1, len(PUSH + ANSWER + PUSH_ALL)))
 async def test_pushes_among_answers_are_told_in_order_however_the_bytes_arrive(
-    link: Link, told: Told, cut: int
+    link: RedisLink, told: Told, cut: int
 ) -> None:
     stream = PUSH + ANSWER + PUSH_ALL
     answer = link.fetch([b"t:a", b"t:b"])
@@ -92,7 +94,7 @@ async def test_pushes_among_answers_are_told_in_order_however_the_bytes_arrive(
     assert told.words == [[b"t:abc"], "heard", None]
 
 
-async def test_a_push_between_two_answers_belongs_to_neither(link: Link, told: Told) -> None:
+async def test_a_push_between_two_answers_belongs_to_neither(link: RedisLink, told: Told) -> None:
     first, second = link.fetch([b"t:a", b"t:b"]), link.fetch([b"t:c", b"t:d"])
     link.data_received(ANSWER + PUSH + b"*2\r\n_\r\n_\r\n")
     assert first.result() == [b"x", None]
@@ -100,14 +102,14 @@ async def test_a_push_between_two_answers_belongs_to_neither(link: Link, told: T
     assert [b"t:abc"] in told.words
 
 
-async def test_a_push_of_another_kind_is_not_of_interest(link: Link, told: Told) -> None:
+async def test_a_push_of_another_kind_is_not_of_interest(link: RedisLink, told: Told) -> None:
     link.data_received(b">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n")
     assert told.words == []
     assert not link.is_closed
 
 
 async def test_an_answer_that_took_long_proves_nothing_of_the_time_since_it_was_asked_for(
-    link: Link, told: Told, monkeypatch: pytest.MonkeyPatch
+    link: RedisLink, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have lain unread while this process slept or was busy, and the line died since."""
     answer = link.fetch([b"t:a", b"t:b"])
@@ -118,14 +120,16 @@ async def test_an_answer_that_took_long_proves_nothing_of_the_time_since_it_was_
 
 
 async def test_an_answer_that_nobody_asked_for_ends_the_link_and_what_follows_is_not_read(
-    link: Link, told: Told
+    link: RedisLink, told: Told
 ) -> None:
     link.data_received(ANSWER + PUSH)
     assert link.is_closed
     assert told.words == ["lost"]
 
 
-async def test_a_link_is_lost_once_and_tells_nothing_afterwards(link: Link, told: Told) -> None:
+async def test_a_link_is_lost_once_and_tells_nothing_afterwards(
+    link: RedisLink, told: Told
+) -> None:
     answer = link.fetch([b"t:a"])
     link.connection_lost(None)
     link.abort()
@@ -137,7 +141,7 @@ async def test_a_link_is_lost_once_and_tells_nothing_afterwards(link: Link, told
 
 async def test_a_link_lost_before_its_tracking_is_agreed_never_tracks(told: Told) -> None:
     """The agreement and the loss come before the coroutine that waits for them runs."""
-    link = Link(told)
+    link = RedisLink(told)
     link.connection_made(Wire())
     tracking = asyncio.create_task(link.track())
     await asyncio.sleep(0)
@@ -150,7 +154,7 @@ async def test_a_link_lost_before_its_tracking_is_agreed_never_tracks(told: Told
 async def test_a_redis_that_refuses_to_track_is_said_so_and_serves_all_the_same(
     told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link(told)
+    link = RedisLink(told)
     link.connection_made(Wire())
     tracking = asyncio.create_task(link.track())
     await asyncio.sleep(0)
@@ -165,7 +169,7 @@ async def test_a_redis_that_refuses_to_track_is_said_so_and_serves_all_the_same(
 
 
 async def test_the_role_is_asked_once_a_second_and_a_replica_is_left(
-    link: Link, told: Told, monkeypatch: pytest.MonkeyPatch
+    link: RedisLink, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "_role_checked_at", -math.inf)
     answer = link.fetch([b"t:a", b"t:b"])
@@ -175,7 +179,7 @@ async def test_the_role_is_asked_once_a_second_and_a_replica_is_left(
 
 
 @pytest.mark.parametrize("odd", [b"HTTP/1.1 200 OK\r\n", b"\0", b"$x\r\n"])
-async def test_what_is_no_resp_ends_the_link(link: Link, told: Told, odd: bytes) -> None:
+async def test_what_is_no_resp_ends_the_link(link: RedisLink, told: Told, odd: bytes) -> None:
     answer = link.fetch([b"t:a"])
     link.data_received(odd)
     assert isinstance(answer.exception(), hiredis.HiredisError)
