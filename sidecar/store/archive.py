@@ -1,12 +1,12 @@
-"""All tokens at once: read out of Redis, and written back so that nothing is lost or lengthened.
+"""All tokens at once: read from Redis, and restored so that none is lost and none lives longer.
 
-Reading walks over the keys (``SCAN``), a few hundred at a time, so Redis answers others meanwhile
-and a million tokens take no more memory than a hundred. What is made, ended or used during the walk
-may or may not be in it.
+Export scans the keys (``SCAN``), a few hundred at a time, so Redis answers other clients meanwhile
+and a million tokens take no more memory than a hundred. Changes made during the scan may or may not
+be included.
 
-Writing keeps the order that makes a crash harmless (``sidecar.store.redis``): a token is in the
-index of its account before its record is written. It never changes a record that is there: what has
-been rotated since must not get its old life back.
+Restoring keeps the order of writes that makes a crash harmless (``sidecar.store.redis``): a token
+is indexed before its record is written. It never changes an existing record: a token that has been
+rotated since the export must not get its old life back.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def connect_archive(
 ) -> RedisArchive:
     """Return the tokens in the Redis at ``url`` (as ``sidecar.store.redis.connect`` has it).
 
-    ``budget_seconds`` bounds each step. Every method may raise ``StoreUnavailable``.
+    ``budget_seconds`` limits each step. Every method may raise ``StoreUnavailable``.
     """
     connector = RedisConnector(parse_store_url(url), budget_seconds, f"{prefix}probe".encode())
     return RedisArchive(connector, prefix.encode(), budget_seconds, now)
@@ -89,13 +89,13 @@ class RedisArchive:
         for digest, value, ttl in zip(known, values, ttls, strict=True):
             record = None if value is None else decode(digest, value)
             if record is not None and ttl != _NO_KEY:
-                records.append(self._as_it_will_end(record, ttl))
+                records.append(self._ending_with_key(record, ttl))
             unreadable += record is None and ttl != _NO_KEY
         live = [record for record in records if not record.is_expired(self._now())]
         return Batch(await self._complete(live), unreadable)
 
-    def _as_it_will_end(self, record: TokenRecord, ttl: int) -> TokenRecord:
-        """Return the record with its key's end, if that is the earlier: an admin may have set it.
+    def _ending_with_key(self, record: TokenRecord, ttl: int) -> TokenRecord:
+        """Return the record, ending with its key if that is earlier: an admin may have set a TTL.
 
         ``ttl`` is in milliseconds.
         """
@@ -104,7 +104,7 @@ class RedisArchive:
         return record.ending_by(end) if end + _TTL_SLACK_SECONDS < own_end else record
 
     async def _complete(self, records: Sequence[TokenRecord]) -> list[Exported]:
-        """Add the last uses, and whether each token holds its name."""
+        """Add each token's last use, and whether it holds its name."""
         if not records:
             return []
         uses = await self._commands.get([self._layout.used_key(r.digest) for r in records])
@@ -119,7 +119,7 @@ class RedisArchive:
         ]
 
     async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
-        """See ``TokenArchive``. A step that takes too long is taken again: that changes nothing."""
+        """See ``TokenArchive``. A step that takes too long is repeated, which is harmless."""
         for pause_seconds in _PAUSES_SECONDS:
             with suppress(StoreUnavailable):
                 return await self._restore(tokens)
@@ -133,7 +133,7 @@ class RedisArchive:
         chosen = [number for number, outcome in enumerate(outcomes) if outcome in _TO_INDEX]
         if not chosen:
             return outcomes
-        async with budget(IN_FLIGHT_SECONDS / 2):  # whoever mends leaves young entries alone
+        async with budget(IN_FLIGHT_SECONDS / 2):  # repairs leave young entries alone
             holders = await self._adopt([tokens[number] for number in chosen])
             for number, holder in zip(chosen, holders, strict=True):
                 if holder is None:
@@ -144,7 +144,7 @@ class RedisArchive:
         return outcomes
 
     def _judge(self, record: TokenRecord, value: bytes | None) -> Outcome:
-        """Return what is to become of a token, by what is at its key now."""
+        """Return the outcome for a token, by the value that is at its key now."""
         if record.is_expired(self._now()):
             return Outcome.EXPIRED
         if value is None:
@@ -158,7 +158,7 @@ class RedisArchive:
         return await self._index.adopt([token.record for token in tokens], named)
 
     async def _write(self, records: Sequence[TokenRecord], outcomes: list[Outcome]) -> None:
-        """Write the records that are to be created; what came between is judged once more."""
+        """Write the records to create; judge those again that appeared meanwhile."""
         numbers = [n for n, outcome in enumerate(outcomes) if outcome is Outcome.CREATED]
         if not numbers:
             return
@@ -178,7 +178,7 @@ class RedisArchive:
         return outcome
 
     async def _finish(self, tokens: Sequence[Exported]) -> None:
-        """Look after the index once more, then after names and last uses."""
+        """Check the index again, then restore names and last uses."""
         if not tokens:
             return
         holders = await self._adopt(tokens)
@@ -195,7 +195,7 @@ class RedisArchive:
             await self._commands.run(*uses)
 
     async def _take_over_name(self, record: TokenRecord, holder: str) -> None:
-        """Reserve a token's name instead of a holder that is dead."""
+        """Reserve a token's name if its holder is dead."""
         entry = await self._index.find(record.account, holder)
         if entry is not None:
             (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
@@ -211,12 +211,12 @@ class RedisArchive:
 
 
 def _ttl(record: TokenRecord, now: float) -> int:
-    """Return how many milliseconds a token has left; 0 for one without an end."""
+    """Return the milliseconds until a token expires; 0 for an unlimited one."""
     return 0 if record.expires_at is None else max(1, int((record.expires_at - now) * 1000))
 
 
 def _rounded(record: TokenRecord) -> TokenRecord:
-    """Return the record with times to the millisecond, as written ones have microseconds alone."""
+    """Return the record with times in milliseconds; an export has microseconds only."""
     expires_at = None if record.expires_at is None else round(record.expires_at, 3)
     granted = None if record.granted_until is None else round(record.granted_until, 3)
     return record.replace(

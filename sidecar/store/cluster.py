@@ -1,26 +1,28 @@
-"""A Cluster: each question at its slot's master, and one word from all masters together.
+"""A Cluster: each question goes to its slot's master, and all masters together report changes.
 
 Every master has a link and look-ups of its own (``cluster_master``), so one that is away takes only
-its own slots along. Twice a second each is *surveyed*: asked for its role, its state and its view
-of the Cluster (``slots``); the view with the greatest epoch counts, so that a master that slept
-through a fail-over is not believed. ``MOVED`` and ``ASK`` are followed at once.
+its own slots along. Twice a second each master is *surveyed*: asked for its role, its state and its
+view of the Cluster (``slots``). The view with the greatest epoch counts, so a master that was
+suspended during a fail-over is not believed. ``MOVED`` and ``ASK`` are followed at once.
 
-**Why the cache may be believed here.** The masters *tell* while every one that serves slots, or was
-named by a redirection, is up, tracks (``CLIENT TRACKING``), and said in its last survey that it is
-a master and well. If one ceases to, the watcher is blind: its cache is emptied. While all tell, a
-record is only ever read over a link that tells, and:
+**Why cached records may be used.** The Cluster is *tracked* while every master that serves slots,
+or was named by a redirection, is connected, tracks (``CLIENT TRACKING``), and said in its last
+survey that it is a master and well. When one no longer does, the tracker is told that changes are
+lost, and the cache is emptied. While the Cluster is tracked, records are only read over tracked
+links, and:
 
-- what changes a record where it is, is told by its master, as by any one Redis;
+- a change to a record is reported by its master, as by a single Redis;
 - a key that moves to another master is deleted behind itself (``MIGRATE``), which the old master
-  tells. A look-up after that reads it from the new master, which tells from there on; if that one
-  is not yet known, it becomes known by the redirection, and the watcher is blind until it tells;
-- a slot can't change hands otherwise but by a fail-over: the old master is dead (its link breaks or
-  its survey stays unanswered), cut off (its state is *fail*), or demoted (its role): the watcher is
-  blind after half a second and a budget at the latest, and sooner if Redis closes the connection;
-- if a key that was *absent* is made, its slot's master tells. A slot without the key may have moved
-  silently to a master that has just joined: the survey finds that within half a second.
+  reports. A later look-up reads it from the new master, which reports changes from then on. If the
+  new master is unknown, the redirection makes it known, and the tracking is lost until it tracks;
+- otherwise a slot changes hands only in a fail-over. The old master is then dead (its link breaks
+  or its survey stays unanswered), cut off (its state is *fail*), or demoted (its role). The
+  tracking is lost after half a second and a budget at the latest, and sooner if Redis closes the
+  connection;
+- if a key that was *absent* is created, its slot's master reports it. A slot without the key may
+  have moved silently to a master that has just joined: the survey finds that in half a second.
 
-The word that all was told is given when all have answered one survey, for the time when it began.
+All changes count as reported up to the start of a survey that all masters have answered.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from sidecar.store.slots import SLOTS, View, read_redirect
 _log = logging.getLogger(__name__)
 
 SURVEY_SECONDS: Final = 0.5
-_REST_SECONDS: Final = 0.02  # between surveys, however many redirections call for one
+_REST_SECONDS: Final = 0.02  # between surveys, however many redirections ask for one
 _UNSERVED: Final = "no master of the Cluster serves the slot that a token is in"
 _ASKING: Final = pack((b"ASKING",))
 _MOST_HOPS: Final = 5
@@ -57,7 +59,7 @@ _TRY_AGAIN_SECONDS: Final = 0.02
 
 
 class Cluster:
-    """Look-ups like those of ``Lookups``, and a ``CommandChannel``. Belongs to one event loop."""
+    """Look-ups as in ``Lookups``, and a ``CommandChannel``. Belongs to one event loop."""
 
     is_one_server = False
 
@@ -69,7 +71,7 @@ class Cluster:
         probe_key: bytes,
         tracker: Tracker | None = None,
     ) -> None:
-        """``seeds`` are asked first; ``connect`` makes a link to a node."""
+        """``seeds`` are the nodes to ask first; ``connect`` opens a link to a node."""
         self._probe_key = probe_key
         self._seeds = seeds
         self._connect = connect
@@ -79,9 +81,9 @@ class Cluster:
         self._owners: list[ClusterMaster | None] = [None] * SLOTS
         self._view: View | None = None
         self._away = "the Cluster did not answer in time"
-        self._is_told = False
+        self._is_tracked = False
         self._surveyed = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._survey_due = asyncio.Event()
         self._surveying: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -89,16 +91,16 @@ class Cluster:
 
     @property
     def state(self) -> str:
-        """``away`` if a master is, ``open`` if all are, else ``opening``."""
+        """``away`` if any master is, ``open`` if all are, else ``opening``."""
         states = {node.lookups.state for node in self._nodes.values()}
         if states == {"open"}:
             return "open"
         return "away" if "away" in states else "opening"
 
     async def get(self, key: bytes, asker: str = "") -> bytes | None:
-        """As ``Lookups.get``."""
+        """See ``Lookups.get``."""
         slot = key_slot(key)
-        node = self._owners[slot] or await self._find_owner(slot)
+        node = self._owners[slot] or await self._await_owner(slot)
         value: Any = await node.lookups.get(key, asker)
         if _is_error(value):
             async with budget(self._budget_seconds):
@@ -113,7 +115,7 @@ class Cluster:
         """See ``CommandChannel``."""
         questions = [pack([_as_bytes(word) for word in command]) for command in commands]
         slots = [key_slot(_key_of(command)) for command in commands]
-        nodes = [self._owners[slot] or await self._find_owner(slot) for slot in slots]
+        nodes = [self._owners[slot] or await self._await_owner(slot) for slot in slots]
         replies: list[Any] = [None] * len(commands)
 
         async def put(node: ClusterMaster) -> None:
@@ -131,7 +133,7 @@ class Cluster:
 
     async def servers(self) -> Sequence[AskServer]:
         """See ``CommandChannel``."""
-        await self._find_owner(0)
+        await self._await_owner(0)
 
         async def ask(node: ClusterMaster, command: Command) -> Any:
             (reply,) = await node.ask(pack([_as_bytes(word) for word in command]))
@@ -140,7 +142,7 @@ class Cluster:
         return [partial(ask, node) for node in dict.fromkeys(filter(None, self._owners))]
 
     async def close(self) -> None:
-        """As ``Lookups.close``."""
+        """See ``Lookups.close``."""
         surveying, self._surveying = self._surveying, None
         if surveying is not None:
             surveying.cancel()
@@ -149,8 +151,8 @@ class Cluster:
         self._surveyed.clear()
         await self._drop([*self._nodes])
 
-    async def _find_owner(self, slot: int) -> ClusterMaster:
-        """Wait for the first survey, if need be, within the budget."""
+    async def _await_owner(self, slot: int) -> ClusterMaster:
+        """Return a slot's master, after the first survey if need be, within the budget."""
         if self._surveying is None:
             self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
         with suppress(TimeoutError):
@@ -163,14 +165,14 @@ class Cluster:
         return node
 
     async def _follow(self, slot: int, node: ClusterMaster, reply: Any, question: bytes) -> Any:
-        """Return what is answered where the Cluster sends us; it may be another error."""
+        """Follow redirections; return the final reply, which may be another error."""
         for _ in range(_MOST_HOPS):
             redirect = read_redirect(node.endpoint, str(reply))
             if redirect is not None:
-                node = self._meet(redirect.endpoint)
-                if redirect.is_for_good:
+                node = self._get_master(redirect.endpoint)
+                if redirect.is_permanent:
                     self._owners[slot] = node
-                    self._hurry.set()
+                    self._survey_due.set()
                     (reply,) = await node.ask(question)
                 else:
                     _, reply = await node.ask(_ASKING, question)
@@ -181,56 +183,56 @@ class Cluster:
                 break
         return reply
 
-    def _meet(self, endpoint: Endpoint) -> ClusterMaster:
-        """Return the node there; one that is new makes the watcher blind until it tells."""
+    def _get_master(self, endpoint: Endpoint) -> ClusterMaster:
+        """Return the master at an endpoint; tracking is lost until a new one tracks."""
         node = self._nodes.get(endpoint)
         if node is None:
             means = self._connect, self._budget_seconds, self._probe_key
-            node = ClusterMaster(endpoint, *means, self._tracker, self._turn)
+            node = ClusterMaster(endpoint, *means, self._tracker, self._update_tracking)
             self._nodes[endpoint] = node
             node.lookups.open()
-            self._turn()
+            self._update_tracking()
         return node
 
     async def _drop(self, endpoints: Sequence[Endpoint]) -> None:
         dropped = [self._nodes.pop(endpoint) for endpoint in endpoints]
-        self._spread()
+        self._assign_slots()
         for node in dropped:
             await node.close()
         if dropped:
-            self._turn()
+            self._update_tracking()
 
-    def _spread(self) -> None:
-        """Make the table of owners anew from the view."""
+    def _assign_slots(self) -> None:
+        """Rebuild the table of owners from the view."""
         owners: list[ClusterMaster | None] = [None] * SLOTS
         for first, last, endpoint in () if self._view is None else self._view.ranges:
             owners[first : last + 1] = [self._nodes[endpoint]] * (last + 1 - first)
         self._owners = owners
 
-    def _turn(self) -> None:
-        """Tell the tracker when all masters have begun to tell, or one has ceased to."""
+    def _update_tracking(self) -> None:
+        """Tell the tracker when all masters have begun to track, or one no longer does."""
         nodes = self._nodes.values()
-        is_told = bool(nodes) and all(node.is_telling for node in nodes)
-        if not is_told:
-            self._hurry.set()
-        if self._tracker is not None and is_told != self._is_told:
-            self._is_told = is_told
-            (self._tracker.on_tracking if is_told else self._tracker.on_lost)()
+        is_tracked = bool(nodes) and all(node.is_tracked for node in nodes)
+        if not is_tracked:
+            self._survey_due.set()
+        if self._tracker is not None and is_tracked != self._is_tracked:
+            self._is_tracked = is_tracked
+            (self._tracker.on_tracking if is_tracked else self._tracker.on_lost)()
 
     # The survey.
 
     async def _keep_surveying(self) -> None:
         while True:
-            self._hurry.clear()
+            self._survey_due.clear()
             try:
                 await self._survey()
-            except Exception as error:  # whatever it is, surveying must not end
+            except Exception as error:  # no error may end the surveys
                 self._away = describe(error)
             self._surveyed.set()
             await asyncio.sleep(_REST_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(SURVEY_SECONDS if self._is_calm else RETRY_SECONDS):
-                    await self._hurry.wait()
+                    await self._survey_due.wait()
 
     @property
     def _is_calm(self) -> bool:
@@ -238,7 +240,7 @@ class Cluster:
         return bool(nodes) and all(node.is_well for node in nodes)
 
     async def _survey(self) -> None:
-        """Hear all nodes, go by the best view, and give the word if all was told."""
+        """Survey all masters, adopt the best view, and report if all changes were reported."""
         started = monotonic()
         heard = [node for node in self._nodes.values() if node.link is not None]
         views = await (self._hear(heard) if heard else self._visit())
@@ -247,15 +249,15 @@ class Cluster:
         await self._drop_strangers()
         for node in self._nodes.values():
             node.lookups.open()
-        if self._tracker is not None and self._is_told:
+        if self._tracker is not None and self._is_tracked:
             self._tracker.on_heard(monotonic() - started)
 
     def _rank(self, view: View) -> tuple[bool, int, bool]:
-        """Rank by knowledge: cut off, or with a lower epoch, a node may have missed a fail-over."""
+        """Rank a view: a node that is cut off or has a lower epoch may have missed a fail-over."""
         return view.is_well, view.epoch, view == self._view
 
     async def _hear(self, nodes: Sequence[ClusterMaster]) -> list[View]:
-        """Return the views of nodes; one that does not answer within the budget is given up."""
+        """Return the views of masters; drop the link of one that does not answer in time."""
         surveys = {asyncio.create_task(_survey_of(node)): node for node in nodes}
         done, late = await ended(surveys, self._budget_seconds)
         for survey in late:
@@ -264,7 +266,7 @@ class Cluster:
         return [view for survey in done if (view := survey.result()) is not None]
 
     async def _visit(self) -> list[View]:
-        """Return the views of all who are known, on connections for this once."""
+        """Return the views of all known nodes, over connections for this one question."""
         known = {*self._seeds, *(self._view.nodes if self._view is not None else ())}
         visits = {asyncio.create_task(self._view_of(endpoint)) for endpoint in known}
         done, late = await ended(visits, self._budget_seconds / 2)
@@ -287,28 +289,28 @@ class Cluster:
             return None
 
     def _accept(self, view: View) -> None:
-        """Go by a view from now on: know its masters, and no stranger that is away."""
+        """Adopt a view: connect to its masters."""
         if view != self._view:
             self._view = view
             for endpoint in view.masters:
-                self._meet(endpoint)
-            self._spread()
+                self._get_master(endpoint)
+            self._assign_slots()
 
     async def _drop_strangers(self) -> None:
-        """Forget nodes that serve no slots and are away; one that is up may get slots again."""
+        """Forget masters without slots that are away; one that is up may get slots again."""
         masters = set() if self._view is None else self._view.masters
         away = [node for node in self._nodes.values() if node.lookups.state == "away"]
         await self._drop([node.endpoint for node in away if node.endpoint not in masters])
 
 
 async def _survey_of(node: ClusterMaster) -> View | None:
-    with suppress(*FAULTS):  # the link is lost, and the node has said so itself
+    with suppress(*FAULTS):  # the link is lost, and the master has noticed it
         return await node.survey()
     return None
 
 
 def _key_of(command: Command) -> bytes:
-    """Return the key that a command names, of those that are in use here."""
+    """Return the key of a command, of those that the store uses."""
     return _as_bytes(command[3] if command[0] == "EVAL" else command[1])
 
 

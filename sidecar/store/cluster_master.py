@@ -1,7 +1,7 @@
-"""One master of a Cluster: its link, the look-ups on it, and what it says of the Cluster.
+"""One master of a Cluster: its link, the look-ups on it, and its view of the Cluster.
 
-A link to a node sends a ``GET`` for each key, as an ``MGET`` may not cross slots; all of a batch
-are in one write. An error reply is the key's own and disturbs no other.
+The link sends a ``GET`` for each key, as an ``MGET`` may not cross slots; a batch is one write. An
+error reply belongs to its key and disturbs no other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SURVEY: Final = (
 
 
 class NodeLink(RedisLink):
-    """A link to one master of a Cluster; a replica would send every key elsewhere (``MOVED``)."""
+    """A link to one master of a Cluster; a replica would redirect every key (``MOVED``)."""
 
     def probe(self, key: bytes) -> bytes:
         """See ``RedisLink``."""
@@ -49,7 +49,7 @@ class NodeLink(RedisLink):
                 answer.set_result([future.result() for future in futures])
             else:
                 answer.set_exception(error)
-                answer.exception()  # retrieved: a batch given up has nobody who would
+                answer.exception()  # mark as retrieved: nobody may be waiting any more
 
         futures[-1].add_done_callback(land)
         return answer
@@ -60,11 +60,11 @@ class NodeLink(RedisLink):
         return is_master(hello), read_view(endpoint, info, slots)
 
     def _note_life(self) -> None:
-        """Leave it to the survey: only all nodes together can say that all was told."""
+        """Do nothing: only a survey of all masters proves that all changes were reported."""
 
 
 class VisitorLink(NodeLink):
-    """A link for a question in passing, which a replica may answer as well."""
+    """A link for a single question, which a replica may answer as well."""
 
     def may_answer(self, hello: Any) -> bool:
         """See ``RedisLink``."""
@@ -72,11 +72,11 @@ class VisitorLink(NodeLink):
 
 
 Connect = Callable[[Endpoint, Callable[[], NodeLink]], Awaitable[NodeLink]]
-"""What makes a link of a kind to a node, and proves it."""
+"""Opens a link of a class to a node, and proves that it works."""
 
 
 class ClusterMaster:
-    """A master, and whether it tells of its changes. Is the ``Tracker`` of its link."""
+    """A master, and whether its changes are tracked. It is the ``Tracker`` of its link."""
 
     def __init__(
         self,
@@ -85,32 +85,32 @@ class ClusterMaster:
         budget_seconds: float,
         probe_key: bytes,
         tracker: Tracker | None,
-        on_turn: Callable[[], None],
+        on_update: Callable[[], None],
     ) -> None:
-        """``tracker`` is told of changed keys, ``on_turn`` when ``is_telling`` has changed."""
+        """``tracker`` receives changed keys; ``on_update`` is called if ``is_tracked`` changes."""
         self._probe_key = probe_key
         self.endpoint = endpoint
         self._is_tracking = False
-        self._is_well = False  # until it was surveyed over this link
+        self._is_well = False  # until a survey over this link says so
         self.lookups = Lookups(self._open, budget_seconds)
         self._connect = connect
         self._tracker = tracker
-        self._on_turn = on_turn
+        self._on_update = on_update
         self._link: NodeLink | None = None
         self.prefix = b"" if tracker is None else tracker.prefix
 
     def __repr__(self) -> str:
-        word = "telling" if self.is_telling else "silent"
+        word = "tracked" if self.is_tracked else "untracked"
         return f"<ClusterMaster {self.endpoint.host}:{self.endpoint.port} {word} {self.lookups!r}>"
 
     @property
-    def is_telling(self) -> bool:
-        """Tell whether every change at this node is told, and it serves its slots."""
+    def is_tracked(self) -> bool:
+        """Whether this master reports every change and serves its slots."""
         return self._is_tracking and self._is_well
 
     @property
     def is_well(self) -> bool:
-        """Tell whether it was up and served its slots when last asked."""
+        """Whether it is up and served its slots when last asked."""
         return self._is_well and self.link is not None
 
     @property
@@ -119,15 +119,15 @@ class ClusterMaster:
         return None if self._link is None or self._link.is_closed else self._link
 
     async def ask(self, *questions: bytes) -> list[Any]:
-        """Put packed commands to the node, past the queue of look-ups; return their replies."""
+        """Send packed commands, past the queue of look-ups; return their replies."""
         if self.link is None:
-            await self.lookups.get(self._probe_key)  # returns when a link is up, or tells why not
+            await self.lookups.get(self._probe_key)  # returns when a link is up, or raises
         if self.link is None:
             raise StoreUnavailable("a master of the Cluster can't be reached")
         return await asyncio.gather(*self.link.request(*questions))
 
     async def survey(self) -> View | None:
-        """Return the node's view of the Cluster; ``None`` if it has none to give."""
+        """Return the master's view of the Cluster, if it gives one."""
         link = self.link
         if link is None:
             return None
@@ -135,11 +135,11 @@ class ClusterMaster:
         if not is_master:
             link.abort()
         elif self.link is link:
-            self._turn(self._is_tracking, view is not None and view.is_well)
+            self._update(self._is_tracking, view is not None and view.is_well)
         return view
 
     def give_up(self) -> None:
-        """Close a link that answers no more; look-ups make another."""
+        """Close a link that no longer answers; look-ups open another."""
         if self._link is not None:
             self._link.abort()
 
@@ -155,7 +155,7 @@ class ClusterMaster:
 
     def on_tracking(self) -> None:
         """See ``Tracker``."""
-        self._turn(True, self._is_well)
+        self._update(True, self._is_well)
 
     def on_changed_keys(self, keys: list[bytes] | None) -> None:
         """See ``Tracker``."""
@@ -163,13 +163,13 @@ class ClusterMaster:
             self._tracker.on_changed_keys(keys)
 
     def on_heard(self, age_seconds: float) -> None:
-        """See ``Tracker``; of one node alone, it says nothing."""
+        """See ``Tracker``; one master alone proves nothing."""
 
     def on_lost(self) -> None:
         """See ``Tracker``."""
-        self._turn(False, False)
+        self._update(False, False)
 
-    def _turn(self, is_tracking: bool, is_well: bool) -> None:
+    def _update(self, is_tracking: bool, is_well: bool) -> None:
         if (is_tracking, is_well) != (self._is_tracking, self._is_well):
             self._is_tracking, self._is_well = is_tracking, is_well
-            self._on_turn()
+            self._on_update()

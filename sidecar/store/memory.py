@@ -1,6 +1,4 @@
-"""Tokens and failures in this process's memory: for trying things out and for tests; gone when it
-ends.
-"""
+"""Tokens and failures in this process's memory, for trials and tests; they end with the process."""
 
 from __future__ import annotations
 
@@ -76,13 +74,13 @@ class MemoryStore:
         return {r.digest: self._uses[r.digest] for r in records if r.digest in self._uses}
 
     async def ping(self) -> None:
-        """Return: memory is always there."""
+        """Return: memory is always available."""
 
     async def close(self) -> None:
         """Do nothing: there is no connection."""
 
     def _add(self, record: TokenRecord) -> None:
-        encode(record)  # what Redis would not take is not taken here
+        encode(record)  # refuse what Redis would refuse
         if self._live(record.digest) is not None:
             raise UsageError("this token is in the store already")
         self._records[record.digest] = record

@@ -1,8 +1,8 @@
 """The store as the rest of the program sees it: what every adapter promises.
 
-One contract suite (``tests/contract/``) runs on each adapter. Every method but ``close`` may raise
-``sidecar.core.errors.StoreUnavailable`` within its time budget, and never a library's own error;
-``look_up`` and ``ping`` may raise ``Overloaded`` as well.
+One contract suite (``tests/contract/``) runs on every adapter. All methods but ``close`` may raise
+``sidecar.core.errors.StoreUnavailable`` within their time budget, and never an error of a library;
+``look_up`` and ``ping`` may also raise ``Overloaded``.
 """
 
 from __future__ import annotations
@@ -15,54 +15,51 @@ from typing import Final, Protocol
 from sidecar.core.model import LastUse, TokenRecord, Uses
 
 MOST_BANS: Final = 10_000
-"""As many bans are kept, and as many welcomes; beyond it the oldest are forgotten."""
+"""The most bans that are kept, and the most welcomes; beyond it the oldest are forgotten."""
 
 WELCOME_SECONDS: Final = 30 * 86400.0
 """How long a successful sign-in makes its network welcome for the account."""
 
-
 HEARD_SECONDS: Final = 2.0
-"""How long the store's silence may last; beyond it, its word can't be told from a dead line."""
+"""How long the store may be silent before a silent line counts as a dead one."""
 
 
 class Watcher(Protocol):
-    """Whoever wants to know of every change to a record, whoever makes it, as it happens.
+    """Receives every change to a record as it happens, whoever makes it.
 
-    The store is never silent for ``HEARD_SECONDS`` while it can be heard: when there is nothing to
-    tell, it says so.
+    While the store can be heard, it reports within every ``HEARD_SECONDS``: without a change, it
+    calls ``on_heard``.
     """
 
     def on_watching(self) -> None:
-        """From now on every change is told; of what was before, nothing is known."""
+        """Every change is reported from now on; earlier ones may have been missed."""
 
     def on_changed(self, digests: Sequence[str] | None) -> None:
-        """The records with these digests were written, deleted or have expired; ``None``: any may
-        be.
+        """The records with these digests were written or deleted or have expired; ``None``: any
+        record may have changed.
         """
 
     def on_heard(self, age_seconds: float) -> None:
-        """Every change until so many seconds ago was told."""
+        """Every change until ``age_seconds`` ago has been reported."""
 
     def on_blind(self) -> None:
-        """Changes are told no longer: the way to the store is broken."""
+        """Changes are no longer reported: the connection to the store is broken."""
 
 
 class TokenLookup(Protocol):
-    """All that judging a request needs of the store."""
+    """The part of the store that judging a request needs."""
 
     def get(self, digest: str) -> TokenRecord | None:
-        """Return the live record if it is known without asking; ``None``: ``look_up`` must tell."""
+        """Return the live record if it is cached; ``None`` means: call ``look_up``."""
 
     def is_absent(self, digest: str) -> bool:
-        """Tell whether it is known without asking that there is no record."""
+        """Return whether it is cached that there is no record."""
 
     def is_familiar(self, digest: str) -> bool:
-        """Tell whether there was a record when the store was last asked, as far as is remembered;
-        whether there still is, ``look_up`` must tell.
-        """
+        """Return whether the cache remembers a record, valid or not; ``look_up`` tells which."""
 
     async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
-        """As ``TokenStore.look_up``."""
+        """See ``TokenStore``."""
 
 
 class TokenStore(Protocol):
@@ -71,81 +68,81 @@ class TokenStore(Protocol):
     async def look_up(self, digest: str, asker: str = "") -> TokenRecord | None:
         """Return the record whose key exists, or ``None``.
 
-        Look-ups that wait at the same time share one round trip. Of more than fit into one, those
-        of each ``asker`` wait for each other alone: a network (``core.subjects.network_of``), or
-        empty for the sidecar's own. Cancelling one never disturbs another. A record that can't be
-        read (foreign, truncated, too large) is ``None`` and is logged. A record past its own
-        expiry is ``None``, whatever its key's TTL says.
+        Look-ups that are pending at the same time share one round trip. When they exceed one, each
+        ``asker`` has a line of its own: a network (``core.subjects.network_of``), or the empty
+        string for the sidecar itself. Cancelling one look-up never disturbs another. An unreadable
+        record (foreign, truncated, too large) is logged, and the result is ``None``. So it is for
+        a record past its own expiry, whatever the key's TTL says.
         """
 
     async def create(self, record: TokenRecord) -> None:
         """Write a new record with its TTL (none when ``expires_at`` is ``None``) and index it.
 
-        Raises ``NameTaken`` when the account has a live token of that name (or one is being made),
-        ``UsageError`` when there is a record with that digest or this one can't be stored. A crash
-        half-way leaves nothing that authorizes and cannot be listed and revoked.
+        Raises ``NameTaken`` if the account has a live token of that name, or one in the making;
+        ``UsageError`` if there is a record with that digest, or this one cannot be stored. After
+        a crash half-way, every token that authorizes can be listed and revoked.
         """
 
     async def list(self, account: str | None = None) -> list[TokenRecord]:
-        """Return the live records of one account, or of all, oldest first; mends the index."""
+        """Return the live records of one account, or of all, oldest first; repair the index."""
 
     async def find(self, token_id: str, account: str | None = None) -> TokenRecord | None:
-        """Return the live record with this id (of this account only, if one is named)."""
+        """Return the live record with this id, of this account if one is given."""
 
     async def count_at_most(self, account: str) -> int:
-        """Return, cheaply, a number that the account's live tokens do not exceed."""
+        """Return an upper bound of the number of the account's live tokens, at little cost."""
 
     async def revoke(self, record: TokenRecord) -> bool:
-        """Delete the record; ``True`` if it was there. It authorizes nothing from then on."""
+        """Delete the record, which authorizes nothing from then on; return whether it existed."""
 
     async def supersede(
         self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float
     ) -> None:
-        """Create ``successor`` (same account and name); let ``old`` live for the overlap at most.
+        """Create ``successor`` (same account and name); let ``old`` live at most for the overlap.
 
-        Raises ``NameTaken`` when the name is no longer ``old``'s, as after an earlier
+        Raises ``NameTaken`` if ``old`` no longer holds the name, as after an earlier
         ``supersede``.
         """
 
     async def record_use(self, uses: Uses) -> None:
-        """Note last uses of tokens, a token's latest last; a loss of these is no fault."""
+        """Record last uses of tokens, in order of time. Losing some is acceptable."""
 
     async def last_uses(self, records: Sequence[TokenRecord]) -> dict[str, LastUse]:
-        """Return the last uses known for these records, by digest."""
+        """Return the known last uses of these records, by digest."""
 
     async def ping(self) -> None:
-        """Return if the store answers reads and accepts writes; raise otherwise."""
+        """Return if the store answers reads and accepts writes; otherwise raise."""
 
     async def close(self) -> None:
         """Release connections; idempotent."""
 
 
 class FailureCounters(Protocol):
-    """Failures and bans that all processes share; what a subject is, ``core.subjects`` says."""
+    """Failures and bans that all processes share; ``core.subjects`` defines a subject."""
 
     async def add(self, failures: Mapping[str, int], window_seconds: float) -> dict[str, int]:
-        """Add to the counts of subjects and return what they are now.
+        """Add to the counts of subjects and return the new counts.
 
         A count ends a window after its first failure.
         """
 
     async def ban(self, bans: Mapping[str, float]) -> set[str]:
-        """Ban subjects until a time each (Unix seconds), and end their counts.
+        """Ban each subject until a time (Unix seconds), and end its count.
 
-        Returns those that were not banned already; the others' bans stay as they are.
+        Returns the subjects that were not banned before; the bans of the others do not change.
         """
 
     async def bans(self) -> dict[str, float]:
-        """Return who is banned and until when (Unix seconds)."""
+        """Return the banned subjects and until when each is banned (Unix seconds)."""
 
     async def clear(self, subjects: Sequence[str] | None = None) -> set[str]:
-        """End the bans and counts of these subjects, or all; return those that were banned."""
+        """End the bans and counts of these subjects, or of all; return those that were banned."""
 
     async def welcome(self, pairs: Mapping[str, float]) -> None:
-        """Note when (Unix seconds) an account signed in from a network."""
+        """Record when (Unix seconds) accounts signed in from networks."""
 
     async def welcomed(self) -> dict[str, float]:
-        """Return the pairs noted in the last ``WELCOME_SECONDS``, and when."""
+        """Return the pairs of the last ``WELCOME_SECONDS``, with their times."""
 
     async def close(self) -> None:
         """Release connections; idempotent."""
@@ -153,55 +150,55 @@ class FailureCounters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """All that is kept of a token."""
+    """All that is stored of a token."""
 
     record: TokenRecord
     use: LastUse | None = None
     holds_name: bool = True
-    """False for a token that has been rotated, whose name is its successor's."""
+    """``False`` for a rotated token: its successor holds the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some of the tokens, and how many keys beside them hold no readable record."""
+    """Some of the tokens, and the number of keys without a readable record."""
 
     tokens: list[Exported]
     unreadable: int
 
 
 class Outcome(Enum):
-    """What came of one exported token."""
+    """The result of restoring one token."""
 
     CREATED = "created"
     PRESENT = "present"
-    """The same record is there."""
+    """The store has the same record."""
     DIFFERENT = "different"
-    """Another record is there, and stays."""
+    """The store has another record at that digest, which stays."""
     ID_TAKEN = "id taken"
-    """Its id is another token's of the account; two with one id could not be told apart."""
+    """Another token of the account has this id."""
     EXPIRED = "expired"
 
 
 MOST_RESTORED: Final = 256
-"""So many tokens may be restored in one step."""
+"""The most tokens that may be restored in one step."""
 
 
 class TokenArchive(Protocol):
     """All tokens at once, for backups."""
 
     def export(self) -> AsyncIterator[Batch]:
-        """Yield every live token, one perhaps twice, in no order.
+        """Yield every live token in any order, some perhaps twice.
 
-        What is made, ended or used meanwhile may or may not be in it. Memory does not grow with the
-        number of tokens, and others are answered between two batches.
+        Changes made meanwhile may or may not be included. Memory does not grow with the number of
+        tokens, and Redis answers other clients between two batches.
         """
 
     async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
-        """Write at most ``MOST_RESTORED`` tokens; return what came of each, in order.
+        """Write at most ``MOST_RESTORED`` tokens; return the outcome of each, in order.
 
-        Doing it again changes nothing, and a crash half-way leaves nothing that authorizes and
-        cannot be listed and revoked. A name that is another live token's stays that one's, and the
-        token is listed beside it. Raises ``UsageError`` for a record that can't be stored.
+        It can be repeated without effect. After a crash half-way, every token that authorizes can
+        be listed and revoked. If another live token holds a token's name, it keeps the name and
+        both are listed. Raises ``UsageError`` for a record that cannot be stored.
         """
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
-"""The key of the portal's session cookies: made once, by whoever comes first, and shared by all.
+"""The key of the portal's session cookies, made by the first process and shared by all.
 
 ``{prefix}portal:secret``  32 random bytes, without a TTL
 
-It stands in Redis so that any worker or replica reads a cookie that another has set. Deleting it
+It is in Redis so that every worker and replica can read a cookie that another has set. Deleting it
 signs everybody out.
 """
 
@@ -37,18 +37,18 @@ class RedisPortalSecret:
         self._commands = CommandRunner(connector.channel, budget_seconds)
 
     async def read(self) -> bytes:
-        """Return the secret, a new one if there is none; raises ``StoreUnavailable``."""
+        """Return the secret; make one if there is none. Raises ``StoreUnavailable``."""
         async with budget(self._budget_seconds):
             (found,) = await self._commands.get([self._key])
             if _is_secret(found):
                 return found
             made = os.urandom(SECRET_BYTES)
-            # What is there and is no secret of ours would keep everybody out for ever.
+            # Replace a foreign value, which would keep everybody out for ever.
             condition = () if found is not None else ("NX",)
             await self._commands.run(("SET", self._key, made, *condition))
             (found,) = await self._commands.get([self._key])
         if not _is_secret(found):
-            raise StoreUnavailable("the portal's secret can't be kept in Redis")
+            raise StoreUnavailable("the portal's secret cannot be kept in Redis")
         return found
 
     async def close(self) -> None:

@@ -104,7 +104,7 @@ def _whole_days(record: TokenRecord) -> int | None:
 
 
 def _is_whole(time: float) -> bool:
-    """Tell whether a line can hold a time: a whole second before 2106."""
+    """Return whether a line can hold a time: a whole second before 2106."""
     return 0 <= time <= _MAX_LINE_TIME and time % 1 == 0
 
 

@@ -1,15 +1,15 @@
 """Tokens in Redis: the order of writes that makes a crash harmless.
 
-The record alone authorizes (``layout``, ``record``); the index of an account (``index``) is what
-lists its tokens. Making a token writes the index first and the record second, ending one deletes
-the record first and the index second. So at any moment every record can be listed and revoked, and
-what a crash leaves behind leads to no record and is mended. No step touches two keys, so a Cluster
-needs nothing else.
+Only the record authorizes (``layout``, ``record``); the index of an account (``index``) lists its
+tokens. A new token is written to the index first and as a record second; an ended token's record is
+deleted first and its index entry second. So every record can be listed and revoked at any moment,
+and a crash leaves at worst an entry without a record, which is repaired. No step touches two keys,
+so a Cluster needs nothing else.
 
-A name is unique by its reservation in the index. Whoever makes a token looks at its reservation
-once more after writing the record, and whoever has taken over a dead holder's looks once more
-whether the holder has come alive: so of two that make a token of one name, at most one succeeds,
-however slow they are.
+A name is unique by its reservation in the index. The creator of a token checks its reservation once
+more after writing the record; a creator that took over a dead holder's name also checks that the
+holder has not come alive. So of two creators of one name at most one succeeds, however slow they
+are.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from sidecar.store.topology import RedisConnector
 
 _PROBE_MILLISECONDS = 1000
 
-# KEYS: a token's and its last use's, in turn. ARGV: each use and how many of the keys are of its
-# tokens, in turn; then the longest time to keep one.
+# KEYS: the keys of a token and of its last use, in turn. ARGV: each use and the number of keys of
+# its tokens, in turn; then the longest time to keep a use.
 _RECORD_USES = """
 local i, longest = 1, ARGV[#ARGV]
 for u = 1, #ARGV - 1, 2 do
@@ -61,9 +61,9 @@ def connect(
 ) -> RedisStore:
     """Return the store at ``url`` (see ``sidecar.store.store_url``); connects when first used.
 
-    Raises ``UsageError`` for a URL that can't be read. ``budget_seconds`` bounds each call,
-    connecting included; ``list`` and a ``find`` without an account, which may be long, have it for
-    each step. A ``watcher`` is told of every change while Redis can be heard.
+    Raises ``UsageError`` for a malformed URL. ``budget_seconds`` limits each call, connecting
+    included; in ``list`` and in a ``find`` without an account, each step. ``watcher`` receives
+    every change while Redis can be heard.
     """
     token_prefix = f"{prefix}token:".encode()
     tracker = None if watcher is None else _KeyTracker(token_prefix, watcher)
@@ -74,7 +74,7 @@ def connect(
 
 
 class _KeyTracker:
-    """Tells a watcher of digests where Redis tells of keys."""
+    """Passes the keys that Redis reports on to a watcher as digests."""
 
     def __init__(self, prefix: bytes, watcher: Watcher) -> None:
         self.prefix = prefix
@@ -113,14 +113,14 @@ class RedisStore:
         return f"<RedisStore {self._lookups!r}>"
 
     def fetch(self, digest: str, asker: str = "") -> Awaitable[bytes | None]:
-        """Ask for what is at a digest, to be awaited at once, for ``read`` to make a record of.
+        """Ask for the value of a digest, to be awaited at once; ``read`` makes a record of it.
 
-        Raises as ``look_up`` does, which is both.
+        Raises as ``look_up`` does, which does both.
         """
         return self._lookups.get(self._layout.token_key(digest), asker)
 
     def read(self, digest: str, value: bytes, now: float) -> TokenRecord | None:
-        """Return the record; ``None`` if it is over at ``now``, or, logged, if it can't be read."""
+        """Return the record; ``None`` if it has expired, or (logged) cannot be read."""
         record = decode(digest, value)
         if record is None:
             _log.warning("the record of the token with digest %s... can't be read", digest[:12])
@@ -133,7 +133,7 @@ class RedisStore:
         return None if value is None else self.read(digest, value, self._now())
 
     async def create(self, record: TokenRecord) -> None:
-        """See ``TokenStore``: reserve the name, write the record, look at the reservation again."""
+        """See ``TokenStore``: reserve the name, write the record, check the reservation."""
         value = encode(record)
         async with budget(self._budget_seconds):
             replaced = await self._reserve(record)
@@ -149,7 +149,7 @@ class RedisStore:
                 raise _name_taken(record)
 
     async def _reserve(self, record: TokenRecord) -> IndexEntry | None:
-        """Reserve the name, from a dead holder if need be, whose entry is then returned."""
+        """Reserve the name; if a dead token holds it, take it over and return that entry."""
         holder = await self._index.reserve(record)
         if holder is None:
             return None
@@ -188,7 +188,7 @@ class RedisStore:
     async def _list_one(self, account: str) -> Iterable[TokenRecord]:
         snapshot = await self._index.read(account)
         live = await self._read_live(account, snapshot)
-        with suppress(StoreUnavailable):  # mending is for whoever comes next
+        with suppress(StoreUnavailable):  # the next caller can repair the index
             await self._index.mend(account, snapshot, live.keys())
         return live.values()
 
@@ -220,11 +220,11 @@ class RedisStore:
         return None
 
     async def count_at_most(self, account: str) -> int:
-        """See ``TokenStore``: names are counted too, and what has died since it was last listed."""
+        """See ``TokenStore``: counts names too, and tokens that expired since the last listing."""
         return await self._index.count_at_most(account)
 
     async def revoke(self, record: TokenRecord) -> bool:
-        """See ``TokenStore``. Once the record is gone the rest may fail: it is mended later."""
+        """See ``TokenStore``. Once the record is gone, the rest may fail: it is repaired later."""
         async with budget(self._budget_seconds):
             (deleted,) = await self._commands.run(("DEL", self._layout.token_key(record.digest)))
             with suppress(StoreUnavailable):
@@ -235,7 +235,7 @@ class RedisStore:
     async def supersede(
         self, old: TokenRecord, successor: TokenRecord, overlap_seconds: float
     ) -> None:
-        """See ``TokenStore``. The name goes over to the successor once its record is written."""
+        """See ``TokenStore``. The successor takes the name once its record is written."""
         value = encode(successor)
         async with budget(self._budget_seconds):
             await self._index.add(successor)
@@ -270,7 +270,7 @@ class RedisStore:
                 await self._commands.run(*sets)
 
     async def _record_together(self, batch: Uses) -> None:
-        """Note uses in one command: a tenth of the work, where all keys are in one place."""
+        """Record uses with one command, a tenth of the work, if all keys are on one server."""
         keys: list[bytes] = []
         values: list[str | int] = []
         for use, digests in batch:
@@ -296,14 +296,14 @@ class RedisStore:
     async def ping(self) -> None:
         """See ``TokenStore``: a look-up as requests make it, and a write to a short-lived key.
 
-        A write is the one thing that tells of everything which forbids writing: a replica, no
-        memory, a failed snapshot, too few replicas, the user's rights.
+        Only a write reveals all that forbids writing: a replica, no memory left, a failed
+        snapshot, too few replicas, the user's rights.
         """
         probe: Command = ("SET", self._prefix + b"probe", "1", "PX", _PROBE_MILLISECONDS)
         asked = (self._read_probe(), self._commands.run(probe))
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                raise outcome  # once both have ended: none goes on behind the caller's back
+                raise outcome  # after both have ended, so that neither outlives this call
 
     async def _read_probe(self) -> None:
         await self._lookups.get(self._prefix + b"probe")
@@ -320,7 +320,7 @@ class RedisStore:
 
 
 def _in_batches(uses: Uses) -> Iterator[Uses]:
-    """Divide uses by tokens, ``MOST_IN_PIPELINE`` to a batch."""
+    """Split uses into batches of ``MOST_IN_PIPELINE`` tokens."""
     batch: list[tuple[LastUse, Sequence[str]]] = []
     room = MOST_IN_PIPELINE
     for use, digests in uses:

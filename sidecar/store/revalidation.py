@@ -1,15 +1,15 @@
-"""Tokens remembered for an outage are looked up again as soon as the store is back.
+"""Look up the tokens remembered for an outage again as soon as the store is back.
 
-Changes made while the store was away were never told, so a token that is not read again keeps the
-end that the outage gave it (``outage_memory``). Reading it here gives it a whole ``outage_grace``
-in the next outage, whether a caller uses it in between or not, and forgets it at once if it is
-gone. What is not reached in time keeps its old end.
+Changes made during an outage were never reported, so a token that is not read again keeps the end
+that the outage gave it (``outage_memory``). Reading it here gives it a whole ``outage_grace`` in
+the next outage, whether a caller uses it in between or not, and forgets it at once if it is gone.
+Tokens that are not reached in time keep their old end.
 
-Callers come first. At most ``_AT_ONCE`` look-ups are under way; before each such batch it waits
-until no caller is waiting for the store, though not for long, so that a flood of look-ups can't
-prevent it; after each batch it rests at least as long as the batch took, so a store that has much
-to do is asked less. The tokens kept last are asked for first. It ends when the watch is lost, or
-when the cache is full: callers' tokens are never displaced.
+Callers come first. At most ``_AT_ONCE`` look-ups are under way. Before each such batch, this waits
+until no caller waits for the store, but not for long, so that a flood of look-ups cannot prevent
+it. After each batch it rests at least as long as the batch took, so a busy store is asked less. The
+latest tokens are read first. It ends when the watch is lost, or when the cache is full: it never
+evicts a caller's token.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from sidecar.core.errors import Fault
 _AT_ONCE: Final = 64
 _REST_SECONDS: Final = 0.002
 _MOST_RESTS: Final = 25
-"""So often a batch gives way to callers, a rest each time: 50 ms."""
+"""How many rests a batch gives way to callers for: 50 ms in all."""
 _RETRY_SECONDS: Final = 0.1
 _MOST_FAILURES: Final = 10
 
 
 class Remembering(Protocol):
-    """What is asked of a ``store.cache.TokenCache``, which says more of each."""
+    """The part of ``store.cache.TokenCache`` that is needed here."""
 
     @property
     def is_asked(self) -> bool:
-        """Tell whether anyone waits for the store."""
+        """Whether a look-up is under way."""
 
     @property
     def may_confirm(self) -> bool:
-        """Tell whether ``confirm`` is of use."""
+        """Whether ``confirm`` is of use."""
 
     def remembered(self) -> list[str]:
-        """Return the tokens that are remembered for an outage, those kept last at the end."""
+        """Return the tokens remembered for an outage, the latest last."""
 
     async def confirm(self, digest: str) -> None:
-        """Ask the store about a token and keep its answer; raises a ``Fault`` without one."""
+        """Ask the store about a token and cache the answer; raise a ``Fault`` without one."""
 
 
 class Revalidation:
@@ -66,14 +66,14 @@ class Revalidation:
         return f"<Revalidation left={len(self._left)}>"
 
     def begin(self) -> None:
-        """Start with all that is remembered now; call it just before the cache's ``on_watching``,
-        which drops what is too old to serve.
+        """Start with the tokens remembered now. Call it just before the cache's ``on_watching``,
+        which drops those that are too old.
         """
         self._left = self._cache.remembered()
         self._is_due.set()
 
     async def run(self) -> None:
-        """Look up what is remembered each time the store is back, until cancelled."""
+        """Look up the remembered tokens each time the store is back, until cancelled."""
         while True:
             await self._is_due.wait()
             self._is_due.clear()
@@ -98,14 +98,14 @@ class Revalidation:
             await self._sleep(max(rest_seconds, self._clock() - began_at))
 
     async def _give_way(self) -> None:
-        """Wait while callers wait for the store, within reason."""
+        """Wait while callers wait for the store, at most ``_MOST_RESTS`` times."""
         for _ in range(_MOST_RESTS):
             if not self._cache.is_asked:
                 break
             await self._sleep(_REST_SECONDS)
 
     async def _confirm(self, digests: list[str]) -> list[str]:
-        """Have the cache ask for these; return those that the store gave no answer to."""
+        """Confirm these tokens; return those that the store did not answer."""
         answered = await asyncio.gather(*map(self._is_answered, digests))
         return [digest for digest, is_ok in zip(digests, answered, strict=True) if not is_ok]
 

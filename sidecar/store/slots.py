@@ -1,4 +1,4 @@
-"""What the nodes of a Cluster say of it: who serves which slots, and where a key is instead."""
+"""What the nodes of a Cluster report: who serves which slots, and where a key is instead."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from sidecar.store.redis_link import Endpoint
 SLOTS: Final = 16384
 
 Range = tuple[int, int, Endpoint]
-"""The first and the last slot that a master serves in a row."""
+"""The first and the last of consecutive slots, and the master that serves them."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The Cluster as one node sees it, which may be behind what others see."""
+    """The Cluster as one node sees it, which may be outdated."""
 
     is_well: bool
-    """The node serves its slots: it is not cut off from the majority."""
+    """Whether the node serves its slots, that is, sees the majority."""
     epoch: int
-    """Grows with each fail-over: the greater one knows more."""
+    """Grows with each fail-over: a view with a greater epoch is newer."""
     ranges: tuple[Range, ...]
     nodes: frozenset[Endpoint]
-    """Everybody who was named, replicas too: they can be asked for a view as well."""
+    """All nodes that were named, including replicas: they can be asked for a view as well."""
 
     @property
     def masters(self) -> set[Endpoint]:
-        """Return who serves slots."""
+        """The masters that serve slots."""
         return {endpoint for _, _, endpoint in self.ranges}
 
 
 def read_view(asked: Endpoint, info: Any, slots: Any) -> View | None:
-    """Return a node's answers to ``CLUSTER INFO`` and ``CLUSTER SLOTS``; ``None`` if they are none.
+    """Return the view in the replies to ``CLUSTER INFO`` and ``CLUSTER SLOTS``, if there is one.
 
-    A node that does not know its own address, or shall not tell it, is where it was asked.
+    A node that reports no address of its own has the address at which it was asked.
     """
     if not isinstance(info, bytes) or not isinstance(slots, list):
         return None
@@ -62,21 +62,21 @@ def _read_ranges(asked: Endpoint, slots: Sequence[Any]) -> Iterator[Range]:
 
 
 def _read_endpoint(asked: Endpoint, host: bytes | None, port: int) -> Endpoint | None:
-    if host == b"?":  # its address is not known yet
+    if host == b"?":  # the asked node does not know the address yet
         return None
     return Endpoint(host.decode() if host else asked.host, int(port))
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Where to ask for a key instead: for good (``MOVED``), or this once (``ASK``)."""
+    """Where to ask for a key instead: permanently (``MOVED``), or once (``ASK``)."""
 
-    is_for_good: bool
+    is_permanent: bool
     endpoint: Endpoint
 
 
 def read_redirect(asked: Endpoint, reply: str) -> Redirect | None:
-    """Return what ``MOVED <slot> <host>:<port>`` or ``ASK ...`` says; ``None`` for other errors."""
+    """Read ``MOVED <slot> <host>:<port>`` or ``ASK ...``; ``None`` for other errors."""
     words = reply.split(" ")
     if len(words) != 3 or words[0] not in {"MOVED", "ASK"}:
         return None

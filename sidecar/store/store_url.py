@@ -1,4 +1,4 @@
-"""What a store URL means: which Redis, where, as whom, in which database, over TLS or not.
+"""What ``store.url`` means: which Redis, as whom, in which database, with or without TLS.
 
 ===================================================  ===============================================
 ``redis://[user:password@]host[:port][/db]``         one Redis
@@ -9,8 +9,8 @@
 ===================================================  ===============================================
 
 ``rediss+sentinel://`` and ``rediss+cluster://`` are those over TLS. Query options: ``db``,
-``username``, ``password``, ``sentinel_username``, ``sentinel_password``, and redis-py's ``ssl_*``
-ones for TLS. A faulty URL is never repeated in an error: it may hold a password.
+``username``, ``password``, ``sentinel_username``, ``sentinel_password``, and the ``ssl_*`` options
+of redis-py. Errors never repeat a faulty URL, which may hold a password.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SENTINEL_PORT = 26379
 
 
 class Topology(Enum):
-    """How many Redis there are, and who says which one to ask."""
+    """How many servers there are, and how the one to ask is found."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -72,7 +72,7 @@ _TOPOLOGY_OF_SCHEME = {
 
 
 def parse_store_url(url: str) -> StoreUrl:
-    """Return what ``url`` means; ``UsageError`` says what is wrong, without repeating it."""
+    """Return what ``url`` means; ``UsageError`` says what is wrong without repeating the URL."""
     try:
         parts = split_url(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -103,7 +103,7 @@ def parse_store_url(url: str) -> StoreUrl:
 
 
 def _split_path(parts: SplitResult, topology: Topology) -> tuple[str, str]:
-    """Return the Sentinels' service name and the database number as written, each perhaps empty."""
+    """Return the Sentinels' service name and the database as written; either may be empty."""
     path = unquote(parts.path).strip("/")
     if parts.scheme == "unix":
         return "", ""

@@ -1,4 +1,4 @@
-"""How exported tokens are written: one JSON object a line, between a first and a last line.
+"""The format of exported tokens: one JSON object a line, between a first and a last line.
 
 ::
 
@@ -7,11 +7,11 @@
      "created_at": "…Z", "expires_at": null, "paths": [], "last_used_at": null, "last_client": null}
     {"tokens": 1}
 
-each on one line. The last one proves that nothing is cut off. ``"holds_name": false`` is added to a
-token whose name is another's by now: one that has been rotated and lives on for its overlap;
-``"granted_until"`` to one that ends early, as that does: when it was to end (null: never). Times
-are RFC 3339 in UTC, with a fraction where the record has one; an expiry is an absolute time, so a
-file may lie as long as it will and lengthens no life. There are digests and never a token.
+each on one line. The last line proves that the file is complete. A token whose name another token
+holds (it has been rotated and lives on for its overlap) has ``"holds_name": false``. A token that
+ends early, as that one does, has ``"granted_until"``: when it was to end, or null for never. Times
+are RFC 3339 in UTC, with a fraction where the record has one. An expiry is an absolute time, so
+restoring an old file lengthens no life. A file holds digests and never a token.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sidecar.store.record import encode
 FORMAT: Final = "sidecar tokens"
 VERSION: Final = 1
 MAX_LINE_BYTES: Final = 65536
-"""No line that is written here is longer: a record has 4 KiB, and JSON at most six for each."""
+"""No line is longer: a record has at most 4 KiB, and JSON escapes a byte with at most six."""
 
 is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 _Value = TypeVar("_Value")
@@ -46,7 +46,7 @@ _MEMBERS = frozenset(
 
 
 def write_first(now: float) -> bytes:
-    """Return the line that a file of tokens begins with; ``now`` in Unix seconds."""
+    """Return the first line of a file of tokens; ``now`` is in Unix seconds."""
     return _line({"format": FORMAT, "version": VERSION, "exported_at": _write_time(now)})
 
 
@@ -74,20 +74,20 @@ def write_token(token: Exported) -> bytes:
 
 
 def write_last(tokens: int) -> bytes:
-    """Return the line that ends a file of so many tokens."""
+    """Return the last line of a file of so many tokens."""
     return _line({"tokens": tokens})
 
 
 def check_first(line: bytes) -> None:
-    """Raise ``ValueError``, with what to do, if this is not the first line of an export."""
+    """Raise ``ValueError``, which says what to do, unless this is an export's first line."""
     try:
         members = read_object(line)
     except ValueError:
         members = {}
     if members.get("format") != FORMAT:
         raise ValueError(
-            "this is no export of tokens: its first line is not the one that "
-            "`sidecar store export` begins with"
+            "this is not an export of tokens: its first line is not the one that "
+            "`sidecar store export` writes"
         )
     if members.get("version") != VERSION:
         raise ValueError(
@@ -97,9 +97,9 @@ def check_first(line: bytes) -> None:
 
 
 def read(line: bytes) -> Exported | int:
-    """Return a line's token, or of the last line how many there must have been.
+    """Return a line's token, or the number of tokens for the last line.
 
-    Raises ``ValueError`` that says what is wrong with it, and repeats no part of it.
+    Raises ``ValueError``, which says what is wrong and repeats no part of the line.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError("longer than any line of an export")
@@ -123,10 +123,10 @@ def _read_record(members: Mapping[str, object]) -> TokenRecord:
         raise ValueError("digest is not 64 hexadecimal digits in lower case")
     kind = _take(members, "kind", str)
     if kind not in list(TokenKind):
-        raise ValueError(f"kind is none of {', '.join(TokenKind)}")
+        raise ValueError(f"kind is not one of {', '.join(TokenKind)}")
     paths = _take(members, "paths", list)
     if not all(isinstance(path, str) for path in paths):
-        raise ValueError("paths holds something that is no text")
+        raise ValueError("paths holds something that is not a string")
     return TokenRecord(
         id=_take(members, "id", str),
         account=_take(members, "account", str),
@@ -153,7 +153,7 @@ def _read_use(members: Mapping[str, object]) -> LastUse | None:
         return None
     use = LastUse(at, _take(members, "last_client", str))
     if decode_use(encode_use(use).encode()) != LastUse(float(int(at)), use.client):
-        raise ValueError("last_client is no address")
+        raise ValueError("last_client is not an address")
     return use
 
 
@@ -178,7 +178,7 @@ def _read_time(members: Mapping[str, object], name: str) -> float:
             raise ValueError
         return at.timestamp()
     except (ValueError, OverflowError):
-        raise ValueError(f"{name} is no time like 2026-11-26T15:40:52Z") from None
+        raise ValueError(f"{name} is not a time like 2026-11-26T15:40:52Z") from None
 
 
 def _write_time(at: float) -> str:

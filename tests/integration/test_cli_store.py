@@ -190,7 +190,7 @@ def test_a_file_of_bad_lines_is_told_of_without_telling_all_of_it(admin: Admin) 
 def test_what_is_no_export_at_all_is_misuse(admin: Admin, text: str) -> None:
     done = admin.run("store", "import", stdin=text)
     assert done.returncode == 2
-    assert done.stderr.startswith("sidecar: this is no export of tokens")
+    assert done.stderr.startswith("sidecar: this is not an export of tokens")
 
 
 def test_an_export_of_a_later_version_is_not_guessed_at(admin: Admin) -> None:

@@ -207,7 +207,7 @@ async def test_data_that_redis_cannot_load_is_an_error_that_names_the_log(tmp_pa
 
 async def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="file/data: can't keep the tokens here"):
+    with pytest.raises(UsageError, match="file/data: cannot keep the tokens here"):
         await EmbeddedRedis(tmp_path / "file" / "data").start()
 
 
