@@ -1,1 +1,1 @@
-"""Where tokens live: the port (``port``), the adapters (``redis``, ``memory``), an own server."""
+"""Where tokens live: the port (``port``), its adapters (``redis``, ``memory``), a private Redis."""
