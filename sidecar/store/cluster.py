@@ -7,7 +7,7 @@ suspended during a fail-over is not believed. ``MOVED`` and ``ASK`` are followed
 
 **Why cached records may be used.** The Cluster is *tracked* while every master that serves slots,
 or was named by a redirection, is connected, tracks (``CLIENT TRACKING``), and said in its last
-survey that it is a master and well. When one no longer does, the tracker is told that changes are
+survey that it is a master and well. When one no longer does, the tracker learns that changes are
 lost, and the cache is emptied. While the Cluster is tracked, records are only read over tracked
 links, and:
 

@@ -59,9 +59,6 @@ class NodeLink(RedisLink):
         hello, info, slots = await asyncio.gather(*self.request(*_SURVEY))
         return is_master(hello), read_view(endpoint, info, slots)
 
-    def _note_life(self) -> None:
-        """Do nothing: only a survey of all masters proves that all changes were reported."""
-
 
 class VisitorLink(NodeLink):
     """A link for a single question, which a replica may answer as well."""
