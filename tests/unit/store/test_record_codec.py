@@ -121,7 +121,7 @@ def test_a_line_holds_any_id(token_id: str) -> None:
 
 @pytest.mark.parametrize(("kind", "letter"), [("access", b"a"), ("imported", b"i"), ("jwt", b"j")])
 def test_a_line_begins_with_the_letter_of_its_kind(kind: str, letter: bytes) -> None:
-    record = GOOD.but(kind=Kind(kind))
+    record = GOOD.replace(kind=TokenKind(kind))
     assert encode(record) == letter + LINE[1:]
     assert decode(DIGEST, encode(record)) == record
 
@@ -132,14 +132,14 @@ def test_a_line_begins_with_the_letter_of_its_kind(kind: str, letter: bytes) -> 
 )
 def test_a_line_holds_whole_days_up_to_the_year_2106(created_at: int, days: int) -> None:
     end = float(created_at + days * 86400) if days else None
-    record = GOOD.but(created_at=float(created_at), expires_at=end)
+    record = GOOD.replace(created_at=float(created_at), expires_at=end)
     assert encode(record).startswith(b"a")
     assert decode(DIGEST, encode(record)) == record
 
 
 @pytest.mark.parametrize("account", ["a", "a" * 64, "A.b_c@d-e"])
 def test_records_of_an_account_share_its_name(account: str) -> None:
-    first, second = (decode(DIGEST, encode(GOOD.but(account=account, id=i * 8))) for i in "xy")
+    first, second = (decode(DIGEST, encode(GOOD.replace(account=account, id=i * 8))) for i in "xy")
     assert first is not None
     assert second is not None
     assert first.account is second.account
