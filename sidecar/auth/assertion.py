@@ -1,7 +1,7 @@
-"""What the upstream is told under signature: who calls, for which upstream, for how long.
+"""Signed assertions: a JWT tells the upstream who is calling, for which upstream, and until when.
 
-A short-lived JWT beside the identity headers, so that an upstream need not trust the network. One
-assertion serves many requests of a caller: it is signed anew only when half its life is over.
+The short-lived JWT is sent beside the identity headers, so an upstream need not trust the network.
+One assertion serves many requests of a caller; a new one is signed once half its life is over.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from sidecar.core.jws import write_token
 from sidecar.core.keys import Key
 
-# Tells an assertion from a caller's own JWT, which the same key signs (RFC 8725 section 3.11).
+# Distinguishes an assertion from a caller's own JWT, signed with the same key (RFC 8725, 3.11).
 MEDIA_TYPE = "assertion+jwt"
 CAPACITY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class AssertionSubject:
-    """Who an assertion speaks of: the account, and the token (if one was used) and its form."""
+    """Who an assertion is about: the account, its form of credential, and its token if any."""
 
     account: str
     method: str
@@ -29,10 +29,10 @@ class AssertionSubject:
 
 
 class AssertionSigner:
-    """Signs assertions and keeps the fresh ones, at most ``capacity`` of them.
+    """Signs assertions and caches the fresh ones, at most ``capacity`` of them.
 
     Raises ``ValueError`` for a shared secret, which no upstream could verify with the published
-    keys, and for a key without its private half.
+    keys, for a key without its private half, and for a lifetime under 2 seconds.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class AssertionSigner:
         self._kept: OrderedDict[tuple[AssertionSubject, str], tuple[float, str]] = OrderedDict()
 
     def assertion(self, subject: AssertionSubject, audience: str, now: float) -> str:
-        """Return a JWT for ``audience`` (the upstream's name) with at least half its life ahead.
+        """Return a JWT for ``audience`` (the upstream's name) with at least half its life left.
 
         Claims: ``iss``, ``aud``, ``sub`` (the account), ``iat``, ``exp``, ``method``, and
-        ``token_id`` and ``token_name`` if a token was used. It has no ``jti``: it is not one
-        request's, and the sidecar never takes it as a token.
+        ``token_id`` and ``token_name`` if a token was used. It has no ``jti``, as many requests
+        share it and the sidecar never accepts it as a token.
         """
         caller = (subject, audience)
         kept = self._kept.get(caller)

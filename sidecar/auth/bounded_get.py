@@ -1,8 +1,8 @@
-"""How a document is fetched from a server that may be hostile: one GET, few bytes, little time.
+"""Fetches a document from a server that may be hostile: one GET, few bytes, little time.
 
-A client library reads what a server sends as long as it sends: interim answers or header fields
-without end kept the event loop from everything else. Here the bytes of the whole connection are
-counted, whatever they are, and nothing is followed, unpacked, kept or tried again.
+HTTP client libraries read for as long as a server sends: endless interim responses or header fields
+kept the event loop from all other work. Here every byte of the connection counts towards one limit,
+and nothing is redirected, decompressed, kept alive or retried.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def check_url(url: str) -> None:
 
 
 async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
-    """Return the body of a 200 answer to ``GET url``.
+    """Return the body of a 200 response to ``GET url``.
 
-    Raises ``OSError`` (``TimeoutError`` among them) if the server can't be reached in time, and
-    ``ValueError`` for any other answer, or one of more than ``max_bytes``. No message holds the URL
-    or what the server sent.
+    Raises ``OSError`` (such as ``TimeoutError``) if the server can't be reached in time, and
+    ``ValueError`` for any other response, or one of more than ``max_bytes``. No message holds the
+    URL or what the server sent.
     """
     answer = _Answer()
     async with (
@@ -55,8 +55,8 @@ async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
 
 
 async def _exchange(url: SplitResult, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Send the request and yield what comes; ``ValueError`` after ``max_bytes``."""
-    # In a thread: reading the machine's certificates would hold up everybody for a while.
+    """Send the request and yield what arrives; raise ``ValueError`` after ``max_bytes``."""
+    # In a thread, as loading the system's certificates would block the loop for a while.
     is_tls = url.scheme == "https"
     context = await asyncio.to_thread(ssl.create_default_context) if is_tls else None
     port = url.port or (443 if is_tls else 80)
@@ -83,10 +83,10 @@ def _request(url: SplitResult) -> bytes:
 
 
 class _Answer:
-    """One answer, with the interim ones before it left out.
+    """One final response; the interim ones before it are skipped.
 
-    llhttp reads RTSP/1.1 and ICE/1.1 as HTTP/1.1, and gives an interim answer the body that its
-    fields announce (``wire.responses`` has more on both): here either makes the answer none.
+    llhttp reads RTSP/1.1 and ICE/1.1 as HTTP/1.1, and gives an interim response the body that its
+    fields announce (``wire.responses`` has more on both). Here either is an error.
     """
 
     def __init__(self) -> None:
@@ -105,12 +105,12 @@ class _Answer:
         try:
             self._parser.feed_data(piece)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            # A server that goes on talking after its whole answer harms nobody: we are leaving.
+            # Data after a complete response does no harm, as the connection is closed anyway.
             if not self.is_complete:
                 raise ValueError("the answer is not HTTP/1.1") from None
 
     def read(self) -> bytes:
-        """Return the body once no more comes."""
+        """Return the body, once no more data will come; raise ``ValueError`` for a bad response."""
         if self._status != 200:
             raise ValueError(f"the server answered {self._status or 'nothing'}")
         if self._has_length and not self.is_complete:
@@ -119,7 +119,7 @@ class _Answer:
             raise ValueError("the answer is compressed, which was not asked for")
         return bytes(self._body)
 
-    # What httptools calls.
+    # Callbacks of httptools.
 
     def on_message_begin(self) -> None:
         if not self.is_complete:

@@ -1,11 +1,11 @@
-"""Where passwords are hashed: in processes of their own, so that nothing else waits for a hash.
+"""Hashes passwords in separate processes, so that the event loop never waits for a hash.
 
-Threads would do it, as hashing releases the interpreter lock, if the lock did not have to be taken
-again: on a busy machine a thread of low priority that is put aside while it holds the lock stops
-the event loop for as long as it is not let run. A process shares no lock, and can wait.
+Threads would not do, although hashing releases the interpreter lock: the lock must be taken again
+afterwards, and on a busy machine a low-priority thread that is descheduled while it holds the lock
+stops the event loop until it runs again. A process shares no lock.
 
-It is started by ``subprocess``, which stops the loop for half a millisecond (vfork), and not by the
-loop, which would copy this process's page table: 12 ms for 200 MB.
+Processes are started by ``subprocess``, which blocks the loop for half a millisecond (vfork). The
+loop's own call would copy this process's page table: 12 ms for 200 MB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sidecar.core.errors import Overloaded
 from sidecar.core.passwords import verify
 
 Verify = Callable[[str, str], Awaitable[bool]]
-"""Tells whether a password is that of a hash (PHC). May raise ``Overloaded``."""
+"""Tells whether a password matches a hash (PHC string). May raise ``Overloaded``."""
 
 _MAX_SIZE: Final = 4
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -37,17 +37,17 @@ _log = logging.getLogger("sidecar")
 
 
 async def verify_in_thread(password: str, phc: str) -> bool:
-    """Verify a password where nothing else goes on."""
+    """Verify a password in a thread, for a process that does nothing else."""
     return await asyncio.to_thread(verify, password, phc)
 
 
 def pool_size(workers: int) -> int:
-    """Return how many processes one of so many workers may have: all may use half the cores."""
+    """Return the pool size for each of so many workers: together they may use half the cores."""
     return max(1, min(_MAX_SIZE, (os.cpu_count() or 1) // 2 // workers))
 
 
 class HashPool:
-    """At most ``size`` processes that hash, started when they are needed; each has one question."""
+    """At most ``size`` hash processes, started on demand; each checks one password at a time."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -59,9 +59,10 @@ class HashPool:
         return f"<HashingProcesses alive={len(self._alive)} idle={len(self._idle)}>"
 
     def verify(self, password: str, phc: str) -> asyncio.Future[bool]:
-        """Tell whether a password is that of a hash; ask no more than ``size`` at a time.
+        """Tell whether a password matches a hash. The caller keeps to ``size`` calls at a time.
 
-        Gives ``Overloaded`` if no process can be started, or if one ends instead of answering.
+        The future raises ``Overloaded`` if no process can be started, or if one ends without
+        answering.
         """
         question = json.dumps([password, phc]).encode() + b"\n"
         if self._idle:
@@ -69,7 +70,7 @@ class HashPool:
         return asyncio.ensure_future(self._ask_new(question))
 
     async def close(self) -> None:
-        """End the processes."""
+        """Kill the processes and reap them."""
         ending = [*self._alive]
         for hasher in ending:
             hasher.end()
@@ -77,12 +78,12 @@ class HashPool:
         await asyncio.gather(*waits, *self._ending)
 
     async def _ask_new(self, question: bytes) -> bool:
-        """Start a process and put the question to it."""
+        """Start a process and send it the question."""
         try:
             return await (await self._start()).ask(question)
         except (OSError, EOFError) as error:
-            _log.error("passwords can't be checked: no process to hash them (%s)", error)
-            raise Overloaded("no process checks passwords") from None
+            _log.error("passwords can't be checked: the hash process failed (%s)", error)
+            raise Overloaded("no hash process is available to check passwords") from None
 
     async def _start(self) -> _HashWorker:
         ours, theirs = socket.socketpair()
@@ -101,9 +102,9 @@ class HashPool:
         self._idle.append(hasher)
 
     def _on_lost(self, hasher: _HashWorker) -> None:
-        """Let go of a process that has ended; what an old one was asked, a new one is asked again.
+        """Remove a process that has ended. If it has answered before, a new one gets its question.
 
-        It may have been ended while it was idle, by whomever.
+        Anything on the machine may have killed it, even while it was idle.
         """
         self._alive.discard(hasher)
         ending = asyncio.ensure_future(asyncio.to_thread(hasher.process.wait))
@@ -122,7 +123,7 @@ class HashPool:
 
 
 class _HashWorker(asyncio.Protocol):
-    """A process and the socket to it. One question at a time: an answer is that to the last one."""
+    """A process and the socket to it. One question at a time, so an answer needs no number."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class _HashWorker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def ask(self, question: bytes) -> asyncio.Future[bool]:
-        """Put a question; who does not wait for the answer any more may cancel the future."""
+        """Send a question. A caller that no longer wants the answer may cancel the future."""
         self.question = question
         answer = self.answer = self._loop.create_future()
         if self._transport is None:
@@ -151,7 +152,7 @@ class _HashWorker(asyncio.Protocol):
         return answer
 
     def end(self) -> None:
-        """End it; it answers nothing any more."""
+        """Kill the process, answered or not."""
         self.is_ended = True
         self._kill()
         if self._transport is not None:
@@ -184,12 +185,12 @@ def _start_process(channel: socket.socket) -> subprocess.Popen[bytes]:
         stdin=channel.fileno(),
         stdout=channel.fileno(),
         env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # what is typed at a terminal is for the asker
+        start_new_session=True,  # signals of a terminal are for the parent alone
     )
 
 
 def _pass_on(answer: asyncio.Future[bool], found: asyncio.Future[bool]) -> None:
-    """Give what was found to who waits for it."""
+    """Copy the result of one future to the other."""
     if found.cancelled():
         answer.cancel()
     elif (error := found.exception()) is not None:

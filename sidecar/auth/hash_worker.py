@@ -1,13 +1,13 @@
-"""A process that hashes passwords: a question a line on standard input, a byte an answer.
+"""The hash process: reads one question per line from standard input, and answers with one byte.
 
-A question is a JSON array of password and hash, the answer ``1`` or ``0``. It ends with its input,
-so with whoever asks, and lets everything else on the machine go first. After a wrong password it
-rests, so that a flood of them takes a fifth of a processor and not all of it; right ones are
-checked one after another.
+A question is a JSON array of password and hash; the answer is ``1`` or ``0``. The process ends when
+its input ends, so with its parent, and yields to everything else on the machine. After a wrong
+password it sleeps, so a flood of guesses takes a fifth of a core instead of all of it; right
+passwords are checked back to back.
 
-The least priority alone does not do: who wakes up does not always put aside who runs, but may have
-to wait for the kernel's next tick, up to 4 ms. So while there is work, a timer makes this process
-offer the processor to who waits, ten times in a millisecond.
+The lowest priority alone is not enough: a process that wakes up does not always preempt the running
+one, but may have to wait for the kernel's next tick, up to 4 ms. So while a hash is computed, a
+timer makes this process yield the core ten times in a millisecond.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from sidecar.workers.held_signals import HELD
 
 _NICENESS: Final = 19
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
-_REST: Final = 4  # times what the hash took
+_REST: Final = 4  # times the duration of the hash
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
 _ATTRIBUTES: Final = struct.Struct("IIQiIQQQ")
 _TURN_SECONDS: Final = 1e-4
 
 
 def main() -> None:
-    """Answer until there are no more questions."""
+    """Answer questions until the input ends."""
     for number in (*HELD, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the asker drains, and needs answers meanwhile
+        signal.signal(number, signal.SIG_IGN)  # the parent still needs answers while it drains
     _let_all_else_go_first()
     with _giving_way():
-        from sidecar.core.passwords import verify  # here, as it is work, too
-    with suppress(OSError, MemoryError):  # the asker sees that it got no answer, and says so
+        from sidecar.core.passwords import verify  # here, as importing takes time too
+    with suppress(OSError, MemoryError):  # the parent notices the missing answer and logs it
         serve(sys.stdin.buffer, sys.stdout.buffer, verify)
 
 
@@ -59,7 +59,7 @@ def serve(questions: BinaryIO, answers: BinaryIO, verify: Callable[[str, str], b
 
 
 def _let_all_else_go_first() -> None:
-    """Take the least share: in its session, and (sched(7), "The autogroup feature") its session."""
+    """Lower the priority in the session, and that of the session (sched(7), "autogroup")."""
     with suppress(OSError):
         os.nice(_NICENESS)
     with suppress(OSError):
@@ -71,9 +71,9 @@ def _let_all_else_go_first() -> None:
 
 
 def _take_short_turns() -> None:
-    """Give way within a tenth of a millisecond: sched_setattr(2), of which Python has no call.
+    """Shorten the time slice to a tenth of a millisecond by sched_setattr(2), which Python lacks.
 
-    Its ``sched_runtime`` is how long a turn lasts; Linux before 6.12 takes no notice of it.
+    ``sched_runtime`` is the length of a slice; Linux before 6.12 ignores it.
     """
     number = _SCHED_SETATTR.get(os.uname().machine)
     if number is not None:
@@ -83,7 +83,7 @@ def _take_short_turns() -> None:
 
 @contextmanager
 def _giving_way() -> Iterator[None]:
-    """Yield the processor at the end of each turn: sched_yield(2) is what SIGALRM calls."""
+    """Yield the core after each time slice: the handler of SIGALRM is sched_yield(2)."""
     signal.setitimer(signal.ITIMER_REAL, _TURN_SECONDS, _TURN_SECONDS)
     try:
         yield

@@ -1,16 +1,16 @@
-"""Where foreign issuers' keys come from, how fresh they are, and what an unreachable issuer means.
+"""Keeps the keys of foreign issuers fresh, and says what an unreachable issuer means.
 
-Keys are fetched ahead of need, so a caller whose key is known never waits. Only a token whose
-``kid`` is not known waits for a fetch, and a few such fetches a minute are made, whoever asks.
+Keys are fetched in the background, so a token signed with a known key never waits. Only a token
+with an unknown ``kid`` waits for a fetch, and the number of such fetches a minute is limited.
 
-An unknown ``kid`` is refused (401) when a set that was asked for after the token had come does not
-have it, and then, as the same answer to the same question, for ``unknown_key_seconds``. Anything
-else is "I don't know" (``IssuerUnavailable``, 503) and never "no": the issuer is away, or all
-fetches of this minute are spent, perhaps by a stranger who makes ``kid``s up. What any fetch brings
-counts for everybody, so a key that was just published is waited for that long at most.
+An unknown ``kid`` is refused (401) if a key set requested after the token arrived lacks it. That
+verdict holds for ``unknown_key_seconds``. Every other case is "I don't know"
+(``IssuerUnavailable``, 503), never "no": the issuer is unreachable, or the fetches of this minute
+are spent, perhaps by an attacker who makes ``kid``s up. Each fetch serves all callers, so a newly
+published key becomes known within that time.
 
-A signature that does not fit the key of its ``kid`` is refused without a fetch. An issuer that puts
-another key in the place of one, under the same ``kid`` or none, is followed at the next refresh.
+A signature that does not match the key of its ``kid`` is refused without a fetch. If an issuer
+replaces a key under the same ``kid``, or under none, the next refresh picks it up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class IssuerUnavailable(Fault):
-    """A foreign issuer's keys can't be had right now, so its token can't be judged: 503."""
+    """A foreign issuer's keys are unavailable, so its token can't be judged: 503."""
 
     code = "store_unavailable"
     source = "issuer"
@@ -43,7 +43,7 @@ class IssuerUnavailable(Fault):
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """How long and how much a key set may cost, and how long it is believed."""
+    """What fetching a key set may cost, and how long its keys are trusted."""
 
     timeout_seconds: float = 2.0
     max_bytes: int = 256 * 1024
@@ -52,29 +52,29 @@ class FetchLimits:
     """How long after the last good fetch keys still verify while the issuer is away."""
     retry_seconds: float = 5.0
     unknown_key_seconds: float = 15.0
-    """The time between fetches for an unknown ``kid``, and how long one that is absent stays so."""
+    """The time between fetches for unknown ``kid``s, and how long one stays known as missing."""
     unknown_key_fetches: int = 8
-    """So many of them may follow each other at once, after a while without any."""
+    """How many of these fetches may follow each other at once, after a pause."""
     most_unknown_keys: int = 256
-    """So many ``kid``s that an issuer does not have are remembered."""
+    """How many ``kid``s are remembered as missing from the issuer's set."""
     file_poll_seconds: float = 1.0
 
 
 class IssuerKeys(KeySource, Protocol):
-    """A source of keys that can also look again."""
+    """A source of keys that can be asked to look again."""
 
     async def seek(self, key_id: str | None) -> None:
-        """Return once it is known whether the issuer has a key that was not known so far.
+        """Return once it is known whether the issuer has a key that ``find`` did not return.
 
-        Raises ``IssuerUnavailable`` when that can't be known.
+        Raises ``IssuerUnavailable`` if that can't be known.
         """
 
     async def keep_fresh(self) -> None:
-        """Refresh for ever; never raises but when cancelled."""
+        """Refresh until cancelled; raises nothing else."""
 
 
 class Issuers:
-    """The JWT judge with all foreign keys behind it. Start it in the loop; close it once."""
+    """Verifies JWTs, fetching foreign keys as needed. Start it in the loop; close it once."""
 
     def __init__(self, tokens: SignedTokens, sources: Mapping[str, IssuerKeys]) -> None:
         self._tokens = tokens
@@ -83,11 +83,11 @@ class Issuers:
 
     @property
     def sources(self) -> Mapping[str, IssuerKeys]:
-        """The foreign keys by their issuer; an unchanged one serves another configuration too."""
+        """The key sources by issuer; a reload keeps those of unchanged issuers."""
         return self._sources
 
     def start(self) -> None:
-        """Begin to fetch and refresh keys in the background; returns at once."""
+        """Start to fetch and refresh keys in the background; return at once."""
         self._tasks = [asyncio.create_task(s.keep_fresh()) for s in self._sources.values()]
 
     async def close(self) -> None:
@@ -98,9 +98,9 @@ class Issuers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
-        """Judge ``token`` at ``now`` (Unix seconds), looking for an unknown key once.
+        """Verify ``token`` at ``now`` (Unix seconds), seeking an unknown key once.
 
-        Raises ``IssuerUnavailable`` when the token can't be judged.
+        Raises ``IssuerUnavailable`` if the token can't be judged.
         """
         verdict = self._tokens.verify_now(token, now)
         if not isinstance(verdict, NeedsKeys):
@@ -115,8 +115,8 @@ class Issuers:
 class FetchedKeys:
     """An issuer's keys from its JWKS URL: bounded, cached, one fetch at a time.
 
-    Raises ``ValueError`` for a URL that is neither http nor https, and for algorithms that can't
-    stand together or need a secret.
+    Raises ``ValueError`` for a URL that is neither http nor https, for algorithms that can't be
+    combined, and for one that needs a shared secret.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class FetchedKeys:
         check_url(url)
         check_algorithms(algorithms, is_local=False)
         self.origin = (issuer, url, algorithms)
-        """What it was made for: on a reload an unchanged issuer keeps its source, keys and all."""
+        """What it was made for: on a reload, an unchanged issuer keeps its source and keys."""
         self._issuer = issuer
         self._url = url
         self._algorithms = algorithms
@@ -140,24 +140,24 @@ class FetchedKeys:
         self._fetched_at = self._tried_at = float("-inf")
         self._fetch_budget = _FetchBudget(limits.unknown_key_fetches, limits.unknown_key_seconds)
         self._begun = self._answered = 0
-        """How many fetches have begun, and which of them was the last to bring keys."""
+        """How many fetches have begun, and the number of the last one that succeeded."""
         self._asked: set[str | None] = set()
-        """What tokens have named since the last fetch began, and was not known."""
+        """Unknown ``kid``s that tokens have named since the last fetch began."""
         self._absent: dict[str | None, float] = {}
-        """What fetches did not bring that were asked for it, and when the last of them began."""
+        """``kid``s that the issuer's set lacked, and when the last fetch to show that began."""
         self._problem: str | None = None
-        """Why the last fetch failed; it is logged when it changes."""
+        """Why the last fetch failed; logged when it changes."""
         self._fetch: asyncio.Task[None] | None = None
 
     def find(self, key_id: str | None) -> Key | None:
-        """Return the key, unless the set is too old to be believed."""
+        """Return the key, unless the set is too old to be trusted."""
         return self._ring.find(key_id) if self._is_believed() else None
 
     async def seek(self, key_id: str | None) -> None:
-        """Fetch if that may be done; see ``IssuerKeys.seek``.
+        """Fetch the key set if the budget allows it; see ``IssuerKeys.seek``.
 
-        Waits at most twice ``timeout_seconds``: for a fetch that had begun before, as its answer
-        may be older than the key, and for one more.
+        Waits for two fetches at most, so twice ``timeout_seconds``: one that had begun before, as
+        its response may be older than the key, and one more.
         """
         begun = self._begun
         if key_id in self._absent or len(self._asked) < self._limits.most_unknown_keys:
@@ -174,7 +174,7 @@ class FetchedKeys:
             raise self._unavailable()
 
     def _is_refused(self, key_id: str | None) -> bool:
-        """Tell whether the issuer was asked for this ``kid`` just now, and does not have it."""
+        """Tell whether a recent fetch has shown that the issuer lacks this ``kid``."""
         absent_at = self._absent.get(key_id)
         return absent_at is not None and self._is_recent(absent_at)
 
@@ -182,9 +182,9 @@ class FetchedKeys:
         return self._clock() - at < self._limits.unknown_key_seconds
 
     def _note_absent(self, asked: set[str | None], began_at: float) -> None:
-        """Remember which of the ``kid``s asked for the new keys don't have; forget what is old.
+        """Remember which ``kid``s the fetched set lacks, and forget old entries.
 
-        Those remembered already come first: made-up ones drive out none that is in use.
+        Entries that exist already come first, so made-up ``kid``s can't evict those in use.
         """
         before = {
             key_id: began_at if key_id in asked else absent_at
@@ -196,15 +196,15 @@ class FetchedKeys:
         self._absent = dict(missing[: self._limits.most_unknown_keys])
 
     def _is_settled(self, key_id: str | None, begun: int) -> bool:
-        """Tell whether the key is there, or not in a set asked for after ``begun`` fetches."""
+        """Tell whether the key is known, or missing from a set requested after fetch ``begun``."""
         return self.find(key_id) is not None or self._answered > begun
 
     def _unavailable(self) -> IssuerUnavailable:
         if self._has_failed or not self._is_believed():
-            return IssuerUnavailable(f"the keys of issuer {self._issuer!r} can't be had right now")
+            return IssuerUnavailable(f"the keys of issuer {self._issuer!r} are unavailable")
         return IssuerUnavailable(
-            f"whether issuer {self._issuer!r} has a key can't be known right now: it was asked for"
-            " unknown ones too often"
+            f"issuer {self._issuer!r} may have published a new key, but its keys were fetched for"
+            " unknown ones too often to look again now"
         )
 
     @property
@@ -214,7 +214,8 @@ class FetchedKeys:
     async def keep_fresh(self) -> None:
         """Fetch now, then every ``refresh_seconds``, or sooner after a failure.
 
-        When cancelled it lets a running fetch end (within ``timeout_seconds``): callers wait on it.
+        When cancelled, it first lets a running fetch end (within ``timeout_seconds``), as callers
+        wait for it.
         """
         try:
             while True:
@@ -231,14 +232,14 @@ class FetchedKeys:
         return self._clock() - self._fetched_at < self._limits.keep_seconds
 
     def _take_turn(self) -> bool:
-        """Take the turn to fetch, if there is one to be had."""
+        """Tell whether a fetch for an unknown ``kid`` may begin, and take it from the budget."""
         now = self._clock()
         if not self._is_believed():
             return now - self._tried_at >= self._limits.retry_seconds
         return self._fetch_budget.take(now)
 
     async def _refresh(self) -> None:
-        """Join the fetch that runs, or begin one. A caller that leaves does not stop it."""
+        """Join the running fetch, or begin one. A caller that leaves does not cancel it."""
         if self._fetch is None:
             self._fetch = asyncio.create_task(self._replace())
             self._fetch.add_done_callback(self._forget)
@@ -258,11 +259,11 @@ class FetchedKeys:
                 max_bytes=self._limits.max_bytes,
             )
             self._ring = KeyRing(load_key_set(document, self._algorithms, is_local=False))
-        except Exception as error:  # whatever a foreign server provokes means the same: no keys
+        except Exception as error:  # whatever a foreign server provokes, the result is no keys
             self._note_failure(error)
             return
         if self._has_failed:
-            log.info("the keys of issuer %r can be had again", self._issuer)
+            log.info("the keys of issuer %r are available again", self._issuer)
         self._fetched_at = self._clock()
         self._answered = self._begun
         self._note_absent(asked, began_at)
@@ -271,12 +272,12 @@ class FetchedKeys:
     def _note_failure(self, error: Exception) -> None:
         problem = _describe(error)
         if problem != self._problem:
-            log.warning("the keys of issuer %r can't be had: %s", self._issuer, problem)
+            log.warning("the keys of issuer %r can't be fetched: %s", self._issuer, problem)
         self._problem = problem
 
 
 class _FetchBudget:
-    """How often something may be done: ``most`` times at once, then every ``seconds``."""
+    """Limits fetches: ``most`` of them at once, then one every ``seconds``."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._ahead_seconds = (most - 1) * seconds
@@ -284,7 +285,7 @@ class _FetchBudget:
         self._spent_until = float("-inf")
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one; ``now`` is in seconds on a clock of the caller's."""
+        """Take one fetch from the budget, if any is left; ``now`` is in seconds on any clock."""
         if self._spent_until - now > self._ahead_seconds:
             return False
         self._spent_until = max(self._spent_until, now) + self._seconds
@@ -294,8 +295,8 @@ class _FetchBudget:
 class FileKeys:
     """An issuer's keys from a JWKS file, read again when the file changes.
 
-    A change that can't be read leaves the old keys in force and is logged. Raises ``ValueError``
-    when the file can't be read at first.
+    If the changed file can't be read, the old keys stay in force and the problem is logged. The
+    constructor raises ``ValueError`` if the file can't be read.
     """
 
     def __init__(
@@ -343,7 +344,7 @@ class FileKeys:
             self._note_problem(str(error))
         else:
             self._problem = None
-            log.info("the keys of issuer %r have changed and are in force", self._issuer)
+            log.info("the new keys of issuer %r are in force", self._issuer)
 
     def _note_problem(self, problem: str) -> None:
         if problem != self._problem:
@@ -366,7 +367,7 @@ class FileKeys:
 
 
 def _describe(error: Exception) -> str:
-    """Say what went wrong in our own or the system's words."""
+    """Describe the failure in words of ours or of the system, never the server's."""
     if isinstance(error, ValueError):
         return str(error)
     return getattr(error, "strerror", None) or type(error).__name__

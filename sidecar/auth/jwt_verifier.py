@@ -1,7 +1,7 @@
-"""JWTs that were judged good are not judged again: a signature is verified once per token.
+"""Caches verified JWTs, so that a signature is verified once per token and minute.
 
-What is kept is what a JWT proves, by its digest, for a minute; never whether it may pass, which is
-for the store (its ``jti``) and for policy to say, each time.
+The cache holds what a JWT proves, by the digest of the JWT. It never holds whether a request may
+pass: the store (by the ``jti``) and the policy decide that each time.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from sidecar.core.tokens import digest
 
 _KEPT: Final = 10_000
 _NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({"keys": ()})
-_BELIEVED_SECONDS: Final = 60.0  # a key that its issuer has withdrawn verifies no longer than that
+_BELIEVED_SECONDS: Final = 60.0  # so long may a JWT outlive a key that its issuer has withdrawn
 _ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
 
 
 @dataclass(frozen=True, slots=True)
 class JwtProof:
-    """What a JWT proves. ``key`` is where the store knows of it.
+    """What a JWT proves. ``key`` is the digest to look it up by in the store.
 
-    For our own, ``key`` is the digest of its ``jti``, and ``record`` is ``None``: the store has
-    it. For a foreign one, a record at ``key`` is its denial, and ``record`` says what the JWT
-    itself says.
+    For the sidecar's own JWT, ``key`` is the digest of its ``jti``, and ``record`` is ``None``, as
+    the store has the record. For a foreign JWT, ``record`` is made of its claims, and a record in
+    the store at ``key`` denies it.
     """
 
     account: str
@@ -38,21 +38,21 @@ class JwtProof:
 
 
 class JwtVerifier:
-    """Judges JWTs by one set of keys and issuers; another set needs another verifier."""
+    """Verifies JWTs with one set of keys and issuers; another set needs another verifier."""
 
     def __init__(self, issuers: Issuers, key_set: Mapping[str, object] = _NO_KEYS) -> None:
-        """``key_set`` is the JWK Set that publishes our own keys."""
+        """``key_set`` is the JWK Set that publishes the sidecar's own keys."""
         self.key_set = key_set
         self.issuers = issuers
         self._proofs: dict[str, JwtProof] = {}
 
     def cached_proof(self, token_digest: str, now: float) -> JwtProof | None:
-        """Return what a JWT with this digest was found to prove, unless that is too long ago."""
+        """Return what a JWT with this digest proved lately; ``None``: verify it."""
         proof = self._proofs.get(token_digest)
         return proof if proof is not None and proof.believed_until > now else None
 
     async def verify(self, token: str, token_digest: str, now: float) -> JwtProof | Denial:
-        """Judge a JWT. Raises ``IssuerUnavailable`` when the keys of its issuer can't be had."""
+        """Verify a JWT. Raises ``IssuerUnavailable`` if its issuer's keys are unavailable."""
         proof = self.cached_proof(token_digest, now)
         if proof is not None:
             return proof
@@ -68,7 +68,7 @@ class JwtVerifier:
 
 
 def foreign_denial_key(issuer: str, jti: str) -> str:
-    """Return where a record denies a foreign issuer's JWT by its ``jti``."""
+    """Return the digest at which a record denies a foreign issuer's JWT by its ``jti``."""
     return digest(f"denied\n{issuer}\n{jti}")
 
 

@@ -1,8 +1,8 @@
-"""Who comes in by password, and what a failure costs: one way for the proxy, the page and the API.
+"""Authenticates by password and counts failures, in one way for the proxy, the page and the API.
 
-A ban is asked before a password is hashed, and again when a password that had to wait gets its
-turn; a wrong one counts, even if its sender did not wait for the answer. A token is judged first
-and comes here only when it has proved bad, so that a good one never meets a ban.
+Bans are checked before a password is hashed, and again when a password that had to wait gets its
+turn. A wrong password counts even if the client hung up before the answer. A token is judged first
+and gets here only once it has proved bad, so a good token never meets a ban.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ INVALID_PASSWORD: Final = Denial("invalid_password", "The account or the passwor
 
 
 class ThrottlePort(Protocol):
-    """Slows down who guesses (``sidecar.auth.throttle.Throttle``)."""
+    """Counts failures and bans clients that guess; ``auth.throttle.Throttle`` implements it."""
 
     def check(self, client: str, account: str | None = None) -> int | None:
-        """Return for how many seconds this is refused, or ``None`` if it is not."""
+        """Return for how many more seconds this is banned; ``None``: it is not."""
 
     def may_look_up(self, client: str, digest: str) -> bool:
-        """Tell whether the store may be asked for a token that nobody here knows."""
+        """Tell whether a token that this process does not know may be looked up in the store."""
 
     def failures_of(self, client: str, key: str) -> int:
-        """Return how many failures count against who gives a password for the account of ``key``.
+        """Return how many failures count against a client that signs in to the account of ``key``.
 
-        A client that is welcome there is judged by those of just this account from there. ``key``
-        is that of ``core.subjects.key_of``.
+        If the client is welcome for the account, only failures of this account from its network
+        count. ``key`` comes from ``core.subjects.key_of``.
         """
 
     def note_failure(self, client: str, account: str | None = None) -> None:
-        """Count a bad token, or with ``account`` a wrong password for this name."""
+        """Count a bad token, or with ``account`` a wrong password for that account."""
 
     def note_sign_in(self, client: str, account: str) -> None:
-        """Note that the account's password came, and was right, from here."""
+        """Note that the client has signed in to the account with its password."""
 
 
 class NoThrottle:
-    """Bans nobody."""
+    """Counts nothing and bans nobody."""
 
     def check(self, client: str, account: str | None = None) -> int | None:
         """See ``ThrottlePort``."""
@@ -67,7 +67,7 @@ class NoThrottle:
 
 
 class PasswordAuth:
-    """Judges passwords and counts failures. ``client`` is the address of the caller, always."""
+    """Judges passwords and counts failures. ``client`` is always the caller's address."""
 
     def __init__(
         self,
@@ -82,11 +82,10 @@ class PasswordAuth:
     def cached_proof(
         self, account: Account, password: str, client: str, proof: PasswordProof | None = None
     ) -> PasswordProof | None:
-        """Return, at once, the proof that the password was found right lately, if no ban is in its
-        way; give it along the next time.
+        """Return the proof that the password was found right lately, unless a ban forbids it.
 
-        What is remembered does not pass a ban: it would tell a guesser, without any limit, which
-        guess is right.
+        Pass the proof back in the next time. A ban applies to remembered passwords too: otherwise
+        a guesser could find out, without any limit, which guess is right.
         """
         if self._throttle.check(client, account.name) is not None:
             return None
@@ -98,9 +97,9 @@ class PasswordAuth:
     async def authenticate(
         self, accounts: Mapping[str, Account], name: str, password: str, client: str, actor: Actor
     ) -> Denial | None:
-        """Return why this account and password do not come in; ``None``: they do.
+        """Return why this account and password are refused; ``None``: they are right.
 
-        An unknown account and a wrong password are one denial. May raise ``Overloaded``.
+        An unknown account and a wrong password give the same denial. May raise ``Overloaded``.
         """
         seconds = self._throttle.check(client, name)
         if seconds is not None:
@@ -110,13 +109,14 @@ class PasswordAuth:
         return await attempt.verdict
 
     def may_look_up(self, client: str, digest: str) -> bool:
-        """Tell whether the store may be asked for a token that nobody here knows; a banned client
-        may not have it asked for as many as it likes.
+        """Tell whether a token that this process does not know may be looked up in the store.
+
+        For banned clients, these look-ups are limited.
         """
         return self._throttle.may_look_up(client, digest)
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
-        """Count a token that has proved bad; return its denial, or that of a banned client."""
+        """Count a token that has proved bad; return ``denial``, or a 429 for a banned client."""
         seconds = self._throttle.check(client)
         if seconds is not None:
             return too_many_failures(seconds)
@@ -125,9 +125,9 @@ class PasswordAuth:
 
 
 class _Attempt:
-    """A password being verified (an ``Asker`` of ``auth.password_verifier``), and its ``verdict``.
+    """A ``PasswordAttempt`` with its ``verdict`` as a future.
 
-    Who hangs up gets no further guess out of it: the failure is counted all the same.
+    A client that hangs up early gains no extra guess: its failure counts all the same.
     """
 
     __slots__ = ("_actor", "_audit", "_key", "_name", "_throttle", "client", "verdict")
@@ -173,5 +173,5 @@ class _Attempt:
 
 
 def too_many_failures(seconds: int) -> Denial:
-    """Return the refusal of who is banned for ``seconds`` yet."""
+    """Return the denial for a client that is banned for another ``seconds``."""
     return Denial("too_many_failures", "Too many attempts failed; try again later.", seconds)

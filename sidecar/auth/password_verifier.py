@@ -1,14 +1,15 @@
-"""Whether an account and a password belong together, at a bounded cost.
+"""Checks an account's password at a bounded cost.
 
-Argon2id takes some 20 ms of a core on purpose. Only so many are hashed at a time
-(``auth.hash_pool``), so that a flood of sign-ins does not slow requests with tokens; the same
-question asked at the same time is answered once; and a right answer is remembered for a while.
+Argon2id takes some 20 ms of a core on purpose. Three measures bound that cost: a limited number of
+passwords are hashed at a time (``auth.hash_pool``), so a flood of sign-ins does not slow down
+requests with tokens; attempts with the same account and password share one verification; and a
+right password is remembered for a while.
 
-Who waits is taken by what is known of it. First come those against whom no failure counts, one for
-each client, in their order, so that a flood of guesses does not stand in the way of an honest
-sign-in; what else a client has waiting counts like failures. Of the others the one who has failed
-most often comes first: so guessers are banned one after another, and not all of them just not. When
-there is no room, who would come last is told so.
+Waiting verifications are ordered by the failures that count against their clients. Clients without
+failures go first, one password each, in order of arrival, so a flood of guesses does not block an
+honest sign-in. Each further password that a client has waiting counts as a failure. After them, the
+client with the most failures goes first: guessers reach their ban one after another, instead of all
+staying just below it. When the queue is full, the verification that would run last is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _REMEMBERED_SECONDS: Final = 300.0
 
 
 class PasswordAttempt(Protocol):
-    """Who wants to know of a password, and is told once: at once, or when it was checked.
+    """One client's attempt to sign in; it is settled or failed exactly once.
 
     ``client`` is the address that it comes from.
     """
@@ -40,20 +41,20 @@ class PasswordAttempt(Protocol):
     client: str
 
     def failures(self) -> int:
-        """Return how many failures count against it by now."""
+        """Return how many failures count against the client now."""
 
     def is_allowed(self) -> bool:
-        """Tell whether it may still be told."""
+        """Tell whether the client may still learn the verdict: no ban stops it."""
 
     def settle(self, is_right: bool | None) -> None:
-        """Take the answer; ``None``: nobody who asked this ``is_allowed``."""
+        """Take the verdict; ``None``: not checked, as no attempt waiting for it ``is_allowed``."""
 
     def fail(self, error: BaseException | None) -> None:
-        """Take notice that it can't be known; ``None``: as nothing is checked any more."""
+        """Learn that there will be no verdict; ``None``: the verifier was closed."""
 
 
 class _Verification:
-    """Is this the password of this hash?"""
+    """Whether a password is the one of a hash, and the attempts that wait for the verdict."""
 
     __slots__ = (
         "attempts",
@@ -79,14 +80,14 @@ class _Verification:
         self.stands_for_account = stands_for_account
         self.attempts: list[PasswordAttempt] = [attempt]
         self.failures = 0
-        """How many counted against who asks, with what its client had waiting before, lately."""
+        """As last counted: those of the client, plus what it had waiting ahead of this."""
         self.hashing: asyncio.Future[bool] | None = None
 
     def __repr__(self) -> str:
         return f"<_Verification of {len(self.attempts)}>"
 
     def count_failures(self) -> int:
-        """Return how many count against who asks by now; of several, who has least."""
+        """Return the failures that count now; of several attempts, those of the best client."""
         return min([attempt.failures() for attempt in self.attempts])
 
     def is_allowed(self) -> bool:
@@ -96,9 +97,10 @@ class _Verification:
 class PasswordVerifier:
     """Checks passwords against the accounts of the configuration, ``lanes`` at a time.
 
-    What is remembered is a keyed digest of account, password and hash, each framed by its length:
-    no two pairs share one, a new hash in the configuration forgets the old password, and no secret
-    is kept. Of questions, ``room`` are kept, of those who have failed before ``room_for_suspects``.
+    Right passwords are remembered as keyed digests of account, password and hash, each framed by
+    its length: no two pairs share a digest, a new hash in the configuration forgets the old
+    password, and no secret is kept. At most ``room`` verifications wait, but a client with failures
+    is refused once ``room_for_suspects`` wait.
     """
 
     def __init__(
@@ -132,9 +134,10 @@ class PasswordVerifier:
     def cached_proof(
         self, account: Account, password: str, proof: PasswordProof | None = None
     ) -> PasswordProof | None:
-        """Return, at once, the proof that this pair was found right lately; ``None``: ask.
+        """Return the proof that this pair was found right lately; ``None``: ``submit`` it.
 
-        ``proof`` is what was returned for this pair before: then nothing has to be digested.
+        ``proof`` is what an earlier call returned for this pair; while it is good, no digest has to
+        be computed.
         """
         phc = account.password_hash
         if phc is None:
@@ -146,10 +149,10 @@ class PasswordVerifier:
     def submit(
         self, accounts: Mapping[str, Account], name: str, password: str, attempt: PasswordAttempt
     ) -> None:
-        """Have the asker told whether the account exists and the password is its own.
+        """Settle ``attempt``, now or later: is this the password of an account that exists?
 
         An unknown account costs the same work as a wrong password. Raises ``Overloaded`` when too
-        many wait already.
+        many verifications wait.
         """
         account = accounts.get(name)
         stored = account.password_hash if account is not None else None
@@ -173,7 +176,7 @@ class PasswordVerifier:
         self._start_next()
 
     def close(self) -> None:
-        """Drop what waits and what is being hashed."""
+        """Cancel every verification, waiting or running."""
         self._lanes = 0
         while self._waiting:
             self._fail(self._waiting.pop(), None)
@@ -181,10 +184,12 @@ class PasswordVerifier:
             if verification.hashing is not None:
                 verification.hashing.cancel()
 
-    # Who waits.
+    # The queue.
 
     def _make_room(self, room: int, failures: int) -> None:
-        """Let a newcomer in, for one who would be taken later if need be; else ``Overloaded``."""
+        """Make room for a newcomer: refuse a verification that would run after it, or raise
+        ``Overloaded`` if there is none.
+        """
         waiting = self._waiting
         if len(waiting) < room:
             return
@@ -199,7 +204,7 @@ class PasswordVerifier:
         self._fail(last, _overloaded())
 
     def _take_next(self) -> _Verification:
-        """Take who is to be asked about next out of those who wait."""
+        """Remove the verification that is to run next from the queue."""
         clean, chosen, most = None, None, -1
         before: dict[str, int] = {}
         for verification in self._waiting:
@@ -217,7 +222,7 @@ class PasswordVerifier:
         return taken
 
     def _start_next(self) -> None:
-        """Hash what waits and may still be answered, as far as there are lanes."""
+        """Start waiting verifications while lanes are free; skip those no longer allowed."""
         while self._lanes > 0 and self._waiting:
             verification = self._take_next()
             if not verification.is_allowed():
@@ -252,7 +257,7 @@ class PasswordVerifier:
         for attempt in verification.attempts:
             attempt.fail(error)
 
-    # What is remembered.
+    # Remembered passwords.
 
     def _proof_of(self, digest: bytes) -> PasswordProof | None:
         proof = self._known.get(digest)
@@ -266,8 +271,9 @@ class PasswordVerifier:
             known.popitem(last=False)
 
     def _decoy_for(self, accounts: Mapping[str, Account]) -> str:
-        """Return a hash that no password matches, as costly as the accounts' own; made once per
-        mapping.
+        """Return a hash that no password matches, as costly as the accounts' own.
+
+        It is computed once for each configuration.
         """
         if self._decoy_accounts is not accounts:
             hashes = [one.password_hash for one in accounts.values() if one.password_hash]
@@ -281,8 +287,8 @@ class PasswordVerifier:
         return blake2b(framed, key=self._key, digest_size=32).digest()
 
 
-_UNBEATABLE: Final = 1 << 30  # failures that nobody has
+_UNBEATABLE: Final = 1 << 30  # more failures than anybody has
 
 
 def _overloaded() -> Overloaded:
-    return Overloaded("too many sign-ins wait to be checked")
+    return Overloaded("too many sign-ins are waiting to be checked")

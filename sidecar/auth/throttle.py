@@ -34,7 +34,7 @@ from sidecar.store.port import MOST_BANS, FailureCounters
 LEARN_SECONDS: Final = 1.0
 MOST_COUNTED: Final = 10_000
 MOST_REPORTED: Final = 50_000
-"""Counts sent to Redis in a window by one process; what is beyond is counted here alone."""
+"""How many counts one process sends to Redis in a window; further ones stay in this process."""
 
 _WELCOME_LEARN_SECONDS: Final = 60.0
 _WELCOME_NOTED_SECONDS: Final = 3600.0
@@ -43,12 +43,12 @@ _GATHER_SECONDS: Final = 0.1
 _log = logging.getLogger("sidecar")
 
 OnBan = Callable[[str | None, str | None, float], None]
-"""Told once of each ban: its network, the account's name as it was sent, and how many seconds."""
+"""Called once for each ban: its network, the account's name as it was sent, and its seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """How many ``failures`` (0: never throttle) in which time lead to a ban of which length."""
+    """So many ``failures`` (0: never throttle) within a window lead to a ban of so many seconds."""
 
     failures: int
     window_seconds: float
@@ -70,9 +70,9 @@ class _Ban:
 
 
 class Throttle:
-    """Counts failures and knows the bans. ``limits`` may be replaced at any time.
+    """Counts failures and holds the bans. ``limits`` may be replaced at any time.
 
-    ``now`` gives Unix seconds. Belongs to one event loop; ``run`` must run for counts to be shared.
+    ``now`` returns Unix seconds. Belongs to one event loop; counts are shared while ``run`` runs.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Throttle:
 
     @property
     def bans_in_force(self) -> int:
-        """How many subjects are banned now."""
+        """Return how many subjects are banned now."""
         now = self._now()
         if not self.limits.failures:
             return 0
@@ -118,24 +118,24 @@ class Throttle:
     # On the path.
 
     def check(self, client: str, account: str | None = None) -> int | None:
-        """Return for how many seconds this is refused, or ``None`` if it is not.
+        """Return for how many more seconds this is banned; ``None``: it is not.
 
-        Ask it about a token that has proved bad, without ``account``, and with ``account`` about a
-        password before checking it.
+        Call it without ``account`` for a token that has proved bad, and with ``account`` before
+        checking a password.
         """
         return self._find_ban(client, account) if self._bans else None
 
     def may_look_up(self, client: str, digest: str) -> bool:
-        """Tell whether the store may be asked for a token that nobody here knows."""
+        """Tell whether a token that this process does not know may be looked up in the store."""
         if not self._bans or self._find_ban(client, None) is None:
             return True
         return self._lookup_rate_limit.may_look_up(network_of(client), digest)
 
     def failures_of(self, client: str, key: str) -> int:
-        """Return how many failures count against who gives a password for the account of ``key``.
+        """Return how many failures count against a client that signs in to the account of ``key``.
 
-        Somebody banned has as many as lead there; a client that is welcome for the account, those
-        of just this account from there.
+        For a banned client, the number that leads to a ban. If the client is welcome for the
+        account, only failures of this account from its network count.
         """
         if not self.limits.failures:
             return 0
@@ -148,7 +148,7 @@ class Throttle:
         return count.failures if count is not None and count.until > now else 0
 
     def note_failure(self, client: str, account: str | None = None) -> None:
-        """Count a bad token, or with ``account`` a wrong password for this name."""
+        """Count a bad token, or with ``account`` a wrong password for that account."""
         if not self.limits.failures:
             return
         network = network_of(client)
@@ -159,7 +159,7 @@ class Throttle:
             self._count(pair if pair in self._welcome else subject_of("", account), account)
 
     def note_sign_in(self, client: str, account: str) -> None:
-        """Note that the account's password came, and was right, from here."""
+        """Note that the client has signed in to the account with its password."""
         if self.limits.failures and (client, account) not in self._signed_in:
             self._make_welcome(client, account)
 
@@ -223,7 +223,7 @@ class Throttle:
     # With Redis.
 
     async def run(self) -> None:
-        """Share what is counted here and learn what is counted elsewhere, until cancelled."""
+        """Exchange counts and bans with the other processes until cancelled."""
         while True:
             await self.exchange()
             try:
@@ -234,7 +234,7 @@ class Throttle:
             await asyncio.sleep(LEARN_SECONDS if self._is_alone else _GATHER_SECONDS)
 
     async def exchange(self) -> None:
-        """Send what is new and, once in ``LEARN_SECONDS``, read what others have sent."""
+        """Send what is new and, every ``LEARN_SECONDS``, read what others have sent."""
         self._news.clear()
         now = self._now()
         is_time_to_learn = now >= self._learn_at
@@ -251,7 +251,7 @@ class Throttle:
             self._go_alone(fault)
 
     async def close(self) -> None:
-        """Send what is new, once."""
+        """Send what is new a last time, and close the counters."""
         await self.exchange()
         await self._counters.close()
 
@@ -286,7 +286,7 @@ class Throttle:
             self._on_ban(network or None, ban.account, ban.until - self._now())
 
     def _raise_count(self, subject: str, failures: int) -> None:
-        """Go on from what all processes have counted together, if that is more."""
+        """Adopt the count of all processes together, if it is higher."""
         count = self._counts.get(subject)
         if failures >= self.limits.failures and subject not in self._bans:
             self._ban(subject)
@@ -294,7 +294,7 @@ class Throttle:
             count.failures = max(count.failures, failures)
 
     def _within_allowance(self, counts: dict[str, int]) -> dict[str, int]:
-        """Leave out what would make Redis hold more than ``most_reported`` counts of ours."""
+        """Drop the counts that would exceed ``most_reported`` in this window."""
         now = self._now()
         if now >= self._reported_until:
             self._reported, self._reported_until = 0, now + self.limits.window_seconds
@@ -323,15 +323,15 @@ class Throttle:
             self._signed_in.clear()
 
     def _go_alone(self, fault: StoreUnavailable) -> None:
-        """Keep to oneself for now: say so the first time in a row, and tell of what is banned."""
+        """Count alone while Redis is away: log it once, and report bans without its answer."""
         if not self._is_alone:
-            _log.warning("failures are counted by each process alone: %s", fault)
+            _log.warning("each process counts failures on its own: %s", fault)
         self._is_alone = True
         for subject, ban in self._unsent_bans.items():
             self._tell(subject, ban)
 
 
 def _make_room(entries: dict[str, Any], most: int) -> None:
-    """Drop the oldest entry if there is no room for another."""
+    """Drop the oldest entry if there are ``most`` of them."""
     if len(entries) >= most:
         del entries[next(iter(entries))]
