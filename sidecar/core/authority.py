@@ -1,7 +1,7 @@
-"""The authority of a store's URL: who signs in, and which hosts are named, one or several.
+"""Parses the authority of a store's URL: an optional user, and one or more hosts.
 
-``urllib.parse`` does not read it: a list such as ``h1:1,[::2]:2`` is no authority of RFC 3986, and
-whether ``urlsplit`` takes one with brackets depends on the version of Python.
+``urllib.parse`` can't: a list such as ``h1:1,[::2]:2`` is not an authority of RFC 3986, and whether
+``urlsplit`` accepts brackets in one depends on the version of Python.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _MAX_PORT: Final = 65535
 
 
 class HostPort(NamedTuple):
-    """A host as written, in lower case and without brackets, and its port if one is named."""
+    """A host in lower case and without brackets, and its port if there is one."""
 
     name: str
     port: int | None
 
 
 def split_url(url: str) -> SplitResult:
-    """Take a URL apart as ``urlsplit`` does, whatever its authority is; never reads that."""
+    """Split a URL as ``urlsplit`` does, without validating its authority."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return urlsplit(url)
@@ -36,9 +36,9 @@ def split_url(url: str) -> SplitResult:
 
 
 def read_hosts(authority: str) -> tuple[HostPort, ...]:
-    """Return the hosts that an authority names, after the user if there is one.
+    """Return the hosts of an authority; a user before them is skipped.
 
-    Raises ``ValueError`` for a host or port that can't be read.
+    Raises ``ValueError`` for an invalid host or port.
     """
     return tuple(map(_read_host, authority.rpartition("@")[2].split(",")))
 

@@ -1,9 +1,9 @@
 """Which authentication schemes authenticate a connection instead of a request.
 
-After an NTLM or Negotiate handshake (RFC 4559) a service takes whatever arrives on that connection
-for the same user's, with or without an ``Authorization``. A connection that one of these schemes
-was used on must therefore never serve another caller. RFC 9110 section 11.2 makes authentication a
-matter of single requests; these schemes predate it.
+After an NTLM or Negotiate handshake (RFC 4559), a service takes every request on that connection as
+the same user's, with or without an ``Authorization``. Once one of these schemes was used on a
+connection, it must therefore never serve another caller. RFC 9110 section 11.2 authenticates single
+requests; these schemes predate it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _has_challenge: Final = re.compile(rb"(?:^|[\s,])%b(?:[\s,]|$)" % _SCHEMES, re.I
 
 
 def authenticates_connection(authorization: Iterable[bytes]) -> bool:
-    """Tell whether any of these ``Authorization`` values is of such a scheme."""
+    """Tell whether any of these ``Authorization`` values uses such a scheme."""
     return any(_is_credential(value) is not None for value in authorization)
 
 
@@ -26,7 +26,7 @@ def offers_connection_auth(challenge: bytes) -> bool:
     """Tell whether a ``WWW-Authenticate`` value names such a scheme: alone, in a list of
     challenges, or with data behind it (RFC 9110 section 11.6.1).
 
-    A quoted realm with the name as a word in it counts as well: that costs a connection, whereas a
-    scheme that is overlooked costs a caller its identity.
+    A quoted realm that contains the name as a word counts as well: a false alarm costs a
+    connection, whereas a missed scheme would mix up callers.
     """
     return _has_challenge(challenge) is not None

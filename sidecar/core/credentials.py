@@ -1,18 +1,18 @@
-"""Credentials: what a request carries, in whichever form, and how it is taken out of the query.
+"""Extracts the credential of a request, in any form, and removes it from the query.
 
-The readings, where more than one would be possible:
+Where the specifications leave room, these rules apply:
 
-- A token is readable when it is 16 to 8192 visible ASCII characters; what it is, is told by its
-  shape later (``tokens.classify``).
-- Query pairs are split at ``&`` alone. Names are percent-decoded and compared as they are, case
-  included: ``%61ccess_token`` is one, ``ACCESS_TOKEN``, ``access_token[]`` and ``;access_token``
-  are not. Values are percent-decoded; ``+`` is a plus sign.
-- The same token twice is one credential, in the first of bearer, header and query.
+- A token is readable if it is 16 to 8192 visible ASCII characters; its shape says later what kind
+  of token it is (``tokens.classify``).
+- Query pairs are split at ``&`` alone. Names are percent-decoded and compared case-sensitively:
+  ``%61ccess_token`` matches; ``ACCESS_TOKEN``, ``access_token[]`` and ``;access_token`` do not.
+  Values are percent-decoded; ``+`` is a plus sign.
+- The same token twice is one credential, in the first of the forms bearer, header and query.
 - Two different credentials, or a readable one beside an unreadable one, are ambiguous
   (RFC 6750 section 3.1). So are ``Authorization`` lines that differ in any byte.
-- An empty slot counts only where nothing else is there, and then as malformed.
-- All slots count, whether or not the route accepts their form (``accept`` judges that).
-- HTTP Basic is an account and a password, also when either looks like a token.
+- An empty slot counts only if there is no other credential, and is malformed then.
+- All slots count, whether or not the route accepts their form (``accept`` decides that).
+- HTTP Basic is an account and a password, even if either looks like a token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AMBIGUOUS: Final = Denial(
 )
 MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
 
-_BEARER: Final = Form.BEARER  # a name of the module: looking an enumeration up costs 0.1 µs
+_BEARER: Final = Form.BEARER  # a module constant, as an enumeration look-up costs 0.1 µs
 _MAX_BASIC_BYTES: Final = 4096
 _MAX_ENCODED_CHARS: Final = 3 * MAX_JWT_CHARS
 
@@ -47,19 +47,19 @@ _has_control: Final = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 class Extracted(NamedTuple):
-    """What was found, and what is left of the query."""
+    """The credential that was found, and the rest of the query."""
 
     credential: Credential | Denial | None
-    """The one credential; why there is none to be had; or ``None``: the request carries none."""
+    """The one credential; a denial if it can't be used; ``None`` if the request carries none."""
     query: str | None
-    """Byte for byte what remains. The same object if nothing was taken out, so ``""`` stands for a
-    bare ``?`` as sent; ``None`` when there was no query or nothing remains: then send no ``?``."""
+    """The rest, byte for byte. The same object if nothing was removed, so ``""`` is a bare ``?`` as
+    sent. ``None`` if there was no query or nothing is left: then send no ``?``."""
 
 
 class CredentialRules:
     """Where tokens are looked for besides ``Authorization``; built once.
 
-    ``headers`` are header names (case does not matter), ``query`` parameter names (it does).
+    ``headers`` are header names (case-insensitive), ``query`` are parameter names (case-sensitive).
     """
 
     __slots__ = ("_has_any", "_is_name", "_names", "headers")
@@ -72,7 +72,7 @@ class CredentialRules:
         self._has_any = re.compile(rf"(?:^|&)(?:{names})(?![^=&])").search
 
     def extract(self, scan: Scan, query: str | None) -> Extracted:
-        """Find the credential in all its forms, and take it out of ``query`` (as sent)."""
+        """Find the credential in any form, and remove it from ``query`` (as sent)."""
         values: list[str] = []
         if query and self._has_any(query):
             query, values = self._split(query)
@@ -95,12 +95,12 @@ class CredentialRules:
     def strip_query(self, query: str) -> str | None:
         """Return the query without credentials: the same object if there are none, else the rest.
 
-        ``None`` when nothing remains.
+        ``None`` if nothing is left.
         """
         return self._split(query)[0] if self._has_any(query) else query
 
     def _split(self, query: str) -> tuple[str | None, list[str]]:
-        """Return what remains, and the credentials' values as sent."""
+        """Return the rest of the query, and the credentials' values as sent."""
         kept, values = [], []
         for pair in query.split("&"):
             name, _, value = pair.partition("=")
@@ -112,9 +112,9 @@ class CredentialRules:
 
 
 def _spellings(name: str) -> str:
-    """Return a regular expression of all ways to percent-encode a parameter's name.
+    """Return a regular expression that matches every percent-encoding of a parameter's name.
 
-    Matching beats decoding: a query of thousands of encoded names costs its sender as much.
+    Matching is cheaper than decoding thousands of encoded names in a hostile query.
     """
     return "".join(
         f"(?:{re.escape(chr(byte))}|(?i:%{byte:02x}))" if byte < 0x80 else f"(?i:%{byte:02x})"
@@ -123,9 +123,9 @@ def _spellings(name: str) -> str:
 
 
 def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Credential | Denial:
-    """Judge what was extracted by the forms that a route accepts.
+    """Return the extracted credential if a route accepts its form, else a denial.
 
-    Nothing, or a form that the route does not accept, is ``missing_credentials``.
+    No credential, or one in another form, is ``missing_credentials``.
     """
     if credential is None:
         return MISSING
@@ -142,7 +142,7 @@ def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Cr
 
 
 def _weigh(scan: Scan, query_values: list[str]) -> Credential | Denial | None:
-    """Make one credential of all that was found, or say why that can't be."""
+    """Reduce all that was found to one credential, or say why that is impossible."""
     if len(set(scan.authorization)) > 1:
         return AMBIGUOUS
     found = [*_read_all(scan, query_values)]
@@ -167,7 +167,7 @@ def _read_all(scan: Scan, query_values: list[str]) -> Iterator[Credential | Deni
 
 
 def _essence(credential: Credential | Denial) -> object:
-    """Return what makes two credentials the same: a token's secret, whatever slot it came in."""
+    """Return what makes two credentials equal: for a token, its secret alone, in any slot."""
     return credential.secret if isinstance(credential, TokenCredential) else credential
 
 
@@ -181,19 +181,19 @@ def read_authorization(value: bytes) -> Credential | Denial:
 
 
 def is_bearer(stem: bytes) -> bool:
-    """Tell whether ``Authorization`` that begins so and goes on visibly holds a bearer token."""
+    """Tell whether ``Authorization`` holds a bearer token if visible characters follow ``stem``."""
     return stem.lower() == b"bearer "
 
 
 def read_bearer(secret: bytes) -> Credential | Denial:
-    """Read a bearer token that stands alone: at least 16 visible ASCII characters."""
+    """Read a bearer token without its scheme; it is at least 16 visible ASCII characters."""
     if len(secret) > MAX_JWT_CHARS:
         return MALFORMED
     return TokenCredential(_BEARER, secret.decode("ascii"))
 
 
 def _read_basic(encoded: bytes) -> PasswordCredential | Denial:
-    """Read account and password as RFC 7617 has it, in UTF-8; the password may hold colons."""
+    """Read account and password in UTF-8 (RFC 7617); the password may contain colons."""
     try:
         text = binascii.a2b_base64(encoded, strict_mode=True).decode()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What may be told of an exception that nobody expected."""
+"""What a log may say about an unexpected exception."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from traceback import extract_tb
 
 
 def error_location(error: BaseException) -> str:
-    """Say what was raised and where, without the message: it could quote a credential."""
+    """Return the exception's type, file and line, without its message, which may quote a secret."""
     frames = extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

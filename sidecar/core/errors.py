@@ -1,8 +1,7 @@
-"""Faults: what went wrong, whose fault it is, and whether to try again.
+"""Exceptions: faults that callers see as an answer, and errors that admins see.
 
-A *denial* ("no") is a value, ``sidecar.core.model.Denial``. What stands here is "I don't know" and
-"it does not work": the gateway turns each into one answer, by ``code``
-(``sidecar.proxy.answers``).
+A *denial* ("no") is a value, ``sidecar.core.model.Denial``. A *fault* means "I don't know" or "it
+does not work"; its ``code`` selects the one answer to it (``sidecar.proxy.answers``).
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from typing import ClassVar
 
 
 class Fault(Exception):
-    """The base of all faults that end in an answer to a caller.
+    """The base of all faults that are answered to a caller.
 
-    ``code`` names the answer. The message is for the log and for admins; it never holds a secret.
+    ``code`` names the answer. The message is for logs and admins, and never holds a secret.
     """
 
     code: ClassVar[str]
     source: ClassVar[str]
-    """Whose fault: ``store``, ``upstream`` or ``sidecar``."""
+    """Who caused it: ``store``, ``issuer``, ``upstream`` or ``sidecar``."""
 
 
 class StoreUnavailable(Fault):
-    """Redis did not answer in time, or answered that it can't: 503, never 401."""
+    """Redis did not answer in time, or refused: 503, never 401."""
 
     code = "store_unavailable"
     source = "store"
@@ -36,19 +35,19 @@ class Overloaded(Fault):
 
 
 class UpstreamFault(Fault):
-    """The base of what goes wrong with the service behind."""
+    """The base of faults of the service behind the proxy."""
 
     source = "upstream"
 
 
 class UpstreamUnreachable(UpstreamFault):
-    """No connection could be made, or the kept one had gone and trying again is not safe: 502."""
+    """No connection could be opened, or an idle one had closed and a retry is not safe: 502."""
 
     code = "upstream_unreachable"
 
 
 class UpstreamBroken(UpstreamFault):
-    """The upstream's answer is not HTTP/1.1 as RFC 9112 has it, or ended early: 502."""
+    """The upstream's response is not valid HTTP/1.1 (RFC 9112), or ended early: 502."""
 
     code = "upstream_broken"
 
@@ -60,7 +59,7 @@ class UpstreamTimeout(UpstreamFault):
 
 
 class UsageError(Exception):
-    """An admin asked for what can't be done; the message says what to do instead (status 2)."""
+    """An admin's request can't be carried out; the message says what to do (exit status 2)."""
 
 
 class ConfigurationError(UsageError):

@@ -1,21 +1,21 @@
 """Header fields of a request: what each name means to the sidecar, and which ones are stripped.
 
-A name is judged twice. By its exact spelling (case aside), to be *read*: ``Host``,
-``Authorization``, the configured credential headers and so on. And by its *canonical form*, in
-which every character but letters and digits is ``-``, to be *stripped*: ``X_Account`` and
-``X.Account`` reach many an upstream as ``X-Account``, so they go wherever that one goes. An alias
-of a name that is read is stripped and never read.
+Each name is checked in two ways. Its exact spelling (ignoring case) decides whether it is *read*:
+``Host``, ``Authorization``, the configured credential headers and so on. Its *canonical form*, in
+which every character but letters and digits becomes ``-``, decides whether it is *stripped*: many
+upstreams see ``X_Account`` and ``X.Account`` as ``X-Account``, so these are stripped if that one
+is. An alias of a name that is read is stripped and never read.
 
 Stripped from every request, on every route:
 
 - identity headers, which only the sidecar may set;
-- credentials (all forms, unless an upstream is configured to get them);
+- credentials in all forms, unless an upstream is configured to receive them;
 - hop-by-hop fields and those that ``Connection`` names (RFC 9110 section 7.6.1);
-- what servers behind are known to take as the caller or the URL (``Remote-User``,
+- headers that services are known to take for the caller or the URL (``Remote-User``,
   ``X-Original-URL``, ``Proxy`` and the like);
-- ``Forwarded``, ``X-Real-IP`` and ``X-Forwarded-*`` from a peer that is not trusted.
+- ``Forwarded``, ``X-Real-IP`` and ``X-Forwarded-*`` from an untrusted peer.
 
-Names are classified once and remembered, so that a header costs one look-up in a ``dict``.
+The class of each name is cached, so a header costs one look-up in a ``dict``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class HeaderClass(IntEnum):
     FORWARDED_PROTO = 8
     FORWARDED_HOST = 9
     FORWARDING = 10
-    """Any other word about earlier hops: ``Forwarded``, ``X-Real-IP``, ``X-Forwarded-Port``…"""
+    """Other statements about earlier hops: ``Forwarded``, ``X-Real-IP``, ``X-Forwarded-Port``…"""
     AUTHORIZATION = 11
     CREDENTIAL = 12
     CONNECTION = 13
@@ -63,7 +63,7 @@ class HeaderClass(IntEnum):
     TRACEPARENT = 15
     TRACESTATE = 16
     STRIPPED = 17
-    """Never goes upstream, never read."""
+    """Neither read nor sent upstream."""
 
 
 _READ: Final = {
@@ -95,10 +95,10 @@ SPOOFABLE: Final = frozenset(
     {
         *("proxy", "remote-user", "x-remote-user", "script-name", "path-info"),
         *("x-original-url", "x-rewrite-url", "x-original-method", "x-original-uri"),
-        *("x-forwarded-method", "x-forwarded-uri"),  # for decision endpoints; may hold a token
+        *("x-forwarded-method", "x-forwarded-uri"),  # of decision endpoints; may hold a token
     }
 )
-# Naming these in Connection does not take them away: the message would mean something else.
+# Connection can't remove these fields, as the message would change its meaning without them.
 _ESSENTIAL: Final = frozenset(
     {
         *("host", "content-length", "transfer-encoding", "expect", "x-request-id"),
@@ -109,17 +109,17 @@ _OPTIONS: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 
 class ConnectionOptions(NamedTuple):
-    """What the ``Connection`` lines of a message say (RFC 9110 section 7.6.1)."""
+    """The options in the ``Connection`` fields of a message (RFC 9110 section 7.6.1)."""
 
     close: bool
     keep_alive: bool
     upgrade: bool
     named: frozenset[str]
-    """Canonical names of the fields that are for this connection only."""
+    """Canonical names of the fields that are for this connection alone."""
 
 
 class Scan(NamedTuple):
-    """What one pass over a request's headers found: for each class, its values in their order."""
+    """What one pass over a request's headers found: the values of each class, in order."""
 
     options: ConnectionOptions
     content_length: tuple[bytes, ...]
@@ -134,7 +134,7 @@ class Scan(NamedTuple):
     forwarding: tuple[bytes, ...]
     authorization: tuple[bytes, ...]
     credentials: tuple[bytes, ...]
-    """Of all credential headers alike: a token is told by its shape, never by its slot."""
+    """Values of all credential headers: a token's shape counts, not the header it came in."""
     connection: tuple[bytes, ...]
     upgrade: tuple[bytes, ...]
     traceparent: tuple[bytes, ...]
@@ -142,24 +142,24 @@ class Scan(NamedTuple):
     stripped: tuple[bytes, ...]
 
     def __repr__(self) -> str:
-        """Show which kinds were found, and never a value."""
+        """Show which classes were found, and never a value."""
         found = [name for name in self._fields[1:] if getattr(self, name)]
         return f"Scan({', '.join(found)})"
 
 
 def canonical(name: bytes) -> str:
-    """Fold a header name: lower case, every other character than a letter or digit a hyphen."""
+    """Return a name in lower case, with a hyphen for every character but letters and digits."""
     return name.translate(_FOLDED).decode("ascii")
 
 
 def is_sane_request_id(value: bytes) -> bool:
-    """Tell whether a client's ``X-Request-Id`` may be kept: 1 to 128 harmless characters."""
+    """Tell whether a client's ``X-Request-Id`` may be kept: 1 to 128 safe characters."""
     return _is_sane_id(value) is not None
 
 
 @lru_cache(maxsize=256)
 def read_connection(values: tuple[bytes, ...]) -> ConnectionOptions:
-    """Read ``Connection`` values, a list over several lines in any case."""
+    """Parse ``Connection`` values: one case-insensitive list, maybe spread over several fields."""
     tokens = {token.strip(b" \t").lower() for token in b",".join(values).split(b",")}
     names = frozenset(canonical(token) for token in tokens if token)
     return ConnectionOptions(
@@ -171,12 +171,12 @@ def read_connection(values: tuple[bytes, ...]) -> ConnectionOptions:
 
 
 NO_OPTIONS: Final = read_connection(())
-_CONNECTION: Final = int(HeaderClass.CONNECTION)  # an int: looking an enumeration up costs time
+_CONNECTION: Final = int(HeaderClass.CONNECTION)  # an int, as enumeration look-ups cost time
 _NOTHING_FOUND: Final[list[Any]] = [NO_OPTIONS] + [()] * (len(HeaderClass) - 1)
 
 
 class NameTable(dict[bytes, int]):
-    """What raw header names mean: found out when first seen; a bounded number is remembered."""
+    """The class of each raw header name, computed when first seen; a bounded cache."""
 
     __slots__ = ("_classify",)
 
@@ -193,10 +193,10 @@ class NameTable(dict[bytes, int]):
 
 
 class HeaderRules:
-    """The meaning of every header name under one configuration; built once, shared by all requests.
+    """The class of every header name under one configuration; built once, shared by all requests.
 
-    ``identity`` are the names that the sidecar sets, ``credentials`` those that a token is read
-    from; case does not matter.
+    ``identity`` are the names that the sidecar sets, ``credentials`` those that tokens are read
+    from; both are case-insensitive.
     """
 
     __slots__ = ("_credentials", "_identity", "_stripped", "classes")
@@ -209,7 +209,7 @@ class HeaderRules:
         self.classes: Final = NameTable(self._classify)
 
     def scan(self, headers: Headers) -> Scan:
-        """Find in one pass all that the gateway needs to know of a request's headers."""
+        """Collect in one pass all that the gateway needs to know about a request's headers."""
         found = _NOTHING_FOUND.copy()
         classes = self.classes
         for name, value in headers:

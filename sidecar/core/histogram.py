@@ -1,4 +1,4 @@
-"""Values counted by bucket, as Prometheus reads them."""
+"""Values counted by bucket, as Prometheus expects them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Histogram:
     def add(self, value: float) -> None:
         """Count a value."""
         place = 0
-        for bound in self.bounds:  # most are in the first few: compiled, a seventh of bisect
+        for bound in self.bounds:  # most values fall in the first buckets: a seventh of bisect
             if value <= bound:
                 break
             place += 1
@@ -27,5 +27,5 @@ class Histogram:
         self.sum += value
 
     def value(self) -> list[float]:
-        """Return the counts, that beyond the last bound included, and the sum."""
+        """Return the count of each bucket, the one beyond the last bound included, and the sum."""
         return [*self.counts, self.sum]

@@ -1,8 +1,8 @@
-"""What counts as a well-formed signed token, before any key is looked at; and how one is written.
+"""Parses signed tokens before any key is involved, and writes them.
 
-Only the compact serialisation (RFC 7515 section 7.1) is read, and only in its one canonical
-spelling: a token that can be spelled in two ways gets past whatever is keyed on the string (a
-cache, a denial). What is parsed here is what is verified: nobody parses the token a second time.
+Only the compact serialisation (RFC 7515 section 7.1) is accepted, and only in its one canonical
+encoding: a token with two encodings would get past anything keyed on the string, such as a cache or
+a denial. What is parsed here is what is verified; no other code parses the token again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MAX_HEADER_BYTES = 4096
 _PARTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _MEDIA_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
-# By what is left of a part's length after its groups of four characters: the last characters whose
-# unused bits are zero (RFC 4648 section 3.5). A rest of one character is no base64url at all.
+# By a part's length modulo four: the last characters whose unused bits are zero (RFC 4648 section
+# 3.5). A remainder of one is never valid base64url.
 _LAST_CHARACTERS: tuple[frozenset[str] | None, ...] = (
     None,
     frozenset(),
@@ -33,10 +33,10 @@ _LAST_CHARACTERS: tuple[frozenset[str] | None, ...] = (
 )
 
 _FORBIDDEN_MEMBERS = {
-    # Extensions that change what the signature means (RFC 7515 section 4.1.11, RFC 7797).
-    "crit": "names critical extensions, and none is known",
+    # Extensions that change the meaning of the signature (RFC 7515 section 4.1.11, RFC 7797).
+    "crit": "names critical extensions, and none is supported",
     "b64": "has an unencoded payload",
-    # Keys that the token itself brings (RFC 8725 section 3.10).
+    # Keys that the token itself supplies (RFC 8725 section 3.10).
     "jwk": "brings its own key",
     "jku": "brings its own key",
     "x5u": "brings its own key",
@@ -52,15 +52,15 @@ _FORBIDDEN_MEMBERS = {
 
 
 class JwtRefused(Exception):
-    """This token is refused; the message is for the caller and holds no part of the token."""
+    """The token is refused; the message is for the caller and holds no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedToken:
-    """A well-formed token whose signature nobody has checked yet. ``repr`` shows nothing of it."""
+    """A well-formed token whose signature is not verified yet. ``repr`` shows no part of it."""
 
     algorithm: str = field(repr=False)
-    """What the header claims; compared with the key's own algorithm, never used to choose one."""
+    """The header's ``alg``; compared with the key's own algorithm, never used to choose one."""
     key_id: str | None = field(repr=False)
     claims: Mapping[str, object] = field(repr=False)
     signing_input: bytes = field(repr=False)
@@ -108,16 +108,16 @@ def _read_json(document: bytes) -> dict[str, object]:
     try:
         return read_object(document)
     except ValueError as error:
-        raise JwtRefused(f"The token holds what is {error}.") from None
+        raise JwtRefused(f"A part of the token is {error}.") from None
 
 
 def _read_header(header: Mapping[str, object]) -> tuple[str, str | None]:
-    """Return ``alg`` and ``kid``. Unknown plain members are ignored (RFC 7515 section 4)."""
+    """Return ``alg`` and ``kid``. Unknown scalar members are ignored (RFC 7515 section 4)."""
     for name, value in header.items():
         if name in _FORBIDDEN_MEMBERS:
             raise JwtRefused(f"The token {_FORBIDDEN_MEMBERS[name]}.")
         if not isinstance(value, str | int):
-            raise JwtRefused("The token's header holds a member that is no plain value.")
+            raise JwtRefused("The token's header has a member that is not a string or an integer.")
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise JwtRefused("The token names no algorithm.")

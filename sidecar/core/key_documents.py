@@ -1,4 +1,4 @@
-"""How keys are written down: PEM, a secret, a JWK, a JWK Set; read into keys, and published.
+"""Reads keys from PEM, a shared secret, a JWK or a JWK Set, and publishes them as a JWK Set.
 
 No message holds key material.
 """
@@ -34,14 +34,14 @@ _JWK_READERS = {
 
 
 class UnfitKey(ValueError):
-    """A key in a set that is meant for something else (encryption, another algorithm)."""
+    """A key in a set that serves another purpose (encryption, another algorithm)."""
 
 
 def load_key(key_id: str, algorithm: str, text: str) -> Key:
     """Return the key in ``text``: PEM, a JWK, or for HS256 the secret itself (its UTF-8 bytes).
 
-    White space around ``text`` is not part of it. A public key is taken too: it verifies and can't
-    sign. Raises ``ValueError`` that says what is wrong with the key and holds nothing of it.
+    White space around ``text`` is ignored. A public key is accepted too; it verifies but can't
+    sign. Raises ``ValueError`` that says what is wrong with the key.
     """
     check_algorithms((algorithm,), is_local=True)
     try:
@@ -55,11 +55,11 @@ def load_key_set(
 ) -> tuple[Key, ...]:
     """Return the keys of a JWK Set (RFC 7517 section 5) that verify one of ``algorithms``.
 
-    A key without ``alg`` is pinned to the first of ``algorithms`` that fits its type. Keys for
-    something else are passed over, as section 5 asks. Of a set from an admin's own file
-    (``is_local``) a weak or malformed key refuses the whole, and shared secrets may be in it; in a
-    fetched one they are passed over, because one odd key of an identity provider must not shut
-    out its callers. Raises ``ValueError`` when no key is left, or two have the same ``kid``.
+    A key without ``alg`` is bound to the first of ``algorithms`` that fits its type. Keys for other
+    purposes are skipped, as section 5 asks. In a set from an admin's own file (``is_local``),
+    shared secrets are allowed, and a weak or malformed key is an error. In a fetched set such keys
+    are skipped, so that one odd key of an identity provider does not lock out its callers. Raises
+    ``ValueError`` if no key is left, or two have the same ``kid``.
     """
     check_algorithms(algorithms, is_local=is_local)
     keys, problems = [], []
@@ -100,7 +100,7 @@ def _read_pem(text: str) -> Any:
     except TypeError:
         raise ValueError("the PEM key is encrypted; only an unencrypted one can be read") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("neither a readable PEM key nor a JWK") from None
+        raise ValueError("this is neither a readable PEM key nor a JWK") from None
 
 
 def _read_jwk(jwk: Mapping[str, object]) -> Any:
@@ -110,7 +110,7 @@ def _read_jwk(jwk: Mapping[str, object]) -> Any:
     try:
         return reader.from_jwk(dict(jwk))
     except (PyJWTError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
-        raise ValueError("its members are no valid key") from None
+        raise ValueError("its members do not form a valid key") from None
 
 
 def _read_set(document: bytes) -> list[object]:
@@ -131,7 +131,7 @@ def _read_set_key(jwk: object, algorithms: tuple[str, ...]) -> Key:
         raise ValueError("its kid is not 1 to 256 visible ASCII characters")
     if "alg" in jwk and jwk["alg"] not in algorithms:
         raise UnfitKey("its alg is not among the issuer's algorithms")
-    # A fetched set with a private member in it is read for its public half alone.
+    # Of a key that has private members, only the public half is read.
     public = jwk if jwk.get("kty") == "oct" else {n: jwk[n] for n in PUBLIC_MEMBERS if n in jwk}
     material = _read_jwk(public)
     candidates = (jwk["alg"],) if "alg" in jwk else algorithms
@@ -142,7 +142,7 @@ def _read_set_key(jwk: object, algorithms: tuple[str, ...]) -> Key:
 
 
 def _check_purpose(jwk: Mapping[str, object], operations: tuple[str, ...]) -> None:
-    """Hold a JWK to its own ``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3)."""
+    """Raise ``UnfitKey`` if a JWK's ``use`` or ``key_ops`` forbid this (RFC 7517, 4.2 and 4.3)."""
     if jwk.get("use", "sig") != "sig":
         raise UnfitKey("its use is not sig")
     allowed = jwk.get("key_ops", list(operations))

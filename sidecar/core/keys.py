@@ -1,8 +1,8 @@
-"""Which keys may sign and verify JWTs, and with which one algorithm each.
+"""Keys that sign and verify JWTs, each bound to one algorithm.
 
-A key is bound to its algorithm when it is loaded, so nothing that a token says of itself can choose
-how it is verified (RFC 8725 section 3.1). Weak keys, keys of the wrong family and sets that mix a
-shared secret with public keys never get past loading. No message holds key material.
+A key is bound to its algorithm when it is loaded, so a token can't choose how it is verified
+(RFC 8725 section 3.1). Weak keys, keys of the wrong type, and sets that mix a shared secret with
+public keys are refused at loading. No message holds key material.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALGORITHMS = ("EdDSA", "ES256", "RS256", "PS256", "HS256")
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: as long as the hash
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
-MAX_RSA_BITS = 8192  # a longer one only makes each verification slow
+MAX_RSA_BITS = 8192  # a longer key only slows down each verification
 MAX_RSA_EXPONENT_BITS = 256  # FIPS 186-5 appendix A.1.1; likewise
 _GENERATED_RSA_BITS = 3072
 
@@ -41,7 +41,7 @@ _POWERS_OF_65537 = {
     for prime in range(3, 168)
     if all(prime % divisor for divisor in range(2, prime))
 }
-# What encodes a point of small order on Curve25519: for such a key everybody can make signatures.
+# Encodings of the points of small order on Curve25519: anybody can forge signatures for such a key.
 _ED25519_PRIME = 2**255 - 19
 _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
@@ -51,9 +51,9 @@ PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key with the one algorithm it is for. ``repr`` never shows the key itself.
+    """A key and the one algorithm it is used with. ``repr`` never shows the key itself.
 
-    ``id`` is its ``kid`` (RFC 7517 section 4.5); a key in a foreign set may have none.
+    ``id`` is its ``kid`` (RFC 7517 section 4.5); a key in a foreign set may lack one.
     """
 
     id: str | None
@@ -72,7 +72,7 @@ class Key:
         return self._signing is not None
 
     def is_signature(self, signature: bytes, message: bytes) -> bool:
-        """Tell whether ``signature`` is this key's own for ``message``; never raises."""
+        """Tell whether ``signature`` is this key's signature of ``message``; never raises."""
         return IMPLEMENTATIONS[self.algorithm].verify(message, self._verifying, signature)
 
     def sign(self, message: bytes) -> bytes:
@@ -92,7 +92,7 @@ class Key:
 
 
 class KeyRing:
-    """Keys by ``kid``. Raises ``ValueError`` when they can't stand together."""
+    """Keys by ``kid``. Raises ``ValueError`` for keys that can't be used together."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
@@ -101,18 +101,18 @@ class KeyRing:
         self._only = self.keys[0] if len(self.keys) == 1 else None
 
     def find(self, key_id: str | None) -> Key | None:
-        """Return the key with this ``kid``; without one, the only key there is."""
+        """Return the key with this ``kid``; without a ``kid``, the key if there is only one."""
         return self._only if key_id is None else self._by_id.get(key_id)
 
 
 def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:
     """Return ``material`` (a ``cryptography`` key, or a secret's bytes) bound to ``algorithm``.
 
-    A public key is taken too: it verifies and can't sign. Raises ``ValueError`` for a key that is
-    of another family or too weak.
+    A public key is accepted too; it verifies but can't sign. Raises ``ValueError`` for a key that
+    does not fit the algorithm or is too weak.
     """
     if key_id is not None and not KEY_ID.fullmatch(key_id):
-        raise ValueError("a key id is 1 to 256 visible ASCII characters")
+        raise ValueError("a key id must be 1 to 256 visible ASCII characters")
     if not is_of_family(material, algorithm):
         raise ValueError(f"not a key for {algorithm}")
     if isinstance(material, bytes):
@@ -127,7 +127,7 @@ def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:
 def generate_key(algorithm: str) -> str:
     """Return a fresh private key as ``load_key`` reads it: PKCS #8 PEM, or for HS256 a secret.
 
-    Raises ``ValueError`` for an algorithm that is none of ``ALGORITHMS``.
+    Raises ``ValueError`` for an algorithm that is not in ``ALGORITHMS``.
     """
     check_algorithms((algorithm,), is_local=True)
     if algorithm == "HS256":
@@ -141,31 +141,31 @@ def generate_key(algorithm: str) -> str:
 
 
 def check_algorithms(algorithms: tuple[str, ...], *, is_local: bool) -> None:
-    """Raise ``ValueError`` unless these algorithms may stand together for one issuer.
+    """Raise ``ValueError`` unless one issuer may use these algorithms together.
 
-    A shared secret beside public keys is the ground of every key-confusion attack (RFC 8725 section
-    2.1), and one fetched from a URL would be no secret.
+    A shared secret beside public keys enables key-confusion attacks (RFC 8725 section 2.1), and a
+    secret published at a URL is not secret.
     """
     for name in algorithms:
         if name not in ALGORITHMS:
-            raise ValueError(f"algorithm {name!r} is none of {', '.join(ALGORITHMS)}")
+            raise ValueError(f"algorithm {name!r} is not one of {', '.join(ALGORITHMS)}")
     if not algorithms:
         raise ValueError("no algorithm is named")
     if "HS256" in algorithms and len(set(algorithms)) > 1:
-        raise ValueError("HS256 (a shared secret) can't stand beside public-key algorithms")
+        raise ValueError("HS256 (a shared secret) can't be combined with public-key algorithms")
     if "HS256" in algorithms and not is_local:
-        raise ValueError("HS256 needs a key set from a file: a secret behind a URL is none")
+        raise ValueError("HS256 needs a key set from a file, as a secret at a URL is not secret")
 
 
 def check_signing_keys(keys: tuple[Key, ...]) -> None:
-    """Raise ``ValueError`` unless these can be the sidecar's own keys: the first of them signs."""
+    """Raise ``ValueError`` unless these can be the sidecar's own keys; the first one signs."""
     _check_together(keys)
     if keys and not keys[0].has_private_half:
-        raise ValueError(f"key {keys[0].id!r} is the first, so it signs: it needs its private half")
+        raise ValueError(f"key {keys[0].id!r} is the first, so it signs and needs its private half")
 
 
 def is_of_family(material: Any, algorithm: str) -> bool:
-    """Tell whether a key is of the kind that ``algorithm`` works with (RFC 7518 section 3.1)."""
+    """Tell whether a key has the type that ``algorithm`` works with (RFC 7518 section 3.1)."""
     match algorithm:
         case "HS256":
             return isinstance(material, bytes)
@@ -184,7 +184,7 @@ def _check_secret(secret: bytes) -> None:
     try:
         IMPLEMENTATIONS["HS256"].prepare_key(secret)
     except PyJWTError:
-        raise ValueError("HS256 needs a secret, and this is another kind of key") from None
+        raise ValueError("HS256 needs a shared secret, but this is another kind of key") from None
 
 
 def _check_public(public: Any) -> None:
@@ -193,7 +193,7 @@ def _check_public(public: Any) -> None:
     elif isinstance(public, ed25519.Ed25519PublicKey):
         encoded = int.from_bytes(public.public_bytes_raw(), "little")
         if encoded % 2**255 % _ED25519_PRIME in _SMALL_ORDER:
-            raise ValueError("the Ed25519 key is of small order: anybody can sign for it")
+            raise ValueError("the Ed25519 key has small order: anybody can forge its signatures")
 
 
 def _check_rsa(public: rsa.RSAPublicKey) -> None:
@@ -207,14 +207,14 @@ def _check_rsa(public: rsa.RSAPublicKey) -> None:
     if any(numbers.n % prime == 0 for prime in (2, *_POWERS_OF_65537)):
         raise ValueError("the RSA key's modulus has a small factor")
     if _is_factorable(numbers.n):
-        raise ValueError("the RSA key is one that can be factored (CVE-2017-15361)")
+        raise ValueError("the RSA key can be factored (CVE-2017-15361)")
 
 
 def _is_factorable(modulus: int) -> bool:
     """Tell whether a chip with the flaw of CVE-2017-15361 (ROCA) made the key.
 
-    Modulo every small prime its primes are powers of 65537, and so is their product; of other
-    keys, one in 2^27 at most looks like that.
+    Modulo every small prime, the primes of such a key are powers of 65537, and so is their product.
+    At most one in 2^27 other keys looks the same.
     """
     return all(modulus % prime in powers for prime, powers in _POWERS_OF_65537.items())
 
@@ -226,4 +226,4 @@ def _check_together(keys: tuple[Key, ...]) -> None:
             named = "no kid" if key_id is None else f"the id {key_id!r}"
             raise ValueError(f"two keys have {named}")
     if len({key.is_secret for key in keys}) > 1:
-        raise ValueError("a shared secret (HS256) can't stand beside public keys")
+        raise ValueError("a shared secret (HS256) can't be combined with public keys")

@@ -1,5 +1,5 @@
-"""The model's enumerations; the schema of the configuration quotes what they say of themselves,
-which a compiled module would not keep.
+"""The model's enumerations. They stay interpreted: the JSON Schema quotes their docstrings, which
+compiled classes lose.
 """
 
 from __future__ import annotations

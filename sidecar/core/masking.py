@@ -1,14 +1,14 @@
-"""Tokens in text that a caller chose: recognised, so that no log repeats them.
+"""Masks tokens in text that a caller chose, so that no log repeats them.
 
-Recognised by their looks, also percent-encoded over and over:
+These are recognised by their form, even if percent-encoded several times:
 
-- what begins with the prefix of our access tokens, cut ones too;
-- 64 letters, digits and ``_`` with a right checksum: an access token of any prefix;
-- JWTs, by the first characters that a JSON object has in base64url.
+- whatever begins with the prefix of the sidecar's access tokens, truncated tokens included;
+- 64 letters, digits and ``_`` with a valid checksum: an access token with any prefix;
+- JWTs, by the first characters of a JSON object in base64url.
 
-An imported token looks like anything else. It is recognised only where the very request carries it
-as its credential (``hide_credential``). Passwords are not looked for in paths: a mask that appears
-in place of ordinary words would tell what the password is.
+An imported token can look like anything, so it is recognised only if the same request carries it as
+its credential (``hide_credential``). Passwords are not masked in paths: a mask in place of an
+ordinary word would reveal the password.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ MASKED: Final = "[masked]"
 
 _MIN_SECRET_CHARS: Final = 8
 _MIN_JWT_HEADER_CHARS: Final = 16
-_MAX_ENCODINGS: Final = 4  # as many as a path may have (targets)
+_MAX_ENCODINGS: Final = 4  # as many levels as a path may have (targets)
 # An encoded character that a token can hold, or an encoded percent sign.
 _may_encode_token: Final = re.compile(
     r"%(?:25|2[DdEe]|3[0-9Dd]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff])"
 ).search
 _LONG_WORD: Final = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z0-9_]{64,}")
 _DOTTED: Final = re.compile(r"(?<![A-Za-z0-9_=.-])[A-Za-z0-9_=.-]{64,}")
-# How a JSON object begins in base64url: {" or, with white space, { and what may follow it.
+# How a JSON object begins in base64url: {" or { followed by white space.
 _find_jwt: Final = re.compile(r"e(?:y[AJ]|w[0ko])").search
 
 
 def hide_tokens(text: str, prefix: str) -> str:
     """Return a path, or any other text without white space, with its tokens masked.
 
-    ``prefix`` is that of our access tokens. Nearly always the text as it came, after a few
-    look-ups; else it takes time proportional to its length. Where a token is percent-encoded, its
-    segment is shown decoded.
+    ``prefix`` is the one of the sidecar's access tokens. Nearly always the text comes back
+    unchanged after a few checks; otherwise the time is linear in its length. A segment with a
+    percent-encoded token is returned decoded.
     """
     if "%" in text and _may_encode_token(text):
         return _hide_encoded(text, prefix)
@@ -52,7 +52,7 @@ def hide_tokens(text: str, prefix: str) -> str:
 
 
 def hide_credential(path: str, credential: Credential | Denial | None) -> str:
-    """Return a path without the token that the same request carries as its credential."""
+    """Return a path with the token masked that the same request carries as its credential."""
     if not isinstance(credential, TokenCredential):
         return path
     secret = credential.secret
@@ -68,7 +68,7 @@ def hide_credential(path: str, credential: Credential | Denial | None) -> str:
 
 
 def is_repeated(text: str, credential: Credential | Denial | None) -> bool:
-    """Tell whether a text holds the secret of a credential, as it is or as HTTP Basic sends it."""
+    """Tell whether a text contains a credential's secret, plain or as HTTP Basic encodes it."""
     if isinstance(credential, TokenCredential):
         return credential.secret in text
     if not isinstance(credential, PasswordCredential):
@@ -81,7 +81,7 @@ def is_repeated(text: str, credential: Credential | Denial | None) -> bool:
 
 
 def _hide_encoded(text: str, prefix: str) -> str:
-    """Hide the tokens of each segment as it is once decoded; one without any stays as it came."""
+    """Mask tokens in each decoded segment; a segment without tokens stays as it came."""
     segments = text.split("/")
     for place, segment in enumerate(segments):
         decoded = _decode(segment)
@@ -116,7 +116,7 @@ def _prefixed(prefix: str) -> re.Pattern[str]:
 
 
 def _hide_in_word(found: re.Match[str]) -> str:
-    """Hide a token at either end of a word, and leave what else there is of it."""
+    """Mask an access token at either end of a word, and keep the rest."""
     word = found[0]
     if _is_access_token(word[:TOKEN_CHARS]):
         return MASKED + word[TOKEN_CHARS:]
@@ -130,7 +130,7 @@ def _is_access_token(text: str) -> bool:
 
 
 def _hide_jwts(found: re.Match[str]) -> str:
-    """Hide a JWT's header and up to two parts behind it, wherever among others they stand."""
+    """Mask each JWT header and up to two parts after it, anywhere in a dotted word."""
     parts, kept = found[0].split("."), []
     place = 0
     while place < len(parts):

@@ -1,4 +1,4 @@
-"""The nouns of the domain: plain, frozen values that every other part passes around.
+"""The values of the domain, which all other packages pass around. They never change.
 
 Times are Unix seconds (``float``); ``None`` for an expiry means *unlimited*.
 """
@@ -15,15 +15,16 @@ from sidecar.core.kinds import TokenKind as TokenKind
 
 
 class ValueObject:
-    """A value: equal to another of its class with equal parts.
+    """The base of values that are equal if their class and their parts are.
 
-    Plain classes, which mypyc makes structures of: an instance costs a fifth of a named tuple's.
+    Subclasses are plain classes, which mypyc compiles to C structs: creating an instance costs a
+    fifth of what a named tuple does.
     """
 
     __slots__ = ()
 
     def parts(self) -> tuple[object, ...]:
-        """Return all that it is made of."""
+        """Return everything that equality depends on."""
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
@@ -54,7 +55,7 @@ class TokenCredential(ValueObject):
 
 
 class PasswordCredential(ValueObject):
-    """An account name and a password from HTTP Basic (RFC 7617). ``repr`` hides the latter."""
+    """An account name and a password from HTTP Basic (RFC 7617). ``repr`` hides the password."""
 
     __slots__ = ("account", "form", "password")
 
@@ -77,8 +78,8 @@ Credential = TokenCredential | PasswordCredential
 class Denial(ValueObject):
     """A refusal: a value, never an exception.
 
-    ``code`` is a stable code of ``sidecar.proxy.answers``; ``detail`` is a sentence for the caller
-    that holds no part of a credential; ``allow`` are the methods for ``Allow``, only with
+    ``code`` is a stable code of ``sidecar.proxy.answers``. ``detail`` is a sentence for the caller
+    that holds no part of a credential. ``allow`` lists the methods for ``Allow``, only with
     ``method_not_allowed`` (RFC 9110 section 15.5.6).
     """
 
@@ -100,7 +101,7 @@ class Denial(ValueObject):
         """See ``ValueObject``."""
         return self.code, self.detail, self.retry_after_seconds, self.allow
 
-    def __hash__(self) -> int:  # each refused request finds its answer by it
+    def __hash__(self) -> int:  # cheap, as every refused request looks up its answer by it
         return hash(self.detail) + (self.retry_after_seconds or 0)
 
 
@@ -119,13 +120,13 @@ _PARTS_OF_RECORD: Final = (
 
 
 class TokenRecord(ValueObject):
-    """What the store knows of a token: everything but the token.
+    """What the store knows of a token: everything but the token itself.
 
-    ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT.
-    ``paths`` are path patterns; empty means every path its account may use. ``denied_at`` is the
-    digest at which the store would hold the denial of a foreign JWT; no other has one.
-    ``granted_until`` is when a token whose end was set since, as it has been rotated, was to end:
-    infinite for never. ``None``: nobody has.
+    ``digest`` is the SHA-256 (64 hex digits) of the token, or of its ``jti`` for a JWT. ``paths``
+    are path patterns; if empty, the token may be used on every path of its account. ``denied_at``
+    is set for a foreign JWT alone: the digest at which the store would hold its denial.
+    ``granted_until`` is the original expiry of a token that was later given an earlier one, by
+    rotation for example (infinite for an unlimited token); ``None`` if the expiry never changed.
     """
 
     __slots__ = _PARTS_OF_RECORD
@@ -171,14 +172,14 @@ class TokenRecord(ValueObject):
 
     @property
     def lifetime_seconds(self) -> float | None:
-        """The lifetime it was given, which an early end does not change; ``None``: unlimited."""
+        """Return the lifetime it was created with, even if it ends early; ``None``: unlimited."""
         until = self.expires_at if self.granted_until is None else self.granted_until
         return None if until is None or until == math.inf else until - self.created_at
 
     def ending_by(self, end: float) -> TokenRecord:
-        """Return the same, to end by then: at the whole second that has begun, or sooner as before.
+        """Return the record with an expiry of at most ``end``, rounded down to a whole second.
 
-        What it was granted stays known.
+        ``granted_until`` keeps the original expiry.
         """
         sooner = end if self.expires_at is None else min(end, self.expires_at)
         until = self.expires_at if self.granted_until is None else self.granted_until
@@ -187,21 +188,21 @@ class TokenRecord(ValueObject):
         )
 
     def replace(self, **changes: Any) -> TokenRecord:
-        """Return the same with these parts changed."""
+        """Return the record with these fields changed."""
         parts: dict[str, Any] = dict(zip(_PARTS_OF_RECORD, self.parts(), strict=True))
         return TokenRecord(**{**parts, **changes})
 
     def is_expired(self, now: float) -> bool:
-        """Tell whether the record's own expiry has passed at ``now`` (Unix seconds)."""
+        """Tell whether the record has expired at ``now`` (Unix seconds)."""
         return self.expires_at is not None and self.expires_at <= now
 
 
 class LastUse(NamedTuple):
-    """When (Unix seconds, to within a minute) and from which client address a token last came."""
+    """When a token was last used (Unix seconds, to the minute), and from which client address."""
 
     at: float
     client: str
 
 
 Uses = Sequence[tuple[LastUse, Sequence[str]]]
-"""Last uses, each with the digests of the tokens it was the last of."""
+"""Last uses, each with the digests of the tokens that it applies to."""

@@ -1,8 +1,8 @@
-"""Passwords: Argon2id hashes, and the same work for an account that does not exist.
+"""Hashes and verifies passwords with Argon2id; unknown accounts cost the same work.
 
-A password is 1 to 1024 bytes of UTF-8, taken as it is: no Unicode normalisation, so that an "é"
-typed as one code point is not the "é" typed as two. Hashing takes some 30 ms and 19 MiB; whoever
-calls this bounds how many run at once.
+A password is 1 to 1024 bytes of UTF-8, taken as it is, without Unicode normalisation: an "é" typed
+as one code point differs from an "é" typed as two. A hash takes some 30 ms and 19 MiB, so callers
+must limit how many run at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _OUR_COST: Final = (_MEMORY_KIB, _ITERATIONS, _LANES)
 
-# What one verification may cost: 1 GiB, 64 passes. More is a mistake in the file, or an attack.
+# What one verification may cost: 1 GiB, 64 passes. More is a mistake in the file or an attack.
 _MOST_COST: Final = (1 << 20, 64, 64)
 
 _parse_phc = re.compile(
@@ -37,9 +37,9 @@ _parse_phc = re.compile(
 
 
 class PasswordProof:
-    """That a password was found right for a hash (``phc``), and ``until`` when that is believed.
+    """Records that a password matched a hash (``phc``); valid ``until`` a time.
 
-    Whoever holds one knows to which account and password it belongs; it names neither.
+    It names neither account nor password: its holder knows which ones it belongs to.
     """
 
     __slots__ = ("phc", "until")
@@ -50,7 +50,7 @@ class PasswordProof:
 
 
 def hash_password(password: str) -> str:
-    """Return the password's Argon2id hash in PHC form (``$argon2id$v=19$m=19456,t=2,p=1$…``).
+    """Return the password's Argon2id hash as a PHC string (``$argon2id$v=19$m=19456,t=2,p=1$…``).
 
     Raises ``ValueError`` for a password that is empty or longer than 1024 bytes.
     """
@@ -67,10 +67,10 @@ def hash_password(password: str) -> str:
 
 
 def verify(password: str, phc: str) -> bool:
-    """Tell whether the password is the hashed one; never raises.
+    """Tell whether the password matches the hash; never raises.
 
-    A password that no hash can be of (empty, over 1024 bytes) is ``False`` at once, whatever the
-    hash: its length tells nothing about the account.
+    An impossible password (empty, over 1024 bytes) is ``False`` at once, whatever the hash, so its
+    quick answer reveals nothing about the account.
     """
     secret = _encode(password)
     if secret is None:
@@ -83,7 +83,7 @@ def verify(password: str, phc: str) -> bool:
 
 
 def check_hash(phc: str) -> None:
-    """Raise ``ValueError``, with the reason, unless ``verify`` can work with this hash."""
+    """Raise ``ValueError`` with the reason unless ``verify`` accepts this hash."""
     if not _parse_phc(phc):
         raise ValueError(
             "this is not an Argon2id hash as `sidecar account hash-password` prints it"
@@ -96,9 +96,9 @@ def check_hash(phc: str) -> None:
 
 
 def decoy_for(hashes: Iterable[str]) -> str:
-    """Return a hash that no password has, costing what most of ``hashes`` cost.
+    """Return a hash that no password matches and that costs what most of ``hashes`` cost.
 
-    Verifying against it for an unknown account takes as long as a wrong password does.
+    Verifying it for an unknown account takes as long as a wrong password does.
     """
     costs = Counter(_cost_of(phc) for phc in hashes)
     memory_kib, iterations, lanes = costs.most_common(1)[0][0] if costs else _OUR_COST
@@ -107,7 +107,7 @@ def decoy_for(hashes: Iterable[str]) -> str:
 
 
 def _encode(password: str) -> bytes | None:
-    """Return the bytes to hash; ``None`` if there are none or too many, or they are no UTF-8."""
+    """Return the bytes to hash; ``None`` if they are none, too many or not valid UTF-8."""
     try:
         secret = password.encode()
     except UnicodeEncodeError:

@@ -1,17 +1,18 @@
-"""Path patterns: which paths a route, an account or a token speaks of.
+"""Path patterns: which paths a route, an account or a token covers.
 
 ==================  ===========================================================================
-``{name}``          one whole segment, not empty
-``*``               any characters within a segment, none included
-``/**`` at the end  any rest, its absence included: ``/public/**`` matches ``/public``,
+``{name}``          one whole, non-empty segment
+``*``               any characters within a segment, or none
+``/**`` at the end  any rest of the path, or none: ``/public/**`` matches ``/public``,
                     ``/public/`` and ``/public/a/b``
-anything else       itself; case matters
+anything else       itself, case-sensitively
 ==================  ===========================================================================
 
-Patterns are matched on the path as sent, read as the upstream will read it: a percent-encoded
-character counts as itself, on both sides (``normalise_path``). Otherwise ``/my%2Dadmin`` would pass
-by a rule for ``/my-admin`` and meet a wider one below. Only what delimits (``%2F``, ``%3F``,
-``%23``, ``%25``), what patterns are written with (``%2A``) and bytes beyond ASCII stay encoded.
+Patterns are matched against the path as sent, read as the upstream will read it: in paths and
+patterns alike, a percent-encoded character counts as itself (``normalise_path``). Otherwise
+``/my%2Dadmin`` would slip past a rule for ``/my-admin`` and match a wider rule below it. Only
+delimiters (``%2F``, ``%3F``, ``%23``, ``%25``), the asterisk of patterns (``%2A``) and non-ASCII
+bytes stay encoded.
 """
 
 from __future__ import annotations
@@ -32,23 +33,24 @@ _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class PathPattern:
-    """A pattern ready to match; equal to another when the texts are."""
+    """A compiled pattern; two are equal if their texts are."""
 
     text: str
     regex: re.Pattern[str] = field(repr=False, compare=False)
 
     def matches(self, path: str) -> bool:
-        """Tell whether ``path``, as ``normalise_path`` returns it, is one that the pattern means.
+        """Tell whether the pattern matches ``path``, which ``normalise_path`` returned.
 
-        Takes time proportional to the path's length times the pattern's at worst.
+        The worst-case time is proportional to the path's length times the pattern's.
         """
         return self.regex.fullmatch(path) is not None
 
 
 def normalise_path(path: str) -> str:
-    """Decode what counts as itself, and write other encodings in capitals (RFC 3986 section 6.2.2).
+    """Decode characters that count as themselves, and write other encodings in upper case (RFC 3986
+    section 6.2.2).
 
-    Decodes once: ``%2541`` stays as it is. A path without ``%`` is returned as it came.
+    Decodes once: ``%2541`` stays as it is. A path without ``%`` is returned unchanged.
     """
     return _ENCODED.sub(_decode, path) if "%" in path else path
 
@@ -59,7 +61,7 @@ def _decode(found: re.Match[str]) -> str:
 
 
 def compile_pattern(text: str) -> PathPattern:
-    """Make a pattern of its text; raises ``ValueError`` with what is wrong in one sentence."""
+    """Compile a pattern; raise ``ValueError`` that says in one sentence what is wrong."""
     _check(text)
     head, rest = (text[:-3], "(?:/.*)?") if text.endswith("/**") else (text, "")
     segments = [_segment_regex(segment, text) for segment in normalise_path(head).split("/")]
@@ -70,7 +72,7 @@ def _check(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError(f"the path pattern {text!r} does not start with a slash")
     if found := _BAD_CHARACTER.search(text):
-        raise ValueError(f"the path pattern {text!r} holds {found[0]!r}, which no path can hold")
+        raise ValueError(f"the path pattern {text!r} holds {found[0]!r}, which no path can contain")
     if _BAD_PERCENT.search(text):
         raise ValueError(f"the path pattern {text!r} has a % without two hex digits after it")
     if {".", ".."} & {*normalise_path(text).split("/")}:
@@ -93,9 +95,9 @@ def _segment_regex(segment: str, text: str) -> str:
 def _starred_regex(*literals: str) -> str:
     """Match each literal after any run of characters, the last one at the segment's end.
 
-    The leftmost place of a literal is always as good as any later one, so each search but the last
-    can match in one way only: what it found is never looked for again further on, and many stars
-    cost no more than one.
+    The leftmost occurrence of a literal is always as good as a later one. So each search but the
+    last is written to match in one way only, nothing backtracks, and many stars cost no more than
+    one.
     """
     *inner, last = literals
     searches = "".join(_leftmost_regex(literal) for literal in inner if literal)
@@ -105,8 +107,8 @@ def _starred_regex(*literals: str) -> str:
 def _leftmost_regex(literal: str) -> str:
     """Match up to the end of the leftmost ``literal`` in the segment, and nothing else.
 
-    Atomic groups would say it more shortly; they and possessive repeats go wrong in ``re`` before
-    Python 3.11.5, so none stand in this program.
+    An atomic group would be shorter, but atomic groups and possessive repeats are broken in ``re``
+    before Python 3.11.5, so this program uses neither.
     """
     first, rest = re.escape(literal[0]), re.escape(literal[1:])
     other = f"[^/{first}]*"

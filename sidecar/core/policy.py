@@ -1,9 +1,9 @@
-"""Policy: whether a caller whose credential is good may pass here.
+"""Policy: whether a caller with a valid credential may make this request.
 
-In this order: the account is declared, it is enabled, it is on the route's list, the path is among
-the account's, the path is among the token's. A token's paths only ever narrow its account's. Where
-services may read the path as another one, that one must be among the same patterns, or outside of
-the same.
+Checked in this order: the account is declared, it is enabled, the route admits it, the account's
+paths cover the request's path, the token's paths cover it. A token's paths can only narrow those of
+its account. If services may read the path in another way, each list of paths must cover both
+readings or neither.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ OTHER_FOR_TOKEN: Final = Denial(
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who may call, as the configuration declares it. ``repr`` never shows the password's hash."""
+    """A caller that the configuration declares. ``repr`` never shows the password's hash."""
 
     name: str
     password_hash: str | None = field(default=None, repr=False)
-    """An Argon2id hash in PHC form; ``None``: no password is right."""
+    """An Argon2id hash as a PHC string; ``None``: no password is right."""
     paths: tuple[PathPattern, ...] = ()
-    """Where the account may go; empty: everywhere that a route lets it."""
+    """The paths that the account may use; empty: all that its routes allow."""
     max_token_days: int = 0
     """The longest lifetime of a token; 0: no limit."""
     max_tokens: int = 0
@@ -46,9 +46,9 @@ class Account:
 
 
 class Principal(ValueObject):
-    """Who is calling, and by what: all that an identity is made of.
+    """Who is calling, and by which credential; the identity headers are derived from it.
 
-    ``record`` is the token's; ``None`` for an account that came with its password.
+    ``record`` belongs to the token; ``None`` for an account that used its password.
     """
 
     __slots__ = ("account", "form", "record")
@@ -70,11 +70,11 @@ def judge(
     path: str,
     readings: tuple[str, ...] = (),
 ) -> Denial | None:
-    """Return the denial, or ``None``: may pass.
+    """Return the denial, or ``None`` if the request may pass.
 
-    ``account`` is ``None`` when the credential names an account that is not declared (any more):
-    answered like an unknown token. ``path`` is normalised (``patterns.normalise_path``), and
-    ``readings`` are what services may read instead (``routes.Place``).
+    ``account`` is ``None`` if the credential names an account that is not declared (any more); that
+    is answered like an unknown token. ``path`` is normalised (``patterns.normalise_path``), and
+    ``readings`` are the other ways to read it (``routes.RouteMatch``).
     """
     if account is None:
         return UNDECLARED
@@ -96,9 +96,7 @@ def judge(
 def _compare(
     account: Account, record: TokenRecord | None, path: str, readings: tuple[str, ...]
 ) -> Denial | None:
-    """Refuse a path of which the account's or the token's patterns say one thing, and another of
-    one of its readings.
-    """
+    """Refuse a path if the account's or the token's patterns cover only some of its readings."""
     if _differ(account.paths, path, readings):
         return OTHER_FOR_ACCOUNT
     if record is not None and record.paths and _differ(_compile(record.paths), path, readings):
@@ -120,7 +118,7 @@ def _is_among(patterns: tuple[PathPattern, ...], path: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compile(texts: tuple[str, ...]) -> tuple[PathPattern, ...]:
-    """Compile a record's paths; one that can't be read leaves none, so that nothing matches."""
+    """Compile a record's paths; if one is invalid, return none, so that nothing matches."""
     try:
         return tuple(compile_pattern(text) for text in texts)
     except ValueError:

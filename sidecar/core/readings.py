@@ -1,4 +1,4 @@
-"""The other ways in which services are known to read a path.
+"""The other ways in which services are known to interpret a path.
 
 =========================  ========================================================================
 slashes merged             ``//admin`` is ``/admin``: nginx (``merge_slashes``), Apache, Go's mux
@@ -7,9 +7,10 @@ read as a URL reference    ``//x/admin`` is ``/admin`` on the host ``x`` (RFC 39
                            ``new URL(request.url, base)`` in Node.js
 =========================  ========================================================================
 
-Alone and together, in either order. What was judged must be what is served: a path of which any
-reading falls under another rule than the path as sent is refused (``routes``, ``policy``). Dot
-segments, which such readings could uncover, are refused before (``targets``).
+Services do any of these alone, or several in either order. A request must be served as it was
+judged, so a path is refused if any reading falls under another rule than the path as sent
+(``routes``, ``policy``). Dot segments, which such readings could reveal, are refused earlier
+(``targets``).
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _ENCODED_SEMICOLON: Final = "%3"
 
 
 def other_readings(sent: str, path: str) -> tuple[str, ...]:
-    """Return the readings of a path that differ from it, normalised; of nearly all paths none.
+    """Return the normalised readings that differ from ``path``; nearly all paths have none.
 
-    ``path`` is ``sent`` as ``normalise_path`` returns it. At most twenty, and none is longer than
-    ``path``, so that the time is proportional to its length.
+    ``path`` is what ``normalise_path`` returns for ``sent``. There are at most twenty readings,
+    none longer than ``path``, so the time is linear in its length.
     """
     if "//" not in path and ";" not in path:
         return ()
@@ -38,7 +39,7 @@ def other_readings(sent: str, path: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for start in starts:
         found.update(dict.fromkeys(_read(normalise_path(start))))
-        if _ENCODED_SEMICOLON in start:  # some take parameters out first, and decode what is left
+        if _ENCODED_SEMICOLON in start:  # some services remove parameters before they decode
             bare = normalise_path(_take_parameters("", start))
             found.update(dict.fromkeys(_read(bare)))
     found.pop(path, None)

@@ -1,7 +1,7 @@
-"""The head of a request as the upstream gets it: *strip*, then *inject*.
+"""Builds the request head for the upstream: *strip*, then *inject*.
 
-What stays keeps its order, case and duplicates, byte for byte. What the sidecar sets comes after
-it, the identity last and exactly once.
+Headers that stay keep their order, case and duplicates, byte for byte. The sidecar's own headers
+follow them, the identity last and exactly once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VIA_11: Final = b"Via: 1.1 sidecar\r\n"
 _VIA_10: Final = b"Via: 1.0 sidecar\r\n"
 _PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
-_HOST: Final = int(HeaderClass.HOST)  # ints: looking an enumeration up costs time
+_HOST: Final = int(HeaderClass.HOST)  # ints, as enumeration look-ups cost time
 _TRANSFER_ENCODING: Final = int(HeaderClass.TRANSFER_ENCODING)
 _REFERER: Final = int(HeaderClass.REFERER)
 _TRACEPARENT: Final = int(HeaderClass.TRACEPARENT)
@@ -30,10 +30,10 @@ _DROPPED: Final = 2
 
 
 class Hop:
-    """The client's side of a connection, as the upstream is told of it; built once a connection.
+    """What the upstream learns about the client's connection; built once per connection.
 
-    ``client`` is the peer's address, ``scheme`` what it spoke (``http`` or ``https``),
-    ``is_trusted`` whether what it says of earlier hops is believed.
+    ``client`` is the peer's address, ``scheme`` is ``http`` or ``https``, and ``is_trusted`` says
+    whether the peer's statements about earlier hops are believed.
     """
 
     __slots__ = ("_client", "_fixed", "_scheme", "is_trusted")
@@ -48,7 +48,7 @@ class Hop:
         )
 
     def lines(self, scan: Scan, host: bytes) -> bytes:
-        """Return the ``X-Forwarded-*`` lines: our own, or added to those of a trusted peer."""
+        """Return the ``X-Forwarded-*`` lines; those of a trusted peer are extended."""
         if not self.is_trusted:
             return self._fixed + host + b"\r\n"
         return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
@@ -61,9 +61,9 @@ class Hop:
 class RequestHeads:
     """Writes request heads for one upstream; built once.
 
-    ``authority`` takes the place of ``Host`` (``None``: the client's is preserved).
-    ``redact_query`` removes credentials from a query (``credentials.CredentialRules.strip_query``);
-    it is used on ``Referer``. With ``keeps_credentials`` both stay: the upstream gets them all.
+    ``authority`` replaces the value of ``Host`` (``None``: the client's is kept). ``redact_query``
+    removes credentials from the query of ``Referer`` (``credentials.CredentialRules.strip_query``).
+    With ``keeps_credentials`` the upstream receives all credentials.
     """
 
     __slots__ = ("_authority", "_classes", "_fates", "_redact_query")
@@ -93,10 +93,11 @@ class RequestHeads:
     ) -> bytes:
         """Return the lines of a request's headers that go upstream, in their order.
 
-        ``host`` replaces the value of ``Host`` (the authority of an absolute form); empty, it
-        stays. A client's ``X-Request-Id`` stays if it is ``request_id``, its ``traceparent`` if it
-        is ``traceparent``, and a ``tracestate`` if its trace goes on. Framing is declared as it
-        came: a ``Content-Length`` in its place, any ``Transfer-Encoding`` as ``chunked``.
+        ``host`` replaces the value of ``Host`` (with the authority of an absolute form); if empty,
+        the value stays. The client's ``X-Request-Id`` stays if it equals ``request_id``, its
+        ``traceparent`` if it equals ``traceparent``, and its ``tracestate`` if its trace continues.
+        Framing stays as it came: ``Content-Length`` in its place, any ``Transfer-Encoding`` as
+        ``chunked``.
         """
         classes, fates = self._classes, self._fates[is_trusted]
         if scan.options.named:
@@ -133,7 +134,7 @@ class RequestHeads:
 
         ``kept`` are the lines that ``keep`` returned. ``host`` is the authority that the client
         asked for: of the target's absolute form, else of ``Host``. ``request_id`` is the client's
-        where that is sane; an empty ``traceparent`` is none. ``identity`` comes from
+        if that is sane. An empty ``traceparent`` is not sent. ``identity`` comes from
         ``identity_lines``.
         """
         return b"%b %b HTTP/1.1\r\n%b%b%b%b%b%b%b%b\r\n" % (
@@ -159,7 +160,7 @@ class RequestHeads:
         request_id: bytes,
         traceparent: bytes,
     ) -> list[bytes]:
-        """Return the line that stands in this one's place, or none."""
+        """Return the line that replaces this one, if any."""
         name, value = header
         if kind == _TRANSFER_ENCODING:
             return [name + b": chunked"]
@@ -173,7 +174,7 @@ class RequestHeads:
         return [_join(header)] if scan.request_id == (request_id,) else []
 
     def _redact(self, referer: bytes) -> bytes:
-        """Take credentials out of the query; without any, the value is returned as it came."""
+        """Remove credentials from the query; a value without any is returned unchanged."""
         address, mark, rest = referer.partition(b"?")
         query, hash_sign, fragment = rest.decode("latin-1").partition("#")
         kept = self._redact_query(query) if mark else query
@@ -184,7 +185,7 @@ class RequestHeads:
 
 
 def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
-    """Say for each class of header what becomes of it."""
+    """Return for each class of header what happens to it."""
     kept = {HeaderClass.OTHER, HeaderClass.CONTENT_LENGTH, HeaderClass.EXPECT}
     rewritten = {HeaderClass.HOST, HeaderClass.TRANSFER_ENCODING, HeaderClass.REQUEST_ID}
     rewritten |= {HeaderClass.TRACEPARENT, HeaderClass.TRACESTATE}
@@ -200,8 +201,8 @@ def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
 def identity_lines(values: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the header lines of an identity; made once for each caller, not for each request.
 
-    Raises ``ValueError`` for a value that is empty or holds anything but visible ASCII and spaces:
-    it could be read as something else than what was meant.
+    Raises ``ValueError`` for a value that is empty or has anything but visible ASCII and spaces, as
+    a service could misread it.
     """
     lines = []
     for name, value in values:
@@ -212,10 +213,10 @@ def identity_lines(values: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def encode_token_name(name: str) -> bytes:
-    """Write a token's name so that it can stand in a header.
+    """Encode a token's name as a header value.
 
-    Percent-encoded UTF-8 but for visible ASCII other than ``%`` and for spaces within; decoding it
-    as a URL component gives the name back.
+    Everything but inner spaces and visible ASCII other than ``%`` is percent-encoded as UTF-8;
+    decoding the value as a URL component gives the name back.
     """
     encoded = quote(name, safe=_PLAIN_IN_NAMES, errors="replace")
     inner = encoded.strip(" ")

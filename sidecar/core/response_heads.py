@@ -1,7 +1,7 @@
-"""The head of a response as the client gets it: the upstream's, less what is hop by hop.
+"""Builds the response head for the client: the upstream's without its hop-by-hop fields.
 
-Everything else stays byte for byte and in order, ``Set-Cookie`` twice included. The framing is
-declared anew, as the body is framed towards the client.
+All other fields stay byte for byte and in order, repeated ``Set-Cookie`` included. The framing is
+declared anew, to match how the body is sent to the client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sidecar.core.headers import HOP_BY_HOP, Headers, NameTable, canonical, read
 
 
 class ResponseHeaderClass(IntEnum):
-    """What a field of a response means to the sidecar; most mean nothing."""
+    """What a response field means to the sidecar; most mean nothing."""
 
     NOTHING = 0
     LENGTH = 1
@@ -40,7 +40,7 @@ def _classify(raw_name: bytes) -> int:
 
 
 MEANINGS: Final = NameTable(_classify)
-"""The meaning of each field name, as an ``int``."""
+"""The class of each field name, as an ``int``."""
 
 _IS_LENGTH: Final = int(ResponseHeaderClass.LENGTH)  # ints: looking an enumeration up costs time
 _IS_CODING: Final = int(ResponseHeaderClass.CODING)
@@ -62,13 +62,13 @@ def build_response_head(
 ) -> bytes:
     """Return a whole response head for the client, the empty line included.
 
-    The upstream's fields stay byte for byte, less what is hop by hop. The framing is declared anew:
-    ``is_chunked`` puts ``Transfer-Encoding: chunked`` where the upstream's stood, else at the end,
-    and drops any length; otherwise a ``Content-Length`` stays and no coding is declared.
+    The upstream's end-to-end fields stay byte for byte. The framing is declared anew: with
+    ``is_chunked``, ``Transfer-Encoding: chunked`` takes the place of the upstream's or is appended,
+    and any length is dropped; otherwise a ``Content-Length`` stays and no coding is declared.
     ``connection`` is empty, or ``CLOSE``, ``KEEP_ALIVE`` or ``WEBSOCKET`` of ``headers``. With
-    ``is_private`` a ``Cache-Control: private`` is added unless the upstream sent its own
-    (RFC 6750 section 2.3).
-    ``extra`` are whole lines to add. ``Via`` is not: RFC 9110 section 7.6.3 leaves it to a gateway.
+    ``is_private``, ``Cache-Control: private`` is added unless the upstream sent a ``Cache-Control``
+    (RFC 6750 section 2.3). ``extra`` are whole lines to add. ``Via`` is not added: RFC 9110 section
+    7.6.3 leaves that to a gateway.
     """
     lines = [b"HTTP/1.1 %d %b" % (status, reason)]
     is_declared = not is_chunked
@@ -100,7 +100,7 @@ def build_response_head(
 
 
 def _named_by(headers: Headers) -> frozenset[str]:
-    """Return the canonical names of the fields that ``Connection`` names, for this hop alone."""
+    """Return the canonical names of the hop-by-hop fields that ``Connection`` lists."""
     values: tuple[bytes, ...] = ()
     for name, value in headers:
         if MEANINGS[name] == _IS_CONNECTION:

@@ -1,9 +1,8 @@
-"""Routes: which upstream a request goes to and by which rule; what no route names goes nowhere.
+"""Routes: where a request goes and under which rule. Without a matching route, it goes nowhere.
 
-The first route that names both the path and the method wins. A method counts only where it is
-named: ``GET`` does not imply ``HEAD`` or ``OPTIONS``, since nothing may pass that no route names.
-A path that services may read as another one (``readings``) must fall under the same route however
-it is read.
+The first route that matches both the path and the method wins. ``GET`` does not imply ``HEAD`` or
+``OPTIONS``, since nothing may pass that no route names. If services may read a path in other ways
+(``readings``), all its readings must fall under the same route.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ OTHER_ROUTE: Final = Denial(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path pattern and methods, with an upstream and the rule of who may pass."""
+    """A path pattern and methods, an upstream, and who may pass."""
 
     pattern: PathPattern
     methods: frozenset[str] | None
@@ -43,21 +42,21 @@ class Route:
     public: bool
     """Whether requests pass without a credential."""
     name: str
-    """What logs and metrics call it: the pattern's text, unless configured."""
+    """What logs and metrics call it: the text of the pattern."""
 
 
 class RouteMatch(NamedTuple):
-    """Where a request goes: its target taken apart, the path as matched, and the route."""
+    """The result of a look-up: the parsed target, the path as matched, and the route."""
 
     target: Target
     path: str
     route: Route
     readings: tuple[str, ...]
-    """The path as services may read it otherwise, under the same route; mostly empty."""
+    """Other ways to read the path, all under the same route; mostly empty."""
 
 
 class RouteTable:
-    """The routes in their order, and a bounded memory of the places that requests went to."""
+    """The routes in their order, and a bounded cache of earlier look-ups."""
 
     __slots__ = ("_matches", "_rules", "routes")
 
@@ -69,9 +68,9 @@ class RouteTable:
         )
 
     def find(self, method: str, raw_target: str) -> RouteMatch | Denial:
-        """Take a request target apart and find its route.
+        """Parse a request target and find its route.
 
-        What is remembered holds no query, and so no credential.
+        Targets with a query, which may hold a credential, are not cached.
         """
         key = (method, raw_target)
         found = self._matches.get(key)
@@ -87,7 +86,7 @@ class RouteTable:
         return matched
 
     def match_target(self, method: str, target: Target) -> RouteMatch | Denial:
-        """Find the route of a target, under which every reading of its path falls, or refuse it."""
+        """Find the route of a target; refuse it unless all readings of its path share the route."""
         path = normalise_path(target.path)
         route = self._first(method, path)
         if route is None:
@@ -99,10 +98,10 @@ class RouteTable:
         return RouteMatch(target, path, route, readings)
 
     def match(self, method: str, path: str) -> Route | Denial:
-        """Return the first route that names ``path`` (normalised) and ``method``, else the denial.
+        """Return the first route that matches ``path`` (normalised) and ``method``, else a denial.
 
-        The denial is ``no_route``, or ``method_not_allowed`` with every method that some route
-        has for this path.
+        The denial is ``no_route``, or ``method_not_allowed`` with all methods that routes name for
+        this path.
         """
         route = self._first(method, path)
         return self._deny(path) if route is None else route

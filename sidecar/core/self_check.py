@@ -1,9 +1,8 @@
-"""Whether this Python's ``re`` reads our patterns as they are meant.
+"""Tests at startup whether this Python's ``re`` matches correctly.
 
-Paths are judged by regular expressions, and versions of ``re`` have matched what they must not:
-``/a/.`` passed on Python 3.11.2, which Debian 12 has, and served what it should have refused. So a
-few questions, put to the very functions that judge requests, are asked before anything is served:
-a millisecond at each start.
+Paths are judged by regular expressions, and some versions of ``re`` match what they must not: on
+Python 3.11.2, the one of Debian 12, ``/a/.`` passed although it must be refused. So the functions
+that judge requests are run on known inputs before anything is served, which takes a millisecond.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sidecar.core.targets import is_valid_host, parse_target
 from sidecar.core.tokens import Shape, classify
 
 Question = tuple[str, Callable[[], object], object]
-"""What is asked, in words; how; and the right answer."""
+"""A question in words, the call that answers it, and the right answer."""
 
 
 def _target(raw: str) -> str | None:
@@ -75,10 +74,10 @@ QUESTIONS: Final[Sequence[Question]] = (
 
 
 def refuse_broken_re(questions: Sequence[Question] = QUESTIONS) -> None:
-    """Raise ``UsageError`` unless all is answered rightly, with the first thing that is not."""
+    """Raise ``UsageError`` at the first question that is answered wrongly."""
     for asked, ask, answer in questions:
         if ask() != answer:
             raise UsageError(
-                f"this Python ({platform.python_version()}) reads regular expressions wrongly: it "
-                f"was asked about {asked}; install another version of Python"
+                f"the regular expressions of this Python ({platform.python_version()}) are broken: "
+                f"it misjudges {asked}; install another version of Python"
             )

@@ -1,8 +1,8 @@
-"""Which JWTs are good: the key that must have signed them, and what their claims must say.
+"""Which JWTs are valid: the key that must have signed them, and what their claims must say.
 
-The order is fixed: well-formed (``jws``), an issuer that is known, its key by ``kid``, the header's
-algorithm equal to that key's, the signature, and only then the claims. Whether a good JWT has been
-revoked is for the store to say, by its ``jti``.
+The order of checks is fixed: well-formed (``jws``), a known issuer, its key by ``kid``, the
+header's algorithm equal to that key's, the signature, and only then the claims. Whether a valid JWT
+has been revoked is for the store to say, by its ``jti``.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from sidecar.core.keys import Key, KeyRing, check_signing_keys
 from sidecar.core.model import Denial, TokenRecord
 
 MAX_AUDIENCES = 64
-LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: later times can't be written in RFC 3339
+LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: RFC 3339 has no later times
 
 _is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
 _is_token_id = re.compile(r"[!-~]{1,256}").fullmatch
 
 
 class KeySource(Protocol):
-    """An issuer's keys as they are known at this moment."""
+    """An issuer's keys as known at this moment."""
 
     def find(self, key_id: str | None) -> Key | None:
-        """Return the key with this ``kid``, or without one the only key; ``None`` if not known."""
+        """Return the key with this ``kid``, or without one the only key; ``None`` if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """A foreign issuer whose tokens are taken, and the claim that names the account."""
+    """An issuer whose tokens are accepted, and the claim that names the account."""
 
     issuer: str
     audience: str
@@ -44,7 +44,7 @@ class TrustedIssuer:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What a JWT proves. ``expires_at`` is when it stops being taken, the leeway included."""
+    """What a JWT proves. ``expires_at`` is when it stops being accepted, the leeway included."""
 
     account: str
     jti: str | None
@@ -55,17 +55,17 @@ class VerifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class NeedsKeys:
-    """Not judged: the key may be one that its foreign issuer has published since we last asked."""
+    """No verdict yet: the foreign issuer may have published the key since the last fetch."""
 
     issuer: str
     key_id: str | None
 
 
 class SignedTokens:
-    """The judge of JWTs. Pure: keys, clock and configuration are handed in.
+    """Verifies JWTs and signs the sidecar's own. Pure: keys and clock are passed in.
 
-    ``keys`` are the sidecar's own; the first signs. Raises ``ValueError`` for keys that can't stand
-    together, or an issuer that is named twice.
+    ``keys`` are the sidecar's own; the first one signs. Raises ``ValueError`` for keys that can't
+    be used together, and for an issuer that is named twice.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class SignedTokens:
             self._issuers[foreign.issuer] = foreign
 
     def verify_now(self, token: str, now: float) -> VerifiedToken | Denial | NeedsKeys:
-        """Judge ``token`` at ``now`` (Unix seconds) with the keys at hand.
+        """Verify ``token`` at ``now`` (Unix seconds) with the known keys.
 
-        ``NeedsKeys`` comes only for foreign issuers; ask ``issuers.Issuers.verify``, which fetches.
+        Only a foreign issuer's token gives ``NeedsKeys``; ``issuers.Issuers.verify`` fetches keys.
         """
         try:
             return self._judge(token, now)
@@ -99,7 +99,7 @@ class SignedTokens:
             return Denial("invalid_token", str(refusal))
 
     def sign(self, record: TokenRecord) -> str:
-        """Return the JWT whose ``jti`` is the id of ``record``; ``ValueError`` without a key."""
+        """Return a JWT whose ``jti`` is the id of ``record``; ``ValueError`` without a key."""
         if not self._keys:
             raise ValueError("no key to sign with: jwt.keys is empty")
         claims: dict[str, object] = {
@@ -140,7 +140,7 @@ class SignedTokens:
         is_foreign = issuer is not self._own
         _check_audience(claims, issuer.audience)
         _check_begun(claims, now + self._leeway_seconds)
-        # The leeway is for foreign clocks: it must not make our own tokens live longer.
+        # The leeway is for foreign clocks; the sidecar's own tokens must not live longer by it.
         leeway_seconds = self._leeway_seconds if is_foreign else 0
         return VerifiedToken(
             account=_read_account(claims, issuer.account_claim),
@@ -161,7 +161,7 @@ def _check_audience(claims: Mapping[str, object], expected: str) -> None:
 
 
 def _check_begun(claims: Mapping[str, object], latest: float) -> None:
-    """Refuse a token of the future. ``nbf`` and ``iat`` may have fractions (RFC 7519 section 2)."""
+    """Refuse a token from the future. ``nbf`` and ``iat`` may be fractions (RFC 7519 section 2)."""
     for name in ("nbf", "iat"):
         if name not in claims:
             continue
@@ -177,9 +177,9 @@ def _check_begun(claims: Mapping[str, object], latest: float) -> None:
 def _read_end(
     claims: Mapping[str, object], leeway_seconds: float, now: float, *, is_required: bool
 ) -> float | None:
-    """Return when the token stops being taken. ``exp`` is a whole number: it has one spelling."""
+    """Return when the token stops being accepted. ``exp`` must be a whole number."""
     if "exp" not in claims and not is_required:
-        return None  # an unlimited token of our own: its record in the store decides
+        return None  # an unlimited token of the sidecar's own: its record in the store decides
     value = claims.get("exp")
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_SECOND:
         raise JwtRefused("The token's exp is not a whole number of seconds.")

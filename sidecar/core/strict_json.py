@@ -1,8 +1,8 @@
-"""Which JSON is believed from outside: one object, one reading, bounded depth and numbers.
+"""Parses JSON from outside strictly: one object, unique members, bounded depth and numbers.
 
-``json.loads`` alone takes duplicate members (the last wins), ``NaN``, ``1e999``, integers of any
-length and any nesting: each of these has been a way for two programs to read one token differently,
-or for one of them to work long on it.
+``json.loads`` accepts duplicate members (the last wins), ``NaN``, ``1e999``, and integers and
+nesting of any size. Each of these has let two programs read one token differently, or kept one of
+them busy.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Request targets: what is judged is what is sent on, byte for byte, or nothing is.
+"""Request targets: the bytes that are judged are the bytes that are forwarded.
 
-A path that two parties could read in two ways is refused rather than repaired (``unsafe_path``):
-dot segments, raw or encoded; an encoded slash, backslash, NUL or control character; the same
-encoded twice or more; a ``%`` without two hex digits. What RFC 9112 section 3.2 does not allow at
-all is ``bad_request``. A query is never decoded here: it goes through as it came, also with the
-characters that sloppy callers leave unencoded (``{ } | " < > ^``), but for ``#`` and what is not
-visible ASCII.
+A path that two programs could read differently is refused rather than repaired (``unsafe_path``):
+dot segments, raw or encoded; an encoded slash, backslash, NUL or control character; any of these
+encoded several times; a ``%`` without two hex digits. What RFC 9112 section 3.2 forbids is
+``bad_request``. A query is never decoded here and passes as it came, even with characters that
+sloppy callers leave unencoded (``{ } | " < > ^``). Only ``#`` and anything but visible ASCII are
+refused.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ENCODED_OVER_AND_OVER: Final = Denial("unsafe_path", "The path is percent-encode
 MAX_HOST_CHARS: Final = 255 + len(":65535")
 _MAX_ENCODINGS: Final = 4
 
-# A path that holds no %, then any query. Whether a segment starts with a dot is asked apart: a
-# look-ahead within a repeat is what versions of `re` have read wrongly.
+# A path without %, then any query. Segments that start with a dot are checked separately, as some
+# versions of `re` mishandle a look-ahead within a repeat.
 _parse_plain: Final = re.compile(
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)(?:\?([\x21\x22\x24-\x7e]*))?"
 ).fullmatch
@@ -42,7 +42,7 @@ _FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]|#")
 _FORBIDDEN_IN_PATH: Final = re.compile(r'["<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
-# A path parameter (";x") does not make a dot segment harmless, nor does an encoded delimiter.
+# A dot segment is dangerous even before a path parameter (";x") or an encoded delimiter.
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
 _parse_absolute: Final = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(/[^?]*)?(?:\?(.*))?"
@@ -55,20 +55,20 @@ _valid_hosts: Final[BoundedMemo[str, bool]] = BoundedMemo(1024)
 
 
 class Target(NamedTuple):
-    """A request target taken apart; nothing in it is decoded."""
+    """A parsed request target; nothing in it is decoded."""
 
     path: str
     """As sent; ``/`` for an absolute form without one."""
     query: str | None
-    """What follows the first ``?`` as sent, maybe empty; ``None``: there is no ``?``."""
+    """What follows the first ``?``, as sent and maybe empty; ``None`` without a ``?``."""
     authority: str | None
-    """Of an absolute form, where it replaces ``Host`` (RFC 9112 section 3.2.2); else ``None``."""
+    """The authority of an absolute form, which replaces ``Host`` (RFC 9112 section 3.2.2)."""
 
 
 def parse_target(method: str, raw: str) -> Target | Denial:
-    """Take a request target apart, or say why it is refused.
+    """Parse a request target, or return why it is refused.
 
-    Origin form and absolute form (``http`` and ``https``) are served. ``*``, authority form,
+    Origin form and absolute form (``http`` and ``https``) are accepted. ``*``, authority form,
     CONNECT and TRACE are ``bad_request``.
     """
     if method == "CONNECT" or method == "TRACE":
@@ -86,7 +86,7 @@ def path_of(method: str, raw: str) -> str:
 
 
 def is_valid_host(value: str) -> bool:
-    """Tell whether a ``Host`` value is a host name or address with perhaps a port.
+    """Tell whether a ``Host`` value is a host name or an address, with an optional port.
 
     Stricter than RFC 3986: letters, digits and ``-._~`` only, an IPv6 address in brackets, a port
     of 0 to 65535. No userinfo, list, path or empty value.
@@ -123,7 +123,7 @@ def _split(raw: str) -> Target | None:
 
 
 def _find_danger(path: str) -> Denial | None:
-    """Look at the path as it is, and as it would be if decoded again and again."""
+    """Check the path as it is, and as it reads after each further decoding."""
     if _BAD_PERCENT.search(path):
         return BAD_ENCODING
     for _ in range(_MAX_ENCODINGS):

@@ -1,4 +1,4 @@
-"""How times are shown: RFC 3339 in UTC, to the second."""
+"""Formats times as RFC 3339 in UTC, to the second."""
 
 from __future__ import annotations
 

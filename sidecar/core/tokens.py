@@ -1,12 +1,12 @@
-"""What a token looks like: how one is made, and what a string is by its shape alone.
+"""The format of tokens: generates them, and tells what a string is by its shape alone.
 
 An access token is exactly 64 characters of ``[A-Za-z0-9_]``::
 
     sct_ 3k9V…(random base62)…Qd 0Ab9Zz
     prefix                       CRC-32 of all that precedes, six base62 digits
 
-The checksum keeps junk away from the store and lets a scanner find a token in a leak. It is no
-secret and proves nothing: whether a token is good is for the store to say.
+The checksum keeps junk away from the store and lets secret scanners find leaked tokens. It is not
+secret and proves nothing: only the store knows whether a token is valid.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-if TYPE_CHECKING:  # compiled, a number of the machine's own; else an int like any other
+if TYPE_CHECKING:  # a machine integer where compiled, else an ordinary int
     from mypy_extensions import i64
 
 Entropy = Callable[[int], bytes]
-"""Gives so many unpredictable bytes; ``os.urandom`` outside of tests."""
+"""Returns so many unpredictable bytes; ``os.urandom`` outside of tests."""
 
 TOKEN_CHARS: Final = 64
 CHECKSUM_CHARS: Final = 6
@@ -34,7 +34,7 @@ ID_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 MIN_OPAQUE_CHARS: Final = 16
 MAX_OPAQUE_CHARS: Final = 4096
-MAX_JWT_CHARS: Final = 8192  # identity providers that list roles and groups do pass 4096
+MAX_JWT_CHARS: Final = 8192  # tokens that list roles and groups do exceed 4096
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE62_PAIRS: Final = [high + low for high in _BASE62 for low in _BASE62]
@@ -43,7 +43,7 @@ _VALUE_OF_CODE: Final = [
     for code in range(128)
 ]
 _BASE62_OF_BYTE: Final = bytes(ord(_BASE62[byte % 62]) for byte in range(256))
-# 248 = 4 * 62: what is left over would favour eight digits.
+# 248 = 4 * 62: the remaining byte values would favour eight digits.
 _BIASED_BYTES: Final = bytes(range(248, 256))
 _ID_OF_BYTE: Final = bytes(ord(ID_ALPHABET[byte % 32]) for byte in range(256))
 
@@ -57,30 +57,31 @@ class Shape(Enum):
     """What a string is, judged by its characters alone."""
 
     ACCESS = "access"
-    """64 characters with our prefix and a right checksum."""
+    """64 characters with the configured prefix and a valid checksum."""
     BAD_CHECKSUM = "bad checksum"
-    """64 characters with our prefix, but mistyped, cut or made up: no store need be asked."""
+    """64 characters with the prefix, but mistyped, truncated or made up: refused without a look-up.
+    """
     JWT = "jwt"
-    """Three base64url parts. Canonical or not: what looks like a JWT is never an opaque token."""
+    """Three base64url parts, canonical or not: what looks like a JWT is never an opaque token."""
     OTHER = "other"
-    """16 to 4096 visible ASCII characters: perhaps an imported token."""
+    """16 to 4096 visible ASCII characters: possibly an imported token."""
     UNREADABLE = "unreadable"
     """None of these."""
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise ``ValueError``, with the reason, unless access tokens can be made with this prefix."""
+    """Raise ``ValueError`` with the reason unless access tokens can have this prefix."""
     if not _is_prefix(prefix):
         raise ValueError("a token prefix consists of letters, digits and _")
     if len(prefix) > MAX_PREFIX_CHARS:
         raise ValueError(
-            f"a token prefix has at most {MAX_PREFIX_CHARS} characters, so that {RANDOM_CHARS} "
-            f"random ones (256 bits) and the checksum fit into {TOKEN_CHARS}"
+            f"a token prefix has at most {MAX_PREFIX_CHARS} characters, to leave room for "
+            f"{RANDOM_CHARS} random ones (256 bits) and the checksum in {TOKEN_CHARS}"
         )
 
 
 def generate(prefix: str, entropy: Entropy) -> str:
-    """Make a new access token of at least 256 random bits.
+    """Return a new access token with at least 256 random bits.
 
     Raises ``ValueError`` for a prefix that ``check_prefix`` refuses.
     """
@@ -94,12 +95,12 @@ def generate(prefix: str, entropy: Entropy) -> str:
 
 
 def classify(secret: str, prefix: str) -> Shape:
-    """Tell what a string is; ``prefix`` is the one that access tokens are made with."""
+    """Return the shape of a string; ``prefix`` is the one of access tokens."""
     if len(secret) == TOKEN_CHARS and secret.startswith(prefix) and secret.isascii():
         raw = secret.encode()
-        if raw[len(prefix) :].isalnum() or _is_access(secret):  # of ours, the first tells cheaper
+        if raw[len(prefix) :].isalnum() or _is_access(secret):  # isalnum is the cheaper check
             sum_at: i64 = TOKEN_CHARS - CHECKSUM_CHARS
-            number: i64 = 0  # six digits that are none are still less than 63 bits
+            number: i64 = 0  # even six invalid digits stay within 63 bits
             for place in range(sum_at, TOKEN_CHARS):
                 number = number * 62 + _VALUE_OF_CODE[raw[place]]
             is_right = number == crc32(raw[:sum_at])
@@ -110,12 +111,12 @@ def classify(secret: str, prefix: str) -> Shape:
 
 
 def digest(secret: str) -> str:
-    """Return the SHA-256 of a token in 64 hex digits: all that the store ever sees of it."""
+    """Return the SHA-256 of a token in 64 hex digits, which is all that the store sees of it."""
     return sha256(secret.encode()).hexdigest()
 
 
 def new_id(entropy: Entropy) -> str:
-    """Make a token's public id: 14 lowercase letters and digits, without i, l, o and u."""
+    """Return a new public id of a token: 14 lowercase letters and digits, without i, l, o and u."""
     return entropy(ID_CHARS).translate(_ID_OF_BYTE).decode()
 
 

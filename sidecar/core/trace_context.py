@@ -1,7 +1,7 @@
-"""What a caller's ``traceparent`` and ``tracestate`` say (W3C Trace Context, Recommendation).
+"""Parses a caller's ``traceparent`` and ``tracestate`` (W3C Trace Context, Recommendation).
 
-A ``traceparent`` that breaks the rules is as good as none (section 3.2): another trace begins, and
-the ``tracestate`` that came with the broken one is dropped (section 3.3).
+An invalid ``traceparent`` is ignored (section 3.2): a new trace begins, and the ``tracestate`` that
+came with it is dropped (section 3.3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_MEMBERS: Final = 32
 _is_version_00 = re.compile(
     rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
-# Section 3.2.4: of a version that is not known yet, what is known of 00 counts; ff is none.
+# Section 3.2.4: later versions are parsed as far as version 00 goes; ff is not a version.
 _is_later_version: Final = re.compile(
     rb"(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
 ).fullmatch
@@ -29,9 +29,9 @@ _is_member: Final = re.compile(_KEY + rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]").full
 
 
 def find_parent(values: Sequence[bytes]) -> str | None:
-    """Return the one valid ``traceparent`` among a request's, as it came; ``None``: there is none.
+    """Return a request's ``traceparent`` as it came; ``None`` if it has none or it is invalid.
 
-    Two of them are none: it can't be told which one is meant.
+    Several values are invalid too, as nothing tells which one is meant.
     """
     if len(values) != 1:
         return None
@@ -42,18 +42,18 @@ def find_parent(values: Sequence[bytes]) -> str | None:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Tell whether a valid ``traceparent`` says that its trace may have been recorded."""
+    """Tell whether a valid ``traceparent`` has the sampled flag set."""
     return bool(int(traceparent[FLAGS], 16) & _SAMPLED)
 
 
 def is_within(traceparent: bytes, given: Sequence[bytes]) -> bool:
-    """Tell whether a request's place in a trace is in the trace that its caller has told of."""
-    start, end = TRACE_ID.start, TRACE_ID.stop  # mypyc takes no slice object for bytes
+    """Tell whether ``traceparent`` continues the trace of the caller's, ``given``."""
+    start, end = TRACE_ID.start, TRACE_ID.stop  # mypyc can't index bytes with a slice object
     return len(given) == 1 and traceparent[start:end] == given[0][start:end] != b""
 
 
 def is_tracestate(values: Sequence[bytes]) -> bool:
-    """Tell whether ``tracestate`` lines, a list together, can be read (section 3.3.1)."""
+    """Tell whether ``tracestate`` values, which form one list, are valid (section 3.3.1)."""
     members = [member.strip(b" \t") for member in b",".join(values).split(b",")]
     named = [member for member in members if member]
     return len(named) <= _MOST_MEMBERS and all(map(_is_member, named))

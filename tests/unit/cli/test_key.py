@@ -59,8 +59,8 @@ def test_as_json_the_public_half_comes_along_unless_it_is_a_secret(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--algorithm", "none"], "none of EdDSA"),
-        (["--algorithm", "RS512"], "none of EdDSA"),
+        (["--algorithm", "none"], "not one of EdDSA"),
+        (["--algorithm", "RS512"], "not one of EdDSA"),
         (["--id", "a b"], "a key's id is"),
         (["--id", "../k1"], "a key's id is"),
     ],

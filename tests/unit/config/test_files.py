@@ -154,7 +154,7 @@ BAD = [
     (
         "jwt: {keys: [{id: a, private_key: '${file:ed25519.pem}'}, "
         "{id: b, algorithm: HS256, private_key: '${file:hmac}'}]}",
-        "3:13: jwt.keys: a shared secret (HS256) can't stand beside public keys",
+        "3:13: jwt.keys: a shared secret (HS256) can't be combined with public keys",
     ),
 ]
 

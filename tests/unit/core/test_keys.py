@@ -165,13 +165,13 @@ def test_a_private_jwk_loads_like_its_pem() -> None:
         ("RS256", json.dumps(public_jwk("RS256", key_ops=["encrypt"])), "key_ops"),
         ("RS256", json.dumps(public_jwk("RS256", key_ops="verify")), "key_ops"),
         ("PS256", json.dumps(public_jwk("RS256")), "alg is not PS256"),
-        ("RS256", '{"kty": "RSA"}', "no valid key"),
-        ("RS256", '{"kty": "RSA", "n": 1, "e": []}', "no valid key"),
-        ("ES256", '{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}', "no valid key"),
+        ("RS256", '{"kty": "RSA"}', "not form a valid key"),
+        ("RS256", '{"kty": "RSA", "n": 1, "e": []}', "not form a valid key"),
+        ("ES256", '{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}', "not form a valid key"),
         ("RS256", '{"kty": "what"}', "kty"),
         ("RS256", '{"kty": "RSA", "kty": "RSA"}', "not strict JSON"),
-        ("RS256", json.dumps(public_jwk("RS256", e="AQ")), "no valid key"),
-        ("RS256", json.dumps(public_jwk("RS256", e="Ag")), "no valid key"),
+        ("RS256", json.dumps(public_jwk("RS256", e="AQ")), "not form a valid key"),
+        ("RS256", json.dumps(public_jwk("RS256", e="Ag")), "not form a valid key"),
         ("none", "", "algorithm 'none'"),
         ("HS512", "s" * 64, "algorithm 'HS512'"),
         ("RSA1_5", "", "algorithm 'RSA1_5'"),
@@ -243,8 +243,8 @@ def test_a_key_id_that_no_header_could_carry_is_refused(key_id: str) -> None:
     ("algorithms", "is_local", "reason"),
     [
         ((), True, "no algorithm"),
-        (("HS256", "RS256"), True, "beside public-key"),
-        (("RS256", "HS256"), False, "beside public-key"),
+        (("HS256", "RS256"), True, "combined with public-key"),
+        (("RS256", "HS256"), False, "combined with public-key"),
         (("HS256",), False, "from a file"),
         (("none",), True, "'none'"),
         (("RS256", "HS384"), True, "'HS384'"),
@@ -265,7 +265,7 @@ def test_own_keys_are_checked_together() -> None:
     check_signing_keys((private, public))
     for keys, reason in (
         ((public, private), "needs its private half"),
-        ((private, secret), "beside public keys"),
+        ((private, secret), "combined with public keys"),
         ((private, load_key("k1", "ES256", TEXTS["ES256"])), "two keys have the id 'k1'"),
     ):
         with pytest.raises(ValueError, match=reason):

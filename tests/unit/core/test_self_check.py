@@ -31,7 +31,7 @@ def test_a_dot_that_is_not_seen_is_found_out(monkeypatch: pytest.MonkeyPatch) ->
     if not str(targets.__file__).endswith(".py"):
         pytest.skip("compiled, its globals can't be replaced")
     monkeypatch.setattr(targets, "_DOT_FIRST", "nothing like it")
-    with pytest.raises(UsageError, match=r"asked about the target /\.;"):
+    with pytest.raises(UsageError, match=r"misjudges the target /\.;"):
         refuse_broken_re()
 
 
