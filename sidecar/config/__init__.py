@@ -1,5 +1,5 @@
-"""The configuration file: read once and wholly, then frozen, typed values.
+"""The configuration file, read once as a whole into frozen, typed values.
 
-``load`` reads a file into ``Settings``; ``json_schema`` describes it to editors. A *problem* is one
-line about one mistake, with its place in the file; all of them are found in one run.
+``load`` reads a file into ``Settings``; ``json_schema`` describes the file to editors. A
+*diagnostic* is one line about one mistake, with its position in the file; one run finds them all.
 """

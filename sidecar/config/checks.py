@@ -1,7 +1,7 @@
-"""What two places of the file must agree on: names that are used, headers, addresses.
+"""Checks that span several keys of the file: references by name, header names, addresses.
 
-The checks look at the tree and not at the typed settings, so that they find their problems also in
-a file that has others. What a check can't make sense of is left to the model to complain about.
+They work on the tree instead of the typed settings, so they find their mistakes even in a file that
+has others. Whatever a check can't interpret is left to the model to report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sidecar.config.settings import (
 
 
 def check_agreement(root: YamlNode) -> Iterator[Diagnostic]:
-    """Yield the problems of places that don't fit together, in no particular order."""
+    """Yield a diagnostic for each conflict between keys, in no particular order."""
     yield from _check_routes(root)
     yield from _check_upstreams(root)
     yield from _check_identity_headers(root)
@@ -54,9 +54,7 @@ def _check_routes(root: YamlNode) -> Iterator[Diagnostic]:
         for number, name in enumerate(_items(route.at("accounts"))):
             yield from _dangling(name, f"{path}.accounts[{number}]", "account", list(accounts))
         if _is_true(route.at("public")) and "accounts" in route.keys:
-            text = (
-                f"{path}.accounts: a public route asks nobody who they are; remove one of the two"
-            )
+            text = f"{path}.accounts: a public route lets everyone pass; remove accounts, or public"
             yield Diagnostic(*route.keys["accounts"], text)
 
 
@@ -67,7 +65,9 @@ def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator
     elif len(names) > 1 and isinstance(route.value, dict):
         listed = ", ".join(names)
         yield Diagnostic(
-            *route.position, f"{path}: there are {len(names)} upstreams; name one of {listed}"
+            *route.position,
+            f"{path}: with {len(names)} upstreams, a route must name one; set upstream to one of "
+            f"{listed}",
         )
 
 
@@ -86,15 +86,15 @@ def _check_upstreams(root: YamlNode) -> Iterator[Diagnostic]:
         if tls is None or not isinstance(tls.value, dict):
             continue
         if not _is_https(upstream.at("url")):
-            text = f"{path}: the url of this upstream is not https://; remove one of the two"
+            text = f"{path}: the url of this upstream is not https://; change it, or remove tls"
             yield Diagnostic(*upstream.keys["tls"], text)
         for key, other in (("certificate", "private_key"), ("private_key", "certificate")):
             if key in tls.keys and other not in tls.keys:
-                yield Diagnostic(*tls.keys[key], f"{path}.{key}: this needs {other} too; add it")
+                yield Diagnostic(*tls.keys[key], f"{path}.{key}: {other} is missing; add it")
 
 
 def _is_https(url: YamlNode | None) -> bool:
-    """Tell whether a URL is TLS's, or can't be read, which is another problem."""
+    """Tell whether a URL is ``https://``; an invalid one, reported elsewhere, passes."""
     try:
         return url is None or parse_upstream_url(url.value).is_tls
     except Rejected:
@@ -102,9 +102,9 @@ def _is_https(url: YamlNode | None) -> bool:
 
 
 def _check_identity_headers(root: YamlNode) -> Iterator[Diagnostic]:
-    """Find names that an upstream may take for one another (``X_Account``, ``X-Account``)."""
+    """Find names that an upstream may confuse (``X_Account``, ``X-Account``)."""
     taken = {
-        canonical(name): f"credentials.headers has {name}" for name in _credential_headers(root)
+        canonical(name): f"{name} in credentials.headers" for name in _credential_headers(root)
     }
     headers = root.at("identity", "headers")
     places = headers.keys if headers is not None else {}
@@ -114,15 +114,15 @@ def _check_identity_headers(root: YamlNode) -> Iterator[Diagnostic]:
         named.append((text, "identity.assertion.header", assertion.position))
         if headers is None:
             taken |= {
-                canonical(name): f"identity.headers has {name}"
+                canonical(name): f"{name} in identity.headers"
                 for name in IdentitySettings().headers
             }
     for name, path, position in named:
         owner = taken.get(canonical(name))
         if owner is not None:
-            text = f"{path}: {owner}, the same header to an upstream; choose another name"
+            text = f"{path}: an upstream may confuse this with {owner}; choose another name"
             yield Diagnostic(*position, text)
-        taken.setdefault(canonical(name), f"{path.rpartition('.')[0]} has {name}")
+        taken.setdefault(canonical(name), f"{name} in {path.rpartition('.')[0]}")
 
 
 def _credential_headers(root: YamlNode) -> list[str]:
@@ -139,7 +139,7 @@ def _check_assertion(root: YamlNode) -> Iterator[Diagnostic]:
     first = root.at("jwt", "keys", 0)
     if first is not None and _text_at(first, "algorithm") != "HS256":
         return
-    why = "is signed with a published key" if first is not None else "needs a key to sign with"
+    why = "needs a public key to verify it" if first is not None else "needs a key to sign it"
     advice = "put an asymmetric key first in jwt.keys"
     yield Diagnostic(
         *section.keys["assertion"], f"identity.assertion: an assertion {why}; {advice}"
@@ -155,13 +155,13 @@ def _check_issuers(root: YamlNode) -> Iterator[Diagnostic]:
         name = node.text() if node is not None else None
         if node is not None and name is not None:
             if name in seen:
-                text = f"{path}.issuer: {seen[name]} is the same; keep one of the two"
+                text = f"{path}.issuer: {seen[name]} has the same value; change one of them"
                 yield Diagnostic(*node.position, text)
             seen.setdefault(name, f"{path}.issuer")
         sources = [key for key in ("jwks_url", "jwks_file") if key in issuer.keys]
         if isinstance(issuer.value, dict) and len(sources) != 1:
-            how = "has two sources of keys" if sources else "has no source of keys"
-            text = f"{path}: this issuer {how}; write either jwks_url or jwks_file"
+            how = "has both jwks_url and jwks_file" if sources else "has no source of keys"
+            text = f"{path}: this issuer {how}; set one of jwks_url and jwks_file"
             yield Diagnostic(*issuer.position, text)
 
 
@@ -169,7 +169,7 @@ def _check_tracing(root: YamlNode) -> Iterator[Diagnostic]:
     section = root.at("tracing")
     if section is None or _text_at(section, "endpoint") is None or _has_opentelemetry():
         return
-    text = "tracing.endpoint: OpenTelemetry is not installed; pip install 'auth-sidecar[otel]'"
+    text = "tracing.endpoint: OpenTelemetry is missing; run pip install 'auth-sidecar[otel]'"
     yield Diagnostic(*section.keys["endpoint"], text)
 
 
@@ -186,7 +186,7 @@ def _text_at(root: YamlNode, *steps: str | int) -> str | None:
 
 
 def _check_addresses(root: YamlNode) -> Iterator[Diagnostic]:
-    seen: dict[SocketAddress, str] = {}
+    seen: dict[SocketAddress, tuple[str, YamlNode | None]] = {}
     for section, default, is_on in (
         ("listen", ListenSettings().address, True),
         ("portal", PortalSettings().address, "portal" in root.keys),
@@ -200,10 +200,12 @@ def _check_addresses(root: YamlNode) -> Iterator[Diagnostic]:
         if address is None or (address.path is None and address.port == 0):
             continue
         if address in seen:
-            position = written.position if written is not None else (node or root).position
-            text = f"{section}.address: {seen[address]} listens there; choose another port"
-            yield Diagnostic(*position, text)
-        seen.setdefault(address, section)
+            other, written_there = seen[address]
+            at = written or written_there or node or root
+            key, rival = (other, section) if at is written_there else (section, other)
+            text = f"{key}.address: {rival}.address is {address} too; choose another port"
+            yield Diagnostic(*at.position, text)
+        seen.setdefault(address, (section, written))
 
 
 def _address_of(node: YamlNode) -> SocketAddress | None:

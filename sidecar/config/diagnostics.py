@@ -1,4 +1,4 @@
-"""What is said about a mistake: what is wrong, what to do, and never a value that may be secret."""
+"""Diagnostics: what is wrong in the file and what to do, never with a value that may be secret."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Diagnostic:
 
 
 class Rejected(ValueError):
-    """A value that can't stand where it stands.
+    """A value is not allowed here.
 
     ``why`` continues a sentence that begins with the value; ``advice`` says what to do. The value
-    is kept apart from both, so that the one who words the problem can leave it out.
+    is kept separately, so that a diagnostic can leave it out.
     """
 
     def __init__(self, why: str, advice: str, value: object = None) -> None:
@@ -30,7 +30,7 @@ class Rejected(ValueError):
         self.value = value
 
     def sentence(self, subject: str | None = None) -> str:
-        """Return the problem in one line; ``subject`` stands in for the value."""
+        """Return the message in one line; ``subject`` replaces the value."""
         return f"{subject or shown(self.value)} {self.why}; {self.advice}"
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Rejected(ValueError):
 
 
 def shown(value: object) -> str:
-    """Return a value as a problem shows it: short; ``this value`` in place of ``None``."""
+    """Return a value as a diagnostic shows it: shortened; ``None`` becomes ``this value``."""
     if value is None:
         return "this value"
     text = repr(value)
@@ -46,7 +46,7 @@ def shown(value: object) -> str:
 
 
 def near_miss(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that ``word`` was probably meant to be, if there is one."""
+    """Return the candidate that ``word`` is probably a misspelling of, if there is one."""
     folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
     return folded[found[0]] if found else None

@@ -1,8 +1,8 @@
-"""What changed between two configurations, in plain words that a log may hold.
+"""Describes what changed between two configurations, without secrets, for the log.
 
-A key whose model says ``repr=False`` is secret: a hash or a key shows as a short digest, which can
-be compared with that of another process; a URL, whose password may be short enough to be guessed
-from a digest, only as changed.
+A key declared with ``repr=False`` is secret. A hash or key is shown as a short digest, which can be
+compared between processes. A URL is shown only as changed, since a short password in it could be
+guessed from a digest.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ class _Difference(NamedTuple):
 
 
 def differences(old: Settings, new: Settings) -> list[str]:
-    """Return one line for each difference, in the order of the model: ``workers: 1 -> 2``."""
+    """Return one line for each difference, in the model's order, such as ``workers: 1 -> 2``."""
     return [str(difference) for difference in _between("", old, new)]
 
 
 def needs_restart(running: Settings, new: Settings) -> list[str]:
-    """Return the keys in which ``new`` differs and that a running process can't change."""
+    """Return the keys that ``new`` changes and that only a restart can apply."""
     keys = dict.fromkeys(difference.path for difference in _between("", running, new))
     return [key for key in keys if key in _FIXED or key.split(".")[0] in _FIXED_SECTIONS]
 
 
 def contents_of(settings: Settings) -> dict[str, str]:
-    """Return a short digest of each file that a key names, by key: ``listen.tls.certificate``.
+    """Return a short digest of each file that the settings name, by key.
 
-    Reads files. One that can't be read has the digest ``unreadable``.
+    Reads the files; one that can't be read has the digest ``unreadable``.
     """
     return {key: _digest_of_file(path) for key, path in _files("", settings)}
 
 
 def content_differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Return a line for each key that names a file in both, with other contents now; by key."""
+    """Return a line for each key whose file has changed, by key; the key must be in both."""
     return {
         key: f"{key}: the content of the file, {old[key]} -> {digest}"
         for key, digest in new.items()
@@ -74,7 +74,7 @@ def _between(path: str, old: Section, new: Section) -> Iterator[_Difference]:
 
 
 def _values(path: str, pair: tuple[Any, Any], texts: tuple[Any, Any]) -> Iterator[_Difference]:
-    """Compare what a key holds; ``texts`` are the values as the file would have them."""
+    """Compare the values of a key; ``texts`` are the values as the file spells them."""
     before, after = pair
     if isinstance(before, Section) and isinstance(after, Section):
         yield from _between(path, before, after)
@@ -110,7 +110,7 @@ def _is_list_of_sections(value: object) -> bool:
 def _lists(
     path: str, before: tuple[Section, ...], after: tuple[Section, ...]
 ) -> Iterator[_Difference]:
-    """Compare two lists; one more at the head does not make all that follows different."""
+    """Compare two lists; an entry inserted at the front leaves the others unchanged."""
     spelt = [[item.model_dump_json() for item in items] for items in (before, after)]
     matcher = difflib.SequenceMatcher(None, spelt[0], spelt[1], autojunk=False)
     for what, start, end, new_start, new_end in matcher.get_opcodes():
@@ -127,11 +127,11 @@ def _lists(
 
 
 def _label(item: Section) -> str:
-    """Return what a person knows an entry of a list by: a route's path, a key's id."""
+    """Return what identifies an entry of a list to people: a route's path, a key's id."""
     return _shown(getattr(item, next(iter(type(item).model_fields))))
 
 
-# Wording.
+# Formatting.
 
 
 def _secret_difference(name: str, before: object, after: object) -> str:

@@ -1,9 +1,9 @@
-"""A YAML file as a tree of values that know their place; of YAML only what needs no explaining.
+"""Reads a YAML file into a tree whose values know their position; only a simple subset is accepted.
 
-Values are read as YAML 1.2 has them: only ``true`` and ``false`` are booleans, only plain decimal
-numbers are numbers, everything else (``on``, ``12:30``, ``010``, a date) is text; a key is always
-text. Refused are duplicate keys, tags, merge keys, and anchors with aliases altogether: a
-bounded expansion would need a bound to explain, and this file has little to repeat.
+Values follow YAML 1.2: only ``true`` and ``false`` are booleans, only plain decimal numbers are
+numbers, and everything else (``on``, ``12:30``, ``010``, a date) is text. Keys are always text.
+Duplicate keys, tags, merge keys, anchors and aliases are refused. (Aliases can expand without
+bound, and this file has little to repeat.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from sidecar.config.diagnostics import Diagnostic, Rejected, shown
 
 MAX_DEPTH = 32
-"""More than twice what the deepest key needs; it keeps any file from exhausting the stack."""
+"""More than twice what the deepest key needs; prevents a file from exhausting the stack."""
 _TOO_DEEP: Final = f"nested more than {MAX_DEPTH} deep; make it flatter"
 
 _NULLS = {"", "~", "null", "Null", "NULL"}
@@ -44,23 +44,23 @@ YamlValue: TypeAlias = (
 
 
 class Invalid:
-    """What stands for a value that already has a problem, so that it gets no second one."""
+    """Replaces a value that already has a diagnostic, so that it gets no second one."""
 
 
 class NoValue:
-    """What stands for a key without a value: unlike ``None`` it passes for no optional section."""
+    """Replaces a missing value; unlike ``None``, no optional section accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
 class YamlNode:
-    """A value, its line and column (from 1), and for a mapping the places of its keys."""
+    """A value, its line and column (from 1), and for a mapping the positions of its keys."""
 
     value: YamlValue
     position: Position
     keys: dict[str, Position] = field(default_factory=dict)
 
     def at(self, *steps: str | int) -> YamlNode | None:
-        """Return the node that keys and indices lead to, or ``None`` where there is none."""
+        """Return the node at a path of keys and indices; ``None`` if there is none."""
         node: YamlNode | None = self
         for step in steps:
             node = node._step(step) if node is not None else None
@@ -74,11 +74,11 @@ class YamlNode:
         return None
 
     def entries(self) -> dict[str, YamlNode]:
-        """Return the entries of a mapping; none for anything else."""
+        """Return the entries of a mapping; an empty dict for anything else."""
         return self.value if isinstance(self.value, dict) else {}
 
     def items(self) -> list[YamlNode]:
-        """Return the items of a list; none for anything else."""
+        """Return the items of a list; an empty list for anything else."""
         return self.value if isinstance(self.value, list) else []
 
     def text(self) -> str | None:
@@ -86,7 +86,7 @@ class YamlNode:
         return self.value if isinstance(self.value, str) else None
 
     def plain(self) -> object:
-        """Return the value as dicts, lists and scalars, ``NoValue`` where there is none."""
+        """Return the value as dicts, lists and scalars, with ``NoValue`` for missing values."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -95,7 +95,7 @@ class YamlNode:
 
 
 class Unreadable(Exception):
-    """The text is no YAML, or no single document: what follows the place can't be read."""
+    """The text is not YAML or not a single document: nothing after the position can be read."""
 
     def __init__(self, position: Position, text: str) -> None:
         super().__init__(text)
@@ -103,10 +103,10 @@ class Unreadable(Exception):
 
 
 def compose(text: str, substitute: Callable[[str], str]) -> tuple[YamlNode, list[Diagnostic]]:
-    """Return the tree of the document in ``text`` and the problems of its values.
+    """Return the tree of the document in ``text``, and the diagnostics of its values.
 
-    ``substitute`` is applied to every string that is a value; its ``Rejected`` becomes a problem.
-    Raises ``Unreadable`` for a syntax error, and for what is no single mapping.
+    ``substitute`` is applied to every string value; its ``Rejected`` becomes a diagnostic. Raises
+    ``Unreadable`` for a syntax error, and for anything but a single mapping.
     """
     _refuse_unprintable(text)
     composer = _Composer(text, substitute)
@@ -118,7 +118,7 @@ def compose(text: str, substitute: Callable[[str], str]) -> tuple[YamlNode, list
         raise Unreadable(position, _syntax_problem(error, text, position)) from None
     except yaml.YAMLError:
         raise Unreadable(
-            (1, 1), "this is no YAML; check its encoding and its first lines"
+            (1, 1), "this is not YAML; check its encoding and its first lines"
         ) from None
 
 
@@ -127,22 +127,22 @@ def _refuse_unprintable(text: str) -> None:
     if found is not None:
         before = text[: found.start()]
         position = (before.count("\n") + 1, found.start() - before.rfind("\n"))
-        raise Unreadable(position, f"the character {found[0]!r} can't stand in YAML; remove it")
+        raise Unreadable(position, f"YAML does not allow the character {found[0]!r}; remove it")
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> str:
     line = text.splitlines()[position[0] - 1 : position[0]]
     if line and line[0][position[1] - 1 : position[1]] == "\t":
         return "a tab can't begin a token; indent with spaces"
-    if "nesting depth" in str(error.problem):  # PyYAML's own bound, which it has from 6.0.4 on
+    if "nesting depth" in str(error.problem):  # PyYAML has a limit of its own since 6.0.4
         return _TOO_DEEP
     what = f"{error.problem}" if error.problem else "unexpected text"
     context = f" {error.context}" if error.context else ""
-    return f"this is no YAML: {what}{context}; check indentation, quotes and brackets around here"
+    return f"this is not YAML: {what}{context}; check indentation, quotes and brackets around here"
 
 
 class _Composer:
-    """Makes nodes of parser events. Recursive, to at most ``MAX_DEPTH``."""
+    """Builds nodes from parser events, recursively to at most ``MAX_DEPTH``."""
 
     def __init__(self, text: str, substitute: Callable[[str], str]) -> None:
         self.problems: list[Diagnostic] = []
@@ -158,13 +158,13 @@ class _Composer:
         following = next(self._events)
         if not isinstance(following, yaml.StreamEndEvent):
             raise Unreadable(
-                _position(following), "a second document begins here; keep one in a file"
+                _position(following), "a second document begins here; keep one in the file"
             )
         if root.value is None:
             raise Unreadable((1, 1), "the file is empty; copy the example configuration")
         if not isinstance(root.value, dict | Invalid):
             raise Unreadable(
-                root.position, "the file is no mapping; write sections such as `listen:`"
+                root.position, "the file is not a mapping; write sections such as `listen:`"
             )
         return root
 
@@ -173,15 +173,15 @@ class _Composer:
             raise Unreadable(_position(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._refuse(
-                event, f"*{event.anchor}", "aliases are not taken; write the value out"
+                event, f"*{event.anchor}", "aliases are not supported; write the value out"
             )
         node = self._plain_node(event, depth)
         if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             return node
         if event.tag is not None:
-            return self._refuse(event, event.tag, "tags are not taken; remove it")
+            return self._refuse(event, event.tag, "tags are not supported; remove it")
         if event.anchor is not None:
-            self._refuse(event, f"&{event.anchor}", "anchors are not taken; remove it")
+            self._refuse(event, f"&{event.anchor}", "anchors are not supported; remove it")
         return node
 
     def _refuse(self, event: yaml.Event, what: str, why: str) -> YamlNode:
@@ -208,7 +208,7 @@ class _Composer:
             known = len(self.problems)
             node = self._node(next(self._events), depth)
             if key is None:
-                del self.problems[known:]  # the key is refused: what it holds is not looked at
+                del self.problems[known:]  # the key is refused, so its value is not checked
             elif key in entries:
                 self._repeated(event, key, keys[key])
             else:
@@ -219,18 +219,19 @@ class _Composer:
         if not isinstance(event, yaml.ScalarEvent):
             if not isinstance(event, yaml.AliasEvent):
                 self._node(event, depth)
-            self._refuse(event, "this key", "a key is plain text; write `name: value`")
+            text = "a key must be plain text; write `name: value`"
+            self.problems.append(Diagnostic(*_position(event), text))
             return None
         if event.tag is not None or event.anchor is not None:
-            self._refuse(event, event.value, "tags and anchors are not taken; remove it")
+            self._refuse(event, event.value, "tags and anchors are not supported; remove it")
             return None
         if event.value == "<<" and event.implicit[0]:
-            self._refuse(event, "<<", "merge keys are not taken; write the keys out")
+            self._refuse(event, "<<", "merge keys are not supported; write the keys out")
             return None
         return str(event.value)
 
     def _repeated(self, event: yaml.Event, key: str, first: Position) -> None:
-        text = f"the key {shown(key)} stands already in line {first[0]}; keep one of the two"
+        text = f"the key {shown(key)} is already in line {first[0]}; keep one of the two"
         self.problems.append(Diagnostic(*_position(event), text))
 
     def _scalar(self, event: yaml.ScalarEvent) -> YamlValue:
@@ -245,7 +246,7 @@ class _Composer:
 
 
 def _resolve(text: str) -> str | int | float | bool | None:
-    """Return what a plain scalar means in YAML 1.2's core schema, less its odder numbers."""
+    """Return the value of a plain scalar in YAML 1.2's core schema, without its unusual numbers."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:

@@ -1,4 +1,4 @@
-"""Where something listens or is reached: a host and a port, or the path of a unix socket."""
+"""Addresses to listen on and URLs of upstreams: a host and a port, or the path of a unix socket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SocketAddress:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamUrl:
-    """What an upstream's URL names: a scheme and an address. A unix socket speaks plain HTTP."""
+    """An upstream's URL: a scheme and an address. A unix socket always speaks plain HTTP."""
 
     scheme: Literal["http", "https"]
     address: SocketAddress
@@ -50,7 +50,7 @@ class UpstreamUrl:
 
     @property
     def authority(self) -> str:
-        """Return the value of ``Host`` for this origin (RFC 9110 section 7.2)."""
+        """Return the value of ``Host`` for this upstream (RFC 9110 section 7.2)."""
         if self.address.path is not None:
             return "localhost"
         default = 443 if self.is_tls else 80
@@ -66,7 +66,7 @@ class UpstreamUrl:
 
 
 def parse_address(value: object) -> SocketAddress:
-    """Return what ``host:port``, ``[v6]:port`` or ``unix:/path`` names; raise ``Rejected``."""
+    """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``; raise ``Rejected``."""
     if isinstance(value, SocketAddress):
         return value
     if not isinstance(value, str):
@@ -88,15 +88,15 @@ def _checked_host(match: re.Match[str], value: str) -> str:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        raise Rejected("has a host that is no IP address", _WRITE_ADDRESS, value) from None
+        raise Rejected("has a host that is not an IP address", _WRITE_ADDRESS, value) from None
     return host
 
 
 def parse_upstream_url(value: object) -> UpstreamUrl:
-    """Return the origin that ``http://host[:port]``, ``https://...`` or ``unix:/path`` names.
+    """Parse ``http://host[:port]``, ``https://...`` or ``unix:/path``.
 
-    Raises ``Rejected`` for anything beyond: requests keep their paths, so an upstream's URL has
-    none. The rejection never holds the value, as a URL may carry a password.
+    Raises ``Rejected`` for anything else; as requests keep their paths, an upstream's URL has none.
+    The rejection never holds the value, as a URL may contain a password.
     """
     if isinstance(value, UpstreamUrl):
         return value
@@ -108,11 +108,11 @@ def parse_upstream_url(value: object) -> UpstreamUrl:
     if not separator or scheme not in ("http", "https"):
         raise Rejected("is not the URL of an upstream", _WRITE_URL)
     if "@" in authority:
-        raise Rejected("is a URL with a user or password", "remove what stands before the @")
+        raise Rejected("is a URL with a user or password", "remove the part before the @")
     authority = authority.removesuffix("/")
     if re.search(r"[/?#]", authority):
         raise Rejected(
-            "is a URL with a path or query", "end it after the port: requests keep theirs"
+            "is a URL with a path or query", "end it after the port: requests keep their own"
         )
     return UpstreamUrl(
         "https" if scheme == "https" else "http", _parse_authority(authority, scheme)
@@ -135,7 +135,7 @@ def _parse_unix(value: str) -> SocketAddress:
     path = value.removeprefix("unix:")
     path = "/" + path.lstrip("/") if path.startswith("//") else path
     if not path.startswith("/") or path == "/" or "\0" in path:
-        raise Rejected("names no absolute path", "write unix:/path/to/socket", value)
+        raise Rejected("is not an absolute path", "write unix:/path/to/socket", value)
     if len(path.encode()) > _UNIX_PATH_BYTES:
         raise Rejected(f"is longer than {_UNIX_PATH_BYTES} bytes", "choose a shorter path", value)
     return SocketAddress(path=path)

@@ -1,4 +1,4 @@
-"""What the model's complaints are called in the words of someone who edits the file."""
+"""Turns the model's validation errors into diagnostics for people who edit the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sidecar.config.substitution import Substituted
 
 Step = str | int
 
-_KEY = "[key]"  # how pydantic says that the key of a mapping is meant, not its value
+_KEY = "[key]"  # pydantic's mark for the key of a mapping instead of its value
 _EXPECTED = {
     "model_type": "a mapping of `key: value`",
     "dict_type": "a mapping of `key: value`",
@@ -38,9 +38,9 @@ _KINDS: list[tuple[type, str]] = [
 
 
 def describe(error: ValidationError, root: YamlNode) -> list[Diagnostic]:
-    """Return one problem for each mistake that ``error`` tells of, with its place in ``root``.
+    """Return one diagnostic for each mistake in ``error``, with its position in ``root``.
 
-    What follows from another mistake is left out: a key that is missing because it is misspelt, a
+    Consequences of other mistakes are left out: a key that is missing because it is misspelt, a
     list that is empty because its entries are wrong.
     """
     details = error.errors(include_url=False)
@@ -51,7 +51,7 @@ def describe(error: ValidationError, root: YamlNode) -> list[Diagnostic]:
 
 
 def key_path(steps: Sequence[Step]) -> str:
-    """Return the way to a key as a person writes it: ``routes[0].path``, indices from 0."""
+    """Return the path of a key as people write it: ``routes[0].path``, with indices from 0."""
     path = ""
     for step in steps:
         if isinstance(step, int):
@@ -62,12 +62,12 @@ def key_path(steps: Sequence[Step]) -> str:
 
 
 def _shown_key(key: str) -> str:
-    # A hash without its quotes falls into pieces, of which the last becomes a key.
+    # An unquoted hash in braces is split at its commas, and its last piece becomes a key.
     return "'...'" if "$" in key else shown(key)
 
 
 def position_of(root: YamlNode, steps: Sequence[Step]) -> Position:
-    """Return the place of a value, or of the nearest thing around it that is in the file."""
+    """Return the position of a value, or of the innermost node around it that is in the file."""
     for length in range(len(steps), 0, -1):
         node = root.at(*steps[:length])
         if node is not None:
@@ -76,7 +76,7 @@ def position_of(root: YamlNode, steps: Sequence[Step]) -> Position:
 
 
 def position_of_key(root: YamlNode, steps: Sequence[Step]) -> Position:
-    """Return the place of a mapping's key, or of the item where the last step is an index."""
+    """Return the position of a mapping's key, or of the item if the last step is an index."""
     around = root.at(*steps[:-1])
     if around is not None and steps and isinstance(steps[-1], str) and steps[-1] in around.keys:
         return around.keys[steps[-1]]
@@ -121,7 +121,7 @@ def _sentence(detail: ErrorDetails) -> str:
     if isinstance(found, NoValue):
         return "there is no value; give one, or remove the key"
     if kind == "too_short":
-        return "nothing stands here; add an entry, or remove the key"
+        return "this is empty; add an entry, or remove the key"
     if isinstance(rejected, Rejected):
         return rejected.sentence(repr(found) if isinstance(found, Substituted) else None)
     if kind in ("literal_error", "enum"):
@@ -147,7 +147,7 @@ def _not_a_choice(found: object, choices: list[str]) -> str:
         return f"expected one of {listed}, found {_kind(found)}; write one of them"
     meant = None if isinstance(found, Substituted) else near_miss(found, choices)
     advice = f"did you mean {meant}?" if meant else f"write one of {listed}"
-    return f"{shown(found)} is not known here; {advice}"
+    return f"{shown(found)} is not a known value; {advice}"
 
 
 def _wrong_type(kind: str, found: object) -> str:
@@ -174,7 +174,7 @@ def _kind(found: object) -> str:
 
 
 def section_at(steps: Sequence[Step]) -> type[Section] | None:
-    """Return the model of the section that keys and indices lead to."""
+    """Return the model of the section at a path of keys and indices."""
     annotation: Any = Settings
     for step in steps:
         section = _section_in(annotation)

@@ -1,4 +1,4 @@
-"""Which files the configuration leans on: each must be there, readable and what it should be."""
+"""Checks the files that the configuration names: each must exist, be readable and be valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_FILE_BYTES = 1024 * 1024
 
 
 def files_named_in(root: YamlNode, directory: Path) -> Iterator[Path]:
-    """Yield the certificates, keys and key sets that ``check_files`` reads, there or not."""
+    """Yield the certificates, keys and key sets that ``check_files`` reads, even missing ones."""
     sections: list[tuple[YamlNode | None, tuple[str, ...]]] = [
         (root.at("listen", "tls"), ("certificate", "private_key", "client_ca"))
     ]
@@ -33,9 +33,9 @@ def files_named_in(root: YamlNode, directory: Path) -> Iterator[Path]:
 
 
 def check_files(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
-    """Yield the problems of certificates, keys, key sets and the access log's directory.
+    """Yield diagnostics of certificates, keys, key sets and the access log's directory.
 
-    Reads files, relative ones from ``directory``, and changes nothing. No problem holds a key.
+    Reads files, relative to ``directory``, and changes nothing. No diagnostic holds a key.
     """
     tls = root.at("listen", "tls")
     if tls is not None:
@@ -59,7 +59,7 @@ def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> I
             continue
         problem = _unreadable(directory / text)
         if problem is None and key != "private_key" and not _has_certificate(directory / text):
-            problem = "this file holds no PEM certificate; name one that does"
+            problem = "this file contains no PEM certificate; name one that does"
         if problem is not None:
             yield Diagnostic(*node.position, f"{path}.{key}: {problem}")
         else:
@@ -71,18 +71,18 @@ def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> I
 
 
 def _unreadable(path: Path) -> str | None:
-    """Return what keeps a file from being read, or ``None``."""
+    """Return why a file can't be read; ``None`` if it can."""
     try:
         if not path.exists():
-            return "there is no such file; make it, or correct the path"
+            return "there is no such file; create it, or correct the path"
         if not path.is_file():
-            return "this is no ordinary file; name one"
+            return "this is not a regular file; name one"
         with path.open("rb"):
             is_large = path.stat().st_size > _MAX_FILE_BYTES
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         return f"the file can't be read ({reason}); let the sidecar's user read it"
-    return "the file has more than 1 MiB; name another" if is_large else None
+    return "the file is larger than 1 MiB; name another" if is_large else None
 
 
 def _has_certificate(path: Path) -> bool:
@@ -95,14 +95,14 @@ def _has_certificate(path: Path) -> bool:
 
 
 def _mismatch(certificate: Path, private_key: Path) -> str | None:
-    """Return why a key can't serve with a certificate, or ``None``. Never asks for a password."""
+    """Return why a key does not fit a certificate, or ``None``. Never prompts for a password."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, private_key, password=lambda: "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             return "this key does not belong to the certificate; name the one that does"
-        return "this file holds no usable PEM private key; name one, without a password"
+        return "this file contains no usable PEM private key; name one without a password"
     except OSError:
         return "the file can't be read; let the sidecar's user read it"
     return None
@@ -126,13 +126,13 @@ def _check_signing_keys(root: YamlNode) -> Iterator[Diagnostic]:
                 keys.append(load_key(key_id, algorithm or "EdDSA", text))
             except ValueError as error:
                 where = f"jwt.keys[{index}].private_key"
-                advice = "make one with `sidecar key generate`"
+                advice = "create one with `sidecar key generate`"
                 yield Diagnostic(*_position(node, "private_key"), f"{where}: {error}; {advice}")
     if section is not None and keys:
         try:
             check_signing_keys(tuple(keys))
         except ValueError as error:
-            advice = "keep keys that go together"
+            advice = "remove or reorder keys"
             yield Diagnostic(*section.position, f"jwt.keys: {error}; {advice}")
 
 
@@ -159,7 +159,7 @@ def _check_issuers(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
 
 
 def _are_known(algorithms: tuple[str, ...]) -> bool:
-    """Tell whether every name is an algorithm's; the model complains of those that are not."""
+    """Tell whether every name is an algorithm; the model reports those that are not."""
     return all(name in ("EdDSA", "ES256", "RS256", "PS256", "HS256") for name in algorithms)
 
 
@@ -181,7 +181,7 @@ def _check_access_log(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
         return
     path = directory / name
     if not path.parent.is_dir():
-        text = "access_log.path: there is no such directory; make it, or correct the path"
+        text = "access_log.path: there is no such directory; create it, or correct the path"
         yield Diagnostic(*node.position, text)
     elif path.is_dir():
         yield Diagnostic(*node.position, "access_log.path: this is a directory; name a file in it")

@@ -1,4 +1,4 @@
-"""Which header names may be given to identities and to credentials, and which would be a hole."""
+"""Which header names identities and credentials may have, and which would open a hole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROXY = {"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "trace
 
 
 def canonical(name: str) -> str:
-    """Return what tells headers apart for an upstream: ``X_Account`` and ``X-Account`` are one."""
+    """Return the form in which upstreams compare names: ``X_Account`` equals ``X-Account``."""
     return re.sub(r"[^a-z0-9]", "-", name.lower())
 
 
@@ -29,7 +29,7 @@ def check_identity_header(name: str) -> str:
     _check_syntax(name)
     reason = _taken_for(canonical(name))
     if reason is not None:
-        raise Rejected(f"can't carry an identity: it {reason}", "choose a name of its own", name)
+        raise Rejected(f"can't carry an identity: it {reason}", "choose another name", name)
     return name
 
 
@@ -38,7 +38,7 @@ def check_credential_header(name: str) -> str:
     _check_syntax(name)
     reason = _taken_for(canonical(name))
     if reason is not None:
-        raise Rejected(f"can't carry a token: it {reason}", "choose a name of its own", name)
+        raise Rejected(f"can't carry a token: it {reason}", "choose another name", name)
     return name
 
 

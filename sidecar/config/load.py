@@ -1,4 +1,4 @@
-"""From a file to ``Settings``: every problem is found in one run, and none is a traceback."""
+"""Loads a file into ``Settings``, reporting every mistake in one run, never as a traceback."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MAX_FILE_BYTES = 1024 * 1024
 def load(
     path: Path, environ: Mapping[str, str], note: Callable[[Path], None] | None = None
 ) -> Settings:
-    """Return the settings in the file at ``path``, with ``${...}`` read from ``environ`` and files.
+    """Return the settings in the file at ``path``; ``${...}`` is taken from ``environ`` and files.
 
-    Relative paths in it start at its own directory. Raises ``ConfigurationError`` with all its
-    problems, sorted by place, each a line of ``file:line:column: what is wrong; what to do``; none
-    holds a value that may be secret. Reads files and changes nothing, so it can be called again.
+    Relative paths in the file start at its own directory. Raises ``ConfigurationError`` with every
+    diagnostic, sorted by position, each a line ``file:line:column: what is wrong; what to do``.
+    None holds a value that may be secret. Reads files and changes nothing.
 
-    ``note`` is told of each file before it is read, also of one that is not there.
+    ``note`` is called with each file before it is read, even if it does not exist.
     """
     note = note or _note_nothing
 
@@ -65,17 +65,23 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        advice = "name another with --config, or let the sidecar's user read it"
-        raise Unreadable((1, 1), f"the file can't be read ({reason}); {advice}") from None
+        raise Unreadable((1, 1), _why_unreadable(error)) from None
     if len(content) > MAX_FILE_BYTES:
-        raise Unreadable((1, 1), "the file has more than 1 MiB; this can't be a configuration")
+        raise Unreadable((1, 1), "the file is larger than 1 MiB; name a configuration file")
     try:
         return content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
-        place = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise Unreadable(place, "this is no UTF-8; save the file as UTF-8") from None
+        position = (before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise Unreadable(position, "this is not UTF-8; save the file as UTF-8") from None
+
+
+def _why_unreadable(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; create it, or name another with --config"
+    reason = error.strerror if isinstance(error, OSError) else "not a path"
+    advice = "let the sidecar's user read it, or name another with --config"
+    return f"the file can't be read ({reason}); {advice}"
 
 
 def _failure(path: Path, problems: list[Diagnostic]) -> ConfigurationError:
@@ -84,7 +90,7 @@ def _failure(path: Path, problems: list[Diagnostic]) -> ConfigurationError:
 
 
 def _note_nothing(file: Path) -> None:
-    """Nobody wants to know."""
+    """Ignore the file."""
 
 
 def _in_one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration file, made of the model, so that editors check the same."""
+"""The JSON Schema of the configuration file, generated from the model for editors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.config.settings import Section, Settings
 
 SUBSTITUTION = {"type": "string", "pattern": r"\$\{[^}]+\}"}
-"""What holds a substitution is left to the loader, which alone knows what comes of it."""
+"""A value with a substitution is checked by the loader, which alone knows the result."""
 
 _SUFFIX = "Settings"
 _SWITCHED_OFF_BY_FALSE = ("portal", "operations")
@@ -44,10 +44,10 @@ def _without_suffix(generated: dict[str, Any]) -> dict[str, Any]:
 
 
 def spelt_default(section: type[Section], key: str) -> Any:
-    """Return a key's default as the file would have it (``3s``, ``32KiB``), ``None`` for none.
+    """Return a key's default as the file spells it (``3s``, ``32KiB``); ``None`` without one.
 
-    A list that may not be empty, and a name that is found out, have none: there, leaving the key
-    out says more.
+    A list that may not be empty has no default, and neither has ``upstream``, which is derived:
+    leaving the key out means something else there.
     """
     defaults = {
         name: field.get_default(call_default_factory=True)
@@ -74,19 +74,19 @@ def _section(section: type[Section], schema: dict[str, Any]) -> dict[str, Any]:
 def _property(schema: dict[str, Any], default: Any) -> dict[str, Any]:
     named = {"description": schema["description"]} if "description" in schema else {}
     rest = _without_null({k: v for k, v in schema.items() if k not in ("description", "default")})
-    if default is not None and "$ref" not in rest:  # a section's defaults stand at its own keys
+    if default is not None and "$ref" not in rest:  # a section has its defaults at its own keys
         named["default"] = default
     return named | _value(rest)
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a key that may be left out, but not written without a value."""
+    """Return the schema of an optional key; it may be left out, but not be null."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     return choices[0] if len(choices) == 1 else schema
 
 
 def _value(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return ``schema`` with every value that is not free text also taking a substitution."""
+    """Return ``schema``, with a substitution allowed for every value that is not free text."""
     schema = {key: value for key, value in schema.items() if key != "title"}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):

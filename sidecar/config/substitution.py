@@ -1,4 +1,4 @@
-"""What ``${...}`` in a string stands for: a variable of the environment, or a file's text."""
+"""Replaces ``${...}`` in strings by an environment variable or the text of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from sidecar.config.diagnostics import Rejected
 
 MAX_FILE_BYTES = 64 * 1024
-"""More than any key or password; a log file or device named by mistake is not read whole."""
+"""Larger than any key or password; limits what is read if a log or device is named by mistake."""
 
 _OPENING = re.compile(r"\$?\$\{")
 _FILE = re.compile(r"(?<!\$)\$\{file:([^}\0]+)\}")
@@ -17,12 +17,12 @@ _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
 class Substituted(str):
-    """A string that came, wholly or partly, from outside the file. Its ``repr`` never shows it."""
+    """A string that came at least partly from outside the file. Its ``repr`` never shows it."""
 
     expression: str
 
     def __new__(cls, text: str, expression: str) -> Substituted:
-        """Hold ``text``; show ``expression``, as the file has it."""
+        """Hold ``text``, and show ``expression`` as the file has it."""
         self = super().__new__(cls, text)
         self.expression = expression
         return self
@@ -31,14 +31,21 @@ class Substituted(str):
         return f"the value of {self.expression}"
 
 
+class _Expression(str):
+    """A substitution as a diagnostic shows it: ``${NAME}``, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
     """Return ``text`` with each ``${NAME}``, ``${NAME:-default}`` and ``${file:path}`` replaced.
 
     Only ``${`` begins a substitution (``$argon2id$v=19$...`` stays as it is); ``$${`` is a literal
-    ``${``. What was put in is not looked at again. A default ends at the first ``}`` and applies to
-    an unset or empty variable, as in a shell. Files are read relative to ``directory``, as UTF-8,
-    without their last line end. Raises ``Rejected`` for what can't be replaced. A text without
-    ``${`` is returned itself.
+    ``${``. Replacements are not substituted again. A default ends at the first ``}`` and applies if
+    the variable is unset or empty, as in a shell. Files are read relative to ``directory``, as
+    UTF-8, without their last line ending. Raises ``Rejected`` if a substitution fails. A text
+    without ``${`` is returned itself.
     """
     pieces: list[str] = []
     position = 0
@@ -51,7 +58,7 @@ def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
             continue
         end = text.find("}", opening.end())
         if end == -1:
-            raise Rejected("has a ${ without its }", "close it, or write $${ for a literal ${")
+            raise Rejected("has a ${ without a }", "close it, or write $${ for a literal ${")
         pieces.append(_replacement(text[opening.end() : end], environ, directory))
         expressions.append(f"${{{_shortened(text[opening.end() : end])}}}")
         position = end + 1
@@ -62,7 +69,7 @@ def substitute(text: str, environ: Mapping[str, str], directory: Path) -> str:
 
 
 def files_named_in(text: str, directory: Path) -> Iterator[Path]:
-    """Yield the files that ``substitute`` reads for ``text``, whether or not they are there."""
+    """Yield the files that ``substitute`` reads for ``text``, even missing ones."""
     for found in _FILE.finditer(text):
         yield directory / found[1]
 
@@ -73,7 +80,7 @@ def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -
     match = _NAME.fullmatch(expression)
     if match is None:
         raise Rejected(
-            "is no substitution",
+            "is not a substitution",
             "write ${NAME}, ${NAME:-default} or ${file:path}",
             _quoted(expression),
         )
@@ -83,7 +90,9 @@ def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -
         return value or default
     if value is None:
         raise Rejected(
-            "is not set", f"set {name}, or write ${{{name}:-default}}", _quoted(expression)
+            "is not set",
+            f"set the environment variable {name}, or write ${{{name}:-default}}",
+            _quoted(expression),
         )
     return value
 
@@ -93,12 +102,12 @@ def _read(name: str, directory: Path) -> str:
         raise Rejected("names no file", "write ${file:path}", _quoted(f"file:{name}"))
     path = directory / name
     try:
+        if not path.exists():
+            why, advice = "names a file that does not exist", f"create {path}, or correct the path"
+            raise Rejected(why, advice, _quoted(f"file:{name}"))
         if not path.is_file():
-            raise Rejected(
-                "names no file that is there",
-                f"make {path}, or correct the path",
-                _quoted(f"file:{name}"),
-            )
+            why = "does not name a regular file"
+            raise Rejected(why, "name a text file", _quoted(f"file:{name}"))
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode()
@@ -106,21 +115,20 @@ def _read(name: str, directory: Path) -> str:
         why = f"can't be read ({error.strerror})"
         raise Rejected(why, "let the sidecar's user read it", _quoted(f"file:{name}")) from None
     except UnicodeDecodeError:
-        raise Rejected("is no UTF-8 text", "name a text file", _quoted(f"file:{name}")) from None
+        raise Rejected("is not UTF-8 text", "name a text file", _quoted(f"file:{name}")) from None
     if len(content) > MAX_FILE_BYTES:
         raise Rejected(
-            f"has more than {MAX_FILE_BYTES // 1024} KiB",
+            f"is larger than {MAX_FILE_BYTES // 1024} KiB",
             "name a smaller file",
             _quoted(f"file:{name}"),
         )
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _quoted(expression: str) -> Substituted:
-    """Return what shows as ``${expression}`` in a problem, whatever stands behind it."""
-    return Substituted("", f"${{{_shortened(expression)}}}")
+def _quoted(expression: str) -> _Expression:
+    return _Expression(f"${{{_shortened(expression)}}}")
 
 
 def _shortened(expression: str) -> str:
-    # A default may be a secret of its own; the name is enough to find the place.
+    # A default may itself be secret; the name is enough to find the position.
     return re.sub(r":-[^}]*", ":-...", expression)

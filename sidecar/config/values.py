@@ -1,4 +1,4 @@
-"""The kinds of value a key can hold: how each is read, and how the schema describes it."""
+"""The types of values that keys can have: how each is parsed, and how the schema describes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
 from sidecar.core.authority import read_hosts, split_url
-from sidecar.core.patterns import compile_pattern
+from sidecar.core.patterns import BadPattern, compile_pattern
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -48,7 +48,7 @@ _STORE_URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StringRule:
-    """A rule for a string: it matches ``pattern`` wholly. A secret one is never shown."""
+    """A string must match the whole ``pattern``. If it is secret, it is never shown."""
 
     pattern: str
     why: str
@@ -56,7 +56,7 @@ class StringRule:
     is_secret: bool = False
 
     def check(self, value: object) -> object:
-        """Return ``value``; raise ``Rejected`` for a string that is spelt otherwise."""
+        """Return ``value``; raise ``Rejected`` for a string that does not match."""
         if isinstance(value, str) and re.fullmatch(self.pattern, value) is None:
             raise Rejected(self.why, self.advice, None if self.is_secret else value)
         return value
@@ -78,7 +78,7 @@ def _checked(check: Callable[[str], str]) -> BeforeValidator:
 
 
 def _read_whole_number(value: object) -> object:
-    # Only what a substitution gave is read as a number; a quoted number in the file is a mistake.
+    # Only a substituted string is read as a number; a quoted number in the file is a mistake.
     if isinstance(value, Substituted) and re.fullmatch(r"-?[0-9]{1,15}", value):
         return int(value)
     return value
@@ -100,14 +100,14 @@ def _read_share(value: object) -> object:
 def _positive_duration(value: object) -> float:
     seconds = units.parse_duration(value)
     if seconds == 0:
-        raise Rejected("is no time at all", "write a duration above 0")
+        raise Rejected("is 0", "write a duration above 0, such as 5s")
     return seconds
 
 
 def _positive_size(value: object) -> int:
     size_bytes = units.parse_size(value)
     if size_bytes == 0:
-        raise Rejected("is no size at all", "write a size above 0")
+        raise Rejected("is 0", "write a size above 0, such as 16KiB")
     return size_bytes
 
 
@@ -144,12 +144,12 @@ def _network_advice(value: str) -> str:
 
 
 def _resolve_path(value: object, info: ValidationInfo) -> Path:
-    """Return the path, a relative one taken from the directory of the configuration file."""
+    """Return the path; a relative one starts at the directory of the configuration file."""
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
         raise Rejected(
-            "is not the path of a file", "write a path; a relative one starts at this file"
+            "is not a file path", "write a path, absolute or relative to the configuration file"
         )
     directory: Path = (info.context or {}).get("directory", Path())
     return directory / value
@@ -162,17 +162,17 @@ def _resolve_log_path(value: object, info: ValidationInfo) -> str:
 def _check_password_hash(value: str) -> str:
     match = _ARGON2ID.fullmatch(value)
     if match is None and re.fullmatch(r"\$argon2id\$v=19\$m=[0-9]+", value):
-        raise Rejected("is cut off", "put it in quotes, as a comma ends it in braces")
+        raise Rejected("is cut off at a comma", "put the hash in quotes")
     if match is None:
-        raise Rejected("is not an Argon2id hash", "make one with `sidecar account hash-password`")
+        raise Rejected("is not an Argon2id hash", "create one with `sidecar account hash-password`")
     memory_kib, passes, lanes = map(int, match.groups())
     if not 1 <= passes <= _MAX_PASSES or not 1 <= lanes <= _MAX_LANES:
         raise Rejected(
-            "has costs out of range", f"t is 1 to {_MAX_PASSES} and p is 1 to {_MAX_LANES}"
+            "has costs out of range", f"use t=1 to {_MAX_PASSES} and p=1 to {_MAX_LANES}"
         )
     if not 8 * lanes <= memory_kib <= _MAX_MEMORY_KIB:
         raise Rejected(
-            "has a memory cost out of range", f"m is 8 times p to {_MAX_MEMORY_KIB} (KiB)"
+            "has a memory cost out of range", f"use m of 8 times p to {_MAX_MEMORY_KIB} (KiB)"
         )
     return value
 
@@ -180,12 +180,13 @@ def _check_password_hash(value: str) -> str:
 def _check_path_pattern(value: str) -> str:
     try:
         compile_pattern(value)
-    except ValueError as error:
-        why = f"is not a path pattern ({error})"
-        # The compiler's words may quote the pattern, which is not shown if it came from elsewhere.
-        why = "is not a path pattern" if isinstance(value, Substituted) else why
+    except BadPattern as error:
+        # The reason may quote a part of the value, which is not shown if it was substituted.
+        reason = "" if isinstance(value, Substituted) else f": it {error.reason}"
         raise Rejected(
-            why, "write it like /v1/items/{id}, /files/a* or /static/**", value
+            f"is not a path pattern{reason}",
+            "write it like /v1/items/{id}, /files/a* or /static/**",
+            value,
         ) from None
     return value
 
@@ -201,7 +202,7 @@ def _check_store_url(value: str) -> str:
 
 
 def _has_readable_hosts(url: str) -> bool:
-    """Tell whether the hosts, one or several, can be read; a unix socket's URL has none."""
+    """Tell whether all hosts of the URL are valid; a unix socket's URL has none."""
     if url == "embedded" or url.startswith("unix:"):
         return True
     try:
@@ -293,7 +294,8 @@ StoreUrl = Annotated[str, _checked(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
 Text = Annotated[
-    str, StringRule(r"[\x20-\x7e]{1,200}", "is not a text", "use 1 to 200 visible ASCII characters")
+    str,
+    StringRule(r"[\x20-\x7e]{1,200}", "is not plain text", "use 1 to 200 visible ASCII characters"),
 ]
 WebUrl = Annotated[
     str,
@@ -313,7 +315,7 @@ CollectorUrl = Annotated[
         is_secret=True,
     ),
 ]
-"""The endpoint itself holds no secret; what was written in its place may."""
+"""The endpoint is not secret, but a value written there by mistake may be."""
 AccountName = Annotated[
     str,
     StringRule(

@@ -31,6 +31,14 @@ _NAMED_SEGMENT: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+class BadPattern(ValueError):
+    """A text is not a path pattern; ``reason`` continues a sentence that begins with the text."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"the path pattern {text!r} {reason}")
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class PathPattern:
     """A compiled pattern; two are equal if their texts are."""
@@ -61,7 +69,7 @@ def _decode(found: re.Match[str]) -> str:
 
 
 def compile_pattern(text: str) -> PathPattern:
-    """Compile a pattern; raise ``ValueError`` that says in one sentence what is wrong."""
+    """Compile a pattern; raise ``BadPattern`` that says in one sentence what is wrong."""
     _check(text)
     head, rest = (text[:-3], "(?:/.*)?") if text.endswith("/**") else (text, "")
     segments = [_segment_regex(segment, text) for segment in normalise_path(head).split("/")]
@@ -70,22 +78,22 @@ def compile_pattern(text: str) -> PathPattern:
 
 def _check(text: str) -> None:
     if not text.startswith("/"):
-        raise ValueError(f"the path pattern {text!r} does not start with a slash")
+        raise BadPattern(text, "does not start with a slash")
     if found := _BAD_CHARACTER.search(text):
-        raise ValueError(f"the path pattern {text!r} holds {found[0]!r}, which no path can contain")
+        raise BadPattern(text, f"holds {found[0]!r}, which no path can contain")
     if _BAD_PERCENT.search(text):
-        raise ValueError(f"the path pattern {text!r} has a % without two hex digits after it")
+        raise BadPattern(text, "has a % without two hex digits after it")
     if {".", ".."} & {*normalise_path(text).split("/")}:
-        raise ValueError(f"the path pattern {text!r} has a dot segment, which no path may have")
+        raise BadPattern(text, "has a dot segment, which no path may have")
 
 
 def _segment_regex(segment: str, text: str) -> str:
     if _NAMED_SEGMENT.fullmatch(segment):
         return "[^/]+"
     if "{" in segment or "}" in segment:
-        raise ValueError(f"in the path pattern {text!r}, {{name}} must be a whole segment")
+        raise BadPattern(text, "has braces that are not a whole segment {name}")
     if "**" in segment:
-        raise ValueError(f"in the path pattern {text!r}, ** may only stand at the end, as /**")
+        raise BadPattern(text, "has a ** that is not a final /**")
     first, *others = segment.split("*")
     if not others:
         return re.escape(first)

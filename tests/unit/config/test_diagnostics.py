@@ -48,21 +48,21 @@ UNREADABLE: list[tuple[str | bytes, str]] = [
     ("", "1:1: the file is empty"),
     ("# nothing\n", "1:1: the file is empty"),
     ("---\n", "1:1: the file is empty"),
-    ("- a\n", "1:1: the file is no mapping"),
-    ("listen\n", "1:1: the file is no mapping"),
+    ("- a\n", "1:1: the file is not a mapping"),
+    ("listen\n", "1:1: the file is not a mapping"),
     ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
-    ("a: [1, 2\nb: 3\n", "2:2: this is no YAML"),
+    ("a: [1, 2\nb: 3\n", "2:2: this is not YAML"),
     ("a:\n\tb: 1\n", "2:1: a tab can't begin a token"),
-    ("a: 'x\n", "2:1: this is no YAML"),
-    ("a: b: c\n", "1:5: this is no YAML"),
-    ("a: {b: ${X}}\n", "1:9: this is no YAML"),
-    ("a: \x00\n", "1:4: the character '\\x00' can't stand"),
-    ("ä: 1\nöö \x1b\n", "2:4: the character '\\x1b' can't stand"),
-    ("ä: 1\nö: ".encode() + b"\xff\n", "2:4: this is no UTF-8"),
-    ("a: 1\n".encode("utf-16"), "1:1: this is no UTF-8"),
+    ("a: 'x\n", "2:1: this is not YAML"),
+    ("a: b: c\n", "1:5: this is not YAML"),
+    ("a: {b: ${X}}\n", "1:9: this is not YAML"),
+    ("a: \x00\n", "1:4: YAML does not allow the character '\\x00'"),
+    ("ä: 1\nöö \x1b\n", "2:4: YAML does not allow the character '\\x1b'"),
+    ("ä: 1\nö: ".encode() + b"\xff\n", "2:4: this is not UTF-8"),
+    ("a: 1\n".encode("utf-16"), "1:1: this is not UTF-8"),
     ("a: " + "[" * 200 + "]" * 200, "1:36: nested more than 32 deep"),
     ("- " * 5000, "1:67: nested more than 32 deep"),
-    ("# " + "x" * 1024 * 1024, "1:1: the file has more than 1 MiB"),
+    ("# " + "x" * 1024 * 1024, "1:1: the file is larger than 1 MiB"),
 ]
 
 
@@ -85,7 +85,7 @@ APPENDED: list[tuple[str, str]] = [
     ("lissten: {}", "7:1: lissten: there is no such key; did you mean listen?"),
     ("zzz: 1", "7:1: zzz: there is no such key; the keys here are listen, upstreams"),
     ("limits: {header-bytes: 1}", "7:10: limits.header-bytes: there is no such key; did you mean header_b"),
-    ("listen: {}\nlisten: {}", "8:1: the key 'listen' stands already in line 7"),
+    ("listen: {}\nlisten: {}", "8:1: the key 'listen' is already in line 7"),
     # no value
     ("listen:", "7:8: listen: there is no value"),
     ("listen: {tls: }", "7:15: listen.tls: there is no value"),
@@ -114,25 +114,25 @@ APPENDED: list[tuple[str, str]] = [
     ("throttle: {failures: 1_000}", "7:22: throttle.failures: expected a whole number"),
     (f"throttle: {{failures: {'9' * 5000}}}", "7:22: throttle.failures: expected a whole number"),
     ("listen: {address: 12:30:45}", "7:19: listen.address: '12:30:45' is not an address"),
-    ("? [a]\n: b", "7:3: 'this key': a key is plain text"),
+    ("? [a]\n: b", "7:3: a key must be plain text"),
     ("on: 1", "7:1: on: there is no such key"),
     # tags, anchors, aliases
     ("tokens: !!python/object/apply:os.system [id]", "7:9: 'tag:yaml.org,2002:python/object/apply:os.syste"),
-    ("tokens: !x {}", "7:9: '!x': tags are not taken"),
-    ('tokens: {prefix: !!str "a"}', "7:18: 'tag:yaml.org,2002:str': tags are not taken"),
-    ("tokens: &a {}", "7:9: '&a': anchors are not taken"),
-    ("tokens: *a", "7:9: '*a': aliases are not taken; write the value out"),
-    ("tokens: {<<: *a}", "7:10: '<<': merge keys are not taken"),
+    ("tokens: !x {}", "7:9: '!x': tags are not supported"),
+    ('tokens: {prefix: !!str "a"}', "7:18: 'tag:yaml.org,2002:str': tags are not supported"),
+    ("tokens: &a {}", "7:9: '&a': anchors are not supported"),
+    ("tokens: *a", "7:9: '*a': aliases are not supported; write the value out"),
+    ("tokens: {<<: *a}", "7:10: '<<': merge keys are not supported"),
     # units
     ("drain: {timeout: 30}", "7:18: drain.timeout: 30 is a duration without a unit; write 30s"),
     ("drain: {timeout: soon}", "7:18: drain.timeout: 'soon' is not a duration; write it like"),
-    ("throttle: {ban: 0s}", "7:17: throttle.ban: this value is no time at all"),
+    ("throttle: {ban: 0s}", "7:17: throttle.ban: this value is 0; write a duration above 0"),
     ("limits: {header_bytes: 16KB}", "7:24: limits.header_bytes: '16KB' is not a size"),
-    ("limits: {header_bytes: 0}", "7:24: limits.header_bytes: this value is no size at all"),
+    ("limits: {header_bytes: 0}", "7:24: limits.header_bytes: this value is 0; write a size above 0"),
     ("trusted_proxies: [10.0.0.1/8]", "7:19: trusted_proxies[0]: '10.0.0.1/8' is not a network; its bits aft"),
     ("trusted_proxies: [10.0.0.0/33]", "7:19: trusted_proxies[0]: '10.0.0.0/33' is not a network; write"),
     # substitution
-    ("workers: ${NOPE}", "7:10: the value of ${NOPE} is not set; set NOPE, or write ${NOPE:-default}"),
+    ("workers: ${NOPE}", "7:10: ${NOPE} is not set; set the environment variable NOPE, or write ${NOPE:-default}"),
     ("workers: ${SECRET}", "7:10: workers: the value of ${SECRET} is not a number of workers"),
     ("drain: {timeout: '${SECRET}'}", "7:18: drain.timeout: the value of ${SECRET} is not a duration"),
     ("listen: {address: '0.0.0.0:${PORT}'}", "7:19: listen.address: the value of ${PORT} has a port above"),
@@ -148,7 +148,7 @@ APPENDED: list[tuple[str, str]] = [
     ("store: {url: 'redis+cluster://h1:1,:2'}", "7:14: store.url: this value is not the URL of a store"),
     ("store: {url: 12}", "7:14: store.url: expected text"),
     # headers
-    ("identity: {headers: {}}", "7:21: identity.headers: nothing stands here; add an entry"),
+    ("identity: {headers: {}}", "7:21: identity.headers: this is empty; add an entry"),
     ("identity: {headers: {Host: account}}", "7:22: identity.headers: 'Host' can't carry an identity"),
     ("identity: {headers: {authorization: account}}", "7:22: identity.headers: 'authorization' can't carry"),
     ("identity: {headers: {Cookie: account}}", "7:22: identity.headers: 'Cookie' can't carry"),
@@ -157,29 +157,29 @@ APPENDED: list[tuple[str, str]] = [
     ("identity: {headers: {X-Forwarded-User: account}}", "7:22: identity.headers: 'X-Forwarded-User' can't"),
     ("identity: {headers: {'X Account': account}}", "7:22: identity.headers: 'X Account' is not a header name"),
     ("identity: {headers: {'': account}}", "7:22: identity.headers: '' is not a header name"),
-    ("identity: {headers: {X-A: acount}}", "7:27: identity.headers.X-A: 'acount' is not known here; did you mean acc"),
+    ("identity: {headers: {X-A: acount}}", "7:27: identity.headers.X-A: 'acount' is not a known value; did you mean acc"),
     ("identity: {headers: {X-A: 1}}", "7:27: identity.headers.X-A: expected one of account, method"),
-    ("identity: {headers: {X-A: account, x_a: method}}", "7:36: identity.headers.x_a: identity.headers has X-A,"),
-    ("identity: {headers: {Access-Token: account}}", "7:22: identity.headers.Access-Token: credentials.headers has"),
+    ("identity: {headers: {X-A: account, x_a: method}}", "7:36: identity.headers.x_a: an upstream may confuse this with X-A in identity.headers;"),
+    ("identity: {headers: {Access-Token: account}}", "7:22: identity.headers.Access-Token: an upstream may confuse this with access_token in cred"),
     ("credentials: {headers: [Host]}", "7:25: credentials.headers[0]: 'Host' can't carry a token"),
     ("credentials: {headers: [X-Account]}\nidentity: {headers: {x.account: account}}", "8:22: identity.headers.x"),
     ("credentials: {query: ['a&b']}", "7:23: credentials.query[0]: 'a&b' is not a parameter name"),
-    ('credentials: {realm: "a\\nb"}', "7:22: credentials.realm: 'a\\nb' is not a text"),
+    ('credentials: {realm: "a\\nb"}', "7:22: credentials.realm: 'a\\nb' is not plain text"),
     # references and contradictions
-    ("identity: {assertion: {}}", "7:12: identity.assertion: an assertion needs a key to sign with"),
-    ("portal: {address: 0.0.0.0:2020}", "7:19: portal.address: listen listens there"),
-    ("portal: {address: 127.0.0.1:2022}\noperations: {}", "8:13: operations.address: portal listens there"),
+    ("identity: {assertion: {}}", "7:12: identity.assertion: an assertion needs a key to sign it"),
+    ("portal: {address: 0.0.0.0:2020}", "7:19: portal.address: listen.address is 0.0.0.0:2020 too"),
+    ("portal: {address: 127.0.0.1:2022}\noperations: {}", "7:19: portal.address: operations.address is 127.0.0.1:2022 too"),
     ("tokens: {prefix: sct-}", "7:18: tokens.prefix: 'sct-' is not a token prefix"),
     ("tokens: {prefix: abcdefghijklmnop}", "7:18: tokens.prefix: 'abcdefghijklmnop' is not a token prefix"),
     # JWT
     ("jwt: {trusted_issuers: [{issuer: a, audience: b}]}", "7:25: jwt.trusted_issuers[0]: this issuer has no source"),
-    ("jwt: {trusted_issuers: [{issuer: sidecar, audience: b, jwks_url: 'https://x'}]}", "7:34: jwt.trusted_issuers[0].issuer: jwt.issuer is the same"),
+    ("jwt: {trusted_issuers: [{issuer: sidecar, audience: b, jwks_url: 'https://x'}]}", "7:34: jwt.trusted_issuers[0].issuer: jwt.issuer has the same value"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', algorithms: [HS256]}]}", "7:85: jwt.trusted_issuers[0].algorithms: HS256"),
-    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', algorithms: [none]}]}", "7:86: jwt.trusted_issuers[0].algorithms[0]: 'none' is not known here"),
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', algorithms: [none]}]}", "7:86: jwt.trusted_issuers[0].algorithms[0]: 'none' is not a known value"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'ftp://u:hunter2@x'}]}", "7:60: jwt.trusted_issuers[0].jwks_url: this value is not a URL"),
     ("jwt: {keys: [{id: k, algorithm: HS256, private_key: hunter2}]}", "7:53: jwt.keys[0].private_key: key 'k': the secret is shorter"),
     ("jwt: {keys: [{id: k, private_key: hunter2}]}", "7:35: jwt.keys[0].private_key: key 'k':"),
-    ("jwt: {keys: [{id: k, private_key: '${file:missing.pem}'}]}", "7:35: the value of ${file:missing.pem} names no file"),
+    ("jwt: {keys: [{id: k, private_key: '${file:missing.pem}'}]}", "7:35: ${file:missing.pem} names a file that does not exist"),
     # files
     ("access_log: {path: missing/access.log}", "7:20: access_log.path: there is no such directory"),
     ("access_log: {path: .}", "7:20: access_log.path: this is a directory"),
@@ -196,12 +196,12 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, expected: s
 
 WHOLE: list[tuple[str, list[str]]] = [
     ("listen: {}\n", ["1:1: routes: this key is missing", "1:1: upstreams: this key is missing"]),
-    ("upstreams: {}\nroutes: []\n", ["1:12: upstreams: nothing stands here", "2:9: routes: nothing stands"]),
+    ("upstreams: {}\nroutes: []\n", ["1:12: upstreams: this is empty", "2:9: routes: this is empty"]),
     (
         MINIMAL + "listen: {tls: {private_key: no.key}}\n",
         [
             "7:10: listen.tls.certificate: this key is missing; add it",
-            "7:29: listen.tls.private_key: there is no such file; make it, or correct the path",
+            "7:29: listen.tls.private_key: there is no such file; create it, or correct the path",
         ],
     ),
     (
@@ -213,7 +213,7 @@ WHOLE: list[tuple[str, list[str]]] = [
     (MINIMAL + "  12: []\n", ["7:7: accounts.12: expected a mapping"]),
     (
         MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH[1:]!r}}}"),
-        ["6:25: accounts.acme.password_hash: this value is not an Argon2id hash; make one"],
+        ["6:25: accounts.acme.password_hash: this value is not an Argon2id hash; create one"],
     ),
     (
         MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH.replace('19456', '9999999')!r}}}"),
@@ -226,13 +226,13 @@ WHOLE: list[tuple[str, list[str]]] = [
     (
         MINIMAL.replace("acme: {}", f"acme: {{password_hash: {HASH}}}"),
         [
-            "6:25: accounts.acme.password_hash: this value is cut off; put it in quotes",
+            "6:25: accounts.acme.password_hash: this value is cut off at a comma; put the hash in quotes",
             "6:48: accounts.acme.'t=2': there is no such key",
             "6:52: accounts.acme.'...': there is no such key",
         ],
     ),
     (MINIMAL.replace("acme: {}", "acme: hunter2"), ["6:9: accounts.acme: expected a mapping"]),
-    (MINIMAL.replace("acme: {}", "acme: {paths: []}"), ["6:17: accounts.acme.paths: nothing stands here"]),
+    (MINIMAL.replace("acme: {}", "acme: {paths: []}"), ["6:17: accounts.acme.paths: this is empty"]),
     (
         MINIMAL.replace("{id}\n", "{id}\n    upstream: listner\n    accounts: [acne, zzz]\n"),
         [
@@ -245,26 +245,26 @@ WHOLE: list[tuple[str, list[str]]] = [
         MINIMAL.replace("routes:", '  other: {url: "unix:/x", tls: {verify: true}}\nroutes:'),
         [
             "3:27: upstreams.other.tls: the url of this upstream is not https://",
-            "5:5: routes[0]: there are 2 upstreams; name one of listener, other",
+            "5:5: routes[0]: with 2 upstreams, a route must name one; set upstream to one of listener, other",
         ],
     ),
     (
         MINIMAL.replace('"http://127.0.0.1:8080"', '"https://x", tls: {certificate: c.pem}'),
         [
-            "2:38: upstreams.listener.tls.certificate: this needs private_key too",
+            "2:38: upstreams.listener.tls.certificate: private_key is missing",
             "2:51: upstreams.listener.tls.certificate: there is no such file",
         ],
     ),
     (
         MINIMAL.replace("{id}\n", "{id}\n    public: true\n    accounts: [acme]\n    methods: [get]\n"),
         [
-            "6:5: routes[0].accounts: a public route asks nobody",
+            "6:5: routes[0].accounts: a public route lets everyone pass",
             "7:15: routes[0].methods[0]: 'get' is not a method; write it in capitals",
         ],
     ),
     (
         MINIMAL.replace("{id}\n", "{id}\n    credentials: [bearerr, basic]\n"),
-        ["5:19: routes[0].credentials[0]: 'bearerr' is not known here; did you mean bearer?"],
+        ["5:19: routes[0].credentials[0]: 'bearerr' is not a known value; did you mean bearer?"],
     ),
     (
         MINIMAL.replace("http://127.0.0.1:8080", "http://u:hunter2@127.0.0.1"),
@@ -360,7 +360,10 @@ def test_a_file_that_can_not_be_opened_is_a_problem(tmp_path: Path, name: str) -
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path / name, {})
-    assert re.search(r":1:1: (the file can't be read|this is a directory)", str(caught.value))
+    assert re.search(
+        r":1:1: (the file can't be read|there is no such file|this is a directory)",
+        str(caught.value),
+    )
 
 
 def test_settings_never_change_and_never_show_a_secret(tmp_path: Path) -> None:

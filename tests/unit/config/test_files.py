@@ -111,18 +111,21 @@ BAD = [
     ),
     (
         TLS("own.crt", "locked.key"),
-        "3:51: listen.tls.private_key: this file holds no usable PEM",
+        "3:51: listen.tls.private_key: this file contains no usable PEM",
     ),
     (
         TLS("own.crt", "text"),
-        "3:51: listen.tls.private_key: this file holds no usable PEM private key",
+        "3:51: listen.tls.private_key: this file contains no usable PEM private key",
     ),
-    (TLS("text", "own.key"), "3:29: listen.tls.certificate: this file holds no PEM certificate"),
-    (TLS("own.key", "own.key"), "3:29: listen.tls.certificate: this file holds no PEM certificate"),
-    (TLS("large", "own.key"), "3:29: listen.tls.certificate: the file has more than 1 MiB"),
-    (TLS("/dev/zero", "own.key"), "3:29: listen.tls.certificate: this is no ordinary file"),
-    (TLS("pipe", "own.key"), "3:29: listen.tls.certificate: this is no ordinary file"),
-    (TLS(".", "own.key"), "3:29: listen.tls.certificate: this is no ordinary file"),
+    (TLS("text", "own.key"), "3:29: listen.tls.certificate: this file contains no PEM certificate"),
+    (
+        TLS("own.key", "own.key"),
+        "3:29: listen.tls.certificate: this file contains no PEM certificate",
+    ),
+    (TLS("large", "own.key"), "3:29: listen.tls.certificate: the file is larger than 1 MiB"),
+    (TLS("/dev/zero", "own.key"), "3:29: listen.tls.certificate: this is not a regular file"),
+    (TLS("pipe", "own.key"), "3:29: listen.tls.certificate: this is not a regular file"),
+    (TLS(".", "own.key"), "3:29: listen.tls.certificate: this is not a regular file"),
     (KEY("EdDSA", "rsa.pem"), "3:53: jwt.keys[0].private_key: key 'k': not a key for EdDSA"),
     (KEY("RS256", "ed25519.pem"), "3:53: jwt.keys[0].private_key: key 'k': not a key for RS256"),
     (KEY("ES256", "p384.pem"), "3:53: jwt.keys[0].private_key: key 'k': not a key for ES256"),
@@ -134,7 +137,7 @@ BAD = [
         KEY("HS256", "text"),
         "3:53: jwt.keys[0].private_key: key 'k': the secret is shorter than 32 bytes",
     ),
-    (KEY("HS256", "pipe"), "3:53: the value of ${file:pipe} names no file that is there"),
+    (KEY("HS256", "pipe"), "3:53: ${file:pipe} does not name a regular file"),
     (JWKS("text", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: "),
     (JWKS("jwks.json", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: "),
     (JWKS("none.json", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: there is no such file"),
@@ -144,7 +147,7 @@ BAD = [
     ),
     (
         KEY("HS256", "hmac") + "\nidentity: {assertion: {lifetime: 30s}}",
-        "4:12: identity.assertion: an assertion is signed with a published key; put an asym",
+        "4:12: identity.assertion: an assertion needs a public key to verify it; put an asym",
     ),
     (
         "jwt: {keys: [{id: k, private_key: '${file:ed25519.pem}'}, "
