@@ -1,1 +1,1 @@
-"""The ``sidecar`` command: one file a command group, and ``main`` that dispatches."""
+"""The ``sidecar`` command: ``main`` dispatches to one module per command group."""

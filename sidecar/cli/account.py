@@ -1,4 +1,4 @@
-"""``sidecar account``: what an admin needs to declare accounts, and the ones declared."""
+"""``sidecar account``: hash a password for an account, and list the declared accounts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def _add_hash_password(actions: Subparsers) -> None:
     parser = actions.add_parser(
         "hash-password",
         help="print the value of an account's password_hash",
-        description="Ask for a password twice, or read one line of standard input when that is "
-        "no terminal, and print its Argon2id hash: the value of password_hash.",
+        description="Print the Argon2id hash of a password: the value of password_hash. At a "
+        "terminal, the password is asked for twice; otherwise one line of standard input is read.",
     )
     add_config(parser)
     parser.set_defaults(run=_hash_password)
 
 
 def _add_list(actions: Subparsers) -> None:
-    parser = actions.add_parser("list", help="list the accounts of the configuration")
+    about = "list the accounts of the configuration"
+    parser = actions.add_parser("list", help=about, description=f"{about.capitalize()}.")
     add_config(parser)
     add_json(parser)
     parser.set_defaults(run=_list)

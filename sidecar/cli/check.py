@@ -1,4 +1,4 @@
-"""``sidecar check``: is the configuration right, and with ``--connect``, is what it names there."""
+"""``sidecar check``: checks the configuration, and with ``--connect`` Redis and the upstreams."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        help="check the configuration, and with --connect what it names",
-        description="Check the whole configuration and list every problem (exit status 2). With "
-        "--connect, also try Redis and the upstreams, and say what to do about each problem (exit "
-        "status 1), warning or note (0).",
+        help="check the configuration; with --connect, also Redis and the upstreams",
+        description="Check the whole configuration and list every mistake in it, with exit status "
+        "2. With --connect, also connect to Redis and the upstreams, and report problems (exit "
+        "status 1), warnings and notes (0), each with what to do about it.",
     )
     add_config(parser)
-    parser.add_argument("--connect", action="store_true", help="try Redis and the upstreams too")
+    parser.add_argument(
+        "--connect", action="store_true", help="also connect to Redis and the upstreams"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -49,7 +51,7 @@ def _count(number: int, noun: str) -> str:
 
 
 async def _connect(settings: Settings) -> int:
-    """Try everything at once; say what is well on standard output and what is not on the other."""
+    """Check all connections at once; print successes on standard output, findings on the other."""
     from sidecar.cli.connections import try_listener, try_store, try_upstream
 
     tries = [try_store(settings)]

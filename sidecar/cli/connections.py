@@ -1,4 +1,4 @@
-"""What `sidecar check --connect` tries: would Redis keep tokens, do the upstreams answer."""
+"""The checks of ``sidecar check --connect``: does Redis keep tokens, do the upstreams answer?"""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 BUDGET_SECONDS = 2.0
 SOON = timedelta(days=21)
-"""A certificate that ends sooner is told of: an automatic renewal should have happened by then."""
+"""A certificate that expires sooner gets a warning: automatic renewal should have replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionReport:
-    """What came of one try."""
+    """The result of one check."""
 
     subject: str
     findings: tuple[Finding, ...] = ()
 
     @property
     def is_well(self) -> bool:
-        """Tell whether nothing stands in the way of serving."""
+        """Tell whether there is no finding that prevents serving."""
         return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
 
 
@@ -48,19 +48,21 @@ def _failed(subject: str, text: str) -> ConnectionReport:
 
 
 async def try_upstream(name: str, upstream: UpstreamSettings) -> ConnectionReport:
-    """Open one connection as the proxy does, TLS included, and close it."""
+    """Open one connection as the proxy does, with TLS if configured, and close it."""
     subject = f"upstream {name} ({upstream.url})"
     try:
         transport = await _connect(name, upstream)
     except TimeoutError:
-        return _failed(subject, "no connection in time; is the address right and nothing between?")
+        text = "the connection timed out; check the address, and firewalls on the way"
+        return _failed(subject, text)
     except ssl.SSLCertVerificationError as error:
         why = error.verify_message.rstrip(".")
-        return _failed(subject, f"its certificate is not good ({why}); see upstreams.{name}.tls")
+        return _failed(subject, f"its certificate is not valid ({why}); see upstreams.{name}.tls")
     except ssl.SSLError as error:
         return _failed(subject, f"TLS failed ({error.reason}); see upstreams.{name}.tls")
     except OSError as error:
-        return _failed(subject, f"no connection ({error.strerror or error}); is it running?")
+        text = f"the connection failed ({error.strerror or error}); is the service running?"
+        return _failed(subject, text)
     shown = transport.get_extra_info("ssl_object")
     transport.abort()
     return ConnectionReport(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
@@ -70,8 +72,8 @@ def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> I
     der = shown.getpeercert(binary_form=True)
     if upstream.tls is not None and not upstream.tls.verify:
         text = (
-            f"its certificate is not checked (upstreams.{name}.tls.verify is false), so whoever "
-            "stands between can read and change everything; name its authority in tls.ca instead"
+            f"its certificate is not verified (upstreams.{name}.tls.verify is false), so anybody "
+            "on the way can read and change everything; set tls.ca to its authority instead"
         )
         yield Finding(Severity.WARNING, text)
     elif der is not None:
@@ -113,12 +115,12 @@ def _tls_context(upstream: UpstreamSettings) -> ssl.SSLContext:
 
 
 async def try_listener(tls: ListenTlsSettings) -> ConnectionReport:
-    """Look at how long the certificate that callers are shown is still good."""
+    """Check when the certificate that callers see expires."""
     return ConnectionReport(f"listen.tls ({tls.certificate})", tuple(_judge_file(tls.certificate)))
 
 
 def _judge_file(path: Path) -> Iterable[Finding]:
-    with suppress(OSError, ValueError):  # the configuration has been checked: it was readable
+    with suppress(OSError, ValueError):  # the file was readable when the configuration was checked
         der = ssl.PEM_cert_to_DER_cert(_first_certificate(path.read_text()))
         for finding in _judge_certificate(der):
             yield Finding(finding.severity, f"{path}: {finding.text}")
@@ -135,14 +137,14 @@ def _judge_certificate(der: bytes) -> Iterable[Finding]:
     ends = x509.load_der_x509_certificate(der).not_valid_after_utc
     left = ends - datetime.now(UTC)
     if left < timedelta():
-        yield Finding(Severity.PROBLEM, f"the certificate ended on {ends:%Y-%m-%d}; renew it")
+        yield Finding(Severity.PROBLEM, f"the certificate expired on {ends:%Y-%m-%d}; renew it")
     elif left < SOON:
-        text = f"the certificate ends on {ends:%Y-%m-%d}, in {left.days} days; renew it"
+        text = f"the certificate expires on {ends:%Y-%m-%d}, in {left.days} days; renew it"
         yield Finding(Severity.WARNING, text)
 
 
 async def try_store(settings: Settings) -> ConnectionReport:
-    """Read and write as the proxy does, then ask Redis for the settings that lose tokens."""
+    """Read and write as the proxy does, then check the settings by which Redis may lose tokens."""
     subject = f"store ({_kind_of(settings.store.url)})"
     trouble = ""
     try:
@@ -151,15 +153,15 @@ async def try_store(settings: Settings) -> ConnectionReport:
         if settings.store.url == "embedded":
             return ConnectionReport(subject)
     except (StoreUnavailable, UsageError) as error:
-        trouble = f"{error}; is store.url right, and does Redis run and take writes?"
+        trouble = f"{error}; check store.url, and that Redis runs and accepts writes"
     found = [Finding(Severity.PROBLEM, trouble)] if trouble else []
-    with suppress(StoreUnavailable, UsageError):  # then this is why, or nothing can be asked
+    with suppress(StoreUnavailable, UsageError):  # this may say why, or Redis can't be reached
         found += await _ask(settings)
     return ConnectionReport(subject, tuple(found))
 
 
 def _kind_of(url: str) -> str:
-    """Return what may be shown of a store's URL: it can hold a password."""
+    """Return the scheme of a store's URL; the rest may contain a password."""
     return url.partition(":")[0]
 
 
@@ -208,7 +210,7 @@ async def _ask_cluster(cluster: Any) -> list[Master]:
 
 
 async def _answer(asked: Any) -> Mapping[str, Any] | None:
-    """Return what Redis says; ``None`` where it refuses the command, as managed ones do."""
+    """Return the reply; ``None`` if Redis refuses the command, as managed services do."""
     from redis.exceptions import ResponseError
 
     try:
@@ -219,7 +221,7 @@ async def _answer(asked: Any) -> Mapping[str, Any] | None:
 
 
 async def _ask_clock(client: Redis) -> float:
-    """Return how far Redis's clock is ahead of ours, at least; 0 where it may not be asked."""
+    """Return by how many seconds at least Redis's clock is ahead; 0 if it refuses ``TIME``."""
     from redis.exceptions import ResponseError
 
     before = time.time()
@@ -232,7 +234,7 @@ async def _ask_clock(client: Redis) -> float:
 
 
 async def _refuses_tracking(client: Redis, prefix: str) -> bool:
-    """Try what the look-ups' link asks for, on a connection of its own."""
+    """Try ``CLIENT TRACKING`` as the look-ups use it, on a separate connection."""
     from redis.exceptions import ResponseError
 
     connection: Any = client.client()
@@ -247,19 +249,19 @@ async def _refuses_tracking(client: Redis, prefix: str) -> bool:
 
 
 def _judge_way(address: StoreUrl) -> list[Finding]:
-    """Judge the way to Redis: who else can go it, and who can listen."""
+    """Judge the network path to Redis: who else can connect, and who can eavesdrop."""
     remote = [node.host for node in address.nodes if node.path is None and not _is_here(node.host)]
     if not remote:
         return []
     if address.login.password is None:
         text = (
-            "Redis asks for no password, and is not on this machine: whoever reaches it can write "
-            "tokens that pass; give the sidecar a user of its own (ACL), and shut others out"
+            "Redis requires no password and is on another machine: anybody who reaches it can "
+            "write valid tokens; give the sidecar its own Redis user (ACL), and disable the default"
         )
         return [Finding(Severity.WARNING, text)]
     if address.is_tls:
         return []
-    text = "the password and the tokens' digests cross the network in clear; rediss:// is TLS"
+    text = "the password and token digests cross the network in clear text; use TLS (rediss://)"
     return [Finding(Severity.NOTE, text)]
 
 

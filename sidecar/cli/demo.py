@@ -1,4 +1,4 @@
-"""``sidecar demo``: everything on this machine, and a ``curl`` line for each form of credential."""
+"""``sidecar demo``: runs everything on this machine, and prints ``curl`` lines to try."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 PROXY_PORT, PORTAL_PORT, OPERATIONS_PORT = 2020, 2021, 2022
 
 _CONFIGURATION = """\
-# What `sidecar demo` runs with. It goes away when the demo ends.
+# The configuration of `sidecar demo`. It is deleted when the demo ends.
 listen: {{address: {host}:{proxy_port}}}
 upstreams:
   sample: {{url: "http://{host}:{sample_port}"}}
@@ -46,7 +46,7 @@ operations: {{address: {host}:{operations_port}}}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the parts of one demo are, and the password of its account."""
+    """The directory and ports of one demo, and the password of its account."""
 
     directory: Path
     proxy_port: int
@@ -57,17 +57,17 @@ class Stage:
 
     @property
     def configuration(self) -> Path:
-        """The file that the demo's proxy runs with."""
+        """Return the path of the demo's configuration."""
         return self.directory / "sidecar.yaml"
 
     @property
     def key(self) -> Path:
-        """The file with the key that its JWTs are signed with."""
+        """Return the path of the key that signs the demo's JWTs."""
         return self.directory / "demo.pem"
 
     @property
     def url(self) -> str:
-        """A call that the demo's only route names."""
+        """Return a URL that the demo's only route matches."""
         return f"http://{HOST}:{self.proxy_port}/v1/dynamic/listener/orders"
 
 
@@ -75,10 +75,10 @@ def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="try it: Redis, a sample listener, the proxy and its page, an account and tokens",
-        description="Start a Redis, a sample listener and the proxy with its page on this machine, "
-        "make an account, a token and a JWT, and print a curl line for each form of credential. "
-        "Ctrl-C stops all of it.",
+        help="try everything on this machine: Redis, a sample listener, the proxy, its page",
+        description="Start Redis, a sample listener and the proxy with its page on this machine; "
+        "create an account, a token and a JWT; and print a curl line for each form of credential. "
+        "Ctrl-C stops all of it and deletes its data.",
     )
     parser.set_defaults(run=_run)
 
@@ -87,11 +87,11 @@ def _run(arguments: argparse.Namespace) -> int:
     import uvloop
 
     hold_from_the_start()  # unless ``sidecar.__main__`` does so already
-    # Inside of it, because an embedded Redis keeps its data in ./data.
+    # In that directory, because an embedded Redis keeps its data in ./data.
     with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory, chdir(directory):
         uvloop.run(_demonstrate(Path(directory)))
         ignore()
-    print("Stopped, and nothing is left behind.", flush=True)
+    print("Stopped; all data of the demo is deleted.", flush=True)
     return 0
 
 
@@ -107,7 +107,7 @@ async def _demonstrate(directory: Path) -> None:
 
 @asynccontextmanager
 async def _sample_listener() -> AsyncIterator[int]:
-    """Run the sample listener; yields its port."""
+    """Run the sample listener; yield its port."""
     from aiohttp import web
 
     from sidecar.cli.sample_listener import sample_app
@@ -153,7 +153,7 @@ def _prepare(directory: Path, sample_port: int, reserved: ExitStack) -> Stage:
 
 
 def _choose_port(wanted: int, reserved: ExitStack) -> int:
-    """Return the port wanted, or any free one if it is taken or another demo has chosen it.
+    """Return the wanted port, or any free one if it is taken or another demo has chosen it.
 
     Listening begins seconds later, after long imports. Until then a port that was chosen looks
     free: a unix socket without a file (unix(7), "abstract") that is named after it tells others.
@@ -176,7 +176,7 @@ def _choose_port(wanted: int, reserved: ExitStack) -> int:
 
 
 async def _serve(stage: Stage, stop: asyncio.Event) -> None:
-    """Run the proxy until ``stop`` is set; say how to call it as soon as it can be called."""
+    """Run the proxy until ``stop`` is set; print how to call it as soon as it is ready."""
     from sidecar.config.load import load
     from sidecar.runtime.serve import serve
 
@@ -197,14 +197,14 @@ async def _serve(stage: Stage, stop: asyncio.Event) -> None:
 
 
 def _end_with_the_terminal(stop: asyncio.Event) -> None:
-    """Stop when the terminal is closed (SIGHUP), or if it was during the start."""
+    """Stop when the terminal closes (SIGHUP), or if it closed during the start."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
     if signal.SIGHUP in take():
         stop.set()
 
 
 async def _create_tokens(settings: Settings) -> dict[TokenKind, str]:
-    """Make an access token and a JWT; return them by their kind."""
+    """Create an access token and a JWT; return them by kind."""
     async with reached_lifecycle(settings) as lifecycle:
         return {
             kind: (await lifecycle.create(ACCOUNT, f"demo {kind}", 1, kind=kind))[1]
@@ -213,15 +213,15 @@ async def _create_tokens(settings: Settings) -> dict[TokenKind, str]:
 
 
 def _tell(stage: Stage, tokens: dict[TokenKind, str]) -> str:
-    """Return what the demo prints: where things are, and the calls to try."""
+    """Return the text that the demo prints: the addresses, and the calls to try."""
     taken = "" if stage.proxy_port == PROXY_PORT else f" (port {PROXY_PORT} was taken)"
     calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, tokens))
     return f"""\
 The proxy listens on http://{HOST}:{stage.proxy_port}{taken}, in front of a sample listener.
-The account {ACCOUNT} may call it with a token or with its password. In another terminal:
+The account {ACCOUNT} may call it with a token or with its password. In another terminal, try:
 {calls}
 
-Each answers 200 and says which account called; without the credential it is 401.
+Each call answers 200 and names the account; without the credential, the answer is 401.
 API keys page: http://{HOST}:{stage.portal_port}/ (account {ACCOUNT}, password {stage.password})
 Configuration: {stage.configuration}
 Readiness:     http://{HOST}:{stage.operations_port}/readyz
@@ -230,7 +230,7 @@ Ctrl-C stops all of it.
 
 
 def _calls(stage: Stage, tokens: dict[TokenKind, str]) -> list[tuple[str, str]]:
-    """Return what each call shows, and the call."""
+    """Return each call with what it demonstrates."""
     token, jwt = tokens[TokenKind.ACCESS], tokens[TokenKind.JWT]
     return [
         _header_call(stage, "Authorization: Bearer", f"Authorization: Bearer {token}"),

@@ -1,7 +1,7 @@
-"""``sidecar explain``: what would be answered to a request, and why, without sending it on.
+"""``sidecar explain``: shows how a request would be answered, and why, without forwarding it.
 
-The request is read by the proxy's own parser and judged by its own gateway, on the real store, so
-that what is said here is what would happen. No upstream is asked and no last use is noted.
+The proxy's own parser and gateway judge the request against the real store, so the explanation is
+what would happen. No upstream is contacted, and no last use is recorded.
 """
 
 from __future__ import annotations
@@ -36,23 +36,25 @@ def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "explain",
-        help="say what a request would be answered, and why",
-        description="Judge a request as the proxy would, without sending it on: which route, "
-        "credential and account, and which answer. Exit status 0: it would pass. 1: it would not. "
-        "No credential is printed.",
+        help="show how a request would be answered, and why",
+        description="Judge a request as the proxy would, without forwarding it, and show its "
+        "route, credential, account and answer. Exit status: 0 if it would pass, 1 if it would "
+        "not. No credential is printed.",
     )
-    parser.add_argument("method", metavar="METHOD", help="such as GET")
-    parser.add_argument("url", metavar="URL", help="as a caller writes it, or its path and query")
+    parser.add_argument("method", metavar="METHOD", help="the method, such as GET")
+    parser.add_argument("url", metavar="URL", help="a whole URL, or a path with an optional query")
     parser.add_argument(
         "-H",
         metavar="'NAME: VALUE'",
         dest="headers",
         action="append",
         default=[],
-        help="a header; may be given more than once",
+        help="a header of the request; may be repeated",
     )
     parser.add_argument(
-        "--user", metavar="A:P", help="account and password, as HTTP Basic; without :P it is asked"
+        "--user",
+        metavar="A:P",
+        help="account and password, sent as HTTP Basic; without :P, the password is asked for",
     )
     add_config(parser)
     add_json(parser)
@@ -70,11 +72,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if explanation.passes else 1
 
 
-# The request, as a caller would send it.
+# Build the request.
 
 
 def write_head(method: str, url: str, headers: list[str], user: str | None) -> bytes:
-    """Return the head of the request. Raises ``UsageError`` for what no client could send."""
+    """Return the head of the request. Raises ``UsageError`` for one that no client could send."""
     parts = _parse_url(url)
     if parts is None or _has_line_end(url) or not _is_method(method):
         raise UsageError("explain takes a method and a URL: sidecar explain GET /v1/items/7")
@@ -82,7 +84,7 @@ def write_head(method: str, url: str, headers: list[str], user: str | None) -> b
     if parts[1] is not None and not target.startswith("/"):
         target = f"/{target}"  # as clients do
     if not target.startswith("/") and target != "*":
-        raise UsageError("begin the URL with http:// or https://, or write its path alone")
+        raise UsageError("the URL must begin with http://, https:// or /")
     lines = [f"{method} {target} HTTP/1.1"]
     if not any(header.lower().startswith("host:") for header in headers):
         lines.append(f"Host: {authority}")
@@ -94,7 +96,7 @@ def write_head(method: str, url: str, headers: list[str], user: str | None) -> b
 
 def _check_header(header: str) -> str:
     if ":" not in header or _has_line_end(header):
-        raise UsageError("a header is written -H 'Name: value'")
+        raise UsageError("write a header as -H 'Name: value'")
     return header
 
 
@@ -110,17 +112,17 @@ def _ask_password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-# What the proxy makes of it.
+# Judge it.
 
 
 class _Lookup:
-    """The store as the gateway asks it, without a cache."""
+    """Looks tokens up in the store, without a cache."""
 
     def __init__(self, store: TokenStore) -> None:
         self.look_up = store.look_up
 
     def get(self, digest: str) -> TokenRecord | None:
-        """Know nothing without asking."""
+        """Return nothing: there is no cache."""
         return None
 
     def is_absent(self, digest: str) -> bool:
@@ -148,7 +150,7 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
         gateway = Gateway(
             rules,
             Authenticator(lookup, PasswordAuth(sign_in)),
-            LastUses(store.record_use),  # it never runs, so nothing is recorded
+            LastUses(store.record_use),  # not started, so it records nothing
             LiveStreams(lookup),
             lambda entry, now: None,
         )
@@ -159,7 +161,7 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
 
 
 async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
-    """Say what ``gateway`` makes of a request with this head."""
+    """Explain how ``gateway`` judges a request with this head."""
     from sidecar.core.model import Denial
     from sidecar.observability.access_log import Entry
     from sidecar.proxy.reading import Reading
@@ -174,7 +176,7 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
     except RequestRefused as refusal:
         return explainer.denied(Denial(refusal.code, refusal.detail))
     if request is None:
-        raise UsageError("this is no whole request: look at the URL and the headers")
+        raise UsageError("this is not a complete request; check the URL and the headers")
     reading = Reading(gateway.rules, request.headers)
     explainer.look_at(reading, request.target)
     try:

@@ -1,4 +1,4 @@
-"""What ``sidecar explain`` says of a verdict, in words and as JSON; never a credential."""
+"""The output of ``sidecar explain``, as text and as JSON; it never contains a credential."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ _SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would happen to a request; ``None`` is what was not reached or is not there."""
+    """What would happen to a request; ``None`` marks what is absent or was not reached."""
 
     passes: bool
     method: str | None
     path: str | None
     route: str | None
     credential: str | None
-    """The form it came in; on a public route it is not looked at."""
+    """Its form; on a public route, credentials are ignored."""
     token: str | None
-    """What the token is, by its shape."""
+    """The kind of token, judged by its shape."""
     account: str | None
     token_id: str | None
     upstream: str | None
     status: int | None
-    """Of the denial; ``None``: the upstream answers."""
+    """The status of the denial; ``None``: the upstream answers."""
     code: str | None
     why: str
 
 
 class Explainer:
-    """Makes the explanation of one request of what the gateway said and noted in ``entry``."""
+    """Explains one request by the gateway's verdict and by what it noted in ``entry``."""
 
     def __init__(self, settings: Settings, entry: Entry) -> None:
         self.entry = entry
@@ -64,7 +64,7 @@ class Explainer:
         self._raw_target = ""
 
     def look_at(self, reading: Reading, raw_target: str) -> None:
-        """See what the request asks for, and what kind of token it carries, if it carries one."""
+        """Remember the request's target and credential."""
         _, mark, query = raw_target.partition("?")
         found = reading.rules.credentials.extract(reading.scan, query if mark else None)[0]
         self._rules, self._found, self._raw_target = reading.rules, found, raw_target
@@ -72,20 +72,20 @@ class Explainer:
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
     def passed(self, passage: Passage) -> Explanation:
-        """Tell of a request that would go to its upstream."""
-        why = "everyone may pass: the route is public"
+        """Explain a request that would go to its upstream."""
+        why = "the route is public, so everyone may pass"
         if passage.principal is not None:
             why = f"{passage.principal.account} may use this route and path"
         if passage.query != passage.target.query:
-            why += "; the credential is taken out of the query"
+            why += "; the credential is removed from the query"
         return self._explanation(why, upstream=passage.route.upstream)
 
     def failed(self, fault: Fault) -> Explanation:
-        """Tell of a request that can't be judged, in the words of the log: this is for admins."""
+        """Explain a request that can't be judged, with the message of the log, as for admins."""
         return self._explanation(str(fault), code=fault.code)
 
     def denied(self, denial: Denial) -> Explanation:
-        """Tell of a request that would be refused."""
+        """Explain a request that would be refused."""
         return self._explanation(f"{denial.detail} {self._hint(denial)}".strip(), code=denial.code)
 
     def _explanation(
@@ -109,7 +109,7 @@ class Explainer:
         )
 
     def _hint(self, denial: Denial) -> str:
-        """Say what to look at, where the detail alone does not."""
+        """Return advice that the denial's own detail does not give."""
         account = self.entry.account
         match denial.code:
             case "no_route":
@@ -121,18 +121,18 @@ class Explainer:
             case "missing_credentials":
                 return self._places()
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
-                return "Its checksum is wrong: it was mistyped, cut or made up."
+                return "Its checksum is wrong: it was mistyped, truncated or made up."
             case "invalid_token" if account and account not in self._settings.accounts:
                 return f"The configuration declares no account {account!r}."
             case "invalid_token" if self._shape is Shape.JWT:
-                return "`sidecar token inspect` says what it is."
+                return "`sidecar token inspect` shows its claims."
         return ""
 
     def _masked(self, path: str) -> str:
         return hide_tokens(hide_credential(path, self._found), self._settings.tokens.prefix)
 
     def _readings(self, rules: Rules) -> str:
-        """Say how services may read the path, and where each reading falls."""
+        """Describe how services may read the path, and which rule each reading falls under."""
         target = parse_target(self.entry.method, self._raw_target)
         if isinstance(target, Denial):
             return ""
@@ -153,11 +153,11 @@ class Explainer:
     def _places(self) -> str:
         named = self._settings.credentials
         headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
-        return f"Looked at: Authorization; headers {headers}; parameters {query}."
+        return f"Checked: Authorization; headers {headers}; parameters {query}."
 
 
 def _place_of(rules: Rules, method: str, path: str, paths: tuple[PathPattern, ...]) -> str:
-    """Say under which route a path falls, and whether it is among an account's."""
+    """Describe which route a path falls under, and whether the account's paths cover it."""
     route = rules.routes.match(method, path)
     under = f"under the route {route.name}" if isinstance(route, Route) else "under no route"
     if not paths:
@@ -167,7 +167,7 @@ def _place_of(rules: Rules, method: str, path: str, paths: tuple[PathPattern, ..
 
 
 def print_explanation(told: Explanation) -> None:
-    """Print an explanation for people."""
+    """Print an explanation as text."""
     lines = {
         "route": told.route,
         "credential": ", ".join(filter(None, (told.credential, told.token))),
@@ -186,5 +186,5 @@ def _with_token(account: str, token_id: str | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without what could drive the terminal: it may be a caller's."""
+    """Return text with unprintable characters replaced, which could control the terminal."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,4 +1,4 @@
-"""``sidecar healthcheck``: one question to the running process, for containers and init systems."""
+"""``sidecar healthcheck``: asks the running process if it is alive, for containers and systemd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sidecar.config.endpoints import SocketAddress
 
 TIMEOUT_SECONDS = 2.0
-_ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, never bound
+_ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, only translated
 
 
 def add_to(commands: Subparsers) -> None:
@@ -23,8 +23,8 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "healthcheck",
         help="exit 0 if the running sidecar is alive, 1 if not",
-        description="Ask /healthz of the operations listener of the sidecar that runs with this "
-        "configuration. Exit status 0: alive. 1: not.",
+        description="Request /healthz from the operations listener of the sidecar that runs with "
+        "this configuration. Exit status: 0 if it is alive, 1 if not.",
     )
     add_config(parser)
     parser.set_defaults(run=_run)
@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(address: SocketAddress) -> str | None:
-    """Return why the listener at ``address`` is not well, or ``None`` if it is."""
+    """Return why the listener at ``address`` is not healthy; ``None`` if it is."""
     connection = _HealthConnection(address)
     try:
         connection.request("GET", "/healthz")
@@ -55,7 +55,7 @@ def _ask(address: SocketAddress) -> str | None:
 
 
 class _HealthConnection(http.client.HTTPConnection):
-    """HTTP over whatever an address names, a unix socket too."""
+    """An HTTP connection to any address, unix sockets included."""
 
     def __init__(self, address: SocketAddress) -> None:
         host = _ANY_TO_LOOPBACK.get(address.host, address.host)
@@ -63,7 +63,7 @@ class _HealthConnection(http.client.HTTPConnection):
         self._path = address.path
 
     def connect(self) -> None:
-        """Connect to the unix socket if there is one, else as ever."""
+        """Connect to the unix socket if the address is one, else over TCP."""
         if self._path is None:
             super().connect()
             return

@@ -1,4 +1,4 @@
-"""``sidecar key``: the keys that JWTs and assertions are signed with."""
+"""``sidecar key``: generates keys that sign JWTs and assertions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add_to(commands: Subparsers) -> None:
     actions = group.add_subparsers(metavar="ACTION", required=True)
     parser = actions.add_parser(
         "generate",
-        help="print a fresh private key",
-        description="Make a key for jwt.keys. The key (PEM, or for HS256 a secret) alone goes to "
-        "standard output, what to write into the configuration to standard error.",
+        help="print a new private key",
+        description="Generate a key for jwt.keys. Standard output gets the key alone (PEM, or a "
+        "secret for HS256), standard error the lines to add to the configuration.",
     )
     parser.add_argument(
         "--algorithm",
@@ -29,7 +29,9 @@ def add_to(commands: Subparsers) -> None:
         default="EdDSA",
         help="EdDSA, ES256, RS256, PS256 or HS256 (default: EdDSA)",
     )
-    parser.add_argument("--id", metavar="ID", help="its kid (default: k and today's date)")
+    parser.add_argument(
+        "--id", metavar="ID", help="the key's id, its kid in JWTs (default: k and today's date)"
+    )
     add_config(parser)
     add_json(parser)
     parser.set_defaults(run=_generate)
@@ -41,7 +43,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     algorithm, key_id = arguments.algorithm, arguments.id or _todays_id()
     if not _is_id(key_id):
-        raise UsageError("a key's id is 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise UsageError("--id takes 1 to 64 of A-Z a-z 0-9 . _ -")
     try:
         text = generate_key(algorithm)
     except ValueError as error:
@@ -62,12 +64,12 @@ def _todays_id() -> str:
 
 
 def _advise(key_id: str, algorithm: str) -> str:
-    """Return the lines to paste; the file's name is a proposal."""
+    """Return the lines to paste; the name of the file is a suggestion."""
     file = f"keys/{key_id}.{'txt' if algorithm == 'HS256' else 'pem'}"
     return f"""\
-# Keep the key in a file that only the sidecar can read, such as {file} beside the configuration:
+# Store the key in a file that only the sidecar can read, such as {file} beside the configuration:
 jwt:
-  keys:                      # the first one signs, all of them verify
+  keys:                      # the first key signs, all of them verify
     - id: {key_id}
       algorithm: {algorithm}
       private_key: ${{file:{file}}}"""

@@ -1,7 +1,7 @@
-"""The command's front door: which group answers, and what exit status a failure has.
+"""Entry point of the command: dispatches to the groups, and maps failures to exit statuses.
 
-0: done. 1: it failed. 2: it was asked wrongly, or the configuration is wrong. Never a traceback,
-unless ``SIDECAR_DEBUG=1`` asks for one; that one shows where, not with which values.
+0: success. 1: failure. 2: wrong usage or configuration. There is no traceback unless
+``SIDECAR_DEBUG=1`` is set, and that one shows lines of code but no message and no values.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from sidecar.core.errors import ConfigurationError, Fault, UsageError
 DONE, FAILED, MISUSED = 0, 1, 2
 
 _COLLECTOR_THRESHOLD = 50_000
-"""What is imported stays: with Python's own, looking through it again and again is a fifteenth of
-a start. What serves sets its own (``runtime.run``)."""
+"""Imported modules are never garbage; with Python's default, scanning them again and again takes a
+fifteenth of the start-up time. ``runtime.run`` sets its own threshold for serving."""
 
 _GROUPS = (run, demo, check, explain, token, store, account, key, throttle, schema, healthcheck)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that never repeats a long word: it may be a token in the wrong place."""
+    """An argument parser that never echoes a long word, which may be a misplaced token."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and what is wrong, and exit with status 2."""
+        """Print the usage and the error, and exit with status 2."""
         super().error(re.sub(r"[^\s'\",:]{16,}", "…", message))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what ``argv`` (default: the process's arguments) asks for; return the exit status."""
+    """Run the command in ``argv`` (default: the process's arguments); return the exit status."""
     gc.set_threshold(_COLLECTOR_THRESHOLD)
     arguments = _parser().parse_args(argv)
     try:
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="sidecar",
-        description="An authenticating reverse proxy, and the tokens that it lets through.",
-        epilog="Exit status: 0 done, 1 failed, 2 usage or configuration.",
+        description="Run an authenticating reverse proxy, and manage its tokens and accounts.",
+        epilog="Exit status: 0 success, 1 failure, 2 wrong usage or configuration.",
     )
     parser.add_argument("--version", action="version", version=f"sidecar {sidecar.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -93,13 +93,13 @@ def _end(status: int, *lines: str) -> int:
 
 
 def _end_without_reader() -> int:
-    """Point standard output at nothing, so that the interpreter's last flush is silent as well."""
+    """Redirect standard output to nowhere, so that the interpreter's last flush is silent too."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
 
 
 def _describe(error: Exception) -> str:
-    """Say what broke and where, without the exception's own words: they may hold a secret."""
+    """Say what broke and where, without the exception's message, which may hold a secret."""
     if os.environ.get("SIDECAR_DEBUG") == "1":
         return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
-    return f"internal error: {error_location(error)} (SIDECAR_DEBUG=1 shows the way)"
+    return f"internal error: {error_location(error)} (SIDECAR_DEBUG=1 shows the traceback)"

@@ -1,4 +1,4 @@
-"""The options that many commands share: which configuration, and which form of output."""
+"""Options that many commands share: ``--config`` and ``--json``."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         type=Path,
-        help=f"the configuration (default: $SIDECAR_CONFIG, {', '.join(map(str, DEFAULT_FILES))})",
+        help="the configuration file (default: $SIDECAR_CONFIG, else "
+        f"{', else '.join(map(str, DEFAULT_FILES))})",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def find_config(arguments: argparse.Namespace) -> Path:
-    """Return the file that ``--config``, the environment or the defaults name, in that order."""
+    """Return the file named by ``--config``, the environment or the defaults, in that order."""
     named = arguments.config or os.environ.get("SIDECAR_CONFIG")
     if named:
         return Path(named)
@@ -43,18 +44,18 @@ def find_config(arguments: argparse.Namespace) -> Path:
         if path.exists():
             return path
     raise UsageError(
-        f"no configuration: neither {' nor '.join(map(str, DEFAULT_FILES))} is there; "
+        f"no configuration: neither {' nor '.join(map(str, DEFAULT_FILES))} exists; "
         "name one with --config FILE or $SIDECAR_CONFIG, or try `sidecar demo`, which needs none"
     )
 
 
 def load_settings(arguments: argparse.Namespace) -> Settings:
-    """Return the checked configuration; raises ``ConfigurationError`` with every problem in it."""
+    """Return the checked configuration; raise ``ConfigurationError`` with every mistake in it."""
     from sidecar.config.load import load
 
     return load(find_config(arguments), os.environ)
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON for people and programs alike."""
+    """Print a value as indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Which store a command works on: with an embedded Redis, that of the sidecar that runs here."""
+"""Opens the store for a command: with ``embedded``, that of the sidecar running here, if any."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sidecar.tokens.lifecycle import Lifecycle
 
 _TIMEOUT_SECONDS = 1.0
-_STEP_BUDGET_SECONDS = 10.0  # of thousands of steps none may be so unlucky as to end them all
+_STEP_BUDGET_SECONDS = 10.0  # generous, so that one slow step of thousands does not end them all
 
 
 @asynccontextmanager
 async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     """Open the store of a configuration.
 
-    ``embedded`` is the Redis of a sidecar that runs on the same data directory, else one that is
-    started for as long as this lasts.
+    ``embedded`` is the Redis of a sidecar that runs on the same data directory; without one, a
+    Redis is started for as long as the context lasts.
     """
     from sidecar.runtime.parts import opened_store
 
@@ -37,7 +37,7 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
 
 
 def url_of(settings: Settings) -> str:
-    """Return the store's URL: for ``embedded``, its socket's while ``reached_store`` lasts."""
+    """Return the store's URL; for ``embedded``, that of its socket, valid in ``reached_store``."""
     if settings.store.url != "embedded":
         return settings.store.url
     return f"unix://{quote(str(_embedded_socket()))}"
@@ -45,7 +45,7 @@ def url_of(settings: Settings) -> str:
 
 @asynccontextmanager
 async def reached_archive(settings: Settings) -> AsyncIterator[TokenArchive]:
-    """Open the store as ``reached_store`` does, for all of its tokens at once."""
+    """Open the store as ``reached_store`` does, to export or import all its tokens."""
     from sidecar.runtime.parts import connect_archive
 
     async with reached_store(settings):
@@ -59,13 +59,13 @@ async def reached_archive(settings: Settings) -> AsyncIterator[TokenArchive]:
 
 @asynccontextmanager
 async def reached_lifecycle(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """Open the store as ``reached_store`` does, for changes to its tokens."""
+    """Open the store as ``reached_store`` does, to create and change tokens."""
     async with reached_store(settings) as store:
         yield lifecycle_on(store, settings)
 
 
 def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
-    """Return the life of tokens in ``store``; JWTs are signed with the first key that there is."""
+    """Return the ``Lifecycle`` of tokens in ``store``; the first configured key signs JWTs."""
     from sidecar.runtime.build import build_accounts
     from sidecar.runtime.signing import signer_of
     from sidecar.tokens.lifecycle import Lifecycle

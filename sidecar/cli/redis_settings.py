@@ -1,8 +1,8 @@
-"""Which settings of a Redis lose tokens, keep revoked ones alive or stop it, and what to do.
+"""Which Redis settings lose tokens, keep revoked ones alive or stop the store, and what to do.
 
-Judged from what each master says of itself (``INFO``, ``CONFIG GET``). A *problem* loses tokens or
-stops the sidecar, now or at the next restart; a *warning* does so when something else fails as
-well; a *note* is for the admin to weigh. What Redis does not let be asked is a note, never "ok".
+The judgement rests on what each master reports (``INFO``, ``CONFIG GET``). A *problem* loses tokens
+or stops the sidecar, now or at the next restart. A *warning* does so once something else fails too.
+A *note* is for the admin to consider. If Redis refuses to report, that is a note, never "ok".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SKEW_SECONDS: Final = 2.0
 
 
 class Severity(Enum):
-    """How much it matters."""
+    """How severe a finding is."""
 
     PROBLEM = "problem"
     WARNING = "warning"
@@ -33,7 +33,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence: what is so, and what to do about it."""
+    """One sentence: what is wrong, and what to do about it."""
 
     severity: Severity
     text: str
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """What a master says of itself; ``None`` where it may not be asked."""
+    """What a master reports; ``None`` for a command that it refuses."""
 
     name: str
     info: Mapping[str, Any] | None
@@ -62,7 +62,7 @@ class _Findings:
 
 
 def judge(masters: Sequence[Master]) -> list[Finding]:
-    """Return what is to be said of these masters, the worst first; one sentence for all alike."""
+    """Return the findings on these masters, the worst first; equal ones are merged."""
     found = _Findings()
     for master in masters:
         for rule in _RULES if master.info is not None else _RULES_IN_SILENCE:
@@ -80,8 +80,8 @@ def _naming(finding: Finding, names: Sequence[str], of: int) -> Finding:
 
 def _judge_silence(_: Master) -> Iterator[Finding]:
     yield _note(
-        "what Redis says of itself could not be asked (INFO is refused): see to it yourself that "
-        "maxmemory-policy is noeviction and that it keeps its data on disk"
+        "Redis refuses INFO, so its settings can't be checked: make sure that maxmemory-policy is "
+        "noeviction, and that it keeps its data on disk"
     )
 
 
@@ -90,7 +90,7 @@ def _judge_version(master: Master) -> Iterator[Finding]:
     major = version.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_MAJOR:
         yield _problem(
-            f"Redis {version} is too old: it can't tell of changed tokens; upgrade to Redis "
+            f"Redis {version} is too old: it can't notify of changed tokens; upgrade to Redis "
             f"{OLDEST_MAJOR} or newer, or to Valkey"
         )
 
@@ -98,35 +98,34 @@ def _judge_version(master: Master) -> Iterator[Finding]:
 def _judge_role(master: Master) -> Iterator[Finding]:
     if _told(master, "role", "master") != "master":
         yield _problem(
-            "this Redis is a replica: it takes no writes, or loses them, and may not have heard of "
-            "a revocation; name the master in store.url, or the Sentinels (redis+sentinel://)"
+            "this Redis is a replica: it refuses writes or loses them, and may miss revocations; "
+            "name the master in store.url, or the Sentinels (redis+sentinel://)"
         )
     if _told(master, "loading", 0):
-        yield _warning("Redis still loads its data: until it is done, requests are answered 503")
+        yield _warning("Redis still loads its data: requests are answered 503 until it is done")
 
 
 def _judge_topology(master: Master) -> Iterator[Finding]:
     is_cluster = bool(_told(master, "cluster_enabled", 0))
     if is_cluster and not master.is_expected_in_cluster:
         yield _problem(
-            "this Redis is one node of a Cluster, and most tokens are on others; "
-            "write redis+cluster:// in store.url"
+            "this Redis is one node of a Cluster, and most tokens are on other nodes; "
+            "use redis+cluster:// in store.url"
         )
     replicas = _told(master, "connected_slaves", 0)
     if not replicas and (is_cluster or master.is_behind_sentinel):
         yield _warning(
-            "the master has no replica: when it fails, nothing takes over; add one, "
-            "or bring it back"
+            "the master has no replica: if it fails, nothing takes over; add or restore one"
         )
     if is_cluster and _set_to(master, "cluster-allow-reads-when-down", "yes"):
         yield _warning(
-            "a master that is cut off goes on answering (cluster-allow-reads-when-down yes), so "
-            "revoked tokens may pass there; set it to no"
+            "a master cut off from the Cluster keeps answering (cluster-allow-reads-when-down "
+            "yes), so revoked tokens may pass; set it to no"
         )
     if is_cluster and _set_to(master, "cluster-require-full-coverage", "yes"):
         yield _note(
             "one lost slot stops the whole Cluster (cluster-require-full-coverage yes): every "
-            "token is then answered 503; with no, only those of the lost slots are"
+            "token is then answered 503; with no, only tokens of the lost slots are"
         )
 
 
@@ -135,11 +134,11 @@ def _judge_eviction(master: Master) -> Iterator[Finding]:
     if policy == "noeviction":
         return
     which = "tokens that expire" if policy.startswith("volatile") else "any token"
-    todo = f"(maxmemory-policy {policy}); set maxmemory-policy noeviction"
+    advice = f"(maxmemory-policy {policy}); set maxmemory-policy noeviction"
     if _told(master, "maxmemory", 0):
-        yield _problem(f"Redis drops {which} when its memory is full {todo}")
+        yield _problem(f"Redis drops {which} when its memory is full {advice}")
     else:
-        yield _warning(f"Redis will drop {which} as soon as a maxmemory is set {todo}")
+        yield _warning(f"Redis will drop {which} once a maxmemory is set and reached {advice}")
 
 
 def _judge_memory(master: Master) -> Iterator[Finding]:
@@ -150,12 +149,12 @@ def _judge_memory(master: Master) -> Iterator[Finding]:
         return
     what = "maxmemory" if limit else "the machine's memory"
     then = (
-        "it takes no more writes: no token can be made, revoked or rotated"
+        "it refuses writes: no token can be created, revoked or rotated"
         if limit
-        else "the kernel ends it"
+        else "the kernel kills it"
     )
     yield _warning(
-        f"Redis uses {used / whole:.0%} of {what}; once it is full, {then}; give it more"
+        f"Redis uses {used / whole:.0%} of {what}; once it is full, {then}; give it more memory"
     )
 
 
@@ -164,19 +163,19 @@ def _judge_persistence(master: Master) -> Iterator[Finding]:
         yield from _judge_append_only_file(master)
     elif master.settings is None or "save" not in master.settings:
         yield _note(
-            "whether Redis keeps snapshots could not be asked (CONFIG is refused, as managed Redis "
-            "has it), and it keeps no append-only file: see to it in the provider's console that "
-            "data outlives a restart"
+            "Redis keeps no append-only file, and refuses CONFIG (as managed services do), so its "
+            "snapshots can't be checked: make sure in the provider's console that data survives a "
+            "restart"
         )
     elif not master.settings["save"]:
         yield _problem(
-            "Redis keeps nothing on disk: all tokens end with it; set appendonly yes "
+            "Redis keeps nothing on disk: a restart loses all tokens; set appendonly yes "
             "(CONFIG SET appendonly yes, then CONFIG REWRITE)"
         )
     else:
         yield _warning(
-            "Redis keeps snapshots alone: after a crash the latest tokens are gone and the "
-            "latest revocations undone; set appendonly yes"
+            "Redis keeps only snapshots: after a crash, the latest tokens are lost and the latest "
+            "revocations undone; set appendonly yes"
         )
     yield from _judge_snapshots(master)
 
@@ -184,11 +183,11 @@ def _judge_persistence(master: Master) -> Iterator[Finding]:
 def _judge_append_only_file(master: Master) -> Iterator[Finding]:
     if _told(master, "aof_last_write_status", "ok") != "ok":
         yield _problem(
-            "Redis could not write its append-only file, and takes no writes: is its disk full?"
+            "Redis could not write its append-only file, and refuses writes: is its disk full?"
         )
     if _set_to(master, "appendfsync", "no"):
         yield _warning(
-            "Redis leaves it to the kernel when to write to disk (appendfsync no): a crash of the "
+            "Redis lets the kernel decide when to write to disk (appendfsync no): a crash of the "
             "machine may undo half a minute of revocations; set appendfsync everysec"
         )
 
@@ -197,11 +196,11 @@ def _judge_snapshots(master: Master) -> Iterator[Finding]:
     if _told(master, "rdb_last_bgsave_status", "ok") == "ok":
         return
     yield (
-        _warning("Redis could not write its last snapshot: is its disk full, its directory right?")
+        _warning("Redis could not write its last snapshot: check its disk space and directory")
         if _set_to(master, "stop-writes-on-bgsave-error", "no")
         else _problem(
-            "Redis could not write its last snapshot, and takes no writes until it can: is its "
-            "disk full, its directory right?"
+            "Redis could not write its last snapshot, and refuses writes until it can: check its "
+            "disk space and directory"
         )
     )
 
@@ -210,7 +209,7 @@ def _judge_connections(master: Master) -> Iterator[Finding]:
     used, limit = _told(master, "connected_clients", 0), _told(master, "maxclients", 0)
     if limit and used >= _NEARLY_FULL * limit:
         yield _warning(
-            f"{used} of {limit} connections to Redis are in use; beyond that it refuses the "
+            f"{used} of {limit} connections to Redis are in use; at the limit it refuses the "
             "sidecar's; raise maxclients"
         )
 
@@ -219,16 +218,16 @@ def _judge_clock(master: Master) -> Iterator[Finding]:
     if abs(master.ahead_seconds) > _SKEW_SECONDS:
         way = "ahead of" if master.ahead_seconds > 0 else "behind"
         yield _warning(
-            f"Redis's clock is {abs(master.ahead_seconds):.0f} s {way} this machine's: tokens end "
-            "that much too early or too late; keep both by NTP"
+            f"Redis's clock is {abs(master.ahead_seconds):.0f} s {way} this machine's: tokens "
+            "expire that much too early or too late; synchronise both by NTP"
         )
 
 
 def _judge_tracking(master: Master) -> Iterator[Finding]:
     if master.refuses_tracking:
         yield _warning(
-            "Redis refuses CLIENT TRACKING, so no token can be cached and every request asks "
-            "Redis; allow the user +client|tracking"
+            "Redis refuses CLIENT TRACKING, so no token can be cached and every request needs a "
+            "look-up; grant the Redis user +client|tracking"
         )
 
 

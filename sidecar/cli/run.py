@@ -1,4 +1,4 @@
-"""``sidecar run``: the proxy and the operations listener, until SIGTERM or SIGINT."""
+"""``sidecar run``: runs the proxy, the portal and the operations listener until a signal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "run",
-        help="run the proxy and the operations listener",
-        description="Run the proxy and the operations listener. SIGTERM finishes what runs, "
-        "then ends it; the file is read again when it changes, and on SIGHUP; SIGUSR1 opens the "
-        "access log anew; SIGUSR2 upgrades to the program that is installed by then.",
+        help="run the proxy, with the portal and operations listeners if configured",
+        description="Run the proxy, with the portal and operations listeners if configured. "
+        "SIGTERM and SIGINT let running requests finish, then stop it. The configuration is "
+        "reloaded when the file changes, and on SIGHUP. SIGUSR1 reopens the access log. SIGUSR2 "
+        "upgrades to the newly installed program without dropping connections.",
     )
     add_config(parser)
     parser.set_defaults(run=_run)

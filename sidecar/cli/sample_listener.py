@@ -1,4 +1,4 @@
-"""A listener to try the sidecar with: it answers which account called, and what reached it.
+"""A service to try the sidecar with: it answers with the account and the request that it received.
 
 ``python -m sidecar.cli.sample_listener HOST:PORT`` runs it alone.
 """
@@ -14,7 +14,7 @@ _CREDENTIAL_KEYS = ("access_token", "token", "jwt_token")
 
 
 def sample_app() -> web.Application:
-    """Return an application that answers every method and path with what it was sent, in JSON."""
+    """Return an application that answers every request with a JSON description of it."""
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", _answer)
     return app

@@ -1,4 +1,4 @@
-"""``sidecar schema``: what an editor needs to complete and check the configuration."""
+"""``sidecar schema``: prints the schema by which editors complete and check the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "schema",
         help="print the configuration's JSON Schema",
-        description="Print the JSON Schema of the configuration file.",
+        description="Print the JSON Schema of the configuration file, for editors and tools.",
     )
     parser.set_defaults(run=_run)
 

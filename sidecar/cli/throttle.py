@@ -1,4 +1,4 @@
-"""``sidecar throttle``: who is banned after too many failures, and letting them in again."""
+"""``sidecar throttle``: lists and clears bans after too many failures."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def add_to(commands: Subparsers) -> None:
     """Add the group."""
     group = commands.add_parser("throttle", help="list and clear bans after too many failures")
     actions = group.add_subparsers(metavar="ACTION", required=True)
-    _add(actions, "list", _list, "List who is banned and until when.")
-    about = "End bans, and counts that would lead to one: they are gone within a second."
+    _add(actions, "list", _list, "List the banned clients and accounts, and until when.")
+    about = "End bans, and reset the failure counts behind them; takes effect within a second."
     parser = _add(actions, "clear", _clear, about)
-    parser.add_argument("--client", metavar="C", help="of this address, or network as listed")
-    parser.add_argument("--account", metavar="A", help="of this account's password")
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("--client", metavar="C", help="for this address, or network as listed")
+    parser.add_argument("--account", metavar="A", help="for passwords of this account")
+    parser.add_argument("--all", action="store_true", help="for all clients and accounts")
 
 
 def _add(
@@ -57,7 +57,7 @@ async def _with_counters(action: ThrottleAction, arguments: argparse.Namespace) 
 
 @asynccontextmanager
 async def _reached_counters(settings: Settings) -> AsyncIterator[FailureCounters]:
-    """Open the counters beside the store, which an embedded Redis lives as long as."""
+    """Open the counters for as long as the store is open, as it may start an embedded Redis."""
     from sidecar.runtime.parts import connect_counters
 
     async with reached_store(settings):
@@ -88,12 +88,12 @@ async def _clear(settings: Settings, counters: FailureCounters, asked: argparse.
         network, key = split_subject(subject)
         audit.ban_cleared(network or None, names.get(key), Actor.CLI)
     if not cleared and not asked.json:
-        print("nothing of this was banned", file=sys.stderr)
+        print("no matching ban or failure count was found", file=sys.stderr)
     return _print([_describe(subject, names) for subject in cleared], asked)
 
 
 async def _choose(counters: FailureCounters, asked: argparse.Namespace) -> list[str] | None:
-    """Return the subjects that concern the client or the account asked for; ``None``: all."""
+    """Return the subjects that match the given client or account; ``None``: all."""
     if asked.all == bool(asked.client or asked.account):
         raise UsageError("clear takes --client C, --account A or both, or else --all")
     if asked.all:
@@ -120,7 +120,7 @@ def _names_by_key(accounts: Collection[str]) -> dict[str, str]:
 
 
 def _describe(subject: str, names: dict[str, str], until: float | None = None) -> Banned:
-    """Return a ban as it is shown; an account that is not declared is shown by its key alone."""
+    """Return a ban as output; an undeclared account is shown by its key alone."""
     network, key = split_subject(subject)
     banned: Banned = {
         "client": network or None,

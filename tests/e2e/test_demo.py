@@ -126,7 +126,7 @@ def test_every_printed_call_is_answered_and_a_signal_leaves_nothing(
         process.send_signal(number)
         assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stdout is not None
-        assert process.stdout.read().splitlines()[-1] == "Stopped, and nothing is left behind."
+        assert process.stdout.read().splitlines()[-1] == "Stopped; all data of the demo is deleted."
     assert processes_in(place) == []
     assert list(place.iterdir()) == []
 

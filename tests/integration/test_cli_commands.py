@@ -336,7 +336,7 @@ def test_check_connect_names_what_is_away_and_what_would_lose_tokens(admin: Admi
     assert "set maxmemory-policy noeviction" in done.stderr
     assert "set appendonly yes" in done.stderr
     assert "upstream listener" in done.stderr
-    assert "is it running?" in done.stderr
+    assert "is the service running?" in done.stderr
 
 
 def test_check_connect_is_content_with_a_redis_that_keeps_tokens(admin: Admin) -> None:

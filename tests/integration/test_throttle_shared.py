@@ -231,7 +231,7 @@ async def test_clear_ends_what_is_asked_for_in_every_process_and_is_audited(
 
 async def test_clearing_what_is_not_banned_says_so_and_is_no_failure(admin: Admin) -> None:
     told = await admin.run("clear", "--client", HERE)
-    assert told == (0, "", "nothing of this was banned\n")
+    assert told == (0, "", "no matching ban or failure count was found\n")
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "--account", "acme"], ["--client", "acme"]])

@@ -117,7 +117,7 @@ def test_of_a_request_that_would_pass_everything_is_told(explain: Explain) -> No
         "upstream": "listener",
         "status": None,
         "code": None,
-        "why": "acme may use this route and path; the credential is taken out of the query",
+        "why": "acme may use this route and path; the credential is removed from the query",
     }
 
 
@@ -233,7 +233,7 @@ def test_a_token_in_the_path_is_not_printed(
 def test_a_public_route_asks_nobody(explain: Explain) -> None:
     told = explain("GET", "/status", "-H", f"access_token: {OLD}")
     assert (told["passes"], told["account"], told["credential"]) == (True, None, None)
-    assert told["why"] == "everyone may pass: the route is public"
+    assert told["why"] == "the route is public, so everyone may pass"
 
 
 def test_what_cannot_be_known_is_not_told_as_a_no(
@@ -258,7 +258,7 @@ def test_people_read_it_line_by_line(config: Path, capsys: pytest.CaptureFixture
         "  account     acme, by token acmeimported0001",
         "  upstream    listener",
         "  answer      the upstream's",
-        "  why         acme may use this route and path; the credential is taken out of the query",
+        "  why         acme may use this route and path; the credential is removed from the query",
     ]
 
 

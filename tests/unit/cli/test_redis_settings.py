@@ -56,7 +56,7 @@ CASES: dict[str, tuple[Master, Severity, str]] = {
     "a lone node of a Cluster": (
         but(cluster_enabled=1, connected_slaves=1),
         PROBLEM,
-        "write redis+cluster://",
+        "use redis+cluster://",
     ),
     "allkeys with a limit": (
         but(maxmemory_policy="allkeys-lru"),
@@ -72,28 +72,28 @@ CASES: dict[str, tuple[Master, Severity, str]] = {
     "eviction without a limit": (
         but(maxmemory_policy="allkeys-lru", maxmemory=0),
         WARNING,
-        "Redis will drop any token as soon as a maxmemory is set",
+        "Redis will drop any token once a maxmemory is set",
     ),
     "nearly full": (
         but(used_memory=900 << 20),
         WARNING,
-        "Redis uses 88% of maxmemory; once it is full, it takes no more writes",
+        "Redis uses 88% of maxmemory; once it is full, it refuses writes",
     ),
     "nearly all of the machine": (
         but(maxmemory=0, used_memory=7 << 29),
         WARNING,
-        "Redis uses 88% of the machine's memory; once it is full, the kernel ends it",
+        "Redis uses 88% of the machine's memory; once it is full, the kernel kills it",
     ),
     "nothing on disk": (but(settings={"save": ""}, aof_enabled=0), PROBLEM, "set appendonly yes"),
     "snapshots alone": (but(aof_enabled=0), WARNING, "the latest revocations undone"),
     "nobody may ask for snapshots": (
         replace(but(aof_enabled=0), settings=None),
         NOTE,
-        "could not be asked (CONFIG is refused",
+        "refuses CONFIG (as managed services do)",
     ),
     "no fsync": (but(settings={"appendfsync": "no"}), WARNING, "set appendfsync everysec"),
     "append-only file failed": (but(aof_last_write_status="err"), PROBLEM, "is its disk full?"),
-    "snapshot failed": (but(rdb_last_bgsave_status="err"), PROBLEM, "takes no writes until it can"),
+    "snapshot failed": (but(rdb_last_bgsave_status="err"), PROBLEM, "refuses writes until it can"),
     "snapshot failed, writes go on": (
         but(settings={"stop-writes-on-bgsave-error": "no"}, rdb_last_bgsave_status="err"),
         WARNING,
@@ -102,11 +102,15 @@ CASES: dict[str, tuple[Master, Severity, str]] = {
     "few connections left": (but(connected_clients=9000), WARNING, "raise maxclients"),
     "clock ahead": (replace(GOOD, ahead_seconds=61.0), WARNING, "is 61 s ahead of this machine's"),
     "clock behind": (replace(GOOD, ahead_seconds=-5.0), WARNING, "is 5 s behind this machine's"),
-    "no tracking": (replace(GOOD, refuses_tracking=True), WARNING, "allow the user +client|track"),
+    "no tracking": (
+        replace(GOOD, refuses_tracking=True),
+        WARNING,
+        "grant the Redis user +client|track",
+    ),
     "nothing may be asked": (
         Master("", None, None),
         NOTE,
-        "could not be asked (INFO is refused)",
+        "Redis refuses INFO, so its settings can't be checked",
     ),
     "a master without a replica behind Sentinels": (
         replace(GOOD, is_behind_sentinel=True),
@@ -121,7 +125,7 @@ CASES: dict[str, tuple[Master, Severity, str]] = {
     "stale reads": (
         but(IN_CLUSTER, {"cluster-allow-reads-when-down": "yes"}),
         WARNING,
-        "revoked tokens may pass there",
+        "revoked tokens may pass",
     ),
     "all or nothing": (
         but(IN_CLUSTER, {"cluster-require-full-coverage": "yes"}),
