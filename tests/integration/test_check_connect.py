@@ -213,8 +213,8 @@ def tls_upstream(certificate: Path, key: Path) -> Iterator[str]:
     [
         (90, "127.0.0.1", {"ca": "upstream.crt"}, 0, ""),
         (9.5, "127.0.0.1", {"ca": "upstream.crt"}, 0, "warning: the certificate expires on "),
-        (-1, "127.0.0.1", {"ca": "upstream.crt"}, 1, "not good (certificate has expired)"),
-        (90, "127.0.0.1", {}, 1, "not good (self-signed certificate); see upstreams.listener.tls"),
+        (-1, "127.0.0.1", {"ca": "upstream.crt"}, 1, "not valid (certificate has expired)"),
+        (90, "127.0.0.1", {}, 1, "not valid (self-signed certificate); see upstreams.listener.tls"),
         (90, "127.0.0.2", {"ca": "upstream.crt"}, 1, "certificate is not valid for '127.0.0.1'"),
         (-1, "127.0.0.1", {"verify": False}, 0, "warning: its certificate is not verified"),
     ],
