@@ -27,12 +27,15 @@ _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _OUR_COST: Final = (_MEMORY_KIB, _ITERATIONS, _LANES)
 
-# What one verification may cost: 1 GiB, 64 passes. More is a mistake in the file or an attack.
-_MOST_COST: Final = (1 << 20, 64, 64)
+# What one verification may cost. More is a mistake in the file or an attack.
+_MAX_MEMORY_KIB: Final = 262144
+_MAX_ITERATIONS: Final = 16
+_MAX_LANES: Final = 16
+_ADVICE: Final = "create one with `sidecar account hash-password`"
 
 _parse_phc = re.compile(
     r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
-    r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,86})"
+    r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
 ).fullmatch
 
 
@@ -82,17 +85,25 @@ def verify(password: str, phc: str) -> bool:
     return True
 
 
+class UnusableHash(ValueError):
+    """``why`` continues a sentence that begins with the hash; ``advice`` says what to do."""
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(f"the password hash {why}; {advice}")
+        self.why = why
+        self.advice = advice
+
+
 def check_hash(phc: str) -> None:
-    """Raise ``ValueError`` with the reason unless ``verify`` accepts this hash."""
+    """Raise ``UnusableHash`` unless this is an Argon2id hash at a bearable cost."""
     if not _parse_phc(phc):
-        raise ValueError(
-            "this is not an Argon2id hash as `sidecar account hash-password` prints it"
-        )
-    cost = _cost_of(phc)
-    if any(asked > most for asked, most in zip(cost, _MOST_COST, strict=True)):
-        raise ValueError("this Argon2id hash costs more than 1 GiB, 64 passes or 64 lanes")
-    if cost[0] < 8 * cost[2]:
-        raise ValueError("an Argon2id hash needs at least 8 KiB of memory for each lane")
+        raise UnusableHash("is not an Argon2id hash", _ADVICE)
+    memory_kib, passes, lanes = _cost_of(phc)
+    if memory_kib > _MAX_MEMORY_KIB or passes > _MAX_ITERATIONS or lanes > _MAX_LANES:
+        most = f"{_MAX_MEMORY_KIB // 1024} MiB, {_MAX_ITERATIONS} passes or {_MAX_LANES} lanes"
+        raise UnusableHash(f"is an Argon2id hash that costs more than {most}", _ADVICE)
+    if memory_kib < 8 * lanes:
+        raise UnusableHash("is an Argon2id hash with less than 8 KiB of memory a lane", _ADVICE)
 
 
 def decoy_for(hashes: Iterable[str]) -> str:
