@@ -1,4 +1,4 @@
-"""What an upstream gets to verify, and how seldom it is signed."""
+"""Assertions: what an upstream can verify, and how rarely a new one is signed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_it_is_never_taken_as_a_token_even_where_issuer_and_audience_agree() -> 
     assert isinstance(verdict, Denial)
 
 
-def test_a_token_is_told_from_an_assertion_by_its_type() -> None:
+def test_the_type_distinguishes_a_token_from_an_assertion() -> None:
     header = jwt.get_unverified_header(make_signer().assertion(ACME, "listener", NOW))
     assert header == {"alg": "EdDSA", "kid": "k1", "typ": "assertion+jwt"}
 

@@ -1,4 +1,4 @@
-"""Processes that hash: real ones, that die, are missing, and end with who started them."""
+"""The hash processes are real ones: they may die, fail to start, and end with their parent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ async def test_one_process_answers_one_after_another(processes: HashPool) -> Non
     assert "sidecar.auth.hash_worker" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
-async def test_what_is_no_text_is_wrong_and_no_fault(processes: HashPool) -> None:
+async def test_a_password_that_is_not_valid_text_is_wrong_without_a_fault(
+    processes: HashPool,
+) -> None:
     assert not await processes.verify("\ud800\n\0", HASH)
     assert not await processes.verify("x" * 100_000, HASH)
     assert await processes.verify(PASSWORD, HASH)
@@ -64,7 +66,7 @@ async def test_one_that_was_killed_while_idle_is_replaced(processes: HashPool) -
     assert first not in pids(processes)
 
 
-async def test_signals_to_the_group_do_not_end_it_while_its_asker_drains(
+async def test_signals_to_the_group_do_not_end_it_while_its_parent_drains(
     processes: HashPool,
 ) -> None:
     assert await processes.verify(PASSWORD, HASH)
@@ -95,7 +97,7 @@ async def test_without_a_process_it_is_not_known(
     assert not pids(processes)
 
 
-async def test_closing_leaves_none_behind() -> None:
+async def test_closing_leaves_no_process_behind() -> None:
     processes = HashPool(1)
     assert await processes.verify(PASSWORD, HASH)
     (pid,) = pids(processes)
@@ -104,7 +106,7 @@ async def test_closing_leaves_none_behind() -> None:
         os.kill(pid, 0)
 
 
-async def test_a_process_ends_with_its_asker(processes: HashPool) -> None:
+async def test_a_process_ends_with_its_parent(processes: HashPool) -> None:
     """As it does when the asker is killed: its input ends."""
     assert await processes.verify(PASSWORD, HASH)
     (hasher,) = processes._alive

@@ -1,4 +1,4 @@
-"""A JWT is verified once in a while; what is kept of it never outlives it."""
+"""A JWT is verified once in a while; its cached proof never outlives it."""
 
 from __future__ import annotations
 

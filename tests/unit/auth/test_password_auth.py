@@ -1,4 +1,4 @@
-"""Passwords and bad tokens meet one gate: asked before the work, told of what has failed."""
+"""Passwords and bad tokens: bans are checked before the work, and failures are counted."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_bad_token_counts_until_its_client_is_banned(house: House) -> No
     assert house.password_auth.refuse_token(INVALID_TOKEN, THERE) is INVALID_TOKEN
 
 
-async def test_a_remembered_password_tells_a_banned_guesser_nothing(house: House) -> None:
+async def test_a_remembered_password_reveals_nothing_to_a_banned_guesser(house: House) -> None:
     assert await house.authenticate("right", THERE) is None
     assert house.cached_proof("right", THERE)
     house.ban(HERE)
@@ -128,7 +128,7 @@ async def test_of_many_at_once_no_more_than_the_limit_learn_that_they_are_wrong(
     ]
 
 
-async def test_a_question_that_another_may_still_ask_is_answered(house: House) -> None:
+async def test_a_verification_runs_while_one_of_its_clients_is_allowed(house: House) -> None:
     house.released.clear()
     first = asyncio.ensure_future(house.authenticate("wrong", THERE))
     both = [asyncio.ensure_future(house.authenticate("right", client)) for client in (HERE, THERE)]
@@ -152,14 +152,14 @@ async def test_who_hangs_up_is_counted_all_the_same(house: House) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_wrong_password_is_told_to_the_auditor_and_never_shown(house: House) -> None:
+async def test_a_wrong_password_is_audited_and_never_shown(house: House) -> None:
     await house.authenticate("wrong")
     await house.authenticate("wrong", name="nobody")
     assert [b'"account":"acme"' in line for line in house.lines] == [True, False]
     assert not [line for line in house.lines if b"wrong" in line or b"nobody" in line]
 
 
-async def test_being_busy_is_no_failure() -> None:
+async def test_overload_does_not_count_as_a_failure() -> None:
     house = House(room=0)
     for _ in range(FAILURES + 1):
         with pytest.raises(Overloaded):

@@ -1,4 +1,4 @@
-"""Passwords at a bounded cost: the same question once, the same work for everybody."""
+"""Password checks at a bounded cost: shared attempts, equal work, and a fair queue."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_an_account_that_is_gone_is_not_remembered(verifier: PasswordVerif
     ("name", "password"),
     [("acme", "wrong"), ("nobody", "secret"), ("nobody", "wrong"), ("passwordless", "secret")],
 )
-async def test_whoever_is_refused_costs_one_verification(
+async def test_every_refusal_costs_one_verification(
     verifier: PasswordVerifier, hasher: Hasher, name: str, password: str
 ) -> None:
     assert not await check(verifier, accounts(acme="secret", passwordless=None), name, password)
@@ -170,7 +170,7 @@ async def test_no_password_is_right_for_a_decoy_even_if_it_fits(
         assert not await check(verifier, ACME, "nobody", "guess")
 
 
-async def test_the_same_question_at_the_same_time_is_answered_once(
+async def test_concurrent_attempts_with_the_same_password_share_one_verification(
     verifier: PasswordVerifier, hasher: Hasher
 ) -> None:
     hasher.released.clear()
@@ -181,7 +181,7 @@ async def test_the_same_question_at_the_same_time_is_answered_once(
     assert len(hasher.calls) == 1
 
 
-async def test_one_who_leaves_takes_the_answer_from_nobody(
+async def test_a_client_that_leaves_does_not_cancel_the_answer_of_others(
     verifier: PasswordVerifier, hasher: Hasher
 ) -> None:
     hasher.released.clear()
@@ -250,7 +250,7 @@ async def never(password: str, phc: str) -> bool:
 KEYED = PasswordVerifier(never)
 
 
-async def test_a_key_says_nothing_in_another_process() -> None:
+async def test_a_digest_means_nothing_in_another_process() -> None:
     other = PasswordVerifier(never)
     assert KEYED._digest("a", "b", "c") != other._digest("a", "b", "c")
     other.close()
@@ -330,7 +330,7 @@ async def line(hasher: Hasher) -> AsyncIterator[Line]:
     line.verifier.close()
 
 
-async def test_first_who_has_not_failed_then_who_has_failed_most(line: Line) -> None:
+async def test_clients_without_failures_go_first_then_those_with_the_most(line: Line) -> None:
     for password, failures in [("a", 1), ("b", 0), ("c", 3), ("d", 3), ("e", 0)]:
         await line.enter(password, failures)
     assert await line.move() == ["b", "e", "c", "d", "a"]
@@ -344,7 +344,7 @@ async def test_what_else_one_client_has_waiting_makes_room_for_another_client(li
     assert "g" in await line.move()
 
 
-async def test_who_would_come_last_makes_room_when_there_is_none(line: Line) -> None:
+async def test_a_full_queue_refuses_the_verification_that_would_run_last(line: Line) -> None:
     for password, failures in [("a", 2), ("b", 1), ("c", 1), ("d", 3)]:
         await line.enter(password, failures)
     await line.enter("e", 1)

@@ -1,4 +1,4 @@
-"""Who is refused after how many failures, for how long, and who never is."""
+"""Who is banned after how many failures, for how long, and who never is."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ async def test_a_ban_made_in_one_process_holds_in_all_within_a_second_and_is_tol
     assert sorted(fleet.told, key=str) == [(HERE, None, 299.0), (None, "acme", 299.0)]
 
 
-async def test_where_two_processes_ban_at_once_one_tells(fleet: Fleet) -> None:
+async def test_if_two_processes_ban_at_once_only_one_reports_it(fleet: Fleet) -> None:
     for process in fleet.processes:
         fail(process, 3)
     await fleet.pass_time()
@@ -319,7 +319,9 @@ async def test_a_ban_that_is_cleared_is_over_everywhere_and_all_begins_anew(flee
         assert process.check(HERE) is None
 
 
-async def test_what_counts_against_who_gives_a_password_is_what_would_ban_it(fleet: Fleet) -> None:
+async def test_the_failures_that_count_against_a_password_are_those_that_lead_to_its_ban(
+    fleet: Fleet,
+) -> None:
     one, key = fleet.one, key_of("acme")
     assert one.failures_of(HERE, key) == 0
     one.note_failure(HERE)

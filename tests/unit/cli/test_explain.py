@@ -104,7 +104,7 @@ def explain(config: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
     return run
 
 
-def test_of_a_request_that_would_pass_everything_is_told(explain: Explain) -> None:
+def test_a_request_that_would_pass_is_fully_explained(explain: Explain) -> None:
     assert explain("GET", f"http://h/v1/7?a=1&access_token={OLD}") == {
         "passes": True,
         "method": "GET",
@@ -172,7 +172,7 @@ def test_every_form_of_a_good_credential_passes(
     ],
     ids=name_of_case,
 )
-def test_of_a_denial_its_answer_and_its_reason_are_told(
+def test_a_denial_is_explained_with_its_answer_and_reason(
     explain: Explain, arguments: list[str], status: int, code: str, why: str
 ) -> None:
     told = explain(*arguments)
@@ -195,7 +195,7 @@ def test_of_a_denial_its_answer_and_its_reason_are_told(
         ("/v1/8;x", "the token's rule is another. It can also be read as /v1/8."),
     ],
 )
-def test_how_a_path_can_be_read_otherwise_is_told(
+def test_other_readings_of_a_path_are_explained(
     explain: Explain, config: Path, store: MemoryStore, target: str, why: str
 ) -> None:
     routes = """
@@ -236,7 +236,7 @@ def test_a_public_route_asks_nobody(explain: Explain) -> None:
     assert told["why"] == "the route is public, so everyone may pass"
 
 
-def test_what_cannot_be_known_is_not_told_as_a_no(
+def test_an_unknown_verdict_is_not_explained_as_a_denial(
     explain: Explain, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def be_away(*_: str) -> TokenRecord | None:
@@ -279,6 +279,6 @@ def test_no_credential_is_printed_whatever_the_verdict(
     assert PASSWORD not in printed.out + printed.err
 
 
-def test_to_explain_is_no_use(explain: Explain, store: MemoryStore) -> None:
+def test_explaining_does_not_record_a_use(explain: Explain, store: MemoryStore) -> None:
     assert explain("GET", "/v1/7", "-H", f"access_token: {OLD}")["passes"]
     assert asyncio.run(store.last_uses([record_of("acme", OLD)])) == {}

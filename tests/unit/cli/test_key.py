@@ -65,7 +65,7 @@ def test_as_json_the_public_half_comes_along_unless_it_is_a_secret(
         (["--id", "../k1"], "--id takes 1 to 64"),
     ],
 )
-def test_what_can_be_no_key_is_not_made(
+def test_an_impossible_key_is_not_generated(
     options: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["key", "generate", *options]) == 2

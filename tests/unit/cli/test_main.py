@@ -1,4 +1,4 @@
-"""The command's front door: exit statuses, and words that never hold a secret."""
+"""Exit statuses of the command, and error messages that never hold a secret."""
 
 from __future__ import annotations
 

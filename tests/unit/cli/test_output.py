@@ -46,7 +46,7 @@ def test_a_table_has_columns_under_their_names(capsys: pytest.CaptureFixture[str
     )
 
 
-def test_nothing_is_shown_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([])
     assert capsys.readouterr().out == ""
 

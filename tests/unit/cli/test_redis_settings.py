@@ -1,4 +1,4 @@
-"""What Redis says of itself becomes sentences that say how much it matters and what to do."""
+"""What Redis reports becomes findings: how severe, and what to do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def but(master: Master = GOOD, settings: dict[str, str] | None = None, **told: A
 IN_CLUSTER = but(replace(GOOD, is_expected_in_cluster=True), cluster_enabled=1, connected_slaves=1)
 
 
-def test_nothing_is_said_of_a_redis_that_keeps_tokens() -> None:
+def test_a_redis_that_keeps_tokens_has_no_findings() -> None:
     assert judge([GOOD]) == []
     assert judge([IN_CLUSTER, IN_CLUSTER]) == []
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  a case of a table is one line, the better to compare
-"""Each mistake in a file is told by one line: its place, what is wrong, what to do."""
+"""Each mistake in a file is reported in one line: its position, what is wrong, what to do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_can_not_be_read_is_one_problem(
     assert problem.startswith(expected)
 
 
-def test_nesting_without_end_is_told_as_such_whoever_finds_it_first(tmp_path: Path) -> None:
+def test_endless_nesting_is_reported_even_if_the_parser_stops_first(tmp_path: Path) -> None:
     """PyYAML has a bound of its own from 6.0.4 on, and names another place."""
     (problem,) = problems_of(tmp_path, "a: " + "[" * 100_000)
     assert problem.endswith("nested more than 32 deep; make it flatter")
@@ -187,7 +187,7 @@ APPENDED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), APPENDED, ids=lambda value: repr(value)[:60])
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_mistake_is_reported_with_its_position(tmp_path: Path, text: str, expected: str) -> None:
     problems = problems_of(tmp_path, MINIMAL + text + "\n")
     assert problems[0].startswith(expected)
     assert "hunter2" not in "\n".join(problems)
@@ -274,7 +274,7 @@ WHOLE: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WHOLE, ids=lambda value: repr(value)[:40])
-def test_the_mistakes_of_a_file_are_told_in_order(
+def test_the_mistakes_of_a_file_are_reported_in_order(
     tmp_path: Path, text: str, expected: list[str]
 ) -> None:
     problems = problems_of(tmp_path, text)

@@ -1,4 +1,4 @@
-"""The difference between two configurations is told in plain words, and without a secret."""
+"""Differences between two configurations are described in plain words, without secrets."""
 
 from __future__ import annotations
 

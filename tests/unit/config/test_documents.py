@@ -86,7 +86,7 @@ def test_the_example_loads_with_no_environment_and_no_other_file(tmp_path: Path)
     assert settings.routes[0].upstream == "listener"
 
 
-def test_the_password_that_the_example_tells_is_the_one_it_hashed() -> None:
+def test_the_password_in_the_example_matches_its_hash() -> None:
     password_hash = load(EXAMPLE, {}).accounts["acme"].password_hash
     assert password_hash is not None
     assert SAMPLE_PASSWORD.decode() in EXAMPLE.read_text()

@@ -52,7 +52,7 @@ def test_an_address_is_read_and_written_back(text: str, address: SocketAddress) 
         (None, "is not an address"),
     ],
 )
-def test_what_is_no_address_is_refused_with_advice(text: object, fragment: str) -> None:
+def test_an_invalid_address_is_refused_with_advice(text: object, fragment: str) -> None:
     with pytest.raises(Rejected) as caught:
         parse_address(text)
     assert fragment in str(caught.value)
@@ -97,7 +97,9 @@ def test_the_url_of_an_upstream_is_a_scheme_and_an_address(
         (8080, "is not a URL"),
     ],
 )
-def test_a_url_that_says_more_or_less_is_refused_and_not_shown(text: object, fragment: str) -> None:
+def test_a_url_with_too_much_or_too_little_is_refused_and_not_shown(
+    text: object, fragment: str
+) -> None:
     with pytest.raises(Rejected) as caught:
         parse_upstream_url(text)
     assert fragment in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, loading it gives settings or problems with places, nothing else."""
+"""Loading any file gives settings or diagnostics with positions, and nothing else."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_file_is_read_beside_the_configuration_without_its_last_line_end(
         ("${file:/dev/zero}", "does not name a regular file"),
     ],
 )
-def test_what_can_not_be_replaced_is_refused_with_its_expression(
+def test_a_failed_substitution_is_refused_with_its_expression(
     tmp_path: Path, text: str, fragment: str
 ) -> None:
     (tmp_path / "large").write_bytes(b"x" * (MAX_FILE_BYTES + 1))

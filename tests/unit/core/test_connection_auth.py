@@ -29,7 +29,7 @@ def test_credentials_of_a_connection_are_known_in_any_spelling(value: bytes) -> 
 
 
 @pytest.mark.parametrize("value", OTHER_CREDENTIALS)
-def test_credentials_of_a_request_are_none_of_a_connection(value: bytes) -> None:
+def test_credentials_of_a_request_do_not_authenticate_a_connection(value: bytes) -> None:
     assert not authenticates_connection((value,))
 
 
@@ -39,7 +39,7 @@ def test_a_challenge_to_a_connection_is_known_alone_and_in_a_list(value: bytes) 
 
 
 @pytest.mark.parametrize("value", OTHER_CHALLENGES)
-def test_a_challenge_to_a_request_is_none_to_a_connection(value: bytes) -> None:
+def test_a_challenge_to_a_request_does_not_offer_connection_authentication(value: bytes) -> None:
     assert not offers_connection_auth(value)
 
 

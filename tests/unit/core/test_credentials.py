@@ -207,7 +207,7 @@ def test_credentials_that_differ_are_ambiguous(
         ([*authorization(f"Bearer {T}"), ("access_token", "")], "token", ("bearer", T)),
     ],
 )
-def test_an_empty_slot_counts_only_where_nothing_else_is(
+def test_an_empty_slot_counts_only_without_another_credential(
     headers: list[tuple[str, str]], query: str | None, expected: object
 ) -> None:
     assert outcome(extract(*headers, query=query).credential) == expected

@@ -1,4 +1,4 @@
-"""What the log tells of an exception that nobody expected: its kind and place, and nothing more."""
+"""What the log says about an unexpected exception: its type and line, and nothing more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def failure() -> ValueError:
     return raised.value
 
 
-def test_an_exception_is_told_by_its_kind_and_the_line_that_raised_it() -> None:
+def test_an_exception_is_described_by_its_type_and_line() -> None:
     line = fail.__code__.co_firstlineno + 1
 
     assert error_location(failure()) == f"ValueError at test_error_location.py:{line}"
@@ -45,7 +45,7 @@ def test_a_library_that_logs_an_exception_gets_a_line_without_its_words() -> Non
     assert told == f"ERROR it failed\n{error_location(error)}"
 
 
-def test_a_library_that_logs_an_exception_where_there_is_none_is_heard() -> None:
+def test_a_log_record_with_empty_exception_information_is_logged() -> None:
     record = logging.LogRecord(
         "a.library", logging.ERROR, __file__, 1, "it failed", None, (None, None, None)
     )
@@ -53,7 +53,7 @@ def test_a_library_that_logs_an_exception_where_there_is_none_is_heard() -> None
     assert StderrFormatter("%(message)s").format(record).strip() == "it failed"
 
 
-async def test_a_callback_that_fails_is_told_without_what_it_was_called_with(
+async def test_a_failed_callback_is_logged_without_its_arguments(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -66,7 +66,7 @@ async def test_a_callback_that_fails_is_told_without_what_it_was_called_with(
     assert SECRET not in caplog.text
 
 
-async def test_what_the_loop_tells_without_an_exception_is_kept(
+async def test_a_message_of_the_loop_without_an_exception_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log_stray(asyncio.get_running_loop(), {"message": "it is too late"})

@@ -250,7 +250,7 @@ def test_a_key_id_that_no_header_could_carry_is_refused(key_id: str) -> None:
         (("RS256", "HS384"), True, "'HS384'"),
     ],
 )
-def test_algorithms_that_cannot_stand_together_are_refused(
+def test_algorithms_that_cannot_be_combined_are_refused(
     algorithms: tuple[str, ...], is_local: bool, reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
@@ -335,7 +335,7 @@ def test_a_wrong_key_refuses_a_file_and_is_passed_over_in_a_fetched_set(wrong: o
     ],
     ids=itertools.count(),
 )
-def test_a_set_with_nothing_to_rely_on_is_refused(document: bytes, reason: str) -> None:
+def test_a_set_without_a_usable_key_is_refused(document: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         load_key_set(document, ("RS256",), is_local=False)
 

@@ -82,7 +82,7 @@ def test_an_ordinary_path_is_left_as_it_came(path: str) -> None:
     assert hide_tokens(path, PREFIX) is path or hide_tokens(path, PREFIX) == path
 
 
-def test_without_a_prefix_the_checksum_tells() -> None:
+def test_without_a_prefix_a_token_is_recognised_by_its_checksum() -> None:
     assert hide_tokens(f"/{BARE}", "") == "/[masked]"
     assert hide_tokens("/v1/transactions", "") == "/v1/transactions"
 
@@ -103,7 +103,7 @@ def test_no_way_to_encode_a_token_gets_it_into_the_log(
 
 
 @given(st.text(alphabet="aeyJ%2571/.=_-sct\xe9", max_size=200))
-def test_of_a_text_without_a_token_nothing_is_lost(text: str) -> None:
+def test_a_text_without_a_token_is_returned_unchanged(text: str) -> None:
     shown = hide_tokens(text, "no_such_prefix")
     assert shown == text or "[masked]" in shown
 

@@ -139,7 +139,7 @@ def test_many_stars_do_not_take_exponential_time(pattern: str, path: str) -> Non
         ("/%zz", "two hex digits"),
     ],
 )
-def test_a_pattern_that_means_nothing_is_refused_with_the_reason(text: str, why: str) -> None:
+def test_an_invalid_pattern_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(ValueError, match="the path pattern") as refusal:
         compile_pattern(text)
     assert why in str(refusal.value)

@@ -106,7 +106,7 @@ def test_a_path_that_can_be_read_as_another_must_be_of_the_same_rules(
     assert (denial.code if denial else None) == code
 
 
-def test_an_account_that_may_not_come_at_all_is_told_so_whatever_the_path() -> None:
+def test_an_account_that_is_refused_anyway_gets_that_reason_on_any_path() -> None:
     for refused, code in ((None, "invalid_token"), (account(disabled=True), "account_disabled")):
         denial = judge(ROUTE, refused, RECORD, "/a;x", ("/a",))
         assert denial is not None

@@ -153,7 +153,7 @@ def test_what_no_server_takes_for_another_path_falls_where_the_patterns_say(path
     assert found(TABLE, path) == ("/admin/**" if path == "/admin/" else "/**")
 
 
-def test_a_path_that_no_route_names_is_no_route_whatever_else_it_could_be() -> None:
+def test_a_path_without_a_route_is_no_route_however_it_is_read() -> None:
     table = RouteTable([route("/status")])
     assert found(table, "//status") == "no_route"
     assert found(table, "/status;x") == "no_route"

@@ -139,7 +139,7 @@ OTHER = "00-11111111111111111111111111111111-aaaaaaaaaaaaaaaa-01"
         ([f"traceparent: {TRACE}", f"traceparent: {TRACE}"], OTHER, []),
     ],
 )
-def test_the_trace_is_told_once_and_a_tracestate_goes_on_with_its_own_trace_alone(
+def test_the_trace_is_sent_once_and_a_tracestate_continues_only_with_its_own_trace(
     sent: list[str], told: str, wanted: list[str] | None
 ) -> None:
     lines = build("Host: shop", *sent, "A: 1", traceparent=told)
@@ -188,7 +188,7 @@ def test_without_an_identity_there_is_none() -> None:
     assert build("Host: shop", "X-Account: admin", identity=b"") == ["Host: shop", *OURS[:-1]]
 
 
-def test_the_host_is_replaced_in_its_place_and_told() -> None:
+def test_the_host_is_replaced_in_place_and_forwarded() -> None:
     lines = build("A: 1", "HOST: shop", heads=REPLACING_HEADS)
     assert lines[:2] == ["A: 1", "HOST: internal:8080"]
     assert "X-Forwarded-Host: shop" in lines
@@ -198,7 +198,7 @@ def test_the_host_of_an_absolute_form_replaces_the_one_sent() -> None:
     assert build("Host: other", host="shop")[0] == "Host: shop"
 
 
-def test_a_host_is_made_where_none_was_sent() -> None:
+def test_a_missing_host_is_added() -> None:
     assert build("A: 1", is_http_10=True)[:2] == ["Host: shop", "A: 1"]
     assert build(heads=REPLACING_HEADS)[0] == "Host: internal:8080"
 
@@ -263,7 +263,7 @@ def test_a_trusted_peers_word_on_earlier_hops_is_kept_and_added_to() -> None:
     ]
 
 
-def test_a_trusted_peer_that_says_nothing_gets_our_own_word() -> None:
+def test_a_trusted_peer_without_forwarding_headers_gets_the_sidecars_own() -> None:
     assert build("Host: shop", "X-Forwarded-For: ", hop=FRIEND)[2] == "X-Forwarded-For: 10.0.0.1"
 
 

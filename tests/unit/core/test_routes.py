@@ -68,7 +68,7 @@ def test_a_path_that_no_route_names_is_no_route(path: str) -> None:
         ("get", "/files/x", ("GET",)),
     ],
 )
-def test_a_known_path_with_another_method_tells_all_that_are_allowed(
+def test_a_known_path_with_another_method_lists_all_allowed_methods(
     method: str, path: str, allow: tuple[str, ...]
 ) -> None:
     found = TABLE.match(method, path)

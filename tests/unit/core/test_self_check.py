@@ -1,4 +1,4 @@
-"""A Python that reads our patterns wrongly serves nothing."""
+"""A Python whose regular expressions are broken serves nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_each_question_alone_is_enough_to_refuse(at: int) -> None:
     assert asked in str(refused.value)
 
 
-def test_a_dot_that_is_not_seen_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_re_that_misses_a_dot_segment_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a possessive repeat around a look-ahead did not see it on Python 3.11.2."""
     if not str(targets.__file__).endswith(".py"):
         pytest.skip("compiled, its globals can't be replaced")

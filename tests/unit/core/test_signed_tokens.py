@@ -236,7 +236,7 @@ def test_a_header_of_exactly_the_longest_length_is_read_and_one_more_is_not() ->
     assert isinstance(judge().verify_now(bench.with_header(pad="x" * (spare + 1)), NOW), Denial)
 
 
-def test_a_value_that_holds_a_token_shows_nothing_of_it() -> None:
+def test_the_repr_of_a_token_shows_no_part_of_it() -> None:
     token = bench_of(OWN).good()
     assert repr(read_token(token)) == "SignedToken()"
 

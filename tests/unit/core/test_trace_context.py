@@ -56,7 +56,7 @@ def test_a_valid_traceparent_is_taken_as_it_came(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("values", INVALID)
-def test_what_breaks_the_rules_is_no_traceparent(values: Sequence[bytes]) -> None:
+def test_an_invalid_traceparent_is_ignored(values: Sequence[bytes]) -> None:
     assert find_parent(values) is None
 
 
@@ -98,7 +98,7 @@ def test_a_tracestate_is_read_by_the_grammar(values: list[bytes], can_be_read: b
     assert is_tracestate(values) is can_be_read
 
 
-def test_without_export_a_callers_trace_goes_on_as_it_came_and_the_sidecar_is_no_span() -> None:
+def test_without_export_a_callers_trace_passes_unchanged_and_the_sidecar_adds_no_span() -> None:
     assert Traces(share=0).find((SAMPLED,)) == (SAMPLED.decode(), None)
     assert Traces(share=1).find((UNSAMPLED,)) == (UNSAMPLED.decode(), None)
 
@@ -138,7 +138,7 @@ def test_none_begins_where_that_is_switched_off() -> None:
     assert traces.find((UNSAMPLED,))[0] == UNSAMPLED.decode()
 
 
-def test_the_share_that_is_sampled_is_the_one_configured_and_told_by_the_id() -> None:
+def test_the_sampled_share_is_the_configured_one_and_follows_from_the_id() -> None:
     begun = [Traces(share=0.25).find(())[0] for _ in range(4000)]
     sampled = [told for told in begun if is_sampled(told)]
     assert 800 < len(sampled) < 1200
