@@ -1,4 +1,4 @@
-"""What callers leave with the process is bounded in all, and the large and old goes first."""
+"""What callers leave with the process is limited in total; the largest and oldest goes first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clock:
         return self.seconds
 
 
-def test_the_largest_and_oldest_loses_what_it_has() -> None:
+def test_the_largest_and_oldest_buffer_is_dropped_first() -> None:
     clock, lost = Clock(), list[str]()
     budget = BufferBudget(100 * KIB, clock)
     callers = {name: Caller(name, budget, lost) for name in ("old", "large", "small", "new")}
@@ -42,7 +42,7 @@ def test_the_largest_and_oldest_loses_what_it_has() -> None:
     assert budget.held_bytes == 69 * KIB
 
 
-def test_an_eighth_is_free_again_afterwards() -> None:
+def test_shedding_frees_an_eighth_of_the_budget() -> None:
     lost: list[str] = []
     budget = BufferBudget(80 * KIB, Clock())
     for number in range(11):
@@ -51,7 +51,7 @@ def test_an_eighth_is_free_again_afterwards() -> None:
     assert budget.shed_total == len(lost) == 3
 
 
-def test_little_is_not_noted_and_what_goes_is_forgotten() -> None:
+def test_small_buffers_are_not_tracked_and_emptied_ones_are_forgotten() -> None:
     budget = BufferBudget()
     caller = Caller("a", budget, [])
     assert not budget.note(caller, KIB)
@@ -61,7 +61,7 @@ def test_little_is_not_noted_and_what_goes_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40 * KIB)), max_size=60))
-def test_the_budget_holds_whatever_comes(notes: list[tuple[int, int]]) -> None:
+def test_the_budget_is_kept_in_any_order_of_events(notes: list[tuple[int, int]]) -> None:
     clock, lost = Clock(), list[str]()
     budget = BufferBudget(100 * KIB, clock)
     callers = [Caller(str(number), budget, lost) for number in range(10)]

@@ -119,7 +119,7 @@ READ = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_the_grammar_has_is_read(name: str) -> None:
+def test_every_form_that_the_grammar_allows_is_read(name: str) -> None:
     raw = READ[name]
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         _, left, body = read(pieces)
@@ -151,7 +151,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_could_be_read_in_two_ways_is_refused(name: str) -> None:
+def test_framing_that_could_be_read_in_two_ways_is_refused(name: str) -> None:
     raw = REFUSED[name]
     for pieces in ([raw], [raw[i : i + 7] for i in range(0, len(raw), 7)]):
         with pytest.raises(ChunkError):
@@ -166,7 +166,7 @@ def test_a_trailer_section_is_bounded_as_a_header_section_is(trailers: bytes) ->
         read([b"0\r\n" + trailers], ChunkedBody(4, 100))
 
 
-def test_a_size_line_that_does_not_end_is_not_kept_for_ever() -> None:
+def test_a_size_line_that_never_ends_is_refused() -> None:
     body = ChunkedBody()
     with pytest.raises(ChunkError):
         read([b"1;" + b"a" * 1000] * 100, body)

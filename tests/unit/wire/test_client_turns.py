@@ -1,4 +1,4 @@
-"""A caller's connection takes turns: what it sends in one piece holds nobody else up for long."""
+"""A caller's connection takes turns, so that what it sends at once delays others only briefly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNFINISHED = b"GET /z HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 9000
 
 
 class Turns(TurnQueue):
-    """A line whose turn is over when the test says so."""
+    """A queue whose turn is over when the test says so."""
 
     is_over = False
 
@@ -28,7 +28,7 @@ class Turns(TurnQueue):
 
 
 class Host:
-    """A server that answers each request with its name, at once."""
+    """A server that answers each request at once with a dot, and notes the order."""
 
     limits = RequestLimits()
     header_timeout_seconds = 7.0
@@ -106,7 +106,7 @@ async def test_another_caller_is_served_between_two_turns_of_a_flood() -> None:
     await until(lambda: len(host.order) == 5001)
 
 
-async def test_what_comes_after_the_turn_is_over_waits_in_line() -> None:
+async def test_a_request_that_arrives_after_the_turn_is_queued() -> None:
     host = Host()
     host.line.is_over = True
     first, _ = await connected(host, "first")
@@ -130,7 +130,7 @@ async def test_a_flood_of_connections_from_one_network_delays_another_by_one_of_
     assert host.order.index("honest") <= 1
 
 
-async def test_a_caller_that_leaves_while_it_waits_in_line_is_forgotten() -> None:
+async def test_a_caller_that_disconnects_while_queued_is_forgotten() -> None:
     host = Host()
     host.line.is_over = True
     client, _ = await connected(host, "gone")
@@ -142,7 +142,7 @@ async def test_a_caller_that_leaves_while_it_waits_in_line_is_forgotten() -> Non
     assert client.transport is None
 
 
-async def test_a_deadline_that_passes_in_line_is_not_the_callers_fault() -> None:
+async def test_a_deadline_that_passes_while_queued_is_not_the_callers_fault() -> None:
     host = Host()
     host.line.is_over = True
     client, transport = await connected(host, "a")
@@ -153,7 +153,7 @@ async def test_a_deadline_that_passes_in_line_is_not_the_callers_fault() -> None
     assert host.refused == {}
 
 
-async def test_a_tunnel_or_body_is_not_read_while_it_waits_in_line() -> None:
+async def test_a_tunnel_or_body_is_not_read_while_its_connection_is_queued() -> None:
     host = Host()
     host.judging = asyncio.Event()
     client, transport = await connected(host, "a")
@@ -164,7 +164,7 @@ async def test_a_tunnel_or_body_is_not_read_while_it_waits_in_line() -> None:
     host.judging.set()
 
 
-async def test_empty_lines_behind_a_request_time_no_head() -> None:
+async def test_empty_lines_after_a_request_do_not_start_the_header_timeout() -> None:
     host = Host()
     client, transport = await connected(host, "a")
     await hears(client, GET + b"\r\n")
@@ -195,8 +195,10 @@ async def test_heads_that_do_not_end_share_a_budget() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", GET])
-async def test_a_connection_whose_bytes_were_let_go_ends_with_its_answer(piece: bytes) -> None:
-    """What follows on it would be read from the middle of what was let go."""
+async def test_a_connection_whose_bytes_were_dropped_closes_after_its_response(
+    piece: bytes,
+) -> None:
+    """Whatever follows would be read from the middle of the dropped bytes."""
     host = Host(budget_bytes=50_000)
     host.judging = asyncio.Event()
     client, transport = await connected(host, "a")

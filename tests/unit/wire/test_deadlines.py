@@ -1,4 +1,4 @@
-"""What waits too long is told so, once, and one fault ends no other deadline."""
+"""A wait that takes too long is ended once, and one exception stops no other deadline."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def deadlines() -> Deadlines:
     return Deadlines(asyncio.get_running_loop(), SHORTEST_SECONDS)
 
 
-async def test_a_connection_is_told_once_its_deadline_has_passed(deadlines: Deadlines) -> None:
+async def test_on_deadline_is_called_once_after_the_deadline(deadlines: Deadlines) -> None:
     late, patient = Waiting(monotonic()), Waiting(monotonic() + 3600)
     deadlines.watch(late)
     deadlines.watch(patient)
@@ -44,7 +44,7 @@ async def test_a_connection_is_told_once_its_deadline_has_passed(deadlines: Dead
     assert (late.count, patient.count) == (1, 0)
 
 
-async def test_a_deadline_set_later_is_kept_too(deadlines: Deadlines) -> None:
+async def test_a_deadline_set_after_watching_began_is_kept(deadlines: Deadlines) -> None:
     waiting = Waiting(NEVER)
     deadlines.watch(waiting)
     await asyncio.sleep(0.1)
@@ -52,7 +52,7 @@ async def test_a_deadline_set_later_is_kept_too(deadlines: Deadlines) -> None:
     await asyncio.wait_for(waiting.told.wait(), 20)
 
 
-async def test_what_is_forgotten_is_not_told(deadlines: Deadlines) -> None:
+async def test_a_forgotten_connection_is_not_called(deadlines: Deadlines) -> None:
     gone, other = Waiting(monotonic()), Waiting(monotonic())
     deadlines.watch(gone)
     deadlines.watch(other)
@@ -63,7 +63,7 @@ async def test_what_is_forgotten_is_not_told(deadlines: Deadlines) -> None:
     assert len(deadlines) == 1
 
 
-async def test_a_fault_in_one_connection_ends_no_other_deadline(deadlines: Deadlines) -> None:
+async def test_an_exception_in_one_connection_stops_no_other_deadline(deadlines: Deadlines) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     waiting = [Waiting(monotonic(), is_faulty=True) for _ in range(3)]
     for one in waiting:
@@ -72,7 +72,7 @@ async def test_a_fault_in_one_connection_ends_no_other_deadline(deadlines: Deadl
         await asyncio.wait_for(one.told.wait(), 20)
 
 
-async def test_with_nobody_to_watch_nothing_is_swept(deadlines: Deadlines) -> None:
+async def test_nothing_is_swept_while_no_connection_is_watched(deadlines: Deadlines) -> None:
     waiting = Waiting(NEVER)
     deadlines.watch(waiting)
     deadlines.forget(waiting)

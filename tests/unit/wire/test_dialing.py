@@ -26,7 +26,7 @@ from tests.silent_address import silent_address
 
 @contextlib.asynccontextmanager
 async def listening(host: str, port: int = 0) -> AsyncIterator[int]:
-    """Accept connections and say nothing."""
+    """Accept connections and send nothing."""
     server = await asyncio.start_server(_hold, host, port, reuse_address=True)
     try:
         yield int(server.sockets[0].getsockname()[1])
@@ -64,7 +64,7 @@ class Scene:
 
 
 class Started:
-    """Counts the sockets that were begun to be connected to each address."""
+    """Records the addresses that attempts were started to, in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hosts: list[str] = []
@@ -95,7 +95,7 @@ async def test_an_address_that_drops_packets_costs_a_head_start_and_no_504(dead:
 
 
 @on_uvloop
-async def test_a_short_time_out_still_gives_each_address_its_chance() -> None:
+async def test_a_short_timeout_still_leaves_time_for_each_address() -> None:
     async with listening("127.0.0.4") as port:
         with silent_address("127.0.0.2", port), silent_address("127.0.0.3", port):
             scene = Scene(port, "127.0.0.2", "127.0.0.3", "127.0.0.4", timeout_seconds=0.2)
@@ -132,7 +132,7 @@ def test_an_address_that_refuses_is_followed_by_the_next_one_at_once(started: St
 
 
 @on_uvloop
-async def test_when_every_address_refuses_all_of_them_are_told() -> None:
+async def test_when_every_address_refuses_the_error_names_them_all() -> None:
     async with listening("127.0.0.1") as port:
         pass
     scene = Scene(port, "127.0.0.2", "127.0.0.3")
@@ -141,7 +141,7 @@ async def test_when_every_address_refuses_all_of_them_are_told() -> None:
 
 
 @on_uvloop
-async def test_when_every_address_drops_packets_it_is_a_time_out_and_nothing_stays_open() -> None:
+async def test_when_every_address_drops_packets_it_times_out_and_leaves_nothing_open() -> None:
     with silent_address("127.0.0.2") as port, silent_address("127.0.0.3", port):
         scene = Scene(port, "127.0.0.2", "127.0.0.3", timeout_seconds=0.1)
         before = open_sockets()
@@ -153,7 +153,7 @@ async def test_when_every_address_drops_packets_it_is_a_time_out_and_nothing_sta
 
 
 @on_uvloop
-async def test_one_who_leaves_while_addresses_are_tried_leaves_nothing_open() -> None:
+async def test_cancelling_the_race_leaves_nothing_open() -> None:
     with silent_address("127.0.0.2") as port:
         scene = Scene(port, "127.0.0.2", "127.0.0.2")
         before = open_sockets()
@@ -166,7 +166,7 @@ async def test_one_who_leaves_while_addresses_are_tried_leaves_nothing_open() ->
 
 
 def open_sockets() -> int:
-    """Return how many TCP sockets this process has begun to connect, or has connected."""
+    """Return how many TCP sockets this process is connecting or has connected."""
     links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
     return sum(_is_socket(link) for link in links)
 
@@ -179,7 +179,7 @@ def _is_socket(link: str) -> bool:
 
 
 @on_uvloop
-async def test_a_resolver_that_hangs_is_a_time_out_for_the_first_and_no_matter_afterwards() -> None:
+async def test_a_hanging_resolver_times_out_the_first_caller_and_delays_none_after_it() -> None:
     async with listening("127.0.0.3") as port:
         scene = Scene(port, "127.0.0.3", timeout_seconds=0.1)
         scene.resolver.hang("service")
@@ -207,7 +207,7 @@ async def test_a_name_that_the_resolver_does_not_know_is_unreachable() -> None:
 
 
 @on_uvloop
-async def test_when_no_address_takes_a_connection_a_new_answer_is_asked_for() -> None:
+async def test_when_no_address_accepts_a_connection_the_name_is_looked_up_again() -> None:
     async with listening("127.0.0.3") as port:
         scene = Scene(port, "127.0.0.2")
         with pytest.raises(UpstreamUnreachable):
@@ -218,7 +218,7 @@ async def test_when_no_address_takes_a_connection_a_new_answer_is_asked_for() ->
 
 
 @on_uvloop
-async def test_a_connection_that_came_about_while_the_loop_was_busy_is_no_time_out() -> None:
+async def test_a_connection_made_while_the_loop_was_busy_does_not_time_out() -> None:
     async with listening("127.0.0.1") as port:
         destination = Destination("service", "127.0.0.1", port, connect_timeout_seconds=0.05)
         pool = Pool(destination, asyncio.get_running_loop())
@@ -243,8 +243,8 @@ async def test_a_loop_whose_every_turn_outlasts_the_time_out_still_connects() ->
 
 
 @on_uvloop
-async def test_an_address_that_never_shakes_hands_is_tried_last_from_then_on() -> None:
-    """It accepts, so it wins the race (RFC 8305 is about TCP); the next caller has another."""
+async def test_an_address_that_never_finishes_tls_is_tried_last_afterwards() -> None:
+    """It accepts, so it wins the race (RFC 8305 covers TCP alone); the next caller gets another."""
     async with listening("127.0.0.2") as port, listening("127.0.0.3", port):
         scene = Scene(port, "127.0.0.2", "127.0.0.3", timeout_seconds=0.1)
         tls = replace(scene.pool.destination, tls=ssl.create_default_context())
@@ -254,7 +254,7 @@ async def test_an_address_that_never_shakes_hands_is_tried_last_from_then_on() -
         assert await scene.peer() == "127.0.0.3"
 
 
-def test_a_busy_loop_takes_no_head_start_away(started: Started) -> None:
+def test_a_busy_loop_does_not_use_up_a_head_start(started: Started) -> None:
     @on_uvloop
     async def play() -> None:
         async with listening("127.0.0.3") as port:
@@ -293,7 +293,7 @@ def test_the_last_address_has_half_of_the_budget(
 
 
 @on_uvloop
-async def test_what_is_remembered_of_addresses_is_bounded() -> None:
+async def test_the_memory_of_slow_addresses_is_bounded() -> None:
     record = Scene(1, "127.0.0.1").dialer._history
     for number in range(3000):
         record.note_late(addresses(f"10.0.{number // 250}.{number % 250}")[0], 80)

@@ -1,4 +1,4 @@
-"""Who gets which upstream connection, in which order, and that no place is ever lost."""
+"""Which request gets which upstream connection, in which order; and no place is ever lost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def turn(times: int = 5) -> None:
 
 
 async def test_an_answer_whose_caller_has_left_never_reaches_the_next_one() -> None:
-    """The answer came whole in the moment in which its caller left, so nobody took its body."""
+    """The response was complete at the moment its caller left, so its body was never taken."""
     pool = FakeService().pool
     connection = await pool.connect()
     use(connection, is_complete=False)
@@ -54,7 +54,7 @@ async def test_an_answer_whose_caller_has_left_never_reaches_the_next_one() -> N
     assert connection.take() == b""
 
 
-async def test_a_connection_that_served_well_is_lent_again_newest_first() -> None:
+async def test_clean_connections_are_lent_again_the_most_recent_first() -> None:
     service = FakeService(2)
     pool = service.pool
     first, second = await pool.connect(), await pool.connect()
@@ -100,7 +100,7 @@ def left_unused(connection: UpstreamConnection) -> None:
         *(left_unanswered, said_more, closed, left_unused),
     ],
 )
-async def test_a_connection_that_something_could_be_left_in_is_closed(
+async def test_a_connection_that_may_hold_leftovers_is_closed(
     spoil: Callable[[UpstreamConnection], None],
 ) -> None:
     service = FakeService()
@@ -113,8 +113,8 @@ async def test_a_connection_that_something_could_be_left_in_is_closed(
     assert state_of(pool) == "open=0 idle=0 waiting=0"
 
 
-async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow() -> None:
-    """A pooled connection that is not read would never answer, nor tell of its end."""
+async def test_a_returned_connection_reads_again_after_a_slow_caller() -> None:
+    """A pooled connection that is not read would never respond, nor notice a close."""
     service = FakeService()
     pool = service.pool
     connection = await pool.connect()
@@ -126,7 +126,7 @@ async def test_a_connection_comes_back_reading_even_if_the_last_caller_was_slow(
 
 
 @pytest.mark.parametrize("event", ["bytes", "end", "loss"])
-async def test_an_idle_connection_that_speaks_or_ends_is_forgotten(event: str) -> None:
+async def test_an_idle_connection_that_sends_or_closes_is_forgotten(event: str) -> None:
     service = FakeService()
     pool = service.pool
     connection = await pool.connect()
@@ -159,7 +159,7 @@ async def test_an_idle_connection_grows_stale() -> None:
     assert pool.take_idle() is None
 
 
-async def test_who_finds_none_waits_in_order_and_gets_what_comes_back() -> None:
+async def test_requests_that_find_none_get_returned_connections_in_order() -> None:
     service = FakeService()
     pool = service.pool
     lent = await pool.connect()
@@ -177,7 +177,7 @@ async def test_who_finds_none_waits_in_order_and_gets_what_comes_back() -> None:
     assert len(service.made) == 1
 
 
-async def test_a_place_that_becomes_free_goes_to_the_one_who_waits() -> None:
+async def test_a_place_that_becomes_free_goes_to_the_waiting_request() -> None:
     service = FakeService()
     pool = service.pool
     lent = await pool.connect()
@@ -223,7 +223,7 @@ async def test_connecting_ends_with_the_connect_timeout() -> None:
     assert not pool._opening
 
 
-async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
+async def test_a_connection_lost_while_opening_takes_no_place() -> None:
     service = FakeService()
     pool = service.pool
     made = await pool.connect()
@@ -238,7 +238,7 @@ async def test_a_connection_lost_as_it_was_made_takes_no_place() -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) -> None:
+async def test_a_request_cancelled_at_any_moment_frees_its_place(turns: int) -> None:
     service = FakeService()
     pool = service.pool
     lent = await pool.connect()
@@ -263,7 +263,7 @@ async def test_whoever_leaves_at_whatever_moment_leaves_its_place(turns: int) ->
     assert not pool._opening
 
 
-async def test_a_caller_that_leaves_while_connecting_leaves_its_place() -> None:
+async def test_a_caller_that_leaves_while_connecting_frees_its_place() -> None:
     service = FakeService()
     pool = service.pool
     service.gate = asyncio.get_running_loop().create_future

@@ -1,4 +1,4 @@
-"""What time does to a pool: connections grow too old, and a busy loop makes no time-out."""
+"""A pool over time: connections grow too old, and a busy loop causes no time-out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_connection_that_is_too_old_is_closed_and_not_used_again(
     assert pool.open_count == 0
 
 
-async def test_an_exchange_goes_on_however_old_its_connection_is() -> None:
+async def test_an_exchange_continues_however_old_its_connection_is() -> None:
     pool = FakeService().pool
     connection = await pool.connect()
     use(connection, is_complete=False)
@@ -65,7 +65,7 @@ async def test_an_exchange_goes_on_however_old_its_connection_is() -> None:
     assert connection.is_open
 
 
-async def test_one_who_waits_gets_a_new_connection_in_place_of_one_that_is_too_old() -> None:
+async def test_a_waiting_request_gets_a_new_connection_for_one_that_is_too_old() -> None:
     service = FakeService()
     lent = await connected(service.pool)
     waiting = asyncio.create_task(service.pool.connect())
@@ -76,14 +76,16 @@ async def test_one_who_waits_gets_a_new_connection_in_place_of_one_that_is_too_o
     assert await waiting is service.made[1]
 
 
-async def test_connections_opened_together_end_within_the_last_fifth_of_the_greatest_age() -> None:
+async def test_connections_opened_together_expire_within_the_last_fifth_of_the_maximum_age() -> (
+    None
+):
     pool = FakeService(200).pool
     now = asyncio.get_running_loop().time()
     ages = [(await pool.connect()).expires_at - now for _ in range(100)]
     assert 0.8 * FIVE_MINUTES <= min(ages) < 0.9 * FIVE_MINUTES < max(ages) <= FIVE_MINUTES + 20
 
 
-async def test_without_a_greatest_age_a_connection_is_never_too_old() -> None:
+async def test_without_a_maximum_age_a_connection_never_expires() -> None:
     pool = FakeService().pool
     pool.destination = replace(pool.destination, max_age_seconds=0)
     connection = await connected(pool)
@@ -93,7 +95,7 @@ async def test_without_a_greatest_age_a_connection_is_never_too_old() -> None:
 
 
 @on_uvloop
-async def test_a_connection_that_came_back_while_the_loop_was_busy_is_no_time_out() -> None:
+async def test_a_connection_returned_while_the_loop_was_busy_is_not_a_timeout() -> None:
     pool = FakeService(timeout_seconds=0.05).pool
     lent = await connected(pool)
     waiting = asyncio.create_task(pool.connect())

@@ -1,4 +1,4 @@
-"""One exchange in memory: what each side gets, who stops whom, and who is waited for how long."""
+"""One exchange in memory: what each side gets, which side pauses the other, and each time-out."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_a_fast_answer_is_not_read_on_until_its_callers_turn_comes() -> No
 SMALL_CHUNKS = b"10\r\n%b\r\n11\r\n%b\r\n" % (b"a" * 16, b"bc" + b"d" * 15)
 
 
-async def test_a_body_of_small_chunks_is_read_over_many_turns_and_comes_whole() -> None:
+async def test_a_body_of_small_chunks_is_read_over_many_turns_and_arrives_whole() -> None:
     chunks = SMALL_CHUNKS * 1000
     stage = await joined(CHUNKED + chunks + b"0\r\n\r\n")
     assert stage.caller.is_paused
@@ -157,7 +157,7 @@ async def test_a_body_of_small_chunks_is_read_over_many_turns_and_comes_whole() 
     assert not stage.caller.is_paused
 
 
-async def test_a_caller_that_ends_behind_a_body_of_small_chunks_is_no_early_end() -> None:
+async def test_a_half_close_after_a_body_of_small_chunks_is_not_an_early_end() -> None:
     stage = await joined(CHUNKED + SMALL_CHUNKS * 1000)
     stage.says(b"0\r\n\r\n")
     assert stage.client.eof_received()
@@ -169,7 +169,7 @@ async def test_a_caller_that_ends_behind_a_body_of_small_chunks_is_no_early_end(
 # The request's body.
 
 
-async def test_a_body_is_sent_on_as_it_comes() -> None:
+async def test_a_body_is_forwarded_as_it_arrives() -> None:
     stage = await joined(LENGTH_6 + b"ab")
     assert stage.service.take() == SENT + b"ab"
     stage.says(b"cd")
@@ -178,7 +178,7 @@ async def test_a_body_is_sent_on_as_it_comes() -> None:
     assert (stage.service.take(), stage.upstream.sent_whole_request) == (b"ef", True)
 
 
-async def test_chunks_are_framed_anew_and_end_once() -> None:
+async def test_chunks_are_reframed_and_end_once() -> None:
     stage = await joined(CHUNKED + b"2;ext=1\r\nab\r\n")
     assert stage.service.take() == SENT + b"2\r\nab\r\n"
     stage.says(b"3\r\nc")
@@ -187,13 +187,13 @@ async def test_chunks_are_framed_anew_and_end_once() -> None:
     assert stage.service.take() == b"1\r\nc\r\n2\r\nde\r\n0\r\n\r\n"
 
 
-async def test_a_body_that_has_wholly_come_goes_with_the_head() -> None:
+async def test_a_body_that_has_arrived_whole_is_sent_with_the_head() -> None:
     stage = await joined(CHUNKED + b"2\r\nab\r\n0\r\n\r\n")
     assert stage.service.take() == SENT + b"2\r\nab\r\n0\r\n\r\n"
     assert stage.upstream.sent_whole_request
 
 
-async def test_a_slow_upstream_stops_the_caller_and_starts_it_again() -> None:
+async def test_a_slow_upstream_pauses_and_resumes_the_caller() -> None:
     stage = await joined(LENGTH_6 + b"ab")
     stage.upstream.pause_writing()
     states = [stage.caller.is_paused]
@@ -203,7 +203,7 @@ async def test_a_slow_upstream_stops_the_caller_and_starts_it_again() -> None:
     assert stage.waits_seconds == PATIENCE.body_seconds
 
 
-async def test_a_body_that_turns_out_bad_cuts_the_upstream_off() -> None:
+async def test_a_body_that_turns_out_malformed_cuts_the_upstream_off() -> None:
     stage = await joined(CHUNKED + b"2\r\nab\r\n")
     stage.says(b"zz\r\n")
     assert stage.service.is_aborted
@@ -213,7 +213,7 @@ async def test_a_body_that_turns_out_bad_cuts_the_upstream_off() -> None:
         await stage.upstream.answered()
 
 
-async def test_a_body_known_to_be_bad_is_not_begun() -> None:
+async def test_a_body_known_to_be_malformed_is_not_sent() -> None:
     stage = await joined(CHUNKED, starts=False)
     stage.says(b"zz\r\n")
     with pytest.raises(RequestRefused):
@@ -231,7 +231,7 @@ async def test_a_caller_that_ends_within_its_body_cuts_the_upstream_off() -> Non
 # Waiting.
 
 
-async def test_the_body_the_head_and_the_pieces_have_each_their_patience() -> None:
+async def test_the_body_the_head_and_the_pieces_have_a_timeout_each() -> None:
     stage = await joined(LENGTH_6 + b"ab")
     assert stage.waits_seconds == PATIENCE.body_seconds
     stage.says(b"cdef")
@@ -275,7 +275,7 @@ async def test_an_upstream_too_slow_to_answer_is_timed_out() -> None:
         await stage.upstream.answered()
 
 
-async def test_an_answer_in_which_nothing_moves_is_broken_off() -> None:
+async def test_a_stalled_response_is_aborted() -> None:
     stage = await joined(GET)
     stage.answers(OK + b"Content-Length: 4\r\n\r\nab")
     stage.relay.begin_answer(ANSWER, is_chunked=False)
@@ -287,7 +287,7 @@ async def test_an_answer_in_which_nothing_moves_is_broken_off() -> None:
 # Expect: 100-continue.
 
 
-async def test_the_upstreams_100_is_passed_on_once() -> None:
+async def test_the_upstreams_100_is_forwarded_once() -> None:
     stage = await joined(LENGTH_6, expects_continue=True)
     assert stage.relay.awaits_continue
     stage.answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
@@ -324,7 +324,7 @@ async def test_an_early_answer_takes_the_place_of_the_100() -> None:
     assert not stage.upstream.is_reusable
 
 
-async def test_a_100_nobody_asked_for_goes_nowhere_and_a_103_goes_on() -> None:
+async def test_an_unsolicited_100_is_dropped_and_a_103_is_forwarded() -> None:
     stage = await joined(GET)
     stage.answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
     assert stage.caller.take() == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
@@ -339,7 +339,7 @@ async def test_a_caller_of_http_1_0_gets_no_interim_answer() -> None:
 # The answer's body.
 
 
-async def test_an_answer_is_sent_on_as_it_comes() -> None:
+async def test_a_response_is_forwarded_as_it_arrives() -> None:
     stage = await joined(GET)
     stage.answers(OK + b"Content-Length: 4\r\n\r\na")
     head = await stage.upstream.answered()
@@ -352,8 +352,8 @@ async def test_an_answer_is_sent_on_as_it_comes() -> None:
     assert stage.relay.relayed_bytes == 4
 
 
-async def test_chunks_towards_the_caller_end_once_whatever_comes_behind() -> None:
-    """Bytes or a close behind the end, before the gateway's turn, must not end the body twice."""
+async def test_chunks_to_the_caller_end_once_whatever_follows() -> None:
+    """Bytes or a close after the end, before the gateway runs, must not end the body twice."""
     stage = await joined(GET)
     stage.answers(OK + b"Transfer-Encoding: chunked\r\n\r\n")
     stage.relay.begin_answer(ANSWER, is_chunked=True)
@@ -375,7 +375,7 @@ async def test_a_body_until_the_close_becomes_chunks() -> None:
     await stage.upstream.finished()
 
 
-async def test_an_answer_that_breaks_off_never_ends_its_chunks() -> None:
+async def test_a_response_that_is_cut_short_never_gets_a_last_chunk() -> None:
     stage = await joined(GET)
     stage.answers(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
     stage.relay.begin_answer(ANSWER, is_chunked=True)
@@ -386,7 +386,7 @@ async def test_an_answer_that_breaks_off_never_ends_its_chunks() -> None:
         await stage.upstream.finished()
 
 
-async def test_a_slow_caller_stops_the_upstream_and_starts_it_again() -> None:
+async def test_a_slow_caller_pauses_and_resumes_the_upstream() -> None:
     stage = await joined(GET)
     stage.answers(OK + b"Content-Length: 4\r\n\r\na")
     stage.client.pause_writing()
@@ -398,14 +398,14 @@ async def test_a_slow_caller_stops_the_upstream_and_starts_it_again() -> None:
     assert states == [False, True, False]
 
 
-async def test_a_connection_that_ends_without_a_byte_was_not_reached() -> None:
+async def test_a_connection_that_closes_without_a_byte_counts_as_unreachable() -> None:
     stage = await joined(GET)
     stage.upstream.connection_lost(ConnectionResetError())
     with pytest.raises(UpstreamUnreachable):
         await stage.upstream.answered()
 
 
-async def test_a_connection_that_ends_within_a_head_is_broken() -> None:
+async def test_a_connection_that_closes_within_a_head_counts_as_broken() -> None:
     stage = await joined(GET)
     stage.answers(b"HTTP/1.1 2")
     stage.upstream.eof_received()
@@ -460,7 +460,7 @@ async def test_a_tunnels_back_pressure_goes_both_ways() -> None:
     assert (stage.caller.is_paused, stage.service.is_paused) == (False, False)
 
 
-async def test_the_callers_end_is_passed_on_and_the_other_direction_stays_open() -> None:
+async def test_the_callers_half_close_is_forwarded_and_the_other_direction_stays_open() -> None:
     stage = await joined(HANDSHAKE)
     await tunnelled(stage)
     assert stage.client.eof_received()
@@ -484,7 +484,7 @@ async def test_the_upstreams_end_ends_the_tunnel(is_tls: bool) -> None:
     await stage.upstream.finished()
 
 
-async def test_a_tunnel_in_which_nothing_moves_is_cut() -> None:
+async def test_a_stalled_tunnel_is_cut() -> None:
     stage = await joined(HANDSHAKE)
     await tunnelled(stage)
     stage.client.on_deadline()
@@ -502,7 +502,7 @@ EVENTS = OK + b"content-type: Text/Event-Stream ; charset=utf-8\r\n\r\ndata: 1\n
 
 
 class Clock:
-    """The time, and the sweep that tells a client of its deadline (``wire.deadlines``)."""
+    """The time, and the sweep that calls a client's ``on_deadline`` (``wire.deadlines``)."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -530,7 +530,7 @@ async def downloading(clock: Clock, answer: bytes = DOWNLOAD) -> Stage:
 
 
 async def held_up(clock: Clock) -> Stage:
-    """Return a download whose caller takes no more for now."""
+    """Return a download whose caller has stopped reading."""
     stage = await downloading(clock)
     stage.answers(bytes(100_000))
     stage.caller.unsent_bytes = 100_000
@@ -543,7 +543,7 @@ def code_of(stage: Stage) -> str:
 
 
 @pytest.mark.parametrize("bytes_a_second", [0, 1, RATE // 2])
-async def test_an_upload_below_the_least_rate_is_refused_and_cut(bytes_a_second: int) -> None:
+async def test_an_upload_below_the_minimum_rate_is_refused_and_cut(bytes_a_second: int) -> None:
     clock = Clock()
     stage = await uploading(clock)
     for _ in range(round(WINDOW_SECONDS * 2.5)):
@@ -557,7 +557,7 @@ async def test_an_upload_below_the_least_rate_is_refused_and_cut(bytes_a_second:
         await stage.upstream.answered()
 
 
-async def test_an_upload_that_keeps_the_least_rate_goes_on_for_ever() -> None:
+async def test_an_upload_at_the_minimum_rate_may_last_for_ever() -> None:
     clock = Clock()
     stage = await uploading(clock)
     for _ in range(1000):
@@ -633,7 +633,7 @@ async def test_time_in_which_the_service_has_nothing_to_say_is_not_the_callers()
     assert (code_of(stage), stage.relay.client_rate()) == ("", None)
 
 
-async def test_an_upload_that_goes_on_behind_its_answer_keeps_the_rate_as_well() -> None:
+async def test_an_upload_that_continues_after_its_response_must_keep_the_rate_too() -> None:
     clock = Clock()
     stage = await uploading(clock)
     stage.answers(DOWNLOAD)
@@ -642,7 +642,7 @@ async def test_an_upload_that_goes_on_behind_its_answer_keeps_the_rate_as_well()
     assert code_of(stage) == "request_timeout"
 
 
-async def test_an_event_stream_has_no_least_rate() -> None:
+async def test_an_event_stream_has_no_minimum_rate() -> None:
     clock = Clock()
     stage = await downloading(clock, EVENTS)
     stage.client.pause_writing()
@@ -650,7 +650,7 @@ async def test_an_event_stream_has_no_least_rate() -> None:
     assert (code_of(stage), stage.relay.client_rate()) == ("", inf)
 
 
-async def test_a_tunnel_has_no_least_rate() -> None:
+async def test_a_tunnel_has_no_minimum_rate() -> None:
     clock = Clock()
     stage = await joined(HANDSHAKE, patience=RATED, now=clock)
     await tunnelled(stage)
@@ -659,7 +659,7 @@ async def test_a_tunnel_has_no_least_rate() -> None:
     assert (code_of(stage), stage.relay.client_rate()) == ("", inf)
 
 
-async def test_without_a_least_rate_only_silence_counts() -> None:
+async def test_without_a_minimum_rate_only_silence_counts() -> None:
     clock = Clock()
     stage = await joined(UPLOAD, patience=PATIENCE, now=clock)
     for _ in range(200):
@@ -668,8 +668,8 @@ async def test_without_a_least_rate_only_silence_counts() -> None:
     assert code_of(stage) == ""
 
 
-async def test_the_pool_is_told_who_moves_and_how_fast() -> None:
-    """``None``: nobody's client is to blame, so that the exchange is not ended for another."""
+async def test_the_client_rate_tells_the_pool_how_fast_a_client_moves() -> None:
+    """``None``: the client is not to blame, so the exchange is not ended for another."""
     clock = Clock()
     fast, slow = await uploading(clock), await uploading(clock)
     assert fast.relay.client_rate() is None, "it has only just begun"
@@ -686,7 +686,7 @@ async def test_the_pool_is_told_who_moves_and_how_fast() -> None:
     assert slow.relay.client_rate() is None, "all has come; the service has yet to answer"
 
 
-async def test_a_reader_is_as_fast_as_its_system_takes_what_was_sent() -> None:
+async def test_a_readers_rate_is_that_of_its_systems_acknowledgements() -> None:
     clock = Clock()
     stage = await held_up(clock)
     clock.now += 1.0

@@ -22,7 +22,7 @@ MARK = b"\r\n\r\n"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a test compares of a request."""
+    """The parts of a request that a test compares."""
 
     method: str
     target: str
@@ -315,7 +315,7 @@ def read_fields(data: bytes, memory: FieldMemory | None = None) -> object:
 
 
 def read_next(reader: RequestReader, data: bytes) -> object:
-    """As ``read_fields``, as the next of a connection."""
+    """Return the same as ``read_fields``, for the next request of a connection."""
     try:
         reader.receive(data)
         request = reader.next_request()
@@ -330,7 +330,7 @@ def read_next(reader: RequestReader, data: bytes) -> object:
 def test_sections_that_differ_in_their_token_are_read_as_the_parser_reads_them(
     around: tuple[str, str], secrets: list[str]
 ) -> None:
-    """Whatever came before in the token's place, and whatever it is that comes now."""
+    """Whatever stood in the token's place before, and whatever stands there now."""
     memory = FieldMemory(NAMED)
     for secret in [*secrets, *secrets]:
         data = f"GET /x HTTP/1.1{around[0]}{secret}{around[1]}\r\n\r\n".encode()
@@ -505,7 +505,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_acceptable_request_is_refused_with_its_code(name: str) -> None:
+def test_an_unacceptable_request_is_refused_with_its_code(name: str) -> None:
     data, code = REFUSED[name]
     assert read_all([data]) == [code]
     memory = FieldMemory()
@@ -553,7 +553,7 @@ def test_a_trailer_never_becomes_a_header_of_the_next_request() -> None:
     assert second.headers == ((b"Host", b"b"),)
 
 
-def test_what_is_pipelined_behind_an_upload_waits_unparsed() -> None:
+def test_bytes_pipelined_after_an_upload_are_held_unparsed() -> None:
     reader = RequestReader(LOOP, LIMITS)
     reader.receive(HEAD + b"Content-Length: 3\r\n\r\nab")
     request = reader.next_request()
@@ -566,7 +566,7 @@ def test_what_is_pipelined_behind_an_upload_waits_unparsed() -> None:
     assert request.take() == b""
 
 
-def test_the_bytes_behind_a_websocket_handshake_are_the_tunnels() -> None:
+def test_the_bytes_after_a_websocket_handshake_belong_to_the_tunnel() -> None:
     reader = RequestReader(LOOP, LIMITS)
     reader.receive(b"GET /ws HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"WebSocket\r\n\r\nabc")
     request = reader.next_request()
@@ -577,7 +577,7 @@ def test_the_bytes_behind_a_websocket_handshake_are_the_tunnels() -> None:
     assert reader.take_held() == b""
 
 
-def test_a_head_that_has_begun_is_told_from_silence() -> None:
+def test_a_partial_head_is_distinguished_from_silence() -> None:
     reader = RequestReader(LOOP, LIMITS)
     states = [reader.has_begun]
     for piece in (b"GET /", b"next HTTP/1.1\r\nHost: b\r\n\r\n"):
@@ -587,7 +587,7 @@ def test_a_head_that_has_begun_is_told_from_silence() -> None:
     assert states == [False, True, False]
 
 
-def test_many_one_byte_chunks_in_one_segment_are_no_attack() -> None:
+def test_many_one_byte_chunks_in_one_segment_are_accepted() -> None:
     data = CHUNKED + b"1\r\na\r\n" * 40_000 + b"0\r\n\r\n"
     assert read_all([data]) == [post(None, b"a" * 40_000, CODING)]
 

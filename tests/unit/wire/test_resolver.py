@@ -1,4 +1,4 @@
-"""When the resolver is asked, who waits for it, and what is used in the meantime."""
+"""When the resolver is asked, which requests wait for it, and what is used in the meantime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 class Scene:
-    """CachingResolver whose resolver and clock the test moves."""
+    """A caching resolver whose answers and clock the test controls."""
 
     def __init__(self, **answers: tuple[str, ...]) -> None:
         self.resolver = FakeResolver(**(answers or {"service": ("127.0.0.2",)}))
@@ -32,7 +32,7 @@ class Scene:
         return await self.caching.find(host, 0.1)
 
     async def answered(self, host: str = "service") -> None:
-        """Wait for the end of the look-up under way."""
+        """Wait for the end of the current look-up."""
         while self.caching._names[host]._pending is not None:
             await asyncio.sleep(0.001)
 
@@ -41,7 +41,7 @@ class Scene:
             await asyncio.sleep(0.001)
 
 
-async def test_everyone_who_wants_a_name_at_one_moment_shares_one_look_up() -> None:
+async def test_simultaneous_requests_for_a_name_share_one_look_up() -> None:
     scene = Scene()
     scene.resolver.hang("service")
     waiting = [asyncio.create_task(scene.find()) for _ in range(50)]
@@ -63,7 +63,7 @@ async def test_a_name_is_asked_for_again_after_five_seconds_and_a_new_answer_cou
     assert scene.resolver.asked["service"] == 2
 
 
-async def test_a_resolver_that_hangs_stops_neither_a_kept_answer_nor_another_name() -> None:
+async def test_a_hanging_resolver_delays_neither_a_cached_answer_nor_another_name() -> None:
     scene = Scene(service=("127.0.0.2",), slow=("127.0.0.4",), other=("127.0.0.5",))
     assert await scene.find() == OLD
     scene.now += 6
@@ -103,7 +103,7 @@ async def test_while_the_resolver_fails_the_last_good_answer_serves_for_an_hour(
     assert await scene.find() == NEW
 
 
-async def test_a_name_that_is_gone_ends_the_last_good_answer() -> None:
+async def test_a_name_that_no_longer_exists_drops_the_cached_answer() -> None:
     scene = Scene()
     await scene.find()
     scene.resolver.answers["service"] = NO_NAME
@@ -124,7 +124,7 @@ async def test_a_resolver_that_fails_is_asked_once_a_second_at_most() -> None:
     assert await scene.find() == NEW
 
 
-async def test_an_answer_in_doubt_is_asked_for_again_at_most_once_a_second() -> None:
+async def test_a_doubtful_answer_is_refreshed_at_most_once_a_second() -> None:
     scene = Scene()
     await scene.find()
     scene.resolver.answers["service"] = NEW
@@ -136,7 +136,7 @@ async def test_an_answer_in_doubt_is_asked_for_again_at_most_once_a_second() -> 
     assert scene.resolver.asked["service"] == 2
 
 
-async def test_one_who_leaves_does_not_end_the_look_up_of_the_others() -> None:
+async def test_a_cancelled_request_does_not_end_the_look_up_for_the_others() -> None:
     scene = Scene()
     scene.resolver.hang("service")
     leaving, staying = (asyncio.create_task(scene.find()) for _ in range(2))
@@ -148,7 +148,7 @@ async def test_one_who_leaves_does_not_end_the_look_up_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "192.0.2.7", "2001:db8::7"])
-async def test_an_ip_address_asks_nobody(host: str) -> None:
+async def test_an_ip_address_needs_no_look_up(host: str) -> None:
     scene = Scene()
     assert await scene.find(host) == addresses(host)
     assert not scene.resolver.asked
@@ -159,7 +159,7 @@ def test_an_address_keeps_its_scope() -> None:
     assert address.sockaddr(80)[3:] == (1,)
 
 
-async def test_names_that_nobody_wants_any_more_are_forgotten() -> None:
+async def test_names_that_are_not_used_any_more_are_forgotten() -> None:
     scene = Scene(**{f"name{number}": ("127.0.0.2",) for number in range(20)})
     for number in range(20):
         await scene.find(f"name{number}")
@@ -167,12 +167,12 @@ async def test_names_that_nobody_wants_any_more_are_forgotten() -> None:
     assert len(scene.caching._names) <= 4
 
 
-async def test_an_answer_of_a_thousand_addresses_is_cut_short() -> None:
+async def test_an_answer_of_a_thousand_addresses_is_truncated() -> None:
     scene = Scene(service=tuple(f"127.0.{i // 250}.{i % 250 + 1}" for i in range(1000)))
     assert len(await scene.find()) == 32
 
 
-async def test_without_a_thread_to_be_had_a_name_is_not_known_for_now(
+async def test_without_a_thread_to_spare_a_look_up_fails_for_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def start(thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""Where a response ends, what of it is believed, and whether its connection may serve another."""
+"""Where a response ends, which of it is accepted, and whether its connection may be reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERIM_STATUSES = (100, 102, 103, 104, 150, 199)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a test compares of an answer."""
+    """The parts of a response that a test compares."""
 
     status: int
     body: bytes = b""
@@ -243,7 +243,7 @@ BROKEN: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_rigorous_answer_breaks_the_exchange(name: str) -> None:
+def test_a_malformed_response_breaks_the_exchange(name: str) -> None:
     with pytest.raises(UpstreamBroken):
         read([BROKEN[name]])
 
@@ -285,7 +285,7 @@ def test_after_head_the_next_answer_is_read_from_its_start() -> None:
         b"HTTP/1.1 103 E\r\nSet-Cookie: stolen\r\n\r\nHTTP/1.1 204 N\r\n\r\n",
     ],
 )
-def test_nothing_of_one_answer_reaches_the_next(first: bytes) -> None:
+def test_nothing_of_one_response_leaks_into_the_next(first: bytes) -> None:
     reader = ResponseReader()
     reader.expect("GET", False)
     reader.receive(first)
@@ -300,7 +300,7 @@ def test_nothing_of_one_answer_reaches_the_next(first: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_after_a_101_that_was_asked_for_bytes_are_the_tunnels(size: int) -> None:
+def test_after_a_requested_101_bytes_belong_to_the_tunnel(size: int) -> None:
     data = SWITCH + WEBSOCKET + b"\r\n" + b"\x81\x02hi"
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     seen = read(pieces, wants_upgrade=True)
@@ -332,7 +332,7 @@ def test_a_101_that_announces_no_body_opens_its_tunnel() -> None:
     assert read([data], wants_upgrade=True).tunnelled == b"hi"
 
 
-def test_an_upgrade_refused_is_an_answer_like_any() -> None:
+def test_a_refused_upgrade_is_an_ordinary_response() -> None:
     refusal = b"HTTP/1.1 426 Upgrade Required\r\n" + WEBSOCKET + b"Content-Length: 2\r\n\r\nno"
     assert read([refusal], wants_upgrade=True) == Seen(426, b"no", 2)
 

@@ -1,4 +1,4 @@
-"""A full pool: who is served next, whose exchange is ended for it, and whose never is."""
+"""A full pool: which request is served next, and which exchanges are ended for it, or never."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOW, SERVICE, STREAM = 1.0, None, inf
 
 @dataclass(eq=False)
 class Caller:
-    """Whom a connection is lent to."""
+    """A borrower of a connection."""
 
     account: str = ""
     client: str = "203.0.113.7"
@@ -31,7 +31,7 @@ class Caller:
 
 
 class Stage:
-    """A pool with a few places, its exchanges and those that wait."""
+    """A pool with a few places, with its exchanges and waiting requests."""
 
     def __init__(self, places: int, wait_seconds: float = 20.0) -> None:
         destination = Destination("service", "h", 1, None, None, wait_seconds, places)
@@ -39,7 +39,7 @@ class Stage:
         self.waiting: list[asyncio.Task[UpstreamConnection]] = []
 
     async def lend(self, caller: Caller, rate: float | None) -> UpstreamConnection:
-        """Begin an exchange of a caller."""
+        """Start an exchange of a caller."""
         connection = await self.pool.connect(caller)
         connection.start("POST", False, b"POST", rate is SERVICE, FakeSink(rate))
         return connection
@@ -56,7 +56,7 @@ class Stage:
         return task
 
     def end(self, connection: UpstreamConnection) -> None:
-        """Let an exchange come to its end."""
+        """Complete an exchange."""
         connection.reader.expect("GET", False)
         connection.data_received(ANSWER)
         connection.sent_whole_request = True
@@ -69,7 +69,7 @@ async def turn(times: int = 8) -> None:
 
 
 async def settled(is_settled: Callable[[], bool]) -> None:
-    """Wait for what must come true within some looks at the exchanges; fail if it never does."""
+    """Wait for a condition that a few surveys must make true; fail if it never is."""
     for _ in range(400):
         if is_settled():
             return
@@ -97,7 +97,7 @@ FOES = {
 
 
 @pytest.mark.parametrize("foes", FOES.values(), ids=FOES)
-async def test_whoever_holds_a_full_pool_up_makes_room_for_one_that_has_less(
+async def test_an_owner_that_holds_a_full_pool_up_makes_room_for_one_with_less(
     foes: tuple[Caller, Caller],
 ) -> None:
     hog, other = foes
@@ -121,7 +121,7 @@ async def test_an_upload_that_is_ended_is_cut_and_never_completed() -> None:
     assert (transport.is_aborted, transport.is_ended, transport.written) == (True, False, b"POST")
 
 
-async def test_the_last_place_that_an_owner_is_due_is_not_taken_from_it() -> None:
+async def test_no_owner_loses_the_last_place_of_its_share() -> None:
     stage = Stage(1)
     held = await stage.fill(1, STRANGER, SLOW)
     waiting = await stage.wait(ACME)
@@ -139,7 +139,7 @@ async def test_the_last_place_that_an_owner_is_due_is_not_taken_from_it() -> Non
     ],
     ids=["its client holds it up", "it moves least", "a stream comes last", "but comes"],
 )
-async def test_the_exchange_that_is_ended_is_the_one_that_can_best_be_spared(
+async def test_the_slowest_exchange_that_its_client_holds_up_is_ended_first(
     rates: list[float | None], first: int
 ) -> None:
     stage = Stage(4)
@@ -167,7 +167,7 @@ async def test_an_exchange_that_its_client_comes_to_hold_up_makes_room_later() -
     assert ended(held) == [1]
 
 
-async def test_nobody_gets_below_the_share_that_is_left_to_it() -> None:
+async def test_no_owner_falls_below_its_share() -> None:
     """Two owners, six places: each may hold three, however many of one wait."""
     stage = Stage(6)
     held = await stage.fill(6, STRANGER, SLOW)
@@ -178,7 +178,7 @@ async def test_nobody_gets_below_the_share_that_is_left_to_it() -> None:
     assert [task.done() for task in tasks] == [True] * 3 + [False] * 6
 
 
-async def test_who_has_the_share_already_ends_nobody_elses_exchange() -> None:
+async def test_an_owner_at_its_share_ends_no_other_owners_exchange() -> None:
     stage = Stage(4)
     held = await stage.fill(2, STRANGER, SLOW) + await stage.fill(2, ACME, SLOW)
     for caller in (STRANGER, ACME):
@@ -187,7 +187,7 @@ async def test_who_has_the_share_already_ends_nobody_elses_exchange() -> None:
     assert ended(held) == []
 
 
-async def test_of_several_that_hold_too_many_the_greatest_gives_way() -> None:
+async def test_of_several_owners_above_their_share_the_largest_gives_way() -> None:
     stage = Stage(9)
     lesser = await stage.fill(4, Caller("a", "198.51.100.1"), 0.0)
     greatest = await stage.fill(5, Caller("b", "198.51.100.2"), 500.0)
@@ -203,7 +203,7 @@ async def test_within_an_account_the_token_that_holds_most_gives_way() -> None:
     assert (ended(lesser), len(ended(greatest))) == ([], 1)
 
 
-async def test_a_place_that_becomes_free_goes_to_whoever_holds_the_fewest() -> None:
+async def test_a_place_that_becomes_free_goes_to_the_owner_with_the_fewest() -> None:
     stage = Stage(4)
     few, many = Caller("few", "198.51.100.1"), Caller("many", "198.51.100.2")
     held = await stage.fill(3, many, SERVICE) + await stage.fill(1, few, SERVICE)
@@ -217,7 +217,7 @@ async def test_a_place_that_becomes_free_goes_to_whoever_holds_the_fewest() -> N
     assert order == ["acme", "few", "many", "acme"]
 
 
-async def test_among_equals_places_go_round() -> None:
+async def test_equal_owners_get_places_in_rotation() -> None:
     stage = Stage(1)
     held = await stage.lend(Caller("x"), SERVICE)
     order: list[str] = []
@@ -231,7 +231,7 @@ async def test_among_equals_places_go_round() -> None:
     assert order == ["a", "b", "a", "b", "a"]
 
 
-async def test_one_that_leaves_the_line_leaves_the_place_that_was_made_for_it() -> None:
+async def test_a_cancelled_request_gives_up_the_place_made_for_it() -> None:
     stage = Stage(4)
     await stage.fill(4, STRANGER, SLOW)
     leaving = asyncio.create_task(stage.pool.connect(ACME))
@@ -243,7 +243,7 @@ async def test_one_that_leaves_the_line_leaves_the_place_that_was_made_for_it() 
     assert stage.pool.open_count <= 4
 
 
-async def test_nothing_is_counted_once_nobody_has_waited_for_a_while() -> None:
+async def test_shares_are_discarded_once_none_has_waited_for_a_while() -> None:
     stage = Stage(2)
     held = await stage.fill(2, STRANGER, SLOW)
     lent = await (await stage.wait(ACME))
@@ -257,7 +257,7 @@ async def test_nothing_is_counted_once_nobody_has_waited_for_a_while() -> None:
     assert stage.pool._shares is None
 
 
-async def test_a_flood_in_line_does_not_look_through_all_exchanges_each_time() -> None:
+async def test_a_flood_of_waiting_requests_does_not_survey_the_pool_each_time() -> None:
     looks = count()
 
     class Counting(FakeSink):
@@ -312,7 +312,7 @@ async def test_a_small_pool_reserves_nothing() -> None:
     assert len(await stage.fill(31, STRANGER, SERVICE)) == 31
 
 
-async def test_whoever_waits_for_a_reserved_place_gets_the_next_that_is_not() -> None:
+async def test_a_request_that_waits_for_a_reserved_place_gets_the_next_unreserved_one() -> None:
     stage = Stage(64)
     held = await stage.fill(62, STRANGER, SERVICE)
     others = [await stage.lend(Caller(f"account-{n}"), SERVICE) for n in range(2)]
@@ -327,9 +327,7 @@ async def test_whoever_waits_for_a_reserved_place_gets_the_next_that_is_not() ->
 
 
 @pytest.mark.parametrize("seed", range(15))
-async def test_no_owner_ever_holds_a_reserved_place_too_many_and_nobody_is_forgotten(
-    seed: int,
-) -> None:
+async def test_no_owner_takes_a_place_reserved_for_others_and_none_starves(seed: int) -> None:
     random = Random(seed)
     stage = Stage(64)
     lent: dict[UpstreamConnection, str] = {}
@@ -359,7 +357,7 @@ async def test_no_owner_ever_holds_a_reserved_place_too_many_and_nobody_is_forgo
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_whatever_comes_and_goes_no_place_is_lost_and_none_is_counted_twice(
+async def test_no_place_is_lost_or_counted_twice_in_any_order_of_events(
     seed: int,
 ) -> None:
     random = Random(seed)

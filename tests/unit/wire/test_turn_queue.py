@@ -1,4 +1,4 @@
-"""Whose turn it is: accounts and strangers alternate, and each owner is served one at a time."""
+"""Accounts and networks alternate, and each of them gets one connection served at a time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_strangers_of_a_thousand_networks_hold_an_account_up_for_one_turn_
     assert "honest" in (await served(queue, [*strangers, honest]))[:2]
 
 
-async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
+async def test_a_slice_ends_so_that_the_loop_can_poll_its_sockets() -> None:
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
     order: list[str] = []
     for number in range(3):
@@ -65,7 +65,7 @@ async def test_a_slice_ends_so_that_the_loop_can_look_at_its_sockets() -> None:
     assert seen == [1, 2, 3]
 
 
-async def test_a_slice_has_few_begin_to_read_as_their_bytes_come_all_at_once() -> None:
+async def test_a_slice_resumes_few_readers_as_their_bytes_arrive_at_once() -> None:
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=60.0)
     order: list[str] = []
     for number in range(3 * MOST_READERS):
@@ -77,7 +77,7 @@ async def test_a_slice_has_few_begin_to_read_as_their_bytes_come_all_at_once() -
     assert seen == [MOST_READERS, 2 * MOST_READERS, 3 * MOST_READERS]
 
 
-async def test_one_that_enters_again_and_again_has_one_turn_of_each_of_the_loops() -> None:
+async def test_a_connection_that_requeues_itself_gets_one_turn_per_turn_of_the_loop() -> None:
     queue = TurnQueue(asyncio.get_running_loop(), turn_seconds=0.0)
     order: list[str] = []
     again = Waiting("", "a", order)
@@ -90,7 +90,7 @@ async def test_one_that_enters_again_and_again_has_one_turn_of_each_of_the_loops
     await asyncio.sleep(0)
 
 
-async def test_what_enters_again_waits_behind_the_others() -> None:
+async def test_a_connection_that_requeues_itself_waits_behind_the_others() -> None:
     queue = TurnQueue(asyncio.get_running_loop())
     order: list[str] = []
     again = Waiting("", "a", order)
@@ -138,7 +138,7 @@ async def test_a_turn_that_has_begun_much_work_is_not_over_at_once() -> None:
     assert not any(queue.is_turn_over(UNWATCHED_WORK) for _ in range(10))
 
 
-async def test_what_comes_while_others_wait_is_not_served_before_them() -> None:
+async def test_new_work_is_not_served_before_work_that_is_queued() -> None:
     queue = TurnQueue(asyncio.get_running_loop())
     assert not queue.is_turn_over()
     queue.enqueue(Waiting("", "a", []))

@@ -1,4 +1,4 @@
-"""What aiohttp serves has bounds: a head in time, and no more connections than there may be.
+"""The limits of listeners run by aiohttp: a head in time, and a maximum of connections.
 
 And it keeps to itself what it could not read, and of what it is made.
 """
@@ -80,13 +80,15 @@ async def door(
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", REQUEST[:-2]], ids=["nothing", "a byte", "half"])
-async def test_who_sends_no_whole_head_in_time_is_let_go(door: Door, sent: bytes) -> None:
+async def test_a_client_that_sends_no_whole_head_in_time_is_disconnected(
+    door: Door, sent: bytes
+) -> None:
     reader, _ = await door.connect(sent)
     async with asyncio.timeout(SECONDS):
         assert await reader.read() == b""
 
 
-async def test_who_dribbles_is_let_go_as_well(door: Door) -> None:
+async def test_a_client_that_dribbles_its_head_is_disconnected_too(door: Door) -> None:
     reader, writer = await door.connect(REQUEST[:-2])
     async with asyncio.timeout(SECONDS):
         while not reader.at_eof():
@@ -99,7 +101,7 @@ async def test_who_dribbles_is_let_go_as_well(door: Door) -> None:
                 break
 
 
-async def test_who_has_sent_one_stays_for_more(door: Door) -> None:
+async def test_a_client_that_has_sent_a_head_may_stay(door: Door) -> None:
     reader, writer = await door.connect(REQUEST)
     for _ in range(2):
         async with asyncio.timeout(SECONDS):
@@ -110,7 +112,7 @@ async def test_who_has_sent_one_stays_for_more(door: Door) -> None:
         assert await reader.readuntil(b"here")
 
 
-async def test_too_many_are_turned_away_and_the_rest_is_served(
+async def test_connections_above_the_limit_are_closed_and_the_others_served(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_CONNECTIONS", 2)
@@ -135,7 +137,7 @@ async def is_served(door: Door) -> bool:
 
 
 @pytest.mark.parametrize("sent", UNREADABLE.values(), ids=UNREADABLE)
-async def test_what_can_not_be_read_is_refused_and_never_repeated(
+async def test_a_request_that_cannot_be_parsed_is_refused_and_never_quoted(
     door: Door, sent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -146,7 +148,7 @@ async def test_what_can_not_be_read_is_refused_and_never_repeated(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_failure_is_told_by_its_kind_and_place_alone(
+async def test_the_log_names_a_failures_kind_and_place_alone(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await ask(door, b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -155,7 +157,7 @@ async def test_a_failure_is_told_by_its_kind_and_place_alone(
     assert SECRET not in answer.text + caplog.text
 
 
-async def test_an_answer_that_fails_midway_is_cut_and_not_followed_by_another(
+async def test_a_response_that_fails_midway_is_cut_and_not_followed_by_another(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, _ = await door.connect(b"GET /fails/midway HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -179,7 +181,7 @@ class Answer:
 
 
 async def ask(door: Door, sent: bytes) -> Answer:
-    """Send bytes and read to the end; no answer may say of what the listener is made."""
+    """Send bytes and read to the end; no response may name the software of the listener."""
     reader, _ = await door.connect(sent)
     async with asyncio.timeout(SECONDS):
         text = (await reader.read()).decode()
