@@ -28,7 +28,7 @@ from sidecar.auth.password_auth import PasswordAuth
 from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
 from sidecar.runtime.build import build_rules
@@ -244,7 +244,7 @@ class Proxy:
     gateway: Gateway
     store: MemoryStore
     upstream: Upstream
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RequestLog] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -254,7 +254,7 @@ class Proxy:
 
     @property
     def pool(self) -> Pool:
-        return next(iter(self.gateway.rules.lanes.values())).pool
+        return next(iter(self.gateway.rules.upstreams.values())).pool
 
     async def caller(self, tls: ssl.SSLContext | None = None) -> Peer:
         peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
@@ -329,7 +329,7 @@ async def _start(
             expires_at=None,
         )
     )
-    entries: list[Entry] = []
+    entries: list[RequestLog] = []
     rules = build_rules(settings, asyncio.get_running_loop(), dialer=dialer)
     tokens = Lookup(store)
     gateway = Gateway(

@@ -163,12 +163,12 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
 async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
     """Explain how ``gateway`` judges a request with this head."""
     from sidecar.core.model import Denial
-    from sidecar.observability.access_log import Entry
+    from sidecar.observability.access_log import RequestLog
     from sidecar.proxy.reading import Reading
     from sidecar.runtime.build import build_limits
     from sidecar.wire.requests import RequestReader, RequestRefused
 
-    explainer = Explainer(settings, Entry(0.0, _CLIENT))
+    explainer = Explainer(settings, RequestLog(0.0, _CLIENT))
     reader = RequestReader(asyncio.get_running_loop(), build_limits(settings))
     reader.receive(head)
     try:

@@ -17,8 +17,8 @@ from sidecar.proxy.answers import ANSWERS
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
-    from sidecar.observability.access_log import Entry
-    from sidecar.proxy.gateway import Passage
+    from sidecar.observability.access_log import RequestLog
+    from sidecar.proxy.gateway import Authorized
     from sidecar.proxy.reading import Reading
     from sidecar.proxy.rules import Rules
 
@@ -55,7 +55,7 @@ class Explanation:
 class Explainer:
     """Explains one request by the gateway's verdict and by what it noted in ``entry``."""
 
-    def __init__(self, settings: Settings, entry: Entry) -> None:
+    def __init__(self, settings: Settings, entry: RequestLog) -> None:
         self.entry = entry
         self._settings = settings
         self._shape: Shape | None = None
@@ -71,14 +71,14 @@ class Explainer:
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
-    def passed(self, passage: Passage) -> Explanation:
+    def passed(self, authorized: Authorized) -> Explanation:
         """Explain a request that would go to its upstream."""
         why = "the route is public, so everyone may pass"
-        if passage.principal is not None:
-            why = f"{passage.principal.account} may use this route and path"
-        if passage.query != passage.target.query:
+        if authorized.principal is not None:
+            why = f"{authorized.principal.account} may use this route and path"
+        if authorized.query != authorized.target.query:
             why += "; the credential is removed from the query"
-        return self._explanation(why, upstream=passage.route.upstream)
+        return self._explanation(why, upstream=authorized.route.upstream)
 
     def failed(self, fault: Fault) -> Explanation:
         """Explain a request that can't be judged, with the message of the log, as for admins."""

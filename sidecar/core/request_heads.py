@@ -29,7 +29,7 @@ _REWRITTEN: Final = 1
 _DROPPED: Final = 2
 
 
-class Hop:
+class Downstream:
     """What the upstream learns about the client's connection; built once per connection.
 
     ``client`` is the peer's address, ``scheme`` is ``http`` or ``https``, and ``is_trusted`` says
@@ -122,7 +122,7 @@ class RequestHeads:
         kept: bytes,
         scan: Scan,
         *,
-        hop: Hop,
+        downstream: Downstream,
         host: bytes,
         request_id: bytes,
         traceparent: bytes = b"",
@@ -146,7 +146,7 @@ class RequestHeads:
             b""
             if not traceparent or scan.traceparent == (traceparent,)
             else b"traceparent: %b\r\n" % traceparent,
-            hop.lines(scan, host),
+            downstream.lines(scan, host),
             _VIA_10 if is_http_10 else _VIA_11,
             WEBSOCKET if is_websocket else b"",
             identity,

@@ -25,7 +25,7 @@ _SHORT: Final = 1000  # hundredths of a millisecond
 _SHORT_TIMES: Final = [format(hundredths / 100, ".2f") for hundredths in range(_SHORT)]
 
 
-class Entry:
+class RequestLog:
     """What is noted of one request while it runs; seconds are the event loop's, ``None`` is
     unknown.
     """
@@ -84,7 +84,7 @@ class LineFormatter:
         self._time_text = ""
         self._time_is_good_until = float("-inf")  # on the clock of ``line``
 
-    def line(self, entry: Entry, now: float) -> str:
+    def line(self, entry: RequestLog, now: float) -> str:
         """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
         if now >= self._time_is_good_until:
             self._read_time(now)
@@ -137,7 +137,7 @@ class AccessLog:
         """How many lines were dropped since the start because the writer fell behind."""
         return self._writer.dropped
 
-    def write(self, entry: Entry, now: float) -> None:
+    def write(self, entry: RequestLog, now: float) -> None:
         """Note a finished request; ``now`` is the event loop's time."""
         self.write_line(self._format(entry, now))
 

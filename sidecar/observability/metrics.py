@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from sidecar.core.histogram import Histogram
 from sidecar.core.model import Form, TokenRecord
 from sidecar.core.routes import Route
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import (
     REQUEST_BOUNDS,
     STORE_BOUNDS,
@@ -171,7 +171,7 @@ class Metrics:
 
     # What is counted as it happens.
 
-    def observe(self, entry: Entry, now: float) -> None:
+    def observe(self, entry: RequestLog, now: float) -> None:
         """Count a finished request; ``now`` is on the clock of ``entry.started``."""
         code = entry.code
         key: _Key = (

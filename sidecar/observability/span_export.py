@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from opentelemetry.util.types import AttributeValue
 
 from sidecar.core.trace_context import PARENT_ID, TRACE_ID
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 
 MOST_WAITING: Final = 4096
 _BATCH_SPANS: Final = 512
@@ -66,7 +66,7 @@ class SpanExport:
         """How many spans were lost as the collector did not take them."""
         return self._collector.failed
 
-    def note(self, entry: Entry, now: float) -> None:
+    def note(self, entry: RequestLog, now: float) -> None:
         """Take a finished request that is a span; ``now`` is on the clock of ``entry.started``."""
         if self._taken - self.exported - self.failed >= MOST_WAITING:
             self.dropped += 1
@@ -108,7 +108,7 @@ class _Collector(SpanExporter):
 
 
 def _span_of(
-    entry: Entry, now: float, resource: Resource, scope: InstrumentationScope
+    entry: RequestLog, now: float, resource: Resource, scope: InstrumentationScope
 ) -> ReadableSpan:
     trace_id, parent_id = entry.traceparent[TRACE_ID], entry.parent_id
     has_failed = entry.status >= _FIRST_OF_FAULTS
@@ -132,7 +132,7 @@ def _context(trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, sampled)
 
 
-def attributes_of(entry: Entry) -> dict[str, AttributeValue]:
+def attributes_of(entry: RequestLog) -> dict[str, AttributeValue]:
     """Return what a span says, in the words of OpenTelemetry's conventions where they have one.
 
     Not the path: it may hold what is not for everyone; the log has it under the trace's id.

@@ -23,11 +23,11 @@ from sidecar.core.errors import Fault
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.operations.original import PATH, check_line, find_misleading, find_original
 from sidecar.proxy.answers import ANSWERS, denial_for, problem
-from sidecar.proxy.gateway import Gateway, Passage
+from sidecar.proxy.gateway import Authorized, Gateway
 from sidecar.proxy.reading import Reading
 from sidecar.proxy.rules import Rules
 
@@ -48,7 +48,7 @@ class Decisions:
     def __init__(
         self,
         gateway: Gateway,
-        write_entry: Callable[[Entry, float], None],
+        write_entry: Callable[[RequestLog, float], None],
         now: Callable[[], float] = time,
     ) -> None:
         self._gateway = gateway
@@ -64,7 +64,7 @@ class Decisions:
     async def decide(self, request: web.Request) -> web.Response:
         """Answer one question."""
         loop = asyncio.get_running_loop()
-        entry = Entry(loop.time(), request.remote or "")
+        entry = RequestLog(loop.time(), request.remote or "")
         entry.request_id = self._gateway.new_id()
         rules = self._gateway.rules
         try:
@@ -76,7 +76,9 @@ class Decisions:
         finally:
             self._write_entry(entry, loop.time())
 
-    async def _judge(self, request: web.Request, rules: Rules, entry: Entry) -> Passage | Denial:
+    async def _judge(
+        self, request: web.Request, rules: Rules, entry: RequestLog
+    ) -> Authorized | Denial:
         """Say whether the request that is asked about may pass; a fault is a denial here, too."""
         headers: Headers = request.raw_headers
         original = find_original(request.method, request.raw_path, headers)
@@ -106,17 +108,19 @@ class Decisions:
             _log.error("decision %s failed: %s", entry.request_id, error_location(error))
             return denial_for("internal_error")
 
-    def _pass(self, passage: Passage, entry: Entry) -> CIMultiDict[str]:
+    def _pass(self, authorized: Authorized, entry: RequestLog) -> CIMultiDict[str]:
         """Return what the proxy in front puts into the request, and the answer, it passes on."""
-        rules, principal, now = passage.reading.rules, passage.principal, self._now()
+        rules, principal, now = authorized.reading.rules, authorized.principal, self._now()
         identity = (
-            b"" if principal is None else rules.identity_of(principal, passage.route.upstream, now)
+            b""
+            if principal is None
+            else rules.identity_of(principal, authorized.route.upstream, now)
         )
         fields = CIMultiDict(_read_lines(identity))
-        fields["X-Auth-Uri"] = _target_for(passage)
+        fields["X-Auth-Uri"] = _target_for(authorized)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
-        if passage.query != passage.target.query:
+        if authorized.query != authorized.target.query:
             fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
         ends = rules.near_end_of(principal, now)
         if ends is not None:
@@ -124,7 +128,7 @@ class Decisions:
         return fields
 
 
-def _refuse(denial: Denial, rules: Rules, entry: Entry, *, takes_all: bool) -> web.Response:
+def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool) -> web.Response:
     answer = ANSWERS[denial.code]
     entry.code = denial.code
     entry.status = answer.status
@@ -157,11 +161,11 @@ def _takes_all(raw_target: str) -> bool:
     return raw_target == _ALL_STATUSES or raw_target.startswith(f"{PATH}/")
 
 
-def _target_for(passage: Passage) -> str:
+def _target_for(authorized: Authorized) -> str:
     """Return the target that the service is to see."""
-    target = passage.target
-    lane = passage.reading.rules.lanes[passage.route.upstream]
-    query = target.query if lane.forwards_credentials else passage.query
+    target = authorized.target
+    lane = authorized.reading.rules.upstreams[authorized.route.upstream]
+    query = target.query if lane.forwards_credentials else authorized.query
     return target.path if query is None else f"{target.path}?{query}"
 
 

@@ -27,16 +27,16 @@ from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Credential, Denial
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
-from sidecar.core.request_heads import Hop
+from sidecar.core.request_heads import Downstream
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
 from sidecar.core.targets import Target, path_of
 from sidecar.core.times import to_rfc3339
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.proxy.answers import ANSWERS, denial_for, render
 from sidecar.proxy.reading import Claim, Claims, Reading
-from sidecar.proxy.rules import Lane, Rules
+from sidecar.proxy.rules import Rules, UpstreamHandle
 from sidecar.proxy.streams import LiveStreams, Stream
 from sidecar.tokens.last_use import LastUses
 from sidecar.wire.client import ClientConnection
@@ -55,7 +55,7 @@ _FIRST_ID: Final = 1 << 60  # from here on all have sixteen hex digits
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
-class Passage:
+class Authorized:
     """The verdict that a request may pass, and all that forwarding it needs.
 
     ``query`` is what remains of it once credentials are taken out; ``principal`` is ``None`` on a
@@ -92,7 +92,7 @@ class Gateway:
         callers: Authenticator,
         last_uses: LastUses,
         streams: LiveStreams,
-        write_entry: Callable[[Entry, float], None],
+        write_entry: Callable[[RequestLog, float], None],
         now: Callable[[], float] = time,
     ) -> None:
         self.rules = rules
@@ -108,13 +108,13 @@ class Gateway:
 
     async def serve(self, client: ClientConnection) -> None:
         """Serve a caller's connection: its requests one after another, in order."""
-        hop = self._hop_of(client)
+        downstream = self._downstream_of(client)
         began = client.now()
         while True:
             try:
                 request = await client.next_request()
             except RequestRefused as refusal:
-                entry = Entry(began, client.peer)
+                entry = RequestLog(began, client.peer)
                 entry.request_id = self.new_id()
                 self._answer(client, entry, Denial(refusal.code, refusal.detail))
                 self._finish(client, entry)
@@ -123,9 +123,9 @@ class Gateway:
             if request is None:
                 client.close()
                 return
-            entry = Entry(client.now(), client.peer)
+            entry = RequestLog(client.now(), client.peer)
             try:
-                stays = await self._handle(client, request, hop, entry)
+                stays = await self._handle(client, request, downstream, entry)
             finally:
                 entry.bytes_in = request.received_bytes
                 began = self._finish(client, entry)
@@ -133,22 +133,27 @@ class Gateway:
                 return
 
     async def _handle(
-        self, client: ClientConnection, request: Request, hop: Hop, entry: Entry
+        self, client: ClientConnection, request: Request, downstream: Downstream, entry: RequestLog
     ) -> bool:
         """Answer one request; ``True`` if the connection may serve another."""
         rules = self.rules
         try:
             reading, claim = self._read(rules, request)
             verdict = await self.judge(
-                reading, claim, request.method, request.target, entry, is_trusted=hop.is_trusted
+                reading,
+                claim,
+                request.method,
+                request.target,
+                entry,
+                is_trusted=downstream.is_trusted,
             )
             if request.head is not None:
-                has_passed = isinstance(verdict, Passage) and verdict.principal is not None
+                has_passed = isinstance(verdict, Authorized) and verdict.principal is not None
                 client.reader.remember(request, has_passed=has_passed)
             if isinstance(verdict, Denial):
                 return self._deny(client, request, entry, verdict)
             client.account = "" if verdict.principal is None else verdict.principal.account
-            return await self._forward(client, request, hop, entry, verdict)
+            return await self._forward(client, request, downstream, entry, verdict)
         except RequestRefused as refusal:
             return self._deny(client, request, entry, Denial(refusal.code, refusal.detail))
         except Fault as fault:
@@ -183,10 +188,10 @@ class Gateway:
         claim: Claim,
         method: str,
         raw_target: str,
-        entry: Entry,
+        entry: RequestLog,
         *,
         is_trusted: bool,
-    ) -> Passage | Denial:
+    ) -> Authorized | Denial:
         """Say whether a request may pass: target, route, credential, policy, in this order.
 
         ``claim`` is what the headers claim; a credential in the query adds to that of ``reading``.
@@ -215,7 +220,7 @@ class Gateway:
                 self._tag(entry, reading, claim)
             entry.path = hide_credential(target.path, claim.credential)
         if route.public:
-            return Passage(route, target, reading, query, None)
+            return Authorized(route, target, reading, query, None)
         credential = accept(claim.credential, route.forms)
         if isinstance(credential, Denial):
             return credential
@@ -238,7 +243,7 @@ class Gateway:
             return denial
         if record is not None and record.digest:
             self._last_uses.note(record.digest, entry.client)
-        return Passage(route, target, reading, query, principal, credential)
+        return Authorized(route, target, reading, query, principal, credential)
 
     # Forward and relay.
 
@@ -246,13 +251,13 @@ class Gateway:
         self,
         client: ClientConnection,
         request: Request,
-        hop: Hop,
-        entry: Entry,
-        passage: Passage,
+        downstream: Downstream,
+        entry: RequestLog,
+        authorized: Authorized,
     ) -> bool:
-        lane = passage.reading.rules.lanes[passage.route.upstream]
-        head = self._request_head(request, hop, entry, passage, lane)
-        relay = await self._exchange(client, request, lane, head, entry, passage)
+        lane = authorized.reading.rules.upstreams[authorized.route.upstream]
+        head = self._request_head(request, downstream, entry, authorized, lane)
+        relay = await self._exchange(client, request, lane, head, entry, authorized)
         upstream = relay.upstream
         try:
             response = upstream.reader.head
@@ -262,10 +267,10 @@ class Gateway:
             if response.authenticates_connection:
                 lane.pool.bind(upstream, client.bound)
             if upstream.reader.is_upgraded:
-                return await self._tunnel(client, relay, response, entry, passage)
-            stays = self._begin_answer(client, request, relay, response, passage)
+                return await self._tunnel(client, relay, response, entry, authorized)
+            stays = self._begin_answer(client, request, relay, response, authorized)
             is_whole = upstream.reader.is_complete
-            if not is_whole and not await self._sends_rest(client, relay, entry, passage):
+            if not is_whole and not await self._sends_rest(client, relay, entry, authorized):
                 return False
             if stays and request.is_complete:
                 return True
@@ -274,18 +279,18 @@ class Gateway:
         finally:
             entry.bytes_out = relay.relayed_bytes
             client.relay = None
-            if passage.stream is not None:
-                self.streams.leave(passage.stream)
+            if authorized.stream is not None:
+                self.streams.leave(authorized.stream)
             lane.pool.give_back(upstream)
 
     async def _exchange(
         self,
         client: ClientConnection,
         request: Request,
-        lane: Lane,
+        lane: UpstreamHandle,
         head: bytes,
-        entry: Entry,
-        passage: Passage,
+        entry: RequestLog,
+        authorized: Authorized,
     ) -> Relay:
         """Send the request and wait for the answer's head; once more if the connection had gone
         stale.
@@ -294,7 +299,7 @@ class Gateway:
         body that drew no byte of an answer from a connection that had served before.
         """
         pool = lane.pool
-        scan = passage.reading.scan
+        scan = authorized.reading.scan
         expects_continue = bool(scan.expect) and not client.speaks_1_0
         is_bound = lane.forwards_credentials and authenticates_connection(scan.authorization)
         upstream = pool.take_idle(entry, client.bound)
@@ -307,17 +312,17 @@ class Gateway:
             may_retry = may_retry and upstream.served > 0
             if is_bound:
                 pool.bind(upstream, client.bound)
-            relay = Relay(client, upstream, request, lane.patience, expects_continue)
+            relay = Relay(client, upstream, request, lane.timeouts, expects_continue)
             try:
                 relay.start(head)
                 if not (request.is_complete and await upstream.answered_soon()):
-                    self._watch(client, request, entry, passage)
+                    self._watch(client, request, entry, authorized)
                     await upstream.answered()
             except BaseException as error:
                 client.relay, client.deadline = None, NEVER
-                if passage.stream is not None:
-                    self.streams.leave(passage.stream)
-                    passage.stream = None
+                if authorized.stream is not None:
+                    self.streams.leave(authorized.stream)
+                    authorized.stream = None
                 pool.give_back(upstream)
                 if relay.refusal is not None:
                     raise relay.refusal from None
@@ -335,7 +340,7 @@ class Gateway:
         request: Request,
         relay: Relay,
         response: ResponseHead,
-        passage: Passage,
+        authorized: Authorized,
     ) -> bool:
         """Send the answer on from here; ``True`` if the connection may serve another afterwards."""
         lasts_until_close = response.has_body and response.length is None
@@ -350,18 +355,18 @@ class Gateway:
         head = response.build(
             CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,
-            is_private=passage.query != passage.target.query,
-            extra=self._notice(passage),
+            is_private=authorized.query != authorized.target.query,
+            extra=self._notice(authorized),
         )
         relay.begin_answer(head, is_chunked)
         return stays
 
     async def _sends_rest(
-        self, client: ClientConnection, relay: Relay, entry: Entry, passage: Passage
+        self, client: ClientConnection, relay: Relay, entry: RequestLog, authorized: Authorized
     ) -> bool:
         """Wait for the end of an answer that has begun; ``False`` if it broke off."""
         try:
-            self._watch(client, relay.request, entry, passage)
+            self._watch(client, relay.request, entry, authorized)
             await relay.upstream.finished()
         except Fault as fault:
             refusal = relay.refusal
@@ -379,8 +384,8 @@ class Gateway:
         client: ClientConnection,
         relay: Relay,
         response: ResponseHead,
-        entry: Entry,
-        passage: Passage,
+        entry: RequestLog,
+        authorized: Authorized,
     ) -> bool:
         """Pass bytes both ways until the upstream has ended, or the caller is gone."""
         head = build_response_head(
@@ -388,7 +393,7 @@ class Gateway:
         )
         relay.begin_tunnel(head)
         try:
-            self._watch(client, relay.request, entry, passage)
+            self._watch(client, relay.request, entry, authorized)
             await relay.upstream.finished()
         except (UpstreamBroken, Overloaded) as fault:
             if isinstance(fault, Overloaded):
@@ -399,13 +404,13 @@ class Gateway:
         return False
 
     def _watch(
-        self, client: ClientConnection, request: Request, entry: Entry, passage: Passage
+        self, client: ClientConnection, request: Request, entry: RequestLog, authorized: Authorized
     ) -> None:
         """From here on the exchange is a long one, and ends early if its caller may no longer
         pass: with the denial, or within its answer.
         """
-        principal, credential = passage.principal, passage.credential
-        if principal is None or credential is None or passage.stream is not None:
+        principal, credential = authorized.principal, authorized.credential
+        if principal is None or credential is None or authorized.stream is not None:
             return
 
         def cut(denial: Denial) -> None:
@@ -415,34 +420,39 @@ class Gateway:
             else:
                 client.refuse(RequestRefused(denial.code, denial.detail))
 
-        rules, path = passage.reading.rules, passage.target.path
+        rules, path = authorized.reading.rules, authorized.target.path
         stream = Stream(principal, credential, rules, request.method, path, cut)
-        passage.stream = stream
+        authorized.stream = stream
         self.streams.enter(stream)
 
-    def _notice(self, passage: Passage) -> bytes:
+    def _notice(self, authorized: Authorized) -> bytes:
         """Return the line that tells a caller of a token that ends soon."""
-        ends = passage.reading.rules.near_end_of(passage.principal, self._now())
+        ends = authorized.reading.rules.near_end_of(authorized.principal, self._now())
         return b"" if ends is None else _expiry_line(ends)
 
     def _request_head(
-        self, request: Request, hop: Hop, entry: Entry, passage: Passage, lane: Lane
+        self,
+        request: Request,
+        downstream: Downstream,
+        entry: RequestLog,
+        authorized: Authorized,
+        lane: UpstreamHandle,
     ) -> bytes:
-        target, reading, principal = passage.target, passage.reading, passage.principal
+        target, reading, principal = authorized.target, authorized.reading, authorized.principal
         scan, heads = reading.scan, lane.heads
-        query = target.query if lane.forwards_credentials else passage.query
+        query = target.query if lane.forwards_credentials else authorized.query
         sent = target.path if query is None else f"{target.path}?{query}"
         request_id, traceparent = entry.request_id.encode(), entry.traceparent.encode()
         is_kept = not (lane.forwards_credentials and reading.is_shared)
         if target.authority is None and not scan.request_id and not scan.traceparent and is_kept:
             host = scan.host[0] if scan.host else lane.authority
-            kept = reading.kept_lines(heads, hop.is_trusted)
+            kept = reading.kept_lines(heads, downstream.is_trusted)
         else:
             host = _asked_host(target, scan, lane)
             kept = heads.keep(
                 request.headers,
                 scan,
-                is_trusted=hop.is_trusted,
+                is_trusted=downstream.is_trusted,
                 host=host,
                 request_id=request_id,
                 traceparent=traceparent,
@@ -452,13 +462,13 @@ class Gateway:
             sent.encode(),
             kept,
             scan,
-            hop=hop,
+            downstream=downstream,
             host=host,
             request_id=request_id,
             traceparent=traceparent,
             identity=b""
             if principal is None
-            else reading.rules.identity_of(principal, passage.route.upstream, self._now()),
+            else reading.rules.identity_of(principal, authorized.route.upstream, self._now()),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
@@ -466,7 +476,7 @@ class Gateway:
     # Answer.
 
     def _deny(
-        self, client: ClientConnection, request: Request, entry: Entry, denial: Denial
+        self, client: ClientConnection, request: Request, entry: RequestLog, denial: Denial
     ) -> bool:
         """Answer with a denial; ``True`` if the connection may serve another request."""
         if entry.status:
@@ -490,7 +500,7 @@ class Gateway:
     def _answer(
         self,
         client: ClientConnection,
-        entry: Entry,
+        entry: RequestLog,
         denial: Denial,
         is_head_request: bool = False,
         *,
@@ -510,7 +520,7 @@ class Gateway:
         )
         client.write(answer)
 
-    def _finish(self, client: ClientConnection, entry: Entry) -> float:
+    def _finish(self, client: ClientConnection, entry: RequestLog) -> float:
         """Note the request, however it ended; return when."""
         now = client.now()
         self._write_entry(entry, now)
@@ -518,13 +528,13 @@ class Gateway:
 
     # Identity of requests and connections.
 
-    def _hop_of(self, client: ClientConnection) -> Hop:
+    def _downstream_of(self, client: ClientConnection) -> Downstream:
         scheme = b"https" if client.is_tls else b"http"
-        return Hop(
+        return Downstream(
             client.peer.encode("ascii", "replace"), scheme, self.rules.is_trusted(client.peer)
         )
 
-    def _tag(self, entry: Entry, reading: Reading, claim: Claim) -> None:
+    def _tag(self, entry: RequestLog, reading: Reading, claim: Claim) -> None:
         """Give a request its id and its trace: the caller's own, unless they hold a token.
 
         Both go into logs, answers and to the upstream.
@@ -540,7 +550,9 @@ class Gateway:
             else self.new_id()
         )
 
-    def _note_refused(self, entry: Entry, reading: Reading, claim: Claim, raw_target: str) -> None:
+    def _note_refused(
+        self, entry: RequestLog, reading: Reading, claim: Claim, raw_target: str
+    ) -> None:
         """Note the path of a request that no route was found for, less its own credential."""
         credentials = reading.rules.credentials
         if credentials.are_in_query_of(raw_target):
@@ -568,7 +580,7 @@ def _expiry_line(expires_at: float) -> bytes:
     return b"X-Token-Expires: %b\r\n" % to_rfc3339(expires_at).encode()
 
 
-def _asked_host(target: Target, scan: Scan, lane: Lane) -> bytes:
+def _asked_host(target: Target, scan: Scan, lane: UpstreamHandle) -> bytes:
     """Return the authority that the client asked for (RFC 9112 section 3.2.2)."""
     if target.authority is not None:
         return target.authority.encode()

@@ -22,7 +22,7 @@ from sidecar.core.routes import RouteTable
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.tracing import Traces
 from sidecar.wire.pool import Pool
-from sidecar.wire.relay import Patience
+from sidecar.wire.relay import Timeouts
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,14 +31,14 @@ _CALLERS_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class UpstreamHandle:
     """The way to one upstream."""
 
     pool: Pool
     heads: RequestHeads
     authority: bytes
     """``Host`` for a request that came without one (HTTP/1.0)."""
-    patience: Patience
+    timeouts: Timeouts
     forwards_credentials: bool
 
 
@@ -128,7 +128,7 @@ class Rules:
     accounts: Mapping[str, Account]
     credentials: CredentialRules
     headers: HeaderRules
-    lanes: Mapping[str, Lane]
+    upstreams: Mapping[str, UpstreamHandle]
     challenges: Challenges
     identity: IdentityLines
     assertion: AssertionLines | None

@@ -27,12 +27,12 @@ from sidecar.core.request_heads import RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.proxy.answers import Challenges
-from sidecar.proxy.rules import AssertionLines, IdentityLines, Lane, Rules
+from sidecar.proxy.rules import AssertionLines, IdentityLines, Rules, UpstreamHandle
 from sidecar.proxy.tracing import Traces
 from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.pool import Pool
-from sidecar.wire.relay import Patience
+from sidecar.wire.relay import Timeouts
 from sidecar.wire.requests import RequestLimits
 from sidecar.wire.tls import listening_context, upstream_context
 
@@ -57,8 +57,8 @@ def build_rules(
     assertion = settings.identity.assertion
     injected = [*identity] if assertion is None else [*identity, assertion.header]
     headers = HeaderRules(injected, settings.credentials.headers)
-    lanes = {
-        name: _build_lane(
+    handles = {
+        name: _build_upstream(
             upstream,
             kept.get(name) or Pool(_build_destination(name, upstream), loop, dialer.open),
             settings.limits,
@@ -72,7 +72,7 @@ def build_rules(
         accounts=build_accounts(settings),
         credentials=credentials,
         headers=headers,
-        lanes=MappingProxyType(lanes),
+        upstreams=MappingProxyType(handles),
         challenges=Challenges(settings.credentials.realm),
         identity=IdentityLines(identity),
         assertion=_build_assertion(settings),
@@ -219,15 +219,15 @@ def _build_route(route: configured.RouteSettings) -> Route:
     )
 
 
-def _build_lane(
+def _build_upstream(
     upstream: configured.UpstreamSettings,
     pool: Pool,
     limits: configured.LimitsSettings,
     headers: HeaderRules,
     credentials: CredentialRules,
-) -> Lane:
+) -> UpstreamHandle:
     authority = upstream.url.authority.encode()
-    return Lane(
+    return UpstreamHandle(
         pool=pool,
         heads=RequestHeads(
             headers,
@@ -236,7 +236,7 @@ def _build_lane(
             keeps_credentials=upstream.forward_credentials,
         ),
         authority=authority,
-        patience=Patience(
+        timeouts=Timeouts(
             response_seconds=upstream.response_timeout,
             idle_seconds=upstream.idle_timeout,
             body_seconds=limits.body_timeout,

@@ -170,8 +170,8 @@ async def _close_idle_upstreams(gateway: Gateway) -> None:
     """Close upstream connections that have been idle for too long, every few seconds."""
     while True:
         await asyncio.sleep(_STALE_SWEEP_SECONDS)
-        for lane in gateway.rules.lanes.values():
-            lane.pool.drop_stale()
+        for upstream in gateway.rules.upstreams.values():
+            upstream.pool.drop_stale()
 
 
 def _make_reloader(

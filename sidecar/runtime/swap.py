@@ -18,7 +18,7 @@ from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.auth.password_auth import PasswordAuth
 from sidecar.auth.throttle import Throttle
 from sidecar.config.settings import Settings
-from sidecar.observability.access_log import AccessLog, Entry
+from sidecar.observability.access_log import AccessLog, RequestLog
 from sidecar.observability.audit import AuditLog
 from sidecar.observability.line_writer import WriteTurn
 from sidecar.observability.metrics import SPAN_RESULTS, Metrics
@@ -113,8 +113,8 @@ class ConfiguredParts:
         await self.throttle.close()
         self.audit.close()
         await self.gateway.rules.jwt.issuers.close()
-        for lane in self.gateway.rules.lanes.values():
-            lane.pool.close()
+        for upstream in self.gateway.rules.upstreams.values():
+            upstream.pool.close()
         if self._log is not None:
             self._log.close()
         if self._spans is not None:
@@ -133,7 +133,7 @@ class ConfiguredParts:
         self._parts.cache.lookup_seconds = metrics.lookup_seconds
         metrics.follow_cache(self._parts.cache)
         metrics.follow_pools(
-            lambda: {name: lane.pool for name, lane in self.gateway.rules.lanes.items()}
+            lambda: {name: upstream.pool for name, upstream in self.gateway.rules.upstreams.items()}
         )
         metrics.follow(
             "sidecar_access_log_dropped_total",
@@ -188,7 +188,7 @@ class ConfiguredParts:
         """Return, by name, the pools of upstreams whose address and TLS did not change."""
         old = change.old.upstreams
         return {
-            name: self.gateway.rules.lanes[name].pool
+            name: self.gateway.rules.upstreams[name].pool
             for name, upstream in change.new.upstreams.items()
             if name in old
             and reaches_alike(old[name], upstream)
@@ -197,10 +197,10 @@ class ConfiguredParts:
 
     def _swap_rules(self, rules: Rules) -> None:
         """Judge by ``rules`` from now on; requests under way keep the old ones and their pools."""
-        kept = {lane.pool for lane in rules.lanes.values()}
-        for lane in self.gateway.rules.lanes.values():
-            if lane.pool not in kept:
-                lane.pool.close()
+        kept = {upstream.pool for upstream in rules.upstreams.values()}
+        for upstream in self.gateway.rules.upstreams.values():
+            if upstream.pool not in kept:
+                upstream.pool.close()
         before, self.gateway.rules = self.gateway.rules, rules
         if before.jwt is not rules.jwt:
             closing = self._loop.create_task(before.jwt.issuers.close())
@@ -227,7 +227,7 @@ class ConfiguredParts:
         exports = [*self._closed_spans, *([] if self._spans is None else [self._spans])]
         return {result: sum(getattr(e, result) for e in exports) for result in SPAN_RESULTS}
 
-    def write_entry(self, entry: Entry, now: float) -> None:
+    def write_entry(self, entry: RequestLog, now: float) -> None:
         """Record a finished request or decision in the metrics, the log and the trace."""
         self.metrics.observe(entry, now)
         if entry.parent_id is not None and self._spans is not None:

@@ -31,7 +31,7 @@ _YOUNG_SECONDS: Final = 0.1  # a body that has only just begun is in transit, no
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long an exchange waits, in seconds: for the response head, between two pieces, and for
     the client's body.
 
@@ -55,8 +55,8 @@ class Relay:
         "_is_lasting",
         "_is_relaying",
         "_is_stream",
-        "_patience",
         "_rate",
+        "_timeouts",
         "client",
         "refusal",
         "relayed_bytes",
@@ -69,7 +69,7 @@ class Relay:
         client: ClientConnection,
         upstream: UpstreamConnection,
         request: Request,
-        patience: Patience,
+        timeouts: Timeouts,
         expects_continue: bool,
     ) -> None:
         self.client = client
@@ -77,7 +77,7 @@ class Relay:
         self.request = request
         self.refusal: RequestRefused | None = None
         self.relayed_bytes = 0
-        self._patience = patience
+        self._timeouts = timeouts
         self._continue_is_due = expects_continue and not request.is_complete
         self._is_chunked = False
         self._is_lasting = not request.is_complete
@@ -116,7 +116,7 @@ class Relay:
         self.upstream.start(request.method, request.wants_upgrade, head, request.is_complete, self)
         client.relay = self
         if not request.is_complete:
-            self._rate = BodyRate(client.now(), self._patience.least_body_bytes)
+            self._rate = BodyRate(client.now(), self._timeouts.least_body_bytes)
             client.resume_body()
         self._wait_for(self._waiting_seconds())
 
@@ -131,7 +131,7 @@ class Relay:
         self.client.write(head + body if body else head)
         if not self.upstream.reader.is_complete:
             self._begin_rate()
-        self._wait_for(self._patience.idle_seconds)
+        self._wait_for(self._timeouts.idle_seconds)
         self.upstream.set_reading(self.client.is_writable)
 
     def resume_response(self) -> None:
@@ -158,7 +158,7 @@ class Relay:
         upstream = self.upstream
         if upstream.is_tunnel:
             upstream.send(data)
-            self._wait_for(self._patience.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
             return
         upstream.send(self._framed_body())
         if self.request.is_complete:
@@ -184,7 +184,7 @@ class Relay:
         """Pause or resume the response, as the client's send buffer is full or has room again."""
         if self._is_relaying:
             self.upstream.set_reading(is_writable and not self.client.yield_if_turn_over())
-            self._wait_for(self._patience.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
 
     def on_deadline(self) -> None:
         """Act on an expired wait: send a 100, check the client's rate, or end the exchange."""
@@ -196,7 +196,7 @@ class Relay:
             self._wait_for(self._waiting_seconds())
         elif not self._is_lasting:
             self._is_lasting = True
-            self._wait_for(self._patience.response_seconds - LASTING_SECONDS)
+            self._wait_for(self._timeouts.response_seconds - LASTING_SECONDS)
             self.upstream.note_slow_response()
         elif self._is_relaying:
             self.upstream.fail(UpstreamBroken("nothing moved for too long"))
@@ -215,7 +215,7 @@ class Relay:
             data = self._framed_answer()
             if data:
                 self.client.write(data)
-            self._wait_for(self._patience.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
             if not reader.is_complete and self.client.yield_if_turn_over(PIECE_WORK):
                 self.upstream.set_reading(False)  # until the client's turn: resume_response
         elif not reader.is_complete and reader.waiting_bytes > _READ_AHEAD_BYTES:
@@ -271,7 +271,7 @@ class Relay:
         if self._is_stream:
             self._rate = None
         elif self._rate is None:
-            self._rate = BodyRate(self.client.now(), self._patience.least_body_bytes)
+            self._rate = BodyRate(self.client.now(), self._timeouts.least_body_bytes)
 
     def _is_held_up(self) -> bool:
         """Tell whether the exchange is waiting for the client right now."""
@@ -305,13 +305,13 @@ class Relay:
 
     def _waiting_seconds(self) -> float:
         if self._is_relaying:
-            return self._patience.idle_seconds
+            return self._timeouts.idle_seconds
         if self._continue_is_due:
             return _CONTINUE_PATIENCE_SECONDS
         if self.request.is_complete:
-            most = self._patience.response_seconds
+            most = self._timeouts.response_seconds
             return most if self._is_lasting else min(most, LASTING_SECONDS)
-        return self._patience.body_seconds
+        return self._timeouts.body_seconds
 
     def _framed_body(self) -> bytes:
         """Return the body bytes that have arrived, framed as chunks if the request is chunked."""

@@ -18,7 +18,7 @@ from yarl import URL
 from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Denial
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
@@ -65,7 +65,7 @@ class Stage:
         self.decisions = decisions
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> RequestLog:
         return self.proxy.entries[-1]
 
     def use(self, **more: Any) -> None:

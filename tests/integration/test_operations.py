@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import FAMILIES
 from sidecar.observability.metrics import Metrics
 from sidecar.operations.app import operations_app
@@ -177,7 +177,7 @@ async def test_metrics_tell_of_the_process(probe: Probe) -> None:
 
 
 async def test_a_request_that_was_counted_is_on_the_page(probe: Probe) -> None:
-    metrics, entry = Metrics("1.0"), Entry(1.0, "192.0.2.1")
+    metrics, entry = Metrics("1.0"), RequestLog(1.0, "192.0.2.1")
     entry.route, entry.method, entry.status, entry.code = "/x", "GET", 401, "invalid_token"
     metrics.observe(entry, 1.001)
     async with metered(probe, metrics) as client, client.get("/metrics") as response:

@@ -23,7 +23,7 @@ from sidecar.cli.explanation import Explanation
 from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.operations.app import operations_app
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
@@ -160,7 +160,7 @@ class Verdict:
 UNREAD = Verdict(400, "bad_request", "", "", "", "", "")
 
 
-def verdict_of(entry: Entry) -> Verdict:
+def verdict_of(entry: RequestLog) -> Verdict:
     told = (entry.route, entry.account, str(entry.form), entry.token_id, entry.path)
     return Verdict(entry.status, entry.code, *told)
 
@@ -182,7 +182,7 @@ class Stage:
     proxy: Proxy
     settings: Settings
     decision_port: int
-    decided: list[Entry] = field(default_factory=list)
+    decided: list[RequestLog] = field(default_factory=list)
     arrived: list[bytes] = field(default_factory=list)
 
     async def forward(self, asked: Asked) -> tuple[Verdict, list[bytes]]:

@@ -80,4 +80,4 @@ async def test_behind_the_sidecar_no_spelling_shows_it_without_a_token(
         assert body == b"open" if status == 200 else b"secret" not in body
         bearer = f"Authorization: Bearer {TOKEN}"
         assert await ask(proxy.port, "/admin/x", bearer) == (200, b"secret")
-        proxy.gateway.rules.lanes["nginx"].pool.close()
+        proxy.gateway.rules.upstreams["nginx"].pool.close()

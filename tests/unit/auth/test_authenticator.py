@@ -119,16 +119,16 @@ class World:
         self.tokens = Tokens()
         self.now = float(NOW)
         self.gate = Gate()
-        self.callers = Authenticator(
+        self.authenticator = Authenticator(
             self.tokens, PasswordAuth(sign_in, self.gate), lambda: self.now
         )
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
     def recall(self, credential: Credential) -> Principal | Denial | None:
-        return self.callers.recall(self.rules, Claim(credential), credential, CLIENT)
+        return self.authenticator.recall(self.rules, Claim(credential), credential, CLIENT)
 
     async def identify(self, credential: Credential) -> Principal | Denial:
-        return await self.callers.identify(self.rules, Claim(credential), credential, CLIENT)
+        return await self.authenticator.identify(self.rules, Claim(credential), credential, CLIENT)
 
     async def ask(self, secret: str) -> Principal | Denial:
         return await self.identify(TokenCredential(Form.BEARER, secret))
@@ -439,7 +439,7 @@ async def test_a_token_is_looked_up_in_the_name_of_its_callers_network(
     """An empty one would be the sidecar's own."""
     for secret in (OPAQUE, own_jwt()):
         credential = TokenCredential(Form.BEARER, secret)
-        await world.callers.identify(world.rules, Claim(credential), credential, client)
+        await world.authenticator.identify(world.rules, Claim(credential), credential, client)
     assert world.tokens.askers == [asker, asker]
 
 

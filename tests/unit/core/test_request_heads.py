@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules, canonical
-from sidecar.core.request_heads import Hop, RequestHeads, encode_token_name, identity_lines
+from sidecar.core.request_heads import Downstream, RequestHeads, encode_token_name, identity_lines
 
 T = "sct_" + "t" * 60
 CREDENTIALS = CredentialRules(("access_token",), ("access_token", "token"))
 RULES = HeaderRules(["X-Account"], CREDENTIALS.headers)
-STRANGER = Hop(b"9.9.9.9", b"http", is_trusted=False)
-FRIEND = Hop(b"10.0.0.1", b"http", is_trusted=True)
+STRANGER = Downstream(b"9.9.9.9", b"http", is_trusted=False)
+FRIEND = Downstream(b"10.0.0.1", b"http", is_trusted=True)
 IDENTITY = identity_lines([(b"X-Account", b"acme")])
 HEADS = RequestHeads(RULES, CREDENTIALS.strip_query)
 FORWARDING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, keeps_credentials=True)
@@ -26,7 +26,7 @@ REPLACING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, authority=b"inter
 def build(  # noqa: PLR0913 - what each head varies in, with what it is in most
     *lines: str,
     heads: RequestHeads = HEADS,
-    hop: Hop = STRANGER,
+    downstream: Downstream = STRANGER,
     request_id: str = "made",
     host: str = "shop",
     traceparent: str = "",
@@ -43,7 +43,7 @@ def build(  # noqa: PLR0913 - what each head varies in, with what it is in most
     kept_lines = heads.keep(
         headers,
         scan,
-        is_trusted=hop.is_trusted,
+        is_trusted=downstream.is_trusted,
         host=host.encode(),
         request_id=request_id.encode(),
         traceparent=traceparent.encode(),
@@ -53,7 +53,7 @@ def build(  # noqa: PLR0913 - what each head varies in, with what it is in most
         b"/a?b=%2F",
         kept_lines,
         scan,
-        hop=hop,
+        downstream=downstream,
         host=host.encode(),
         request_id=request_id.encode(),
         traceparent=traceparent.encode(),
@@ -76,9 +76,9 @@ OURS = [
 ]
 
 
-def kept(*lines: str, heads: RequestHeads = HEADS, hop: Hop = STRANGER) -> list[str]:
+def kept(*lines: str, heads: RequestHeads = HEADS, downstream: Downstream = STRANGER) -> list[str]:
     """Return what stays of the client's lines, the host (first) and our own lines aside."""
-    result = build("Host: shop", *lines, heads=heads, hop=hop)
+    result = build("Host: shop", *lines, heads=heads, downstream=downstream)
     return result[1 : len(result) - len(OURS)]
 
 
@@ -177,8 +177,8 @@ def test_what_connection_names_is_stripped_and_the_identity_and_host_stay(
 def test_there_is_exactly_one_identity_and_it_is_ours(
     lines: list[tuple[str, str]], is_trusted: bool
 ) -> None:
-    hop = FRIEND if is_trusted else STRANGER
-    head = build(*[f"{name}: {value}" for name, value in lines], hop=hop)
+    downstream = FRIEND if is_trusted else STRANGER
+    head = build(*[f"{name}: {value}" for name, value in lines], downstream=downstream)
     names = [canonical(line.partition(": ")[0].encode()) for line in head]
     assert [head[at] for at, name in enumerate(names) if name == "x-account"] == ["X-Account: acme"]
     assert names[-1] == "x-account"
@@ -248,7 +248,7 @@ def test_a_trusted_peers_word_on_earlier_hops_is_kept_and_added_to() -> None:
         "X-Forwarded-Port: 443",
         "X_Forwarded_For: 6.6.6.6",
         "X-Real-IP: 1.1.1.1",
-        hop=FRIEND,
+        downstream=FRIEND,
     )
     assert lines == [
         "Host: shop",
@@ -264,7 +264,10 @@ def test_a_trusted_peers_word_on_earlier_hops_is_kept_and_added_to() -> None:
 
 
 def test_a_trusted_peer_without_forwarding_headers_gets_the_sidecars_own() -> None:
-    assert build("Host: shop", "X-Forwarded-For: ", hop=FRIEND)[2] == "X-Forwarded-For: 10.0.0.1"
+    assert (
+        build("Host: shop", "X-Forwarded-For: ", downstream=FRIEND)[2]
+        == "X-Forwarded-For: 10.0.0.1"
+    )
 
 
 def test_credentials_stay_where_the_upstream_is_to_get_them() -> None:

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import UsageError
-from sidecar.observability.access_log import AccessLog, Entry, LineFormatter
+from sidecar.observability.access_log import AccessLog, LineFormatter, RequestLog
 from sidecar.observability.line_writer import BACKLOG_BYTES, LineWriter
 
 PATIENCE_SECONDS = 20.0
 
 
-def make_entry(**values: Any) -> Entry:
-    entry = Entry(started=10.0, client="192.0.2.1")
+def make_entry(**values: Any) -> RequestLog:
+    entry = RequestLog(started=10.0, client="192.0.2.1")
     for name, value in values.items():
         setattr(entry, name, value)
     return entry
@@ -35,7 +35,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def written(path: Path, *entries: Entry) -> list[dict[str, Any]]:
+async def written(path: Path, *entries: RequestLog) -> list[dict[str, Any]]:
     log = AccessLog(str(path), "sct_", asyncio.get_running_loop())
     for entry in entries:
         log.write(entry, 10.5)

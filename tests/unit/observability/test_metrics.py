@@ -15,7 +15,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import ALL_FORMS, Form
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.routes import Route
-from sidecar.observability.access_log import Entry
+from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
 from sidecar.observability.metrics import MOST_CELLS, Metrics
 from sidecar.store.cache import TokenCache
@@ -26,8 +26,8 @@ REQUESTS = "sidecar_requests_total"
 DENIALS = "sidecar_denials_total"
 
 
-def entry(**fields: Any) -> Entry:
-    made = Entry(10.0, "192.0.2.1")
+def entry(**fields: Any) -> RequestLog:
+    made = RequestLog(10.0, "192.0.2.1")
     for name, value in {"route": ROUTE, "method": "GET", "status": 200, **fields}.items():
         setattr(made, name, value)
     return made
@@ -38,7 +38,7 @@ def route(path: str, methods: set[str] | None) -> Route:
     return Route(compile_pattern(path), named, "listener", ALL_FORMS, None, False, path)
 
 
-def observed(*entries: Entry, now: float = 10.003) -> Snapshot:
+def observed(*entries: RequestLog, now: float = 10.003) -> Snapshot:
     metrics = Metrics("1.0")
     for one in entries:
         metrics.observe(one, now)

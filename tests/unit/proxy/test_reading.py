@@ -163,7 +163,7 @@ def test_a_section_is_shared_only_if_its_one_credential_was_cut_out(
 
 def test_kept_lines_are_made_once_for_each_upstream_and_each_kind_of_peer(rules: Rules) -> None:
     reading = Reading(rules, [HOST, BEARER, (b"X-Forwarded-For", b"192.0.2.1"), (b"X-A", b"1")])
-    plain, forwarding = rules.lanes["plain"].heads, rules.lanes["forwarding"].heads
+    plain, forwarding = rules.upstreams["plain"].heads, rules.upstreams["forwarding"].heads
     lines = reading.kept_lines(plain, False)
     assert reading.kept_lines(plain, False) is lines
     assert b"X-A: 1\r\n" in lines

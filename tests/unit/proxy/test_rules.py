@@ -26,7 +26,7 @@ def make_rules(*networks: str) -> Rules:
         accounts={},
         credentials=CredentialRules((), ()),
         headers=HeaderRules([], []),
-        lanes={},
+        upstreams={},
         challenges=Challenges("listener"),
         identity=IdentityLines({}),
         assertion=None,

@@ -17,7 +17,7 @@ from sidecar.wire.body_rate import WINDOW_SECONDS
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.fields import FieldMemory
-from sidecar.wire.relay import LASTING_SECONDS, Patience, Relay
+from sidecar.wire.relay import LASTING_SECONDS, Relay, Timeouts
 from sidecar.wire.requests import RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
@@ -33,7 +33,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 ANSWER = b"ANSWER HEAD\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
 HANDSHAKE = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
-PATIENCE = Patience(response_seconds=100, idle_seconds=1000, body_seconds=10)
+TIMEOUTS = Timeouts(response_seconds=100, idle_seconds=1000, body_seconds=10)
 
 
 class Host:
@@ -89,7 +89,7 @@ async def joined(
     expects_continue: bool = False,
     is_tls: bool = False,
     starts: bool = True,
-    patience: Patience = PATIENCE,
+    timeouts: Timeouts = TIMEOUTS,
     now: Callable[[], float] = monotonic,
 ) -> Stage:
     loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ async def joined(
     upstream = UpstreamConnection(loop, "h:1", lambda connection: None)
     service = FakeTransport(upstream, is_tls=is_tls)
     upstream.connection_made(service)
-    relay = Relay(client, upstream, request, patience, expects_continue)
+    relay = Relay(client, upstream, request, timeouts, expects_continue)
     if starts:
         relay.start(SENT)
     return Stage(client, caller, upstream, service, relay, host.line)
@@ -200,7 +200,7 @@ async def test_a_slow_upstream_pauses_and_resumes_the_caller() -> None:
     stage.upstream.resume_writing()
     states.append(stage.caller.is_paused)
     assert states == [True, False]
-    assert stage.waits_seconds == PATIENCE.body_seconds
+    assert stage.waits_seconds == TIMEOUTS.body_seconds
 
 
 async def test_a_body_that_turns_out_malformed_cuts_the_upstream_off() -> None:
@@ -233,12 +233,12 @@ async def test_a_caller_that_ends_within_its_body_cuts_the_upstream_off() -> Non
 
 async def test_the_body_the_head_and_the_pieces_have_a_timeout_each() -> None:
     stage = await joined(LENGTH_6 + b"ab")
-    assert stage.waits_seconds == PATIENCE.body_seconds
+    assert stage.waits_seconds == TIMEOUTS.body_seconds
     stage.says(b"cdef")
-    assert stage.waits_seconds == PATIENCE.response_seconds
+    assert stage.waits_seconds == TIMEOUTS.response_seconds
     stage.answers(OK + b"Content-Length: 4\r\n\r\nab")
     stage.relay.begin_answer(ANSWER, is_chunked=False)
-    assert stage.waits_seconds == PATIENCE.idle_seconds
+    assert stage.waits_seconds == TIMEOUTS.idle_seconds
 
 
 async def test_an_upload_keeps_an_exchange_alive_that_is_being_answered() -> None:
@@ -247,7 +247,7 @@ async def test_an_upload_keeps_an_exchange_alive_that_is_being_answered() -> Non
     stage.relay.begin_answer(ANSWER, is_chunked=True)
     stage.client.deadline = 0.0
     stage.says(b"1\r\na\r\n")
-    assert stage.waits_seconds == PATIENCE.idle_seconds
+    assert stage.waits_seconds == TIMEOUTS.idle_seconds
 
 
 async def test_a_caller_too_slow_with_its_body_is_refused() -> None:
@@ -269,7 +269,7 @@ async def test_an_upstream_too_slow_to_answer_is_timed_out() -> None:
     stage = await joined(GET)
     stage.client.on_deadline()
     assert not await stage.upstream.answered_soon()
-    assert stage.waits_seconds == PATIENCE.response_seconds - LASTING_SECONDS
+    assert stage.waits_seconds == TIMEOUTS.response_seconds - LASTING_SECONDS
     stage.client.on_deadline()
     with pytest.raises(UpstreamTimeout):
         await stage.upstream.answered()
@@ -300,7 +300,7 @@ async def test_after_a_second_of_silence_the_100_is_the_sidecars_own() -> None:
     assert stage.waits_seconds == 1
     stage.client.on_deadline()
     assert stage.caller.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert stage.waits_seconds == PATIENCE.body_seconds
+    assert stage.waits_seconds == TIMEOUTS.body_seconds
     stage.answers(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert stage.caller.take() == b""
 
@@ -446,7 +446,7 @@ async def test_a_tunnel_passes_bytes_both_ways_and_waits_for_either() -> None:
     stage.client.deadline = 0.0
     stage.answers(b"\x00\x01")
     assert stage.caller.take() == b"\x00\x01"
-    assert stage.waits_seconds == PATIENCE.idle_seconds
+    assert stage.waits_seconds == TIMEOUTS.idle_seconds
 
 
 async def test_a_tunnels_back_pressure_goes_both_ways() -> None:
@@ -495,7 +495,7 @@ async def test_a_stalled_tunnel_is_cut() -> None:
 # The least rate.
 
 RATE = 1000
-RATED = Patience(response_seconds=1e4, idle_seconds=1e4, body_seconds=1e4, least_body_bytes=RATE)
+RATED = Timeouts(response_seconds=1e4, idle_seconds=1e4, body_seconds=1e4, least_body_bytes=RATE)
 UPLOAD = HEAD + b"Content-Length: 9000000\r\n\r\n"
 DOWNLOAD = OK + b"Content-Length: 9000000\r\n\r\n"
 EVENTS = OK + b"content-type: Text/Event-Stream ; charset=utf-8\r\n\r\ndata: 1\n\n"
@@ -519,11 +519,11 @@ class Clock:
 
 
 async def uploading(clock: Clock, *, expects_continue: bool = False) -> Stage:
-    return await joined(UPLOAD, expects_continue=expects_continue, patience=RATED, now=clock)
+    return await joined(UPLOAD, expects_continue=expects_continue, timeouts=RATED, now=clock)
 
 
 async def downloading(clock: Clock, answer: bytes = DOWNLOAD) -> Stage:
-    stage = await joined(GET, patience=RATED, now=clock)
+    stage = await joined(GET, timeouts=RATED, now=clock)
     stage.answers(answer)
     stage.relay.begin_answer(ANSWER, is_chunked=False)
     return stage
@@ -652,7 +652,7 @@ async def test_an_event_stream_has_no_minimum_rate() -> None:
 
 async def test_a_tunnel_has_no_minimum_rate() -> None:
     clock = Clock()
-    stage = await joined(HANDSHAKE, patience=RATED, now=clock)
+    stage = await joined(HANDSHAKE, timeouts=RATED, now=clock)
     await tunnelled(stage)
     stage.client.pause_writing()
     clock.advance(stage, WINDOW_SECONDS * 5)
@@ -661,10 +661,10 @@ async def test_a_tunnel_has_no_minimum_rate() -> None:
 
 async def test_without_a_minimum_rate_only_silence_counts() -> None:
     clock = Clock()
-    stage = await joined(UPLOAD, patience=PATIENCE, now=clock)
+    stage = await joined(UPLOAD, timeouts=TIMEOUTS, now=clock)
     for _ in range(200):
         stage.says(b"a")
-        clock.advance(stage, PATIENCE.body_seconds / 2)
+        clock.advance(stage, TIMEOUTS.body_seconds / 2)
     assert code_of(stage) == ""
 
 
