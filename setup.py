@@ -12,6 +12,7 @@ from setuptools import setup
 
 COMPILED = (
     "auth/authenticator",
+    "auth/credential_cache",
     "auth/password_auth",
     "auth/password_verifier",
     "auth/lookup_rate_limit",
@@ -36,8 +37,9 @@ COMPILED = (
     "observability/access_log",
     "observability/metrics",
     "proxy/answers",
+    "proxy/exchange",
     "proxy/gateway",
-    "proxy/reading",
+    "proxy/header_cache",
     "proxy/rules",
     "proxy/tracing",
     "store/cache",
@@ -57,7 +59,6 @@ COMPILED = (
     "wire/client",
     "wire/deadlines",
     "wire/destination",
-    "wire/fields",
     "wire/pool",
     "wire/relay",
     "wire/requests",

@@ -31,7 +31,7 @@ from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.observability.access_log import RequestLog
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
-from sidecar.runtime.build import build_rules
+from sidecar.runtime.build import build_header_cache, build_rules
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.last_use import LastUses
 from sidecar.wire.accepting import Acceptor
@@ -345,6 +345,7 @@ async def _start(
         limits=RequestLimits(
             limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes
         ),
+        new_head_cache=build_header_cache(settings).for_connection,
         connection_limits=ConnectionLimits(
             max_connections=limits.connections,
             max_connections_per_address=limits.connections_per_address,

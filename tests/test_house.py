@@ -18,8 +18,9 @@ import sidecar
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
 from sidecar.core.patterns import compile_pattern
+from sidecar.proxy.header_cache import HeaderCache
 from sidecar.wire.chunked import mixed_data, mixed_run, tiny_run
-from sidecar.wire.fields import FieldMemory
+from sidecar.wire.requests import RequestLimits
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sidecar"
@@ -68,8 +69,8 @@ MAY_IMPORT = {
     "wire": {"wire", "core", "eager", "timeouts"},
     "auth": {"core"},
     "auth.authenticator": {
-        *("auth.password_auth", "core", "observability.audit", "proxy.reading", "proxy.rules"),
-        "store.port",
+        *("auth.credential_cache", "auth.jwt_verifier", "auth.password_auth", "core"),
+        *("observability.audit", "store.port"),
     },
     "auth.hash_worker": {"core", "workers.held_signals"},
     "auth.issuers": {"core", "auth.bounded_get"},
@@ -81,14 +82,17 @@ MAY_IMPORT = {
     "proxy.answers": {"core"},
     "proxy.tracing": {"core"},
     "proxy": set(),
-    "proxy.reading": {"core", "proxy.rules"},
+    "proxy.header_cache": {"auth.credential_cache", "core", "proxy.rules", "wire.requests"},
     "proxy.rules": {
-        *("auth.assertion", "auth.jwt_verifier", "core", "proxy.answers", "proxy.tracing", "wire"),
+        *("auth.assertion", "auth.authenticator", "core", "proxy.answers", "proxy.tracing", "wire"),
     },
     "proxy.streams": {"core", "proxy.rules", "store.port"},
+    "proxy.exchange": {
+        *("core", "observability.access_log", "observability.fault_log", "proxy", "wire"),
+    },
     "proxy.gateway": {
-        *("auth.authenticator", "core", "observability.access_log", "observability.fault_log"),
-        *("proxy", "store.port", "tokens.last_use", "wire"),
+        *("auth.authenticator", "auth.credential_cache", "core", "observability.access_log"),
+        *("observability.fault_log", "proxy", "tokens.last_use", "wire"),
     },
     "observability": {"core", "observability"},
     "observability.metrics": {"core", "observability", "proxy.answers"},
@@ -104,7 +108,8 @@ MAY_IMPORT = {
     "workers.held_signals": set(),
     "runtime.addresses": {"config", "core", "wire.listening"},
     "runtime.build": {
-        *("auth", "config", "core", "proxy.answers", "proxy.rules", "proxy.tracing", "wire"),
+        *("auth", "config", "core", "proxy.answers", "proxy.header_cache", "proxy.rules"),
+        *("proxy.tracing", "wire"),
     },
     "runtime.reload": {"config", "core", "proxy.rules"},
     "runtime.signing": {"config", "core", "runtime.build", "tokens.lifecycle"},
@@ -311,7 +316,7 @@ MAKERS: dict[str, Callable[[], object]] = {
     "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
-    "wire.fields": lambda: FieldMemory(["a-b", "c"]),
+    "proxy.header_cache": lambda: HeaderCache(RequestLimits(), ["a-b", "c"]),
     "wire.chunked": lambda: (tiny_run(3), mixed_run(), mixed_data()),
 }
 

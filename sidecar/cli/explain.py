@@ -164,7 +164,8 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
     """Explain how ``gateway`` judges a request with this head."""
     from sidecar.core.model import Denial
     from sidecar.observability.access_log import RequestLog
-    from sidecar.proxy.reading import Reading
+    from sidecar.proxy.gateway import Question
+    from sidecar.proxy.header_cache import ParsedHeaders
     from sidecar.runtime.build import build_limits
     from sidecar.wire.requests import RequestReader, RequestRefused
 
@@ -177,17 +178,13 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
         return explainer.denied(Denial(refusal.code, refusal.detail))
     if request is None:
         raise UsageError("this is not a complete request; check the URL and the headers")
-    reading = Reading(gateway.rules, request.headers)
-    explainer.look_at(reading, request.target)
+    parsed = ParsedHeaders(gateway.rules, request.headers)
+    explainer.look_at(parsed, request.target)
+    question = Question(
+        parsed, parsed.cached, request.method, request.target, _CLIENT, is_trusted=False
+    )
     try:
-        verdict = await gateway.judge(
-            reading,
-            reading.claim,
-            request.method,
-            request.target,
-            explainer.entry,
-            is_trusted=False,
-        )
+        verdict = await gateway.judge(question, explainer.entry)
     except Fault as fault:
         return explainer.failed(fault)
     if isinstance(verdict, Denial):

@@ -18,8 +18,8 @@ from sidecar.proxy.answers import ANSWERS
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.observability.access_log import RequestLog
-    from sidecar.proxy.gateway import Authorized
-    from sidecar.proxy.reading import Reading
+    from sidecar.proxy.exchange import Authorized
+    from sidecar.proxy.header_cache import ParsedHeaders
     from sidecar.proxy.rules import Rules
 
 _SHAPES = {
@@ -63,11 +63,11 @@ class Explainer:
         self._found: Credential | Denial | None = None
         self._raw_target = ""
 
-    def look_at(self, reading: Reading, raw_target: str) -> None:
+    def look_at(self, headers: ParsedHeaders, raw_target: str) -> None:
         """Remember the request's target and credential."""
         _, mark, query = raw_target.partition("?")
-        found = reading.rules.credentials.extract(reading.scan, query if mark else None)[0]
-        self._rules, self._found, self._raw_target = reading.rules, found, raw_target
+        found = headers.rules.credentials.extract(headers.scan, query if mark else None)[0]
+        self._rules, self._found, self._raw_target = headers.rules, found, raw_target
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
@@ -76,7 +76,7 @@ class Explainer:
         why = "the route is public, so everyone may pass"
         if authorized.principal is not None:
             why = f"{authorized.principal.account} may use this route and path"
-        if authorized.query != authorized.target.query:
+        if authorized.hides_credential:
             why += "; the credential is removed from the query"
         return self._explanation(why, upstream=authorized.route.upstream)
 

@@ -18,17 +18,16 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.core.error_location import error_location
-from sidecar.core.errors import Fault
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.operations.original import PATH, check_line, find_misleading, find_original
-from sidecar.proxy.answers import ANSWERS, denial_for, problem
-from sidecar.proxy.gateway import Authorized, Gateway
-from sidecar.proxy.reading import Reading
+from sidecar.proxy.answers import ANSWERS, problem
+from sidecar.proxy.exchange import Authorized, denial_of
+from sidecar.proxy.gateway import Gateway, Question
+from sidecar.proxy.header_cache import ParsedHeaders
 from sidecar.proxy.rules import Rules
 
 _log = logging.getLogger("sidecar")
@@ -91,38 +90,30 @@ class Decisions:
         denial = find_misleading(rules.headers, headers)
         if denial is not None:
             return denial
-        reading = Reading(rules, headers)
+        parsed = ParsedHeaders(rules, headers)
+        question = Question(
+            parsed,
+            parsed.cached,
+            original.method,
+            original.target,
+            client=entry.client,
+            is_trusted=rules.is_trusted(entry.client),
+        )
         try:
-            return await self._gateway.judge(
-                reading,
-                reading.claim,
-                original.method,
-                original.target,
-                entry,
-                is_trusted=rules.is_trusted(entry.client),
-            )
-        except Fault as fault:
-            self._faults.note(fault, entry.request_id)
-            return denial_for(fault.code)
-        except Exception as error:  # its message could quote a credential
-            _log.error("decision %s failed: %s", entry.request_id, error_location(error))
-            return denial_for("internal_error")
+            return await self._gateway.judge(question, entry)
+        except Exception as error:
+            return denial_of(error, entry.request_id, self._faults)
 
     def _pass(self, authorized: Authorized, entry: RequestLog) -> CIMultiDict[str]:
-        """Return what the proxy in front puts into the request, and the answer, it passes on."""
-        rules, principal, now = authorized.reading.rules, authorized.principal, self._now()
-        identity = (
-            b""
-            if principal is None
-            else rules.identity_of(principal, authorized.route.upstream, now)
-        )
-        fields = CIMultiDict(_read_lines(identity))
-        fields["X-Auth-Uri"] = _target_for(authorized)
+        """Return the headers that the proxy in front puts into the request and the answer."""
+        upstream, now = authorized.rules.upstreams[authorized.route.upstream], self._now()
+        fields = CIMultiDict(_read_lines(authorized.identity(now)))
+        fields["X-Auth-Uri"] = authorized.upstream_target(upstream)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
-        if authorized.query != authorized.target.query:
+        if authorized.hides_credential:
             fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
-        ends = rules.near_end_of(principal, now)
+        ends = authorized.near_end(now)
         if ends is not None:
             fields["X-Token-Expires"] = to_rfc3339(ends)
         return fields
@@ -159,14 +150,6 @@ def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool)
 
 def _takes_all(raw_target: str) -> bool:
     return raw_target == _ALL_STATUSES or raw_target.startswith(f"{PATH}/")
-
-
-def _target_for(authorized: Authorized) -> str:
-    """Return the target that the service is to see."""
-    target = authorized.target
-    lane = authorized.reading.rules.upstreams[authorized.route.upstream]
-    query = target.query if lane.forwards_credentials else authorized.query
-    return target.path if query is None else f"{target.path}?{query}"
 
 
 def _read_lines(lines: bytes) -> Iterator[tuple[str, str]]:

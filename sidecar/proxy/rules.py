@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.auth.assertion import AssertionSigner, AssertionSubject
-from sidecar.auth.jwt_verifier import JwtVerifier
+from sidecar.auth.authenticator import AuthRules
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Form
-from sidecar.core.policy import Account, Principal
+from sidecar.core.policy import Principal
 from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
 from sidecar.core.routes import RouteTable
 from sidecar.proxy.answers import Challenges
@@ -121,36 +121,19 @@ class AssertionLines:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(AuthRules):
     """One configuration, ready to judge by."""
 
     routes: RouteTable
-    accounts: Mapping[str, Account]
     credentials: CredentialRules
     headers: HeaderRules
     upstreams: Mapping[str, UpstreamHandle]
     challenges: Challenges
     identity: IdentityLines
     assertion: AssertionLines | None
-    jwt: JwtVerifier
     traces: Traces
-    token_prefix: str
     expiry_notice_seconds: float
     trusted_proxies: tuple[Network, ...]
-
-    def identity_of(self, principal: Principal, upstream: str, now: float) -> bytes:
-        """Return all lines that tell an upstream who is calling; ``now`` is in Unix seconds."""
-        lines = self.identity.lines(principal)
-        if self.assertion is not None:
-            lines += self.assertion.line(principal, upstream, now)
-        return lines
-
-    def near_end_of(self, principal: Principal | None, now: float) -> float | None:
-        """Return when a caller's token ends, if that is near enough to be told."""
-        if principal is None or principal.record is None or principal.record.expires_at is None:
-            return None
-        ends = principal.record.expires_at
-        return ends if ends - now <= self.expiry_notice_seconds else None
 
     def is_trusted(self, peer: str) -> bool:
         """Tell whether what ``peer`` says of earlier hops is believed; a unix socket's never is."""

@@ -27,6 +27,7 @@ from sidecar.core.request_heads import RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.proxy.answers import Challenges
+from sidecar.proxy.header_cache import HeaderCache
 from sidecar.proxy.rules import AssertionLines, IdentityLines, Rules, UpstreamHandle
 from sidecar.proxy.tracing import Traces
 from sidecar.wire.destination import Destination
@@ -183,6 +184,11 @@ def build_limits(settings: configured.Settings) -> RequestLimits:
     """Return what a request may use."""
     limits = settings.limits
     return RequestLimits(limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes)
+
+
+def build_header_cache(settings: configured.Settings) -> HeaderCache:
+    """Return an empty cache of header sections."""
+    return HeaderCache(build_limits(settings), settings.credentials.headers)
 
 
 def shortest_timeout_seconds(settings: configured.Settings) -> float:

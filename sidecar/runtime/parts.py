@@ -26,7 +26,7 @@ from sidecar.observability.line_writer import WriteTurn
 from sidecar.proxy.answers import denial_for, render
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
-from sidecar.runtime.build import build_limits, shortest_timeout_seconds
+from sidecar.runtime.build import build_header_cache, build_limits, shortest_timeout_seconds
 from sidecar.store.archive import connect_archive as connect_archive
 from sidecar.store.cache import TokenCache
 from sidecar.store.counters import connect_counters as connect_counters
@@ -153,7 +153,7 @@ def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
     return ProxyServer(
         gateway.serve,
         limits=build_limits(settings),
-        credential_headers=settings.credentials.headers,
+        new_head_cache=build_header_cache(settings).for_connection,
         connection_limits=_connection_limits(settings),
         too_many=lambda: render(denial_for("overloaded"), gateway.new_id(), closes=True),
     )
@@ -161,7 +161,7 @@ def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
 
 def apply_limits(server: ProxyServer, settings: Settings) -> None:
     """Have a server go by other limits from now on."""
-    server.use_limits(build_limits(settings), settings.credentials.headers)
+    server.use_limits(build_limits(settings), build_header_cache(settings).for_connection)
     server.use_connection_limits(_connection_limits(settings))
 
 

@@ -20,8 +20,13 @@ from sidecar.core.error_location import error_location
 from sidecar.eager import EagerTask, Wakeup
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
-from sidecar.wire.fields import FieldMemory
-from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
+from sidecar.wire.requests import (
+    HeadCache,
+    Request,
+    RequestLimits,
+    RequestReader,
+    RequestRefused,
+)
 from sidecar.wire.turn_queue import PIECE_WORK, TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 
@@ -40,13 +45,15 @@ class ConnectionOwner(Protocol):
     """What a client connection needs of the server that it belongs to."""
 
     limits: RequestLimits
-    memory: FieldMemory
     turns: TurnQueue
     buffers: BufferBudget
     header_timeout_seconds: float
     idle_timeout_seconds: float
     is_draining: bool
     is_closing: bool
+
+    def new_head_cache(self) -> HeadCache:
+        """Return the cache through which a new connection reads its requests."""
 
     def on_opened(self, connection: ClientConnection) -> None:
         """Register a connection; it was counted when it was accepted."""
@@ -141,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._owner = owner
         self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
-        self.reader = RequestReader(loop, owner.limits, owner.memory)
+        self.reader = RequestReader(loop, owner.limits, owner.new_head_cache())
         self.transport: asyncio.Transport | None = None
         self.relay: RequestSink | None = None
         self.bound: list[UpstreamConnection] = []

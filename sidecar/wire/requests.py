@@ -26,7 +26,6 @@ from aiohttp.http import (
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from sidecar.wire.chunked import ChunkedBody, ChunkError, TrailersTooLarge
-from sidecar.wire.fields import CUT, KEY_BYTES, SECRET_BYTES, FieldMemory, Fields, parse_line
 
 _END: Final = b"\r\n\r\n"
 _skip_empty_lines: Final = re.compile(rb"(?:\r\n)*").match
@@ -59,22 +58,39 @@ class RequestLimits:
     body_bytes: int = 0
 
 
+class HeaderSection:
+    """A parsed header section.
+
+    ``headers`` are (name, value) as sent, in order; values have no surrounding white space.
+    ``length`` is the declared Content-Length: ``None`` for a chunked body, 0 for no body.
+    """
+
+    __slots__ = ("headers", "keeps_alive", "length")
+
+    def __init__(
+        self, headers: tuple[tuple[bytes, bytes], ...], length: int | None, keeps_alive: bool
+    ) -> None:
+        self.headers = headers
+        self.length = length
+        self.keeps_alive = keeps_alive
+
+
 class Request:
     """One request: its head, and the part of its body that has arrived.
 
-    ``length`` is the length declared in ``fields``.
+    ``length`` and ``keeps_alive`` are those of ``section``.
     """
 
     __slots__ = (
-        "fields",
         "head",
+        "head_bytes",
         "is_complete",
         "keeps_alive",
         "length",
         "method",
         "pieces",
         "received_bytes",
-        "secret",
+        "section",
         "target",
         "version",
         "wants_upgrade",
@@ -85,22 +101,21 @@ class Request:
         method: str,
         target: str,
         version: HttpVersion,
-        fields: Fields,
+        section: HeaderSection,
         wants_upgrade: bool = False,
-        secret: bytes = b"",
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
-        self.fields = fields
-        self.length = fields.length
-        self.keeps_alive = fields.keeps_alive
+        self.section = section
+        self.length = section.length
+        self.keeps_alive = section.keeps_alive
         self.wants_upgrade = wants_upgrade
-        self.secret = secret
-        """What was cut out of ``fields`` (``FieldMemory``); empty: nothing was."""
         self.head: bytes | None = None
-        """The head as it came, if its section may be kept (``RequestReader.remember``)."""
-        self.is_complete = fields.length == 0
+        """The head as it came, if it may be cached (``RequestReader.cache_head``)."""
+        self.head_bytes = 0
+        """The length of the head, if it came from a ``HeadCache``."""
+        self.is_complete = section.length == 0
         self.pieces: list[bytes] = []
         self.received_bytes = 0
 
@@ -111,12 +126,7 @@ class Request:
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """The header fields as sent."""
-        headers, cut = self.fields.headers, self.fields.cut
-        if cut < 0:
-            return headers
-        name, value = headers[cut]
-        whole = (name, value.removesuffix(CUT) + self.secret)
-        return (*headers[:cut], whole, *headers[cut + 1 :])
+        return self.section.headers
 
     @property
     def waiting_bytes(self) -> int:
@@ -132,47 +142,24 @@ class Request:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-_MOST_PREFIX_BYTES: Final = 16
-_is_secret: Final = re.compile(rb"[\x21-\x7e]{%d,}" % SECRET_BYTES).fullmatch
+class HeadCache:
+    """The port through which one connection's reader finds heads that it need not parse again.
 
-
-class _Last:
-    """The head that a connection sent last, taken apart; ``start`` and ``end`` are what stands
-    before and behind its secret; without one, ``start`` is empty. ``prefix`` is what the secret
-    begins with, up to an underscore: tokens that are made alike share it.
+    This is the cache that holds nothing; ``proxy.header_cache`` has a real one. A class and not a
+    ``Protocol``, so that compiled code calls it directly.
     """
 
-    __slots__ = ("end", "fields", "head", "method", "prefix", "secret", "start", "target")
+    __slots__ = ()
 
-    def __init__(
-        self, head: bytes, line: tuple[str, str], fields: Fields, secret: bytes, start: int
-    ) -> None:
-        self.head = head
-        self.method, self.target = line
-        self.fields = fields
-        self.secret = secret
-        self.prefix = secret[: secret.rfind(b"_", 0, _MOST_PREFIX_BYTES) + 1]
-        self.start = head[:start] if secret else b""
-        self.end = head[start + len(secret) :]
+    def get(self, data: bytes, start: int) -> Request | None:
+        """Return the request whose head begins at ``start``, as the parser would read it.
 
-    def match(self, data: bytes) -> bool:
-        """Tell whether these bytes are the same head, perhaps with another secret as long: then it
-        takes the place of the last one.
+        Its ``head_bytes`` say where the head ends. ``None``: the parser must read.
         """
-        if data == self.head:
-            return True
-        start, end = self.start, self.end
-        if not start or len(data) != len(self.head):
-            return False
-        if not (data.startswith(start) and data.endswith(end)):
-            return False
-        secret = data[len(start) : len(data) - len(end)]
-        prefix = self.prefix
-        is_plain = secret.startswith(prefix) and secret[len(prefix) :].isalnum()
-        if not (is_plain or _is_secret(secret)):  # the first tells cheaper
-            return False
-        self.head, self.secret = data, secret
-        return True
+        return None
+
+    def put(self, request: Request, *, has_passed: bool) -> None:
+        """Cache the head of a request, which is its ``head``; ``has_passed``: it was let pass."""
 
 
 class _NoFlowControl:
@@ -200,13 +187,12 @@ class RequestReader:
 
     __slots__ = (
         "_body",
+        "_cache",
         "_head_bytes",
         "_held",
-        "_last",
         "_limits",
         "_line_end",
         "_loop",
-        "_memory",
         "_parser",
         "_start",
         "_tail",
@@ -217,19 +203,18 @@ class RequestReader:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: RequestLimits,
-        memory: FieldMemory | None = None,
+        cache: HeadCache | None = None,
     ) -> None:
-        """``memory`` is shared by the connections of one server; without it, nothing is cached."""
+        """``cache`` is this connection's own; without one, every head is parsed."""
         self._loop = loop
         self._limits = limits
         self._parser: HttpRequestParser | None = None
         self._held = b""
         self._start = 0  # where the unread part of ``_held`` starts
-        self._last: _Last | None = None
         self._tail = b""
         self._line_end = b""
         self._head_bytes = 0
-        self._memory = memory
+        self._cache = HeadCache() if cache is None else cache
         self._body: ChunkedBody | None = None
         self.current: Request | None = None
 
@@ -291,11 +276,11 @@ class RequestReader:
         self.current = None
         if self._start == len(self._held):
             return None
-        if not self._head_bytes and self._memory is not None:
-            request = self._recall(self._memory, self._held, self._start)
-            if request is not None:
-                return request
         if not self._head_bytes:
+            request = self._cache.get(self._held, self._start)
+            if request is not None:
+                self._begin_cached(request)
+                return request
             self._skip_line_ends()
         data, start = self._held, self._start
         if len(data) - start == 1 and not self._head_bytes and data.endswith(b"\r"):
@@ -364,51 +349,22 @@ class RequestReader:
             return  # the connection is not kept
         request.pieces = []
 
-    def remember(self, request: Request, *, has_passed: bool = True) -> None:
-        """Keep the header section of a request that was judged, for those that repeat it."""
-        head, memory = request.head, self._memory
-        if head is None or memory is None:
-            return
-        end = head.find(b"\r\n")
-        line = parse_line(head, 0, end)
-        if line is not None and line[2].decode() == request.target:
-            memory.keep(head[end:-4], request.fields, has_passed=has_passed)
-        request.head = None
+    def cache_head(self, request: Request, *, has_passed: bool = True) -> None:
+        """Cache the head of a request that was judged, for those that repeat it."""
+        if request.head is not None:
+            self._cache.put(request, has_passed=has_passed)
+            request.head = None
 
-    def _recall(self, memory: FieldMemory, data: bytes, begin: int) -> Request | None:
-        """Make a request of a line and a header section seen before, the parser left aside.
-
-        What a connection repeats, but for its secret, is not even taken apart.
-        """
-        last = self._last
-        if last is not None and begin == 0 and last.match(data):
-            self._held = b""
-            self.current = request = Request(
-                last.method, last.target, HttpVersion11, last.fields, False, last.secret
-            )
-            return request
-        end = data.find(_END, begin)
-        line_end = data.find(b"\r\n", begin)
-        limits = self._limits
-        if not begin < line_end < end <= line_end + limits.header_bytes:
-            return None
-        recalled = memory.recall(data[line_end:end])
-        if recalled is None:
-            return None
-        line = memory.read_line(data[begin:line_end])
-        if line is None or len(line[1]) > limits.url_bytes:
-            return None
-        fields, secret, start = recalled
-        request = Request(line[0], line[1], HttpVersion11, fields, False, secret)
-        if end + 4 < len(data):
-            self._start = end + 4
+    def _begin_cached(self, request: Request) -> None:
+        """Go on with a request whose head was cached."""
+        end = self._start + request.head_bytes
+        if end < len(self._held):
+            self._start = end
             self._begin(request)
-            return request
-        self.current = request
-        self._drop_held()
-        if begin == 0 and end <= KEY_BYTES:
-            self._last = _Last(data, line, fields, secret, line_end + start)
-        return request
+        else:
+            self.current = request
+            self._held = b""
+            self._start = 0
 
     def _hold(self, data: bytes) -> None:
         start = self._start
@@ -568,7 +524,7 @@ class RequestReader:
             message.method,
             message.path,
             version,
-            Fields(message.raw_headers, length, not message.should_close),
+            HeaderSection(message.raw_headers, length, not message.should_close),
             wants_upgrade,
         )
 

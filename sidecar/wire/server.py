@@ -8,7 +8,7 @@ A connection that is idle for a second is closed. Whatever is left when time is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +16,7 @@ from sidecar.wire.accepting import PendingHandshake
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import LAST_CHANCE_SECONDS, ClientConnection
 from sidecar.wire.deadlines import Deadlines
-from sidecar.wire.fields import FieldMemory
-from sidecar.wire.requests import RequestLimits
+from sidecar.wire.requests import HeadCache, RequestLimits
 from sidecar.wire.turn_queue import TurnQueue
 
 _CUT_SECONDS: Final = 1.0  # an aborted connection ends within the next iterations of the loop
@@ -52,7 +51,7 @@ class ProxyServer:
         handle: Callable[[ClientConnection], Awaitable[None]],
         *,
         limits: RequestLimits,
-        credential_headers: Iterable[str] = (),
+        new_head_cache: Callable[[], HeadCache] = HeadCache,
         connection_limits: ConnectionLimits,
         too_many: Callable[[], bytes],
     ) -> None:
@@ -70,7 +69,7 @@ class ProxyServer:
         self.handshakes: set[PendingHandshake] = set()
         self.turns = TurnQueue(self._loop)
         self.buffers = BufferBudget()
-        self.use_limits(limits, credential_headers)
+        self.use_limits(limits, new_head_cache)
         self.use_connection_limits(connection_limits)
 
     def __repr__(self) -> str:
@@ -89,14 +88,15 @@ class ProxyServer:
         self.idle_timeout_seconds = limits.idle_timeout_seconds
         self.deadlines.shortest_timeout_seconds = limits.shortest_timeout_seconds
 
-    def use_limits(self, limits: RequestLimits, credential_headers: Iterable[str] = ()) -> None:
-        """Apply these limits to new connections, and forget the header sections remembered under
-        others.
+    def use_limits(
+        self, limits: RequestLimits, new_head_cache: Callable[[], HeadCache] = HeadCache
+    ) -> None:
+        """Apply these limits to new connections.
 
-        ``credential_headers`` are the headers, besides ``Authorization``, that may hold tokens.
+        Heads were cached under the former limits, so new connections need another cache as well.
         """
         self.limits = limits
-        self.memory = FieldMemory(credential_headers)
+        self._new_head_cache = new_head_cache
 
     def announce_end(self) -> None:
         """Make every response from now on the last of its connection; close nothing yet."""
@@ -136,6 +136,9 @@ class ProxyServer:
             self._all_ended.set()
 
     # wire.client.ConnectionOwner
+
+    def new_head_cache(self) -> HeadCache:
+        return self._new_head_cache()
 
     async def serve(self, connection: ClientConnection) -> None:
         self._served += 1

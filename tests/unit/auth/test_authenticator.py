@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.auth.authenticator import INVALID_TOKEN, Authenticator
+from sidecar.auth.credential_cache import CachedCredential
 from sidecar.auth.issuers import IssuerUnavailable
 from sidecar.auth.jwt_verifier import foreign_denial_key
 from sidecar.auth.password_auth import INVALID_PASSWORD, PasswordAuth, too_many_failures
@@ -29,7 +30,6 @@ from sidecar.core.model import (
 )
 from sidecar.core.policy import Principal
 from sidecar.core.tokens import digest, generate
-from sidecar.proxy.reading import Claim
 from sidecar.runtime.build import build_rules
 from tests.conformance.jwt_cases import GONE, Bench, dump, make_party
 
@@ -125,10 +125,14 @@ class World:
         self.rules = build_rules(settings, asyncio.get_running_loop())
 
     def recall(self, credential: Credential) -> Principal | Denial | None:
-        return self.authenticator.recall(self.rules, Claim(credential), credential, CLIENT)
+        return self.authenticator.cached_principal(
+            self.rules, CachedCredential(credential), credential, CLIENT
+        )
 
     async def identify(self, credential: Credential) -> Principal | Denial:
-        return await self.authenticator.identify(self.rules, Claim(credential), credential, CLIENT)
+        return await self.authenticator.identify(
+            self.rules, CachedCredential(credential), credential, CLIENT
+        )
 
     async def ask(self, secret: str) -> Principal | Denial:
         return await self.identify(TokenCredential(Form.BEARER, secret))
@@ -439,7 +443,9 @@ async def test_a_token_is_looked_up_in_the_name_of_its_callers_network(
     """An empty one would be the sidecar's own."""
     for secret in (OPAQUE, own_jwt()):
         credential = TokenCredential(Form.BEARER, secret)
-        await world.authenticator.identify(world.rules, Claim(credential), credential, client)
+        await world.authenticator.identify(
+            world.rules, CachedCredential(credential), credential, client
+        )
     assert world.tokens.askers == [asker, asker]
 
 

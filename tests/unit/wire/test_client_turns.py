@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from sidecar.proxy.header_cache import HeaderCache
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import MOST_REQUESTS_IN_TURN, ClientConnection
-from sidecar.wire.fields import FieldMemory
-from sidecar.wire.requests import RequestLimits, RequestRefused
+from sidecar.wire.requests import HeadCache, RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from tests.fake_transport import FakeTransport
 
@@ -37,7 +37,7 @@ class Host:
     is_closing = False
 
     def __init__(self, budget_bytes: int = 1 << 20) -> None:
-        self.memory = FieldMemory()
+        self.cache = HeaderCache(RequestLimits())
         self.line = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
         self.turns: TurnQueue = self.line
         self.buffers = BufferBudget(budget_bytes)
@@ -45,6 +45,9 @@ class Host:
         self.refused: dict[str, str] = {}
         self.ended: list[str] = []
         self.judging: asyncio.Event | None = None
+
+    def new_head_cache(self) -> HeadCache:
+        return self.cache.for_connection()
 
     def on_opened(self, connection: ClientConnection) -> None:
         return
@@ -60,7 +63,7 @@ class Host:
                     await self.judging.wait()
                 self.order.append(name)
                 connection.write(b".")
-                connection.reader.remember(request)
+                connection.reader.cache_head(request)
         except RequestRefused as refusal:
             self.refused[name] = refusal.code
         self.ended.append(name)

@@ -16,9 +16,8 @@ from sidecar.core.response_heads import build_response_head
 from sidecar.wire.body_rate import WINDOW_SECONDS
 from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
-from sidecar.wire.fields import FieldMemory
 from sidecar.wire.relay import LASTING_SECONDS, Relay, Timeouts
-from sidecar.wire.requests import RequestLimits, RequestRefused
+from sidecar.wire.requests import HeadCache, RequestLimits, RequestRefused
 from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
@@ -40,7 +39,6 @@ class Host:
     """A server that lets the test play the gateway."""
 
     limits = RequestLimits()
-    memory = FieldMemory()
     header_timeout_seconds = 7.0
     buffers = BufferBudget()
     idle_timeout_seconds = 70.0
@@ -50,6 +48,9 @@ class Host:
     def __init__(self) -> None:
         self.line = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
         self.turns: TurnQueue = self.line
+
+    def new_head_cache(self) -> HeadCache:
+        return HeadCache()
 
     def on_opened(self, connection: ClientConnection) -> None:
         return

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.fields import FieldMemory
+from sidecar.proxy.header_cache import HeaderCache
 from sidecar.wire.requests import Request, RequestLimits, RequestReader, RequestRefused
 
 LIMITS = RequestLimits(headers=16, header_bytes=1024, url_bytes=512, body_bytes=100_000)
@@ -39,13 +39,13 @@ LOOP.close()
 
 
 def read_all(
-    pieces: list[bytes], limits: RequestLimits = LIMITS, memory: FieldMemory | None = None
+    pieces: list[bytes], limits: RequestLimits = LIMITS, cache: HeaderCache | None = None
 ) -> list[Seen | str]:
     """Feed ``pieces`` as a connection would and return the requests, and the code of a refusal.
 
     Every request is let pass, so that its body is read.
     """
-    reader = RequestReader(LOOP, limits, memory)
+    reader = RequestReader(LOOP, limits, None if cache is None else cache.for_connection())
     seen: list[Seen | str] = []
     request: Request | None = None
     body = b""
@@ -71,7 +71,7 @@ def read_all(
                 read_on()
             while request is None and (request := reader.next_request()) is not None:
                 seen.append("begun")
-                reader.remember(request)
+                reader.cache_head(request)
                 if request.length is None:
                     reader.begin_body()
                 read_on()
@@ -208,13 +208,13 @@ def test_requests_are_the_same_however_the_bytes_are_split(name: str, cuts: list
 def test_a_section_seen_before_is_read_as_the_parser_reads_it(
     names: list[str], cuts: list[int]
 ) -> None:
-    memory = FieldMemory()
+    cache = HeaderCache(LIMITS)
     for name in names:
         data, expected = READ[name]
         ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
         pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
-        assert read_all(pieces, memory=memory) == expected
-        assert read_all([data], memory=memory) == expected
+        assert read_all(pieces, cache=cache) == expected
+        assert read_all([data], cache=cache) == expected
 
 
 LINES = [
@@ -235,22 +235,22 @@ LINES = [
     st.sampled_from(["", "\r\n", " "]),
 )
 def test_a_section_seen_before_makes_no_bad_line_good(line: str, version: str, ahead: str) -> None:
-    memory = FieldMemory()
+    cache = HeaderCache(LIMITS)
     section = "\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n"
     data = f"{ahead}{line} {version}{section}".encode()
     fresh = read_all([data])
-    assert read_all([f"GET / HTTP/1.1{section}".encode()], memory=memory)
-    assert len(memory) == 1
-    assert read_all([data], memory=memory) == fresh
-    assert read_all([data], memory=memory) == fresh
+    assert read_all([f"GET / HTTP/1.1{section}".encode()], cache=cache)
+    assert len(cache) == 1
+    assert read_all([data], cache=cache) == fresh
+    assert read_all([data], cache=cache) == fresh
 
 
 @pytest.mark.parametrize("ahead", ["\r\n", "\r\n\r\n"])
 def test_a_line_is_never_remembered_as_part_of_a_section(ahead: str) -> None:
-    memory = FieldMemory()
+    cache = HeaderCache(LIMITS)
     data = f"{ahead}GET /next HTTP/1.1\r\nHost: b\r\n\r\n".encode()
-    assert read_all([data], memory=memory) == [AFTER]
-    assert read_all([b"GET /x HTTP/1.1" + data], memory=memory) == read_all(
+    assert read_all([data], cache=cache) == [AFTER]
+    assert read_all([b"GET /x HTTP/1.1" + data], cache=cache) == read_all(
         [b"GET /x HTTP/1.1" + data]
     )
 
@@ -272,7 +272,7 @@ SENT_AGAIN = [
 def test_what_a_connection_repeats_to_the_byte_is_read_as_if_it_came_first(
     sent: list[tuple[bytes, bool]],
 ) -> None:
-    reader = RequestReader(LOOP, LIMITS, FieldMemory())
+    reader = RequestReader(LOOP, LIMITS, HeaderCache(LIMITS).for_connection())
     for head, has_body_along in sent:
         fresh = RequestReader(LOOP, LIMITS)
         requests = []
@@ -284,7 +284,7 @@ def test_what_a_connection_repeats_to_the_byte_is_read_as_if_it_came_first(
             for piece in [body] if has_body_along else [body[:1], body[1:]]:
                 if piece:
                     assert each.receive(piece)
-            each.remember(request)
+            each.cache_head(request)
             requests.append((describe(request, request.take()), request.headers, request.version))
         assert requests[0] == requests[1]
 
@@ -309,9 +309,11 @@ SECRETS = st.one_of(
 )
 
 
-def read_fields(data: bytes, memory: FieldMemory | None = None) -> object:
+def read_fields(data: bytes, cache: HeaderCache | None = None) -> object:
     """Return what a request's header section is read as, or the code of its refusal."""
-    return read_next(RequestReader(LOOP, LIMITS, memory), data)
+    return read_next(
+        RequestReader(LOOP, LIMITS, None if cache is None else cache.for_connection()), data
+    )
 
 
 def read_next(reader: RequestReader, data: bytes) -> object:
@@ -322,7 +324,7 @@ def read_next(reader: RequestReader, data: bytes) -> object:
     except RequestRefused as refusal:
         return refusal.code
     assert request is not None
-    reader.remember(request)
+    reader.cache_head(request)
     return request.headers, request.length, request.keeps_alive, request.target
 
 
@@ -331,11 +333,11 @@ def test_sections_that_differ_in_their_token_are_read_as_the_parser_reads_them(
     around: tuple[str, str], secrets: list[str]
 ) -> None:
     """Whatever stood in the token's place before, and whatever stands there now."""
-    memory = FieldMemory(NAMED)
+    cache = HeaderCache(LIMITS, NAMED)
     for secret in [*secrets, *secrets]:
         data = f"GET /x HTTP/1.1{around[0]}{secret}{around[1]}\r\n\r\n".encode()
         try:
-            assert read_fields(data, memory) == read_fields(data)
+            assert read_fields(data, cache) == read_fields(data)
         except AssertionError:
             assert read_all([data]) == []  # no whole request: neither reads one
 
@@ -352,7 +354,7 @@ VISIBLE = st.text("ab_", min_size=17, max_size=17)
 def test_a_token_in_the_place_of_the_last_one_of_a_connection_is_read_as_if_it_came_first(
     around: tuple[str, str], before: list[str], then: str
 ) -> None:
-    reader = RequestReader(LOOP, LIMITS, FieldMemory(NAMED))
+    reader = RequestReader(LOOP, LIMITS, HeaderCache(LIMITS, NAMED).for_connection())
     for secret in [*before, *before, then]:
         head = f"GET /{before[0]} HTTP/1.1{around[0]}{secret}{around[1]}\r\n\r\n"
         data = head.encode("latin-1")
@@ -365,27 +367,27 @@ def test_a_token_in_the_place_of_the_last_one_of_a_connection_is_read_as_if_it_c
 
 
 def test_callers_that_differ_in_their_token_share_a_section_that_holds_none() -> None:
-    memory = FieldMemory(NAMED)
+    cache = HeaderCache(LIMITS, NAMED)
     for number in range(10):
         token = f"a-token-of-an-old-system-{number}"
         data = f"GET /x HTTP/1.1\r\nX-Api-Key: {token}\r\nHost: a\r\n\r\n".encode()
-        assert read_fields(data, memory) == read_fields(data)
-    assert len(memory) == 1
-    recalled = memory.recall(b"\r\nX-Api-Key: another-token-of-another\r\nHost: a")
-    assert recalled is not None
-    fields, secret, start = recalled
+        assert read_fields(data, cache) == read_fields(data)
+    assert len(cache) == 1
+    found = cache.get(b"\r\nX-Api-Key: another-token-of-another\r\nHost: a")
+    assert found is not None
+    section, secret, start = found
     assert (secret, start) == (b"another-token-of-another", len(b"\r\nX-Api-Key: "))
-    assert fields.headers == ((b"X-Api-Key", b"\0"), (b"Host", b"a"))
+    assert section.headers == ((b"X-Api-Key", b"\0"), (b"Host", b"a"))
 
 
 def test_the_memory_is_bounded_in_number_and_size() -> None:
-    memory = FieldMemory(most=3)
+    cache = HeaderCache(LIMITS, most=3)
     for number in range(10):
-        read_all([b"GET / HTTP/1.1\r\nHost: b%d\r\n\r\n" % number], memory=memory)
-    assert len(memory) == 3
-    read_all([b"GET / HTTP/1.1\r\nHost: b\r\nX: %b\r\n\r\n" % (b"a" * 3000)], memory=memory)
-    assert memory.recall(b"\r\nHost: b9") is not None
-    assert len(memory) == 3
+        read_all([b"GET / HTTP/1.1\r\nHost: b%d\r\n\r\n" % number], cache=cache)
+    assert len(cache) == 3
+    read_all([b"GET / HTTP/1.1\r\nHost: b\r\nX: %b\r\n\r\n" % (b"a" * 3000)], cache=cache)
+    assert cache.get(b"\r\nHost: b9") is not None
+    assert len(cache) == 3
 
 
 @given(
@@ -508,8 +510,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 def test_an_unacceptable_request_is_refused_with_its_code(name: str) -> None:
     data, code = REFUSED[name]
     assert read_all([data]) == [code]
-    memory = FieldMemory()
-    assert read_all([data], memory=memory) == read_all([data], memory=memory) == [code]
+    cache = HeaderCache(LIMITS)
+    assert read_all([data], cache=cache) == read_all([data], cache=cache) == [code]
 
 
 @pytest.mark.parametrize("name", REFUSED)

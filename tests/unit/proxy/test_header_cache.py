@@ -1,4 +1,4 @@
-"""A header section is read once, and what follows from it is worked out once."""
+"""A header section is parsed once, and what follows from it is worked out once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
 from sidecar.config.settings import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import digest
-from sidecar.proxy.reading import BAD_EXPECT, BAD_HOST, Claim, Claims, Reading
+from sidecar.proxy.header_cache import BAD_EXPECT, BAD_HOST, ParsedHeaders
 from sidecar.proxy.rules import Rules
 from sidecar.runtime.build import build_rules
 
@@ -52,7 +53,7 @@ async def rules() -> Rules:
 def test_what_no_request_may_say_is_known_from_its_headers(
     headers: Sequence[Header], denial: Denial | None, rules: Rules
 ) -> None:
-    assert Reading(rules, headers).denial is denial
+    assert ParsedHeaders(rules, headers).denial is denial
 
 
 @pytest.mark.parametrize(
@@ -67,14 +68,14 @@ def test_what_no_request_may_say_is_known_from_its_headers(
 def test_the_credential_of_the_headers_is_extracted(
     header: Header, credential: object, rules: Rules
 ) -> None:
-    assert Reading(rules, [HOST, header]).claim.credential == credential
+    assert ParsedHeaders(rules, [HOST, header]).cached.credential == credential
 
 
 def test_the_digest_is_the_tokens(rules: Rules) -> None:
     """A password, and what can't be read, have none."""
-    assert Reading(rules, [HOST, BEARER]).claim.digest == digest(TOKEN)
-    assert Claim(PasswordCredential("a", "b")).digest == ""
-    assert Claim(Denial("malformed_credentials", "")).digest == ""
+    assert ParsedHeaders(rules, [HOST, BEARER]).cached.digest == digest(TOKEN)
+    assert CachedCredential(PasswordCredential("a", "b")).digest == ""
+    assert CachedCredential(Denial("malformed_credentials", "")).digest == ""
 
 
 OTHER = b"another-token-of-another-shop"
@@ -96,52 +97,17 @@ CUT: dict[str, tuple[list[Header], int, bytes, object]] = {
 def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
     headers: list[Header], cut: int, secret: bytes, found: object, rules: Rules
 ) -> None:
-    """As if the headers had come with it; the claim is made once."""
-    reading, claims = Reading(rules, headers, cut), Claims()
-    assert reading.is_shared
-    claim = claims.read(reading, secret)
+    """As if the headers had come with it; the credential is read once."""
+    parsed, credentials = ParsedHeaders(rules, headers, cut), CachedCredentials()
+    assert parsed.slot is not None
+    cached = credentials.get(parsed.slot, secret)
     expected = TokenCredential(found, secret.decode()) if isinstance(found, Form) else found
-    assert claim.credential == expected
+    assert cached.credential == expected
     whole = [(name, value.replace(b"\0", secret)) for name, value in headers]
-    assert Reading(rules, whole).claim.credential == expected
-    claims.keep(claim)
-    assert claims.read(reading, secret) is claim
-    assert secret.decode() not in repr(claims) + repr(claim) + repr(reading)
-
-
-async def test_what_is_read_and_not_kept_displaces_nothing(rules: Rules) -> None:
-    """However much of it there is."""
-    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
-    known = claims.read(reading, OTHER)
-    claims.keep(known)
-    for number in range(20_000):
-        claims.read(reading, b"a-token-that-comes-once-%d" % number)
-    assert repr(claims) == "<Claims 1>"
-    assert claims.read(reading, OTHER) is known
-
-
-async def test_as_many_claims_are_remembered_as_there_is_room_for(rules: Rules) -> None:
-    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
-    for number in range(20_000):
-        claims.keep(claims.read(reading, b"a-token-that-is-kept-%d" % number))
-    assert repr(claims) in {f"<Claims {kept}>" for kept in range(1, 4097)}
-
-
-async def test_a_token_in_a_header_and_the_same_as_a_bearers_are_two_claims(rules: Rules) -> None:
-    bearer = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1)
-    header, claims = Reading(rules, [HOST, (b"access_token", b"\0")], 1), Claims()
-    for reading in (bearer, header):
-        claims.keep(claims.read(reading, OTHER))
-    forms = [claims.read(reading, OTHER).credential for reading in (bearer, header)]
-    text = OTHER.decode()
-    assert forms == [TokenCredential(Form.BEARER, text), TokenCredential(Form.HEADER, text)]
-    assert repr(claims) == "<Claims 2>"
-
-
-async def test_a_claim_of_more_than_two_kibibytes_is_not_kept(rules: Rules) -> None:
-    reading, claims = Reading(rules, [HOST, (b"Authorization", b"Bearer \0")], 1), Claims()
-    claims.keep(claims.read(reading, b"t" * 2049))
-    assert repr(claims) == "<Claims 0>"
+    assert ParsedHeaders(rules, whole).cached.credential == expected
+    credentials.put(cached)
+    assert credentials.get(parsed.slot, secret) is cached
+    assert secret.decode() not in repr(credentials) + repr(cached) + repr(parsed)
 
 
 @pytest.mark.parametrize(
@@ -158,22 +124,26 @@ def test_a_section_is_shared_only_if_its_one_credential_was_cut_out(
     headers: list[Header], cut: int, rules: Rules
 ) -> None:
     """Not one whose header these rules do not read, nor one with a second credential."""
-    assert not Reading(rules, headers, cut).is_shared
+    assert ParsedHeaders(rules, headers, cut).slot is None
 
 
-def test_kept_lines_are_made_once_for_each_upstream_and_each_kind_of_peer(rules: Rules) -> None:
-    reading = Reading(rules, [HOST, BEARER, (b"X-Forwarded-For", b"192.0.2.1"), (b"X-A", b"1")])
+def test_forwarded_lines_are_made_once_for_each_upstream_and_kind_of_peer(
+    rules: Rules,
+) -> None:
+    parsed = ParsedHeaders(
+        rules, [HOST, BEARER, (b"X-Forwarded-For", b"192.0.2.1"), (b"X-A", b"1")]
+    )
     plain, forwarding = rules.upstreams["plain"].heads, rules.upstreams["forwarding"].heads
-    lines = reading.kept_lines(plain, False)
-    assert reading.kept_lines(plain, False) is lines
+    lines = parsed.forwarded_lines(plain, False)
+    assert parsed.forwarded_lines(plain, False) is lines
     assert b"X-A: 1\r\n" in lines
     assert TOKEN.encode() not in lines
-    assert TOKEN.encode() in reading.kept_lines(forwarding, False)
+    assert TOKEN.encode() in parsed.forwarded_lines(forwarding, False)
     assert b"192.0.2.1" not in lines
-    assert reading.kept_lines(plain, True) is not lines
-    assert reading.kept_lines(plain, False) is lines
+    assert parsed.forwarded_lines(plain, True) is not lines
+    assert parsed.forwarded_lines(plain, False) is lines
 
 
 def test_nothing_of_a_credential_shows_in_a_repr(rules: Rules) -> None:
-    reading = Reading(rules, [HOST, BEARER])
-    assert TOKEN not in repr(reading) + repr(reading.scan) + repr(reading.claim)
+    parsed = ParsedHeaders(rules, [HOST, BEARER])
+    assert TOKEN not in repr(parsed) + repr(parsed.scan) + repr(parsed.cached)

@@ -1,0 +1,432 @@
+"""One request on its way: forwarded to its upstream and relayed, or answered with a denial.
+
+An ``Exchange`` lives as long as its request. It owns everything that belongs to this request alone:
+what was authorized, the upstream connection that it borrowed, the relay between the two sockets,
+and the log entry. Whatever happens, the request gets exactly one answer, the connection is given
+back, and the log entry says how it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from sidecar.core.connection_auth import authenticates_connection
+from sidecar.core.error_location import error_location
+from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
+from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET
+from sidecar.core.model import Credential, Denial
+from sidecar.core.policy import Principal
+from sidecar.core.request_heads import Downstream
+from sidecar.core.response_heads import build_response_head
+from sidecar.core.routes import Route
+from sidecar.core.targets import Target
+from sidecar.core.times import to_rfc3339
+from sidecar.observability.access_log import RequestLog
+from sidecar.observability.fault_log import FaultLog
+from sidecar.proxy.answers import ANSWERS, denial_for, render
+from sidecar.proxy.header_cache import ParsedHeaders
+from sidecar.proxy.rules import Rules, UpstreamHandle
+from sidecar.proxy.streams import LiveStreams, Stream
+from sidecar.wire.client import ClientConnection
+from sidecar.wire.deadlines import NEVER
+from sidecar.wire.relay import Relay
+from sidecar.wire.requests import Request, RequestRefused
+from sidecar.wire.responses import ResponseHead
+
+_log = logging.getLogger("sidecar")
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110, 9.2.2
+_CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
+_UNAUTHORIZED: Final = 401
+_CUT: Final = "cut"  # in the log alone: a stream that lost its authorization
+
+
+class Authorized:
+    """The verdict that a request may pass, and what forwarding it needs.
+
+    ``query`` is what remains of the query once credentials are taken out. On a public route
+    ``principal`` and ``credential`` are ``None``.
+    """
+
+    __slots__ = ("credential", "headers", "principal", "query", "route", "rules", "target")
+
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        headers: ParsedHeaders,
+        query: str | None,
+        principal: Principal | None,
+        credential: Credential | None,
+    ) -> None:
+        self.rules: Rules = headers.rules
+        self.route = route
+        self.target = target
+        self.headers = headers
+        self.query = query
+        self.principal = principal
+        self.credential = credential
+
+    @property
+    def hides_credential(self) -> bool:
+        """Tell whether a credential was taken out of the query (RFC 6750 section 2.3)."""
+        return self.query != self.target.query
+
+    def upstream_target(self, upstream: UpstreamHandle) -> str:
+        """Return the request target that the upstream gets: in origin form, without credentials
+        unless the upstream is to have them.
+        """
+        target = self.target
+        query = target.query if upstream.forwards_credentials else self.query
+        return target.path if query is None else f"{target.path}?{query}"
+
+    def identity(self, now: float) -> bytes:
+        """Return the lines that tell the upstream who is calling; ``now`` is in Unix seconds."""
+        principal, rules = self.principal, self.rules
+        if principal is None:
+            return b""
+        lines = rules.identity.lines(principal)
+        if rules.assertion is not None:
+            lines += rules.assertion.line(principal, self.route.upstream, now)
+        return lines
+
+    def near_end(self, now: float) -> float | None:
+        """Return when the token ends, in Unix seconds, if callers are to be warned of it by now."""
+        principal = self.principal
+        if principal is None or principal.record is None or principal.record.expires_at is None:
+            return None
+        ends = principal.record.expires_at
+        return ends if ends - now <= self.rules.expiry_notice_seconds else None
+
+
+class ExchangeContext:
+    """What the exchanges of one process share. ``now`` returns Unix seconds."""
+
+    __slots__ = ("faults", "now", "streams")
+
+    def __init__(self, streams: LiveStreams, faults: FaultLog, now: Callable[[], float]) -> None:
+        self.streams = streams
+        self.faults = faults
+        self.now = now
+
+
+class Exchange:
+    """One request of a client and its answer. ``rules`` are those that it is judged by.
+
+    ``forward`` sets ``authorized``, ``upstream`` and ``relay``; a request that is denied has none.
+    """
+
+    authorized: Authorized
+    upstream: UpstreamHandle
+    relay: Relay
+
+    __slots__ = (
+        "_context",
+        "_stream",
+        "authorized",
+        "client",
+        "downstream",
+        "log",
+        "relay",
+        "request",
+        "rules",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        context: ExchangeContext,
+        rules: Rules,
+        client: ClientConnection,
+        downstream: Downstream,
+        request: Request,
+        log: RequestLog,
+    ) -> None:
+        self._context = context
+        self.rules = rules
+        self.client = client
+        self.downstream = downstream
+        self.request = request
+        self.log = log
+        self._stream: Stream | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request!r} status={self.log.status}>"
+
+    # Forward.
+
+    async def forward(self, authorized: Authorized) -> bool:
+        """Forward the request, relay the answer; ``True`` if the connection may serve another.
+
+        Raises a ``Fault`` or ``RequestRefused`` when there is no answer to relay.
+        """
+        client, log = self.client, self.log
+        self.authorized = authorized
+        self.upstream = authorized.rules.upstreams[authorized.route.upstream]
+        await self._send()
+        relay, pool = self.relay, self.upstream.pool
+        connection = relay.upstream
+        try:
+            response = connection.reader.head
+            assert response is not None
+            log.status = response.status
+            log.upstream_seconds = client.now() - log.started
+            if response.authenticates_connection:
+                pool.bind(connection, client.bound)
+            if connection.reader.is_upgraded:
+                await self.tunnel(response)
+                return False
+            stays = self._begin_answer(response)
+            if not connection.reader.is_complete and not await self._relay_rest():
+                return False
+            if stays and self.request.is_complete:
+                return True
+            client.close_lingering()
+            return False
+        finally:
+            log.bytes_out = relay.relayed_bytes
+            client.relay = None
+            if self._stream is not None:
+                self._stop_watching()
+            pool.give_back(connection)
+
+    async def _send(self) -> None:
+        """Send the request and wait for the head of its answer; retry once on a stale connection.
+
+        A retry is safe only for an idempotent request without a body, on a connection that had
+        served before and of whose answer not one byte has come (RFC 9110 section 9.2.2).
+        """
+        client, request, log, upstream = self.client, self.request, self.log, self.upstream
+        pool, scan = upstream.pool, self.authorized.headers.scan
+        head = self._request_head()
+        expects_continue = bool(scan.expect) and not client.speaks_1_0
+        is_bound = upstream.forwards_credentials and authenticates_connection(scan.authorization)
+        connection = pool.take_idle(log, client.bound)
+        if connection is None:
+            log.upstream = pool.destination.address
+            connection = await pool.connect(log)
+        log.upstream = connection.address
+        may_retry = request.length == 0 and request.method in _IDEMPOTENT
+        while True:
+            may_retry = may_retry and connection.served > 0
+            if is_bound:
+                pool.bind(connection, client.bound)
+            relay = Relay(client, connection, request, upstream.timeouts, expects_continue)
+            self.relay = relay
+            try:
+                relay.start(head)
+                if not (request.is_complete and await connection.answered_soon()):
+                    self._watch()
+                    await connection.answered()
+            except BaseException as error:
+                client.relay, client.deadline = None, NEVER
+                self._stop_watching()
+                pool.give_back(connection)
+                if relay.refusal is not None:
+                    raise relay.refusal from None
+                if not (may_retry and isinstance(error, UpstreamUnreachable)):
+                    raise
+            else:
+                return
+            may_retry = False
+            pool.retries += 1
+            connection = await pool.connect(log)
+
+    def _request_head(self) -> bytes:
+        """Return the head that the upstream gets."""
+        request, log, downstream = self.request, self.log, self.downstream
+        authorized, upstream = self.authorized, self.upstream
+        target, headers = authorized.target, authorized.headers
+        scan, heads = headers.scan, upstream.heads
+        request_id, traceparent = log.request_id.encode(), log.traceparent.encode()
+        host = scan.host[0] if scan.host else upstream.authority
+        is_anonymous = not scan.request_id and not scan.traceparent
+        needs_own_lines = upstream.forwards_credentials and headers.slot is not None
+        if target.authority is None and is_anonymous and not needs_own_lines:
+            lines = headers.forwarded_lines(heads, downstream.is_trusted)
+        else:
+            if target.authority is not None:  # RFC 9112 section 3.2.2
+                host = target.authority.encode()
+            lines = heads.keep(
+                request.headers,
+                scan,
+                is_trusted=downstream.is_trusted,
+                host=host,
+                request_id=request_id,
+                traceparent=traceparent,
+            )
+        return heads.build(
+            request.method.encode(),
+            authorized.upstream_target(upstream).encode(),
+            lines,
+            scan,
+            downstream=downstream,
+            host=host,
+            request_id=request_id,
+            traceparent=traceparent,
+            identity=authorized.identity(self._context.now()),
+            is_http_10=request.version[1] == 0,
+            is_websocket=request.wants_upgrade,
+        )
+
+    # Relay.
+
+    def _begin_answer(self, response: ResponseHead) -> bool:
+        """Send the answer's head and what has come of its body.
+
+        ``True`` if the connection may serve another request once the answer has ended.
+        """
+        client, request, relay, authorized = (
+            self.client,
+            self.request,
+            self.relay,
+            self.authorized,
+        )
+        lasts_until_close = response.has_body and response.length is None
+        is_chunked = lasts_until_close and not client.speaks_1_0
+        stays = (
+            request.keeps_alive
+            and not request.wants_upgrade
+            and not relay.awaits_continue
+            and not client.is_draining
+            and not (lasts_until_close and client.speaks_1_0)
+        )
+        ends = authorized.near_end(self._context.now())
+        head = response.build(
+            CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
+            is_chunked=is_chunked,
+            is_private=authorized.hides_credential,
+            extra=b"" if ends is None else _expiry_line(ends),
+        )
+        relay.begin_answer(head, is_chunked)
+        return stays
+
+    async def _relay_rest(self) -> bool:
+        """Wait for the end of an answer that has begun; ``False`` if it broke off."""
+        try:
+            self._watch()
+            await self.relay.upstream.finished()
+        except Fault as fault:
+            refusal = self.relay.refusal
+            if refusal is None:
+                self.log.code = fault.code
+                self._context.faults.note(fault, self.log.request_id)
+            else:
+                self.log.code = refusal.code
+            self.client.abort()
+            return False
+        return True
+
+    async def tunnel(self, response: ResponseHead) -> None:
+        """Pass bytes both ways until the upstream has ended, or the client has left."""
+        head = build_response_head(
+            response.status, response.reason, response.headers, connection=WEBSOCKET
+        )
+        self.relay.begin_tunnel(head)
+        try:
+            self._watch()
+            await self.relay.upstream.finished()
+        except (UpstreamBroken, Overloaded) as fault:
+            if isinstance(fault, Overloaded):
+                self.log.code = fault.code
+            self.client.abort()
+        else:
+            self.client.close_lingering()
+
+    # Long exchanges.
+
+    def _watch(self) -> None:
+        """From here on, end the exchange as soon as its caller loses the authorization."""
+        authorized = self.authorized
+        principal, credential = authorized.principal, authorized.credential
+        if principal is None or credential is None or self._stream is not None:
+            return
+        method, path = self.request.method, authorized.target.path
+        stream = Stream(principal, credential, authorized.rules, method, path, self._cut)
+        self._stream = stream
+        self._context.streams.enter(stream)
+
+    def _stop_watching(self) -> None:
+        if self._stream is not None:
+            self._context.streams.leave(self._stream)
+            self._stream = None
+
+    def _cut(self, denial: Denial) -> None:
+        """End the exchange early: with the denial, or by breaking off the answer that has begun."""
+        if self.log.status:
+            self.log.code = _CUT
+            self.client.abort()
+        else:
+            self.client.refuse(RequestRefused(denial.code, denial.detail))
+
+    # Deny.
+
+    def deny(self, denial: Denial) -> bool:
+        """Answer with a denial; ``True`` if the connection may serve another request."""
+        client, request = self.client, self.request
+        if self.log.status:
+            client.abort()  # an answer has begun; a second one must not be read as its body
+            return False
+        client.account = ""
+        if not request.is_complete:
+            client.reader.skip_small_body()
+        stays = (
+            ANSWERS[denial.code].status not in _CLOSING_STATUSES
+            and request.keeps_alive
+            and request.is_complete
+            and not request.wants_upgrade
+            and not client.is_draining
+        )
+        is_head_request = request.method == "HEAD"
+        answer(client, self.log, denial, self.rules, closes=not stays, is_head=is_head_request)
+        if not stays:
+            client.close_lingering()
+        return stays
+
+
+def answer(
+    client: ClientConnection,
+    log: RequestLog,
+    denial: Denial,
+    rules: Rules,
+    *,
+    closes: bool = True,
+    is_head: bool = False,
+) -> None:
+    """Send the response to a denial, and log it. ``is_head``: the request's method is HEAD."""
+    log.code = denial.code
+    log.status = ANSWERS[denial.code].status
+    is_challenge = log.status == _UNAUTHORIZED
+    response = render(
+        denial,
+        log.request_id,
+        challenge=rules.challenges.fields(denial, log.forms) if is_challenge else b"",
+        closes=closes,
+        keeps_alive_1_0=client.speaks_1_0 and not closes,
+        is_head_request=is_head,
+    )
+    client.write(response)
+
+
+def denial_of(error: Exception, request_id: str, faults: FaultLog) -> Denial:
+    """Return what a caller is told of an error that a request met. What went wrong is logged.
+
+    A refusal says so itself. A ``Fault`` is an outage, of which at most one line a second is
+    logged. Anything else is a bug of ours; its message could quote a credential, so only its place
+    is logged.
+    """
+    if isinstance(error, RequestRefused):
+        return Denial(error.code, error.detail)
+    if isinstance(error, Fault):
+        faults.note(error, request_id)
+        return denial_for(error.code)
+    _log.error("request %s failed: %s", request_id, error_location(error))
+    return denial_for("internal_error")
+
+
+@lru_cache(maxsize=4096)
+def _expiry_line(expires_at: float) -> bytes:
+    return b"X-Token-Expires: %b\r\n" % to_rfc3339(expires_at).encode()
