@@ -88,7 +88,8 @@ MAY_IMPORT = {
     },
     "proxy.streams": {"core", "proxy.rules", "store.port"},
     "proxy.exchange": {
-        *("core", "observability.access_log", "observability.fault_log", "proxy", "wire"),
+        *("auth.credential_cache", "core", "observability.access_log"),
+        *("observability.fault_log", "proxy", "wire"),
     },
     "proxy.gateway": {
         *("auth.authenticator", "auth.credential_cache", "core", "observability.access_log"),

@@ -81,15 +81,13 @@ class CachedCredentials:
     def get(self, slot: CredentialSlot, secret: bytes) -> CachedCredential:
         """Return the credential that ``secret`` is in ``slot``, reading it if it is not cached."""
         if slot.is_bearer:
-            cached = self._authorizations.get(secret)
-            return cached or CachedCredential(read_bearer(secret), secret)
+            return self._authorizations.get(secret) or CachedCredential(read_bearer(secret), secret)
         if not slot.stem:
             return self._headers.get(secret) or CachedCredential(
                 read_token(secret, _HEADER), secret
             )
         value = slot.stem + secret
-        cached = self._authorizations.get(value)
-        return cached or CachedCredential(read_authorization(value), value)
+        return self._authorizations.get(value) or CachedCredential(read_authorization(value), value)
 
     def put(self, cached: CachedCredential) -> None:
         """Cache a credential under its ``key``, unless that is too long."""

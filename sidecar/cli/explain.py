@@ -164,7 +164,7 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
     """Explain how ``gateway`` judges a request with this head."""
     from sidecar.core.model import Denial
     from sidecar.observability.access_log import RequestLog
-    from sidecar.proxy.gateway import Question
+    from sidecar.proxy.exchange import Authorization
     from sidecar.proxy.header_cache import ParsedHeaders
     from sidecar.runtime.build import build_limits
     from sidecar.wire.requests import RequestReader, RequestRefused
@@ -180,13 +180,13 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
         raise UsageError("this is not a complete request; check the URL and the headers")
     parsed = ParsedHeaders(gateway.rules, request.headers)
     explainer.look_at(parsed, request.target)
-    question = Question(
+    asked = Authorization(
         parsed, parsed.cached, request.method, request.target, _CLIENT, is_trusted=False
     )
     try:
-        verdict = await gateway.judge(question, explainer.entry)
+        denial = await gateway.judge(asked, explainer.entry)
     except Fault as fault:
         return explainer.failed(fault)
-    if isinstance(verdict, Denial):
-        return explainer.denied(verdict)
-    return explainer.passed(verdict)
+    if denial is not None:
+        return explainer.denied(denial)
+    return explainer.passed(asked)

@@ -18,7 +18,7 @@ from sidecar.proxy.answers import ANSWERS
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.observability.access_log import RequestLog
-    from sidecar.proxy.exchange import Authorized
+    from sidecar.proxy.exchange import Authorization
     from sidecar.proxy.header_cache import ParsedHeaders
     from sidecar.proxy.rules import Rules
 
@@ -71,14 +71,14 @@ class Explainer:
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
-    def passed(self, authorized: Authorized) -> Explanation:
+    def passed(self, authorization: Authorization) -> Explanation:
         """Explain a request that would go to its upstream."""
         why = "the route is public, so everyone may pass"
-        if authorized.principal is not None:
-            why = f"{authorized.principal.account} may use this route and path"
-        if authorized.hides_credential:
+        if authorization.principal is not None:
+            why = f"{authorization.principal.account} may use this route and path"
+        if authorization.hides_credential:
             why += "; the credential is removed from the query"
-        return self._explanation(why, upstream=authorized.route.upstream)
+        return self._explanation(why, upstream=authorization.route.upstream)
 
     def failed(self, fault: Fault) -> Explanation:
         """Explain a request that can't be judged, with the message of the log, as for admins."""

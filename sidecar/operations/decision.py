@@ -25,8 +25,8 @@ from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.operations.original import PATH, check_line, find_misleading, find_original
 from sidecar.proxy.answers import ANSWERS, problem
-from sidecar.proxy.exchange import Authorized, denial_of
-from sidecar.proxy.gateway import Gateway, Question
+from sidecar.proxy.exchange import Authorization, denial_of
+from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.header_cache import ParsedHeaders
 from sidecar.proxy.rules import Rules
 
@@ -77,7 +77,7 @@ class Decisions:
 
     async def _judge(
         self, request: web.Request, rules: Rules, entry: RequestLog
-    ) -> Authorized | Denial:
+    ) -> Authorization | Denial:
         """Say whether the request that is asked about may pass; a fault is a denial here, too."""
         headers: Headers = request.raw_headers
         original = find_original(request.method, request.raw_path, headers)
@@ -91,29 +91,30 @@ class Decisions:
         if denial is not None:
             return denial
         parsed = ParsedHeaders(rules, headers)
-        question = Question(
+        asked = Authorization(
             parsed,
             parsed.cached,
             original.method,
             original.target,
-            client=entry.client,
+            peer=entry.client,
             is_trusted=rules.is_trusted(entry.client),
         )
         try:
-            return await self._gateway.judge(question, entry)
+            denial = await self._gateway.judge(asked, entry)
         except Exception as error:
             return denial_of(error, entry.request_id, self._faults)
+        return denial or asked
 
-    def _pass(self, authorized: Authorized, entry: RequestLog) -> CIMultiDict[str]:
+    def _pass(self, authorization: Authorization, entry: RequestLog) -> CIMultiDict[str]:
         """Return the headers that the proxy in front puts into the request and the answer."""
-        upstream, now = authorized.rules.upstreams[authorized.route.upstream], self._now()
-        fields = CIMultiDict(_read_lines(authorized.identity(now)))
-        fields["X-Auth-Uri"] = authorized.upstream_target(upstream)
+        upstream, now = authorization.rules.upstreams[authorization.route.upstream], self._now()
+        fields = CIMultiDict(_read_lines(authorization.identity(now)))
+        fields["X-Auth-Uri"] = authorization.upstream_target(upstream)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
-        if authorized.hides_credential:
+        if authorization.hides_credential:
             fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
-        ends = authorized.near_end(now)
+        ends = authorization.near_end(now)
         if ends is not None:
             fields["X-Token-Expires"] = to_rfc3339(ends)
         return fields

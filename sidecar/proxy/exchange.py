@@ -1,7 +1,7 @@
 """One request on its way: forwarded to its upstream and relayed, or answered with a denial.
 
 An ``Exchange`` lives as long as its request. It owns everything that belongs to this request alone:
-what was authorized, the upstream connection that it borrowed, the relay between the two sockets,
+its authorization, the upstream connection that it borrowed, the relay between the two sockets,
 and the log entry. Whatever happens, the request gets exactly one answer, the connection is given
 back, and the log entry says how it ended.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from sidecar.auth.credential_cache import CachedCredential
 from sidecar.core.connection_auth import authenticates_connection
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
@@ -44,31 +45,64 @@ _UNAUTHORIZED: Final = 401
 _CUT: Final = "cut"  # in the log alone: a stream that lost its authorization
 
 
-class Authorized:
-    """The verdict that a request may pass, and what forwarding it needs.
+class Authorization:
+    """Whether one request may pass: what is asked, and what was found out as it was judged.
 
-    ``query`` is what remains of the query once credentials are taken out. On a public route
-    ``principal`` and ``credential`` are ``None``.
+    ``client`` is the caller's address: the peer's, or the one that a trusted peer names.
+    ``cached`` is the credential in the headers, and replaced if the query holds one.
+
+    ``target`` and ``route`` are set together with ``is_routed``. ``query`` is what remains once
+    credentials are taken out. ``credential`` is the one that the route accepted, and ``principal``
+    is who proved to be calling: both are ``None`` on a public route. ``is_granted`` becomes true
+    last of all.
     """
 
-    __slots__ = ("credential", "headers", "principal", "query", "route", "rules", "target")
+    target: Target
+    route: Route
+
+    __slots__ = (
+        "cached",
+        "client",
+        "credential",
+        "headers",
+        "is_granted",
+        "is_routed",
+        "method",
+        "principal",
+        "query",
+        "raw_target",
+        "route",
+        "rules",
+        "target",
+    )
 
     def __init__(
         self,
-        route: Route,
-        target: Target,
         headers: ParsedHeaders,
-        query: str | None,
-        principal: Principal | None,
-        credential: Credential | None,
+        cached: CachedCredential,
+        method: str,
+        raw_target: str,
+        peer: str,
+        is_trusted: bool,
     ) -> None:
+        """``is_trusted``: what ``peer`` says of earlier hops is believed."""
+        forwarded_for = headers.scan.forwarded_for
+        if is_trusted and forwarded_for:
+            peer = headers.rules.caller_of(peer, forwarded_for)
         self.rules: Rules = headers.rules
-        self.route = route
-        self.target = target
         self.headers = headers
-        self.query = query
-        self.principal = principal
-        self.credential = credential
+        self.cached = cached
+        self.method = method
+        self.raw_target = raw_target
+        self.client = peer
+        self.is_routed = False
+        self.query: str | None = None
+        self.credential: Credential | None = None
+        self.principal: Principal | None = None
+        self.is_granted = False
+
+    def __repr__(self) -> str:
+        return f"<Authorization {self.method} is_granted={self.is_granted}>"
 
     @property
     def hides_credential(self) -> bool:
@@ -116,17 +150,17 @@ class ExchangeContext:
 class Exchange:
     """One request of a client and its answer. ``rules`` are those that it is judged by.
 
-    ``forward`` sets ``authorized``, ``upstream`` and ``relay``; a request that is denied has none.
+    ``forward`` sets ``authorization``, ``upstream`` and ``relay``; a denied request has none.
     """
 
-    authorized: Authorized
+    authorization: Authorization
     upstream: UpstreamHandle
     relay: Relay
 
     __slots__ = (
         "_context",
         "_stream",
-        "authorized",
+        "authorization",
         "client",
         "downstream",
         "log",
@@ -158,14 +192,15 @@ class Exchange:
 
     # Forward.
 
-    async def forward(self, authorized: Authorized) -> bool:
+    async def forward(self, authorization: Authorization) -> bool:
         """Forward the request, relay the answer; ``True`` if the connection may serve another.
 
         Raises a ``Fault`` or ``RequestRefused`` when there is no answer to relay.
         """
+        assert authorization.is_granted
         client, log = self.client, self.log
-        self.authorized = authorized
-        self.upstream = authorized.rules.upstreams[authorized.route.upstream]
+        self.authorization = authorization
+        self.upstream = authorization.rules.upstreams[authorization.route.upstream]
         await self._send()
         relay, pool = self.relay, self.upstream.pool
         connection = relay.upstream
@@ -199,8 +234,9 @@ class Exchange:
         A retry is safe only for an idempotent request without a body, on a connection that had
         served before and of whose answer not one byte has come (RFC 9110 section 9.2.2).
         """
-        client, request, log, upstream = self.client, self.request, self.log, self.upstream
-        pool, scan = upstream.pool, self.authorized.headers.scan
+        client, request, log = self.client, self.request, self.log
+        upstream, scan = self.upstream, self.authorization.headers.scan
+        pool = upstream.pool
         head = self._request_head()
         expects_continue = bool(scan.expect) and not client.speaks_1_0
         is_bound = upstream.forwards_credentials and authenticates_connection(scan.authorization)
@@ -238,8 +274,8 @@ class Exchange:
     def _request_head(self) -> bytes:
         """Return the head that the upstream gets."""
         request, log, downstream = self.request, self.log, self.downstream
-        authorized, upstream = self.authorized, self.upstream
-        target, headers = authorized.target, authorized.headers
+        authorization, upstream = self.authorization, self.upstream
+        target, headers = authorization.target, authorization.headers
         scan, heads = headers.scan, upstream.heads
         request_id, traceparent = log.request_id.encode(), log.traceparent.encode()
         host = scan.host[0] if scan.host else upstream.authority
@@ -260,14 +296,14 @@ class Exchange:
             )
         return heads.build(
             request.method.encode(),
-            authorized.upstream_target(upstream).encode(),
+            authorization.upstream_target(upstream).encode(),
             lines,
             scan,
             downstream=downstream,
             host=host,
             request_id=request_id,
             traceparent=traceparent,
-            identity=authorized.identity(self._context.now()),
+            identity=authorization.identity(self._context.now()),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
@@ -279,12 +315,8 @@ class Exchange:
 
         ``True`` if the connection may serve another request once the answer has ended.
         """
-        client, request, relay, authorized = (
-            self.client,
-            self.request,
-            self.relay,
-            self.authorized,
-        )
+        client, request, relay = self.client, self.request, self.relay
+        authorization = self.authorization
         lasts_until_close = response.has_body and response.length is None
         is_chunked = lasts_until_close and not client.speaks_1_0
         stays = (
@@ -294,11 +326,11 @@ class Exchange:
             and not client.is_draining
             and not (lasts_until_close and client.speaks_1_0)
         )
-        ends = authorized.near_end(self._context.now())
+        ends = authorization.near_end(self._context.now())
         head = response.build(
             CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,
-            is_private=authorized.hides_credential,
+            is_private=authorization.hides_credential,
             extra=b"" if ends is None else _expiry_line(ends),
         )
         relay.begin_answer(head, is_chunked)
@@ -340,12 +372,12 @@ class Exchange:
 
     def _watch(self) -> None:
         """From here on, end the exchange as soon as its caller loses the authorization."""
-        authorized = self.authorized
-        principal, credential = authorized.principal, authorized.credential
+        authorization = self.authorization
+        principal, credential = authorization.principal, authorization.credential
         if principal is None or credential is None or self._stream is not None:
             return
-        method, path = self.request.method, authorized.target.path
-        stream = Stream(principal, credential, authorized.rules, method, path, self._cut)
+        method, path = self.request.method, authorization.target.path
+        stream = Stream(principal, credential, authorization.rules, method, path, self._cut)
         self._stream = stream
         self._context.streams.enter(stream)
 

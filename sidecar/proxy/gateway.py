@@ -20,15 +20,13 @@ from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
 from sidecar.core.credentials import accept
 from sidecar.core.headers import is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
-from sidecar.core.model import Credential, Denial
-from sidecar.core.policy import Principal
+from sidecar.core.model import Denial
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.request_heads import Downstream
-from sidecar.core.routes import RouteMatch
 from sidecar.core.targets import path_of
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
-from sidecar.proxy.exchange import Authorized, Exchange, ExchangeContext, answer, denial_of
+from sidecar.proxy.exchange import Authorization, Exchange, ExchangeContext, answer, denial_of
 from sidecar.proxy.header_cache import ParsedHeaders, read_headers
 from sidecar.proxy.rules import Rules
 from sidecar.proxy.streams import LiveStreams
@@ -40,47 +38,6 @@ _log = logging.getLogger("sidecar")
 
 _FIRST_ID: Final = 1 << 60  # from here on every number has sixteen hexadecimal digits
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
-
-
-class Question:
-    """May this request pass? What is asked, and what is found out while it is judged.
-
-    ``client`` is the caller's address, and ``is_trusted`` whether it is believed about earlier
-    hops. ``cached`` is the credential in the headers, and then the one that was found in all.
-    """
-
-    __slots__ = (
-        "accepted",
-        "cached",
-        "client",
-        "headers",
-        "is_trusted",
-        "matched",
-        "method",
-        "principal",
-        "query",
-        "raw_target",
-    )
-
-    def __init__(
-        self,
-        headers: ParsedHeaders,
-        cached: CachedCredential,
-        method: str,
-        raw_target: str,
-        client: str,
-        is_trusted: bool,
-    ) -> None:
-        self.headers = headers
-        self.cached = cached
-        self.method = method
-        self.raw_target = raw_target
-        self.client = client
-        self.is_trusted = is_trusted
-        self.matched: RouteMatch | None = None
-        self.query: str | None = None
-        self.accepted: Credential | None = None
-        self.principal: Principal | None = None
 
 
 class Gateway:
@@ -141,17 +98,17 @@ class Gateway:
         exchange = Exchange(self._context, rules, client, downstream, request, log)
         try:
             headers, cached = read_headers(rules, request, self._credentials)
-            question = Question(
+            authorization = Authorization(
                 headers, cached, request.method, request.target, client.peer, downstream.is_trusted
             )
-            verdict = await self.judge(question, log)
+            denial = await self.judge(authorization, log)
             if request.head is not None:
-                has_passed = isinstance(verdict, Authorized) and verdict.principal is not None
+                has_passed = denial is None and authorization.principal is not None
                 client.reader.cache_head(request, has_passed=has_passed)
-            if isinstance(verdict, Denial):
-                return exchange.deny(verdict)
+            if denial is not None:
+                return exchange.deny(denial)
             client.account = log.account
-            return await exchange.forward(verdict)
+            return await exchange.forward(authorization)
         except asyncio.CancelledError:
             log.status = log.status or _CLIENT_GONE
             raise
@@ -161,107 +118,80 @@ class Gateway:
 
     # Judge: decide, then note.
 
-    async def judge(self, question: Question, log: RequestLog) -> Authorized | Denial:
+    async def judge(self, asked: Authorization, log: RequestLog) -> Denial | None:
         """Decide whether a request may pass: target, route, credential, caller, policy, in order.
 
-        Whatever comes of it is noted in ``log``. Raises a ``Fault`` when that can't be decided.
+        Return the denial, or ``None``: it may pass. What was found out is noted in ``log``, however
+        this ends. Raises a ``Fault`` when it can't be decided.
         """
+        rules, headers, cached = asked.rules, asked.headers, asked.cached
         try:
-            verdict = self._decide_route(question)
-            if verdict is None:
-                rules, credential = question.headers.rules, question.accepted
-                assert credential is not None
-                ask, client = self._authenticator, question.client
-                caller = ask.cached_principal(rules, question.cached, credential, client)
-                if caller is None:
-                    caller = await ask.identify(rules, question.cached, credential, client)
-                verdict = self._decide_caller(question, caller)
-        finally:
-            self._note(question, log)
-        if isinstance(verdict, Authorized):
-            self._note_use(question)
-        return verdict
-
-    def _decide_route(self, question: Question) -> Authorized | Denial | None:
-        """Decide all that needs no caller; ``None``: who calls with ``accepted`` decides."""
-        headers = question.headers
-        rules, scan = headers.rules, headers.scan
-        if question.is_trusted and scan.forwarded_for:
-            question.client = rules.caller_of(question.client, scan.forwarded_for)
-        place = rules.routes.find(question.method, question.raw_target)
-        if isinstance(place, Denial):
-            return headers.denial or place
-        question.matched = place
-        if headers.denial is not None:
-            return headers.denial
-        target, _, route, _ = place
-        query = target.query
-        if query and rules.credentials.are_in(query):
-            found, query = rules.credentials.extract(scan, query)
-            question.cached = CachedCredential(found)
-        question.query = query
-        if route.public:
-            return Authorized(route, target, headers, query, None, None)
-        accepted = accept(question.cached.credential, route.forms)
-        if isinstance(accepted, Denial):
-            return accepted
-        question.accepted = accepted
-        return None
-
-    def _decide_caller(
-        self, question: Question, principal: Principal | Denial
-    ) -> Authorized | Denial:
-        """Decide by who is calling."""
-        if isinstance(principal, Denial):
-            return principal
-        question.principal = principal
-        headers, matched = question.headers, question.matched
-        assert matched is not None
-        target, path, route, readings = matched
-        account = headers.rules.accounts.get(principal.account)
-        denial = judge_policy(route, account, principal.record, path, readings)
-        if denial is not None:
+            place = rules.routes.find(asked.method, asked.raw_target)
+            if isinstance(place, Denial):
+                return headers.denial or place
+            asked.is_routed = True
+            asked.target, path, asked.route, readings = place
+            if headers.denial is not None:
+                return headers.denial
+            route, query = asked.route, asked.target.query
+            if query and rules.credentials.are_in(query):
+                found, query = rules.credentials.extract(headers.scan, query)
+                asked.cached = cached = CachedCredential(found)
+            asked.query = query
+            if route.public:
+                asked.is_granted = True
+                return None
+            credential = accept(cached.credential, route.forms)
+            if isinstance(credential, Denial):
+                return credential
+            asked.credential = credential
+            authenticator, client = self._authenticator, asked.client
+            caller = authenticator.cached_principal(rules, cached, credential, client)
+            if caller is None:
+                caller = await authenticator.identify(rules, cached, credential, client)
+            if isinstance(caller, Denial):
+                return caller
+            asked.principal = caller
+            account = rules.accounts.get(caller.account)
+            denial = judge_policy(route, account, caller.record, path, readings)
+            asked.is_granted = denial is None
             return denial
-        return Authorized(route, target, headers, question.query, principal, question.accepted)
+        finally:
+            self._note(asked, log)
 
-    def _note(self, question: Question, log: RequestLog) -> None:
-        """Log what was found out, and cache the credential if it's likely to come again."""
-        cached, matched = question.cached, question.matched
-        log.method = question.method
-        log.client = question.client
-        if matched is None:
-            cached = self._find_unrouted(question)
-            path = path_of(question.method, question.raw_target)
+    def _note(self, asked: Authorization, log: RequestLog) -> None:
+        """Note what was found out: in the log, in the cache of credentials, as a token's use."""
+        cached, principal = asked.cached, asked.principal
+        log.method = asked.method
+        log.client = asked.client
+        if not asked.is_routed:
+            cached = self._find_unrouted(asked)
+            path = path_of(asked.method, asked.raw_target)
             log.path = hide_credential(path, cached.credential)
-        elif question.headers.denial is None:
-            target, _, route, _ = matched
-            log.path = hide_credential(target.path, cached.credential)
-            log.route = route.name
-            log.forms = route.forms
-        if question.accepted is not None:
-            log.form = question.accepted.form
-        principal = question.principal
+        elif asked.headers.denial is None:
+            log.path = hide_credential(asked.target.path, cached.credential)
+            log.route = asked.route.name
+            log.forms = asked.route.forms
+        if asked.credential is not None:
+            log.form = asked.credential.form
         if principal is not None:
             log.account = principal.account
-            if principal.record is not None:
-                log.token_id = principal.record.id
-        self._name(log, question.headers, cached)
+            record = principal.record
+            if record is not None:
+                log.token_id = record.id
+                if asked.is_granted and record.digest:  # a foreign JWT has none
+                    self._last_uses.note(record.digest, asked.client)
+        self._name(log, asked.headers, cached)
         if cached.key and cached.is_cacheable:
             self._credentials.put(cached)
 
-    def _note_use(self, question: Question) -> None:
-        """Note that a token was used, unless it's one that the store has no record of."""
-        principal = question.principal
-        if principal is not None and principal.record is not None and principal.record.digest:
-            self._last_uses.note(principal.record.digest, question.client)
-
-    def _find_unrouted(self, question: Question) -> CachedCredential:
+    def _find_unrouted(self, asked: Authorization) -> CachedCredential:
         """Return the credential of a request that has no route: no log line may repeat it."""
-        credentials = question.headers.rules.credentials
-        if not credentials.are_in_query_of(question.raw_target):
-            return question.cached
-        _, _, query = question.raw_target.partition("?")
-        return CachedCredential(credentials.extract(question.headers.scan, query)[0])
+        credentials = asked.rules.credentials
+        if not credentials.are_in_query_of(asked.raw_target):
+            return asked.cached
+        _, _, query = asked.raw_target.partition("?")
+        return CachedCredential(credentials.extract(asked.headers.scan, query)[0])
 
     # Names of requests and connections.
 

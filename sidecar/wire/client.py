@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from time import monotonic
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from sidecar.core.error_location import error_location
 from sidecar.eager import EagerTask, Wakeup
@@ -61,8 +62,11 @@ class ConnectionOwner(Protocol):
     def on_closed(self, connection: ClientConnection) -> None:
         """Forget the connection."""
 
-    async def serve(self, connection: ClientConnection) -> None:
-        """Serve the connection's requests until it ends."""
+    def serve(self, connection: ClientConnection) -> Coroutine[Any, Any, None]:
+        """Return the coroutine that serves the connection's requests until it ends."""
+
+    def on_served(self, connection: ClientConnection) -> None:
+        """Note that the coroutine has ended, however it did."""
 
 
 class RequestSink(Protocol):
@@ -502,6 +506,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _on_served(self, error: BaseException | None) -> None:
         """Abort the connection if its task failed, as nothing serves it any more."""
+        self._owner.on_served(self)
         if error is None or isinstance(error, asyncio.CancelledError):
             return
         _log.error("a connection's task failed: %s", error_location(error))

@@ -279,7 +279,12 @@ class RequestReader:
         if not self._head_bytes:
             request = self._cache.get(self._held, self._start)
             if request is not None:
-                self._begin_cached(request)
+                end = self._start + request.head_bytes
+                if end < len(self._held):
+                    self._start = end
+                    self._begin(request)
+                else:
+                    self.current, self._held, self._start = request, b"", 0
                 return request
             self._skip_line_ends()
         data, start = self._held, self._start
@@ -354,17 +359,6 @@ class RequestReader:
         if request.head is not None:
             self._cache.put(request, has_passed=has_passed)
             request.head = None
-
-    def _begin_cached(self, request: Request) -> None:
-        """Go on with a request whose head was cached."""
-        end = self._start + request.head_bytes
-        if end < len(self._held):
-            self._start = end
-            self._begin(request)
-        else:
-            self.current = request
-            self._held = b""
-            self._start = 0
 
     def _hold(self, data: bytes) -> None:
         start = self._start

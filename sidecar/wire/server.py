@@ -8,9 +8,9 @@ A connection that is idle for a second is closed. Whatever is left when time is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sidecar.wire.accepting import PendingHandshake
 from sidecar.wire.buffers import BufferBudget
@@ -48,7 +48,7 @@ class ProxyServer:
 
     def __init__(
         self,
-        handle: Callable[[ClientConnection], Awaitable[None]],
+        handle: Callable[[ClientConnection], Coroutine[Any, Any, None]],
         *,
         limits: RequestLimits,
         new_head_cache: Callable[[], HeadCache] = HeadCache,
@@ -140,13 +140,13 @@ class ProxyServer:
     def new_head_cache(self) -> HeadCache:
         return self._new_head_cache()
 
-    async def serve(self, connection: ClientConnection) -> None:
+    def serve(self, connection: ClientConnection) -> Coroutine[Any, Any, None]:
         self._served += 1
-        try:
-            await self._handle(connection)
-        finally:
-            self._served -= 1
-            self._check_ended()
+        return self._handle(connection)
+
+    def on_served(self, connection: ClientConnection) -> None:
+        self._served -= 1
+        self._check_ended()
 
     def on_opened(self, connection: ClientConnection) -> None:
         self._connections.add(connection)

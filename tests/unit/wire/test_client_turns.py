@@ -55,6 +55,9 @@ class Host:
     def on_closed(self, connection: ClientConnection) -> None:
         return
 
+    def on_served(self, connection: ClientConnection) -> None:
+        return
+
     async def serve(self, connection: ClientConnection) -> None:
         name = connection.network
         try:

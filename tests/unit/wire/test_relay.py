@@ -58,6 +58,9 @@ class Host:
     def on_closed(self, connection: ClientConnection) -> None:
         return
 
+    def on_served(self, connection: ClientConnection) -> None:
+        return
+
     async def serve(self, connection: ClientConnection) -> None:
         await asyncio.Event().wait()
 
