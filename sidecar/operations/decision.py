@@ -107,14 +107,14 @@ class Decisions:
 
     def _pass(self, authorization: Authorization, entry: RequestLog) -> CIMultiDict[str]:
         """Return the headers that the proxy in front puts into the request and the answer."""
-        upstream, now = authorization.rules.upstreams[authorization.route.upstream], self._now()
-        fields = CIMultiDict(_read_lines(authorization.identity(now)))
+        upstream = authorization.rules.upstreams[authorization.route.upstream]
+        fields = CIMultiDict(_read_lines(authorization.identity(self._now)))
         fields["X-Auth-Uri"] = authorization.upstream_target(upstream)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
         if authorization.hides_credential:
             fields["X-Auth-Cache-Control"] = "private"  # RFC 6750 section 2.3
-        ends = authorization.near_end(now)
+        ends = authorization.near_end(self._now)
         if ends is not None:
             fields["X-Token-Expires"] = to_rfc3339(ends)
         return fields

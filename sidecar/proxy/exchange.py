@@ -117,23 +117,23 @@ class Authorization:
         query = target.query if upstream.forwards_credentials else self.query
         return target.path if query is None else f"{target.path}?{query}"
 
-    def identity(self, now: float) -> bytes:
-        """Return the lines that tell the upstream who is calling; ``now`` is in Unix seconds."""
+    def identity(self, now: Callable[[], float]) -> bytes:
+        """Return the lines that tell the upstream who is calling; ``now`` returns Unix seconds."""
         principal, rules = self.principal, self.rules
         if principal is None:
             return b""
         lines = rules.identity.lines(principal)
         if rules.assertion is not None:
-            lines += rules.assertion.line(principal, self.route.upstream, now)
+            lines += rules.assertion.line(principal, self.route.upstream, now())
         return lines
 
-    def near_end(self, now: float) -> float | None:
+    def near_end(self, now: Callable[[], float]) -> float | None:
         """Return when the token ends, in Unix seconds, if callers are to be warned of it by now."""
         principal = self.principal
         if principal is None or principal.record is None or principal.record.expires_at is None:
             return None
         ends = principal.record.expires_at
-        return ends if ends - now <= self.rules.expiry_notice_seconds else None
+        return ends if ends - now() <= self.rules.expiry_notice_seconds else None
 
 
 class ExchangeContext:
@@ -303,7 +303,7 @@ class Exchange:
             host=host,
             request_id=request_id,
             traceparent=traceparent,
-            identity=authorization.identity(self._context.now()),
+            identity=authorization.identity(self._context.now),
             is_http_10=request.version[1] == 0,
             is_websocket=request.wants_upgrade,
         )
@@ -326,7 +326,7 @@ class Exchange:
             and not client.is_draining
             and not (lasts_until_close and client.speaks_1_0)
         )
-        ends = authorization.near_end(self._context.now())
+        ends = authorization.near_end(self._context.now)
         head = response.build(
             CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,

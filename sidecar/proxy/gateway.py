@@ -18,7 +18,7 @@ from typing import Final
 from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
 from sidecar.core.credentials import accept
-from sidecar.core.headers import is_sane_request_id
+from sidecar.core.headers import Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Denial
 from sidecar.core.policy import judge as judge_policy
@@ -27,7 +27,7 @@ from sidecar.core.targets import path_of
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.proxy.exchange import Authorization, Exchange, ExchangeContext, answer, denial_of
-from sidecar.proxy.header_cache import ParsedHeaders, read_headers
+from sidecar.proxy.header_cache import read_headers
 from sidecar.proxy.rules import Rules
 from sidecar.proxy.streams import LiveStreams
 from sidecar.tokens.last_use import LastUses
@@ -160,8 +160,12 @@ class Gateway:
             self._note(asked, log)
 
     def _note(self, asked: Authorization, log: RequestLog) -> None:
-        """Note what was found out: in the log, in the cache of credentials, as a token's use."""
-        cached, principal = asked.cached, asked.principal
+        """Note what was found out: in the log, in the cache of credentials, as a token's use.
+
+        A client's own request id and trace go into logs, into the answer and to the upstream,
+        unless they repeat its credential.
+        """
+        rules, scan, cached = asked.rules, asked.headers.scan, asked.cached
         log.method = asked.method
         log.client = asked.client
         if not asked.is_routed:
@@ -172,8 +176,14 @@ class Gateway:
             log.path = hide_credential(asked.target.path, cached.credential)
             log.route = asked.route.name
             log.forms = asked.route.forms
+        given = scan.traceparent
+        if given and is_repeated(given[0].decode("latin-1"), cached.credential):
+            given = ()
+        log.traceparent, log.parent_id = rules.traces.find(given)
+        log.request_id = self._id_for(scan, rules, cached) if scan.request_id else self.new_id()
         if asked.credential is not None:
             log.form = asked.credential.form
+        principal = asked.principal
         if principal is not None:
             log.account = principal.account
             record = principal.record
@@ -181,7 +191,6 @@ class Gateway:
                 log.token_id = record.id
                 if asked.is_granted and record.digest:  # a foreign JWT has none
                     self._last_uses.note(record.digest, asked.client)
-        self._name(log, asked.headers, cached)
         if cached.key and cached.is_cacheable:
             self._credentials.put(cached)
 
@@ -195,29 +204,14 @@ class Gateway:
 
     # Names of requests and connections.
 
-    def _name(self, log: RequestLog, headers: ParsedHeaders, cached: CachedCredential) -> None:
-        """Give a request its id and its trace: the client's own, unless they repeat a credential.
-
-        Both go into logs, into the answer and to the upstream.
-        """
-        rules, scan = headers.rules, headers.scan
-        given = scan.traceparent
-        if given and is_repeated(given[0].decode("latin-1"), cached.credential):
-            given = ()
-        log.traceparent, log.parent_id = rules.traces.find(given)
-        log.request_id = (
-            self._id_for(scan.request_id, cached, rules.token_prefix)
-            if scan.request_id
-            else self.new_id()
-        )
-
-    def _id_for(self, given: tuple[bytes, ...], cached: CachedCredential, token_prefix: str) -> str:
+    def _id_for(self, scan: Scan, rules: Rules, cached: CachedCredential) -> str:
         """Return the client's own request id if it's the only one, sane, and no token; or a new
         one.
         """
+        given = scan.request_id
         if len(given) == 1 and is_sane_request_id(given[0]):
             text = given[0].decode("ascii")
-            is_token = hide_tokens(text, token_prefix) != text
+            is_token = hide_tokens(text, rules.token_prefix) != text
             if not is_token and not is_repeated(text, cached.credential):
                 return text
         return self.new_id()
