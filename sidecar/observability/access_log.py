@@ -26,8 +26,10 @@ _SHORT_TIMES: Final = [format(hundredths / 100, ".2f") for hundredths in range(_
 
 
 class RequestLog:
-    """What is noted of one request while it runs; seconds are the event loop's, ``None`` is
-    unknown.
+    """What the log, the metrics and the trace export need to know about one request.
+
+    It is filled in while the request runs. Times are the event loop's, in seconds. An empty string
+    stands for what is unknown.
     """
 
     __slots__ = (
@@ -56,9 +58,9 @@ class RequestLog:
         self.client = client
         self.request_id = ""
         self.traceparent = ""
-        """What the upstream is told of the trace (``proxy.tracing.Trace``)."""
+        """The ``traceparent`` that the upstream gets (``proxy.tracing.Trace``)."""
         self.parent_id: str | None = None
-        """Whose child the sidecar's span is; ``None``: there is none."""
+        """The parent of the sidecar's span; ``None``: the sidecar adds no span."""
         self.method = ""
         self.path = ""
         self.route = ""
@@ -68,7 +70,7 @@ class RequestLog:
         self.token_id = ""
         self.form = ""
         self.forms = ALL_FORMS
-        """What the route accepts; every form until the route is known."""
+        """The forms that the route accepts; all forms until the route is known."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.upstream = ""

@@ -1,10 +1,10 @@
-"""``/auth``: may this request pass? Asked by a proxy in front, answered as our own proxy would.
+"""``/auth``: a proxy in front asks whether a request may pass, and gets our own proxy's verdict.
 
-The verdict is ``Gateway.judge``'s. 200 carries the identity for the service and, in
-``X-Auth-Uri``, the target without credentials. A refusal is 401 or 403, as nginx's
-``auth_request`` takes nothing else; what our own proxy would have answered stands in
-``X-Auth-Status`` and ``X-Auth-Code``. Who can pass any status on asks for ``/auth?statuses=all``,
-or puts the target behind ``/auth`` as Envoy does. 503 is "I don't know" and never a refusal.
+``Gateway.judge`` decides. A 200 carries the identity for the service and, in ``X-Auth-Uri``, the
+target without credentials. A refusal is a 401 or a 403, because nginx's ``auth_request`` accepts
+nothing else; ``X-Auth-Status`` and ``X-Auth-Code`` say what our own proxy would have answered. A
+front that can pass on any status asks for ``/auth?statuses=all``, or appends the target to
+``/auth`` as Envoy does. A 503 means "I don't know" and is never a refusal.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _FIRST_OF_FAULTS: Final = 500
 
 
 class Decisions:
-    """Answers ``/auth`` for one gateway; each answer is an entry for ``write_entry``.
+    """Answers ``/auth`` for one gateway, and gives ``write_entry`` one log entry per answer.
 
-    ``now`` gives Unix seconds.
+    ``now`` returns Unix seconds.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Decisions:
     async def _judge(
         self, request: web.Request, rules: Rules, entry: RequestLog
     ) -> Authorization | Denial:
-        """Say whether the request that is asked about may pass; a fault is a denial here, too."""
+        """Decide whether the request in question may pass; here, a fault is a denial as well."""
         headers: Headers = request.raw_headers
         original = find_original(request.method, request.raw_path, headers)
         if isinstance(original, Denial):
@@ -86,7 +86,7 @@ class Decisions:
         denial = check_line(original, asyncio.get_running_loop())
         if denial is not None:
             return denial
-        entry.method = original.method  # one that HTTP has: others could be anything, a token too
+        entry.method = original.method  # known to HTTP: any other could be anything, even a token
         denial = find_misleading(rules.headers, headers)
         if denial is not None:
             return denial
@@ -160,4 +160,4 @@ def _read_lines(lines: bytes) -> Iterator[tuple[str, str]]:
 
 
 async def _send_no_continue(request: web.Request) -> None:
-    """Leave ``Expect`` to the judge: it is the caller's word to the service, not to us."""
+    """Leave ``Expect`` alone: the caller sent it to the service, not to us."""

@@ -1,7 +1,7 @@
-"""What one configuration means, computed once: everything a request is judged and forwarded by.
+"""What one configuration means: everything that a request is judged and forwarded by.
 
-A ``Rules`` is frozen. The gateway reads it once per request, so that a new configuration takes
-effect between two requests and never within one.
+``Rules`` are computed once and frozen. The gateway reads them once per request, so a new
+configuration takes effect between two requests and never within one.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _CALLERS_REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHandle:
-    """The way to one upstream."""
+    """Everything it takes to forward requests to one upstream."""
 
     pool: Pool
     heads: RequestHeads
     authority: bytes
-    """``Host`` for a request that came without one (HTTP/1.0)."""
+    """The ``Host`` of requests that came without one (HTTP/1.0)."""
     timeouts: Timeouts
     forwards_credentials: bool
 
 
 def _is_address(text: str) -> bool:
-    """Tell whether text is an IP address; a scope id, which may hold anything, is none of one."""
+    """Return whether text is an IP address without a scope id, which could hold anything."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -51,29 +51,28 @@ def _is_address(text: str) -> bool:
     return "%" not in text
 
 
-_Said = tuple[str, Form, str, str]
-"""All that identity lines are made of: an account, a form, a token's id and name."""
+_Identity = tuple[str, Form, str, str]
+"""All that identity lines are made of: an account, a form, a token's id and its name."""
 
 
 class IdentityLines:
-    """The header lines that tell the upstream who is calling; made once per caller, not per
-    request.
+    """The header lines that tell an upstream who is calling, written once per caller.
 
-    ``headers`` are names and what each carries: ``account``, ``method``, ``token_id`` or
-    ``token_name``. Lines are remembered by the very values they are made of. An id alone would not
-    do: a foreign JWT's is its ``jti``, which two issuers may both give out.
+    ``headers`` maps header names to what each carries: ``account``, ``method``, ``token_id`` or
+    ``token_name``. The cache is keyed by all the values that go into the lines. A token's id would
+    not be enough: a foreign JWT's id is its ``jti``, and two issuers may use the same one.
     """
 
     def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
         self._most = most
         self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
         self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
-        self._known: dict[_Said, bytes] = {}
+        self._known: dict[_Identity, bytes] = {}
 
     def lines(self, principal: Principal) -> bytes:
-        """Return the lines for a caller; what it does not have is left out.
+        """Return the lines for a caller, without those that it has no value for.
 
-        Raises ``ValueError`` for a value that can't stand in a header.
+        Raises ``ValueError`` for a value that no header can hold.
         """
         record = principal.record
         if record is None or not self._per_token:
@@ -101,7 +100,7 @@ class IdentityLines:
 
 
 class AssertionLines:
-    """The header line with the signed assertion of who is calling (``sidecar.auth.assertion``)."""
+    """The header line with a signed assertion of who is calling (``auth.assertion``)."""
 
     def __init__(self, header: str, signer: AssertionSigner) -> None:
         self._header = header.encode()
@@ -122,7 +121,7 @@ class AssertionLines:
 
 @dataclass(frozen=True, slots=True)
 class Rules(AuthRules):
-    """One configuration, ready to judge by."""
+    """One configuration, ready for judging and forwarding requests."""
 
     routes: RouteTable
     credentials: CredentialRules
@@ -136,7 +135,10 @@ class Rules(AuthRules):
     trusted_proxies: tuple[Network, ...]
 
     def is_trusted(self, peer: str) -> bool:
-        """Tell whether what ``peer`` says of earlier hops is believed; a unix socket's never is."""
+        """Return whether to believe what ``peer`` says about earlier hops.
+
+        A peer on a unix socket is never believed.
+        """
         if not self.trusted_proxies:
             return False
         try:
@@ -148,10 +150,10 @@ class Rules(AuthRules):
         return any(address in network for network in self.trusted_proxies)
 
     def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
-        """Return the address of the caller: the last hop that no trusted proxy stands for.
+        """Return the caller's address: the last hop that isn't a trusted proxy.
 
-        ``peer`` is trusted. Whatever is no address in ``X-Forwarded-For`` ends the walk, so that
-        garbage there changes no verdict.
+        ``peer`` is trusted. The walk through ``X-Forwarded-For`` ends at anything that isn't an
+        address, so that garbage there can't change a verdict.
         """
         caller = peer
         hops = b",".join(forwarded_for).decode("latin-1").split(",")

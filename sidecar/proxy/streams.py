@@ -1,12 +1,12 @@
-"""Which long exchanges are under way, and that they end with what let them begin.
+"""Long exchanges, and how they end when their caller loses the authorization.
 
-A tunnel, an event stream, an upload or a long answer goes on after its request was judged, and so
-does a request that waits long for its answer. So each is judged again when its token is changed or
-revoked, when it expires, when the store's word was missed for a while, and when the configuration
-changes; one that may no longer pass is ended on both sides.
+A tunnel, an event stream, an upload or a long answer continues after its request was judged, and so
+does a request that waits a long time for its answer. Each is judged again when its token changes,
+is revoked or expires, when the store's notifications were missed for a while, and when the
+configuration changes. An exchange that may no longer pass is ended on both sides.
 
-Within a second the store is asked about tokens that are not known to be good: all of them where
-it tells of no changes (it refuses to track), and one that was revoked before its answer had begun.
+Tokens that are not known to be good are looked up again within a second. These are all tokens if
+the store sends no notifications, and a token that was revoked before its answer had begun.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _FORM_REFUSED: Final = Denial("not_allowed", "This form of credential is no long
 
 
 class Stream:
-    """One long exchange: who began it, by what credential under which rules, with what request
-    (``path`` as sent), and its end.
+    """One long exchange: who began it, with which credential, under which rules, and how to end it.
+
+    ``path`` is the request's path as sent.
     """
 
     __slots__ = ("credential", "cut", "method", "path", "principal", "rules", "timer")
@@ -56,7 +57,7 @@ class Stream:
         path: str,
         cut: Callable[[Denial], None],
     ) -> None:
-        """``cut`` ends the exchange; it is told why."""
+        """``cut`` ends the exchange; its argument says why."""
         self.principal = principal
         self.credential = credential
         self.rules = rules
@@ -67,8 +68,9 @@ class Stream:
 
     @property
     def digest(self) -> str:
-        """Where the store says that it may go on, or for a foreign JWT that it may not; or empty:
-        the store has no say.
+        """The store's key for the token, or for the denial of a foreign JWT.
+
+        Empty if the store has no say in whether the exchange may continue.
         """
         record = self.principal.record
         return "" if record is None else record.digest or record.denied_at
@@ -112,7 +114,7 @@ class LiveStreams:
                 del self._streams[stream.digest]
 
     def on_tokens_changed(self, digests: Sequence[str] | None) -> None:
-        """Ask the store again about these tokens, or about all."""
+        """Look these tokens up again; ``None``: all tokens."""
         if not self._streams:
             return
         for digest in [*self._streams] if digests is None else digests:
@@ -121,15 +123,13 @@ class LiveStreams:
         self._ask_some()
 
     def on_rules_changed(self, rules: Rules) -> None:
-        """Judge everything by the new rules, a slice at a time; what may not begin under them
-        ends.
-        """
+        """Judge every exchange by the new rules, a slice at a time; end those they would deny."""
         self._rules = rules
         self._to_judge = [stream for streams in self._streams.values() for stream in streams]
         self._judge_some()
 
     async def close(self) -> None:
-        """Stop asking; the exchanges themselves are left alone."""
+        """Stop looking tokens up, and leave the exchanges alone."""
         if self._look is not None:
             self._look.cancel()
         self._to_ask = {}
@@ -139,7 +139,7 @@ class LiveStreams:
         await asyncio.gather(*self._rejudging, return_exceptions=True)
 
     def _ask_some(self) -> None:
-        """Ask the store about some of the tokens that are to be asked about; the others follow."""
+        """Look up as many of the pending tokens as may be looked up at once."""
         while self._to_ask and len(self._rejudging) < _ASKED_AT_ONCE:
             digest = next(iter(self._to_ask))
             del self._to_ask[digest]
@@ -156,9 +156,9 @@ class LiveStreams:
                 return
 
     def _judge_by(self, rules: Rules, stream: Stream) -> None:
-        """Cut the stream unless it may go on under ``rules``; a JWT is verified anew by new keys.
+        """Cut the stream unless ``rules`` let it continue; verify its JWT again if keys changed.
 
-        The token's own end, and its record, are looked after apart.
+        The token's expiry and its record are handled elsewhere (``_on_timer``, ``_rejudge``).
         """
         denial = _denial_under(rules, stream)
         if denial is not None:
@@ -171,7 +171,7 @@ class LiveStreams:
         stream.rules = rules
 
     async def _verify_again(self, stream: Stream, token: str, rules: Rules) -> None:
-        """Cut the stream if these keys refuse its JWT; wait while that can't be known."""
+        """Cut the stream if these keys refuse its JWT; retry for as long as that can't be known."""
         while stream in self._streams.get(stream.digest, ()) and stream.rules is rules:
             try:
                 verdict = await rules.jwt.verify(token, tokens.digest(token), self._now())
@@ -183,7 +183,7 @@ class LiveStreams:
             return
 
     def _set_timer(self, stream: Stream, expires_at: float | None) -> None:
-        """Look at the stream again when its token expires, or ends sooner than it did."""
+        """Have the stream end with its token, at ``expires_at``; ``None``: never."""
         if stream.timer is not None:
             stream.timer.cancel()
             stream.timer = None
@@ -200,7 +200,7 @@ class LiveStreams:
             self._set_timer(stream, expires_at)
 
     def _look_again(self) -> None:
-        """Ask about every token that is not known to be good, and is not being asked about."""
+        """Look up every token that isn't known to be good and isn't being looked up."""
         self._look = None
         busy = {*self._rejudging.values(), ""}
         for digest in self._streams:
@@ -211,7 +211,7 @@ class LiveStreams:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
     async def _rejudge(self, digest: str) -> None:
-        """Cut the token's exchanges unless it is still good; wait if that can't be known."""
+        """Cut the token's exchanges unless it's still good; retry if that can't be known."""
         while digest in self._streams:
             try:
                 record = await self._tokens.look_up(digest)
@@ -223,7 +223,7 @@ class LiveStreams:
             return
 
     def _follow(self, stream: Stream, found: TokenRecord | None) -> None:
-        """Cut the stream, or let it go on until its token ends, by what the store has found."""
+        """Cut the stream, or let it continue until its token ends, as ``found`` says."""
         begun_with = stream.principal.record
         if begun_with is not None and begun_with.denied_at:
             if found is not None:
@@ -251,7 +251,7 @@ class LiveStreams:
 
 
 def _denial_under(rules: Rules, stream: Stream) -> Denial | None:
-    """Return why the exchange's own request would not pass under ``rules``."""
+    """Return the denial that ``rules`` have for the exchange's request, or ``None``."""
     principal = stream.principal
     account = rules.accounts.get(principal.account)
     before = stream.rules.accounts.get(principal.account)

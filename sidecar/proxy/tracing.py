@@ -1,8 +1,8 @@
-"""Which trace a request belongs to: its caller's, if that is told properly, else one begun here.
+"""Which trace a request belongs to: the caller's if its ``traceparent`` is valid, else a new one.
 
-Without export a caller's ``traceparent`` goes on as it came. With export the sidecar is a span of
-the trace where it is sampled: the service gets the sidecar's span as its parent. A caller's word
-that its trace is sampled is taken; of those begun here a share is.
+Without export, a caller's ``traceparent`` is forwarded as it came. With export, the sidecar adds a
+span of its own to each sampled trace, and the service gets that span as its parent. The caller
+decides whether its trace is sampled; of the traces that begin here, a configured share is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Final
 from sidecar.core.trace_context import PARENT_ID, TRACE_ID, find_parent, is_sampled
 
 Trace = tuple[str, str | None]
-"""The ``traceparent`` that the service is told (empty: none), and whose child the sidecar's span is
-(empty: nobody's; ``None``: the sidecar is no span).
+"""The ``traceparent`` that the service gets (empty: none), and the parent of the sidecar's span.
+
+The parent is empty if the trace begins with the sidecar's span; ``None`` if it adds no span.
 """
 
 _ALL: Final = 1 << 64
@@ -23,11 +24,11 @@ _NO_TRACE: Final[Trace] = ("", None)
 
 
 class Traces:
-    """Finds out a request's trace.
+    """Finds a request's trace, or begins one.
 
-    ``share`` of the traces that begin here are sampled, from 0 to 1, by their ids' lower half as
-    OpenTelemetry's samplers do; without ``begins`` none begins here. ``exports``: the sidecar is a
-    span of those that are sampled.
+    ``share``, from 0 to 1, of the traces that begin here are sampled, by the lower half of their
+    ids as OpenTelemetry's samplers do it. Without ``begins``, none begins here. With ``exports``,
+    the sidecar adds a span to those that are sampled.
     """
 
     __slots__ = ("_begins", "_bound", "_exports", "_samples_all")
@@ -35,7 +36,7 @@ class Traces:
     def __init__(self, *, begins: bool = True, share: float = 1.0, exports: bool = False) -> None:
         self._begins = begins
         self._samples_all = share >= 1
-        self._bound = f"{round(share * _ALL):016x}"  # of no use where all are
+        self._bound = f"{round(share * _ALL):016x}"  # unused if all are sampled
         self._exports = exports
 
     def find(self, given: Sequence[bytes]) -> Trace:
