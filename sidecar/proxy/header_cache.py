@@ -39,8 +39,9 @@ credential's bytes, which stay in it: it is refused as ambiguous, and shares its
   limits, or other token headers, get a new ``HeaderCache``.
 - Nothing here is a verdict. Whether a request may pass is judged each time, by its own credential.
 
-``HeaderCache`` and ``ParsedHeaders`` hold no credential. ``ConnectionHeads`` does, for as long as
-its connection is open, as the connection's own buffers do.
+``HeaderCache`` holds no token that could pass: what is left in a section is a second credential,
+with which the request is refused, or a ``Basic`` value that is too short to be cut out.
+``ConnectionHeads`` holds the credential that its connection sent last, for as long as that is open.
 
 Everything is bounded in number and size. Sections of refused requests have a small space of their
 own, so that junk evicts nothing but junk.
@@ -66,7 +67,7 @@ BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 
 SECRET_BYTES: Final = 16
-"""A shorter value isn't cut out: it can't be a credential, or is a short password."""
+"""A shorter value isn't cut out: no token is shorter, and sections with short passwords are rare."""
 
 CUT: Final = b"\0"
 """Stands in the place of a secret that was cut out."""

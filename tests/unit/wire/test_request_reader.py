@@ -380,7 +380,7 @@ def test_callers_that_differ_in_their_token_share_a_section_that_holds_none() ->
     assert section.headers == ((b"X-Api-Key", b"\0"), (b"Host", b"a"))
 
 
-def test_the_memory_is_bounded_in_number_and_size() -> None:
+def test_the_cache_is_bounded_in_number_and_size() -> None:
     cache = HeaderCache(LIMITS, most=3)
     for number in range(10):
         read_all([b"GET / HTTP/1.1\r\nHost: b%d\r\n\r\n" % number], cache=cache)
