@@ -18,14 +18,14 @@ means and in which place the secret stands, the credential cache says what the s
 
 **What is the secret?** The one run of at least ``SECRET_BYTES`` visible characters that ends a line
 which is ``Authorization: Bearer`` or ``Basic``, or one of the configured token headers. It is cut
-out of the key, and NUL stands in its place. A section with a second credential is keyed by that
-credential's bytes, which stay in it: it is refused as ambiguous, and shares its entry with nobody.
+out of the key, and NUL stands in its place. A second credential stays in the key, and the section's
+``slot`` is ``None``: each of its requests is then read by its own headers.
 
 **Why can't two requests be taken for one another?**
 
-- A section's key holds every byte of the section but the secret's. NUL can't be in a section that
-  passed the parser, and a section that contains it is never looked up, so a key shows exactly where
-  the secret stood: two sections with one key differ in the secret alone.
+- A section's key holds every byte of the section but the secret's. A section that passed the parser
+  contains no NUL, so the NUL in a key shows exactly where the secret stood. A section that itself
+  contains NUL matches no key. Hence two sections with one key differ in the secret alone.
 - Any other secret in that place would pass the parser likewise, because it consists of visible
   characters and touches neither the framing nor another line. A section's meaning doesn't depend on
   the request line for the methods and the version that are cached (HTTP/1.1). Sections with a
@@ -39,8 +39,8 @@ credential's bytes, which stay in it: it is refused as ambiguous, and shares its
   limits, or other token headers, get a new ``HeaderCache``.
 - Nothing here is a verdict. Whether a request may pass is judged each time, by its own credential.
 
-``HeaderCache`` holds no token that could pass: what is left in a section is a second credential,
-with which the request is refused, or a ``Basic`` value that is too short to be cut out.
+``HeaderCache`` holds two kinds of credential only: the second one of a request that carries two,
+and a ``Basic`` value that is too short to be cut out.
 ``ConnectionHeads`` holds the credential that its connection sent last, for as long as that is open.
 
 Everything is bounded in number and size. Sections of refused requests have a small space of their
@@ -67,7 +67,7 @@ BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
 BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
 
 SECRET_BYTES: Final = 16
-"""A shorter value isn't cut out: no token is shorter, and sections with short passwords are rare."""
+"""A shorter value isn't cut out: no token is shorter, and short passwords are rare."""
 
 CUT: Final = b"\0"
 """Stands in the place of a secret that was cut out."""
