@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.model import Settings
+from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable, UpstreamTimeout
 from sidecar.core.model import Denial
-from sidecar.core.routes import Place
+from sidecar.core.routes import RouteMatch
 from sidecar.observability.fault_log import FaultLog
 from sidecar.proxy.exchange import Authorization, denial_of
 from sidecar.proxy.header_cache import ParsedHeaders
@@ -68,7 +68,7 @@ def authorization_for(rules: Rules, raw_target: str, query: str | None) -> Autho
     parsed = ParsedHeaders(rules, [(b"Host", b"a")])
     asked = Authorization(parsed, parsed.cached, "GET", raw_target, "192.0.2.1", is_trusted=False)
     place = rules.routes.find("GET", raw_target)
-    assert isinstance(place, Place)
+    assert isinstance(place, RouteMatch)
     asked.target, _, asked.route, _ = place
     asked.query = query
     return asked
