@@ -13,6 +13,7 @@ from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
+import yaml
 
 import sidecar
 from sidecar.core.credentials import CredentialRules
@@ -389,6 +390,17 @@ def test_make_help_lists_every_target() -> None:
     assert {
         line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")
     } == targets
+
+
+def test_no_failed_test_is_run_again() -> None:
+    for name in ("Makefile", "setup.cfg", ".ci/run", ".ci/newest"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.findall(r"re" r"runs?failures|--re" r"runs|flaky", text) == [], name
+
+
+def test_the_hooks_before_a_commit_need_no_network() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert {repository["repo"] for repository in yaml.safe_load(text)["repos"]} == {"local"}
 
 
 @pytest.mark.parametrize(
