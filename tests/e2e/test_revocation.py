@@ -42,7 +42,7 @@ from tests.upstream_recorder import Recorder
 
 AT_ONCE_SECONDS = 5.0  # milliseconds, on a machine with nothing else to do
 UNHEARD_SECONDS = 2.25  # HEARD_SECONDS and a look-up's budget
-SLACK_SECONDS = 0.5
+SLACK_SECONDS = 1.5  # for a machine that does other things as well
 TRIALS = 30
 
 Start = Callable[[str], ProxyProcess]
