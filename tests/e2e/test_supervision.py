@@ -112,7 +112,7 @@ def test_a_worker_that_stands_still_is_killed_and_followed_by_another(
         until(lambda: any("does not answer" in why for why in reasons(proxy)))
         until(lambda: still not in proxy.workers(), 120)
         until(lambda: reasons(proxy) == [])
-        assert "is killed: it does not answer" in proxy.stderr
+        until(lambda: "is killed: it does not answer" in proxy.stderr)
         assert call(proxy, 40) == {200: 40}
 
 
