@@ -43,7 +43,6 @@ from sidecar.wire.server import ConnectionLimits, ProxyServer
 from tests.patience import PATIENCE_SECONDS
 
 TOKEN: Final = "legacy-token-of-the-old-system"
-"""How long a test waits for what must come; far above anything that is measured."""
 
 
 P = ParamSpec("P")
