@@ -21,7 +21,7 @@ from sidecar.cli.main import main
 from tests.conformance.configuration import CASES, GOOD, Mistake
 from tests.conformance.raw_client import RawClient
 from tests.conformance.stage import Stage
-from tests.proxy_process import ROOT, ProxyProcess, run_sidecar
+from tests.proxy_process import ROOT, ProxyProcess, free_port, run_sidecar
 from tests.upstream_recorder import Recorder
 
 POSITION = re.compile(r"sidecar\.yaml:(\d+):(\d+): \S")
@@ -185,7 +185,7 @@ def test_a_fault_in_rendering_an_error_never_lets_a_request_pass(
 def test_without_its_parsers_in_c_it_does_not_start(tmp_path: Path) -> None:
     """K8: the pure-Python parser has a worse record than the C one."""
     config = tmp_path / "sidecar.yaml"
-    config.write_text(GOOD)
+    config.write_text(GOOD.replace("2020", str(free_port())))  # a demo may have that one
     done = run_sidecar("run", config=config, environment={"AIOHTTP_NO_EXTENSIONS": "1"})
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
