@@ -56,7 +56,7 @@ class HashPool:
         self._ending: set[asyncio.Task[int]] = set()
 
     def __repr__(self) -> str:
-        return f"<HashingProcesses alive={len(self._alive)} idle={len(self._idle)}>"
+        return f"<HashPool alive={len(self._alive)} idle={len(self._idle)}>"
 
     def verify(self, password: str, phc: str) -> asyncio.Future[bool]:
         """Tell whether a password matches a hash. The caller keeps to ``size`` calls at a time.
