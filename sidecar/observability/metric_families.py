@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-Value = float | list[float]
+SampleValue = float | list[float]
 """A number; of a histogram the count of each bucket, of what is beyond, and the sum."""
-Snapshot = dict[str, dict[tuple[str, ...], Value]]
+Snapshot = dict[str, dict[tuple[str, ...], SampleValue]]
 """Values by metric and by its labels' values. ``marshal`` and ``pickle`` take it."""
 
 REQUEST_BOUNDS: Final = (
@@ -24,7 +24,7 @@ REQUEST_BOUNDS: Final = (
 STORE_BOUNDS: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
-class Kind(StrEnum):
+class MetricType(StrEnum):
     """What a metric is to Prometheus."""
 
     COUNTER = "counter"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-class Sum(StrEnum):
+class Aggregation(StrEnum):
     """What stands for all processes together."""
 
     ADDED = "added"
@@ -41,27 +41,31 @@ class Sum(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """A metric: its name as it is exposed, its labels, and a sentence on what it says."""
 
     name: str
-    kind: Kind
+    type: MetricType
     labels: tuple[str, ...]
-    says: str
-    sum: Sum = Sum.ADDED
+    help: str
+    aggregation: Aggregation = Aggregation.ADDED
     bounds: tuple[float, ...] = ()
 
 
-def _counter(name: str, says: str, *labels: str, sum: Sum = Sum.ADDED) -> Family:
-    return Family(name, Kind.COUNTER, labels, says, sum)
+def _counter(
+    name: str, help: str, *labels: str, aggregation: Aggregation = Aggregation.ADDED
+) -> MetricFamily:
+    return MetricFamily(name, MetricType.COUNTER, labels, help, aggregation)
 
 
-def _gauge(name: str, says: str, *labels: str, sum: Sum = Sum.ADDED) -> Family:
-    return Family(name, Kind.GAUGE, labels, says, sum)
+def _gauge(
+    name: str, help: str, *labels: str, aggregation: Aggregation = Aggregation.ADDED
+) -> MetricFamily:
+    return MetricFamily(name, MetricType.GAUGE, labels, help, aggregation)
 
 
-def _histogram(name: str, says: str, bounds: tuple[float, ...], *labels: str) -> Family:
-    return Family(name, Kind.HISTOGRAM, labels, says, bounds=bounds)
+def _histogram(name: str, help: str, bounds: tuple[float, ...], *labels: str) -> MetricFamily:
+    return MetricFamily(name, MetricType.HISTOGRAM, labels, help, bounds=bounds)
 
 
 FAMILIES: Final = (
@@ -110,60 +114,74 @@ FAMILIES: Final = (
         "sidecar_tokens_ending",
         "Tokens in the cache that end within the time that the label says.",
         "within",
-        sum=Sum.LARGEST,
+        aggregation=Aggregation.LARGEST,
     ),
     _gauge(
         "sidecar_store_watching",
         "1 while the store tells of changes, so that the cache may be believed.",
-        sum=Sum.SMALLEST,
+        aggregation=Aggregation.SMALLEST,
     ),
-    _gauge("sidecar_store_up", "1 if the store answers reads and takes writes.", sum=Sum.SMALLEST),
+    _gauge(
+        "sidecar_store_up",
+        "1 if the store answers reads and takes writes.",
+        aggregation=Aggregation.SMALLEST,
+    ),
     _histogram("sidecar_store_lookup_seconds", "Look-ups in the store.", STORE_BOUNDS),
     _counter("sidecar_store_failures_total", "Look-ups that the store did not answer."),
-    _gauge("sidecar_bans_in_force", "Networks and accounts that are banned now.", sum=Sum.LARGEST),
+    _gauge(
+        "sidecar_bans_in_force",
+        "Networks and accounts that are banned now.",
+        aggregation=Aggregation.LARGEST,
+    ),
     _counter("sidecar_bans_total", "Bans that this process has set.", "subject"),
     _counter("sidecar_access_log_dropped_total", "Lines dropped because the log fell behind."),
     _counter("sidecar_spans_total", "Spans for the collector, by what became of them.", "result"),
     _gauge(
         "sidecar_configuration_generation",
         "1 at the start, one more with each change that was applied.",
-        sum=Sum.SMALLEST,
+        aggregation=Aggregation.SMALLEST,
     ),
     _gauge(
         "sidecar_configuration_valid",
         "0 while the file on disk is faulty and an older one is in force.",
-        sum=Sum.SMALLEST,
+        aggregation=Aggregation.SMALLEST,
     ),
     _gauge(
         "sidecar_configuration_loaded_timestamp_seconds",
         "When the configuration in force was loaded, in Unix seconds.",
-        sum=Sum.SMALLEST,
+        aggregation=Aggregation.SMALLEST,
     ),
     _gauge(
         "sidecar_configuration_awaits_restart",
         "Keys that the file has otherwise and that wait for a restart.",
-        sum=Sum.LARGEST,
+        aggregation=Aggregation.LARGEST,
     ),
     _counter(
         "sidecar_configuration_refused_total",
         "Faulty files that were not applied.",
-        sum=Sum.LARGEST,
+        aggregation=Aggregation.LARGEST,
     ),
     _gauge("sidecar_workers", "Workers that are ready."),
     _counter("sidecar_worker_restarts_total", "Workers that ended unasked, and were replaced."),
-    _gauge("sidecar_build_info", "Always 1.", *("version", "python"), sum=Sum.LARGEST),
+    _gauge(
+        "sidecar_build_info", "Always 1.", *("version", "python"), aggregation=Aggregation.LARGEST
+    ),
     _counter("process_cpu_seconds_total", "User and system time."),
     _gauge("process_resident_memory_bytes", "Resident memory."),
     _gauge("process_virtual_memory_bytes", "Virtual memory."),
     _gauge("process_open_fds", "Open file descriptors."),
-    _gauge("process_max_fds", "Most open file descriptors of one process.", sum=Sum.SMALLEST),
+    _gauge(
+        "process_max_fds",
+        "Most open file descriptors of one process.",
+        aggregation=Aggregation.SMALLEST,
+    ),
     _gauge(
         "process_start_time_seconds",
         "When the process was started, in Unix seconds.",
-        sum=Sum.SMALLEST,
+        aggregation=Aggregation.SMALLEST,
     ),
 )
-_SUMS: Final = {family.name: family.sum for family in FAMILIES}
+_AGGREGATIONS: Final = {family.name: family.aggregation for family in FAMILIES}
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
@@ -174,15 +192,17 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
             into = total.setdefault(name, {})
             for labels, value in samples.items():
                 known = into.get(labels)
-                into[labels] = value if known is None else _combine(_SUMS[name], known, value)
+                into[labels] = (
+                    value if known is None else _combine(_AGGREGATIONS[name], known, value)
+                )
     return total
 
 
-def _combine(how: Sum, one: Value, other: Value) -> Value:
+def _combine(how: Aggregation, one: SampleValue, other: SampleValue) -> SampleValue:
     if isinstance(one, list) and isinstance(other, list):
         return [a + b for a, b in zip(one, other, strict=True)]
     assert not isinstance(one, list)
     assert not isinstance(other, list)
-    if how is Sum.ADDED:
+    if how is Aggregation.ADDED:
         return one + other
-    return max(one, other) if how is Sum.LARGEST else min(one, other)
+    return max(one, other) if how is Aggregation.LARGEST else min(one, other)

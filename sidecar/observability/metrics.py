@@ -24,8 +24,8 @@ from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import (
     REQUEST_BOUNDS,
     STORE_BOUNDS,
+    SampleValue,
     Snapshot,
-    Value,
     merge,
 )
 from sidecar.proxy.answers import ANSWERS
@@ -141,7 +141,7 @@ class _Endings:
         self._cache = cache
         self._now = now
         self._looked_at = float("-inf")
-        self._samples: dict[tuple[str, ...], Value] = {}
+        self._samples: dict[tuple[str, ...], SampleValue] = {}
 
     def read(self) -> Snapshot:
         now = self._now()
@@ -162,7 +162,7 @@ class Metrics:
         self._cells: dict[_Key, _Cell] = {}
         self.lookup_seconds = Histogram(STORE_BOUNDS)
         """How long the store takes for a look-up: for the cache of tokens to fill."""
-        self._bans: dict[tuple[str, ...], Value] = {}
+        self._bans: dict[tuple[str, ...], SampleValue] = {}
         self._sources: list[Callable[[], Snapshot]] = []
         self._build = (version, platform.python_version())
 
@@ -225,9 +225,9 @@ class Metrics:
         """Tell of the connections to each upstream, by its name."""
 
         def read() -> Snapshot:
-            now: dict[tuple[str, ...], Value] = {}
-            opened: dict[tuple[str, ...], Value] = {}
-            retries: dict[tuple[str, ...], Value] = {}
+            now: dict[tuple[str, ...], SampleValue] = {}
+            opened: dict[tuple[str, ...], SampleValue] = {}
+            retries: dict[tuple[str, ...], SampleValue] = {}
             for name, pool in pools().items():
                 now[name, "open"] = float(pool.open_count)
                 now[name, "idle"] = float(pool.idle_count)
@@ -290,7 +290,7 @@ def _zeros(routes: Iterable[Route]) -> Snapshot:
     """Return no requests, for each route with the methods that it names, and no denials or bans."""
     routes = [*routes]
     names = [(route.name,) for route in routes]
-    nothing: Value = [0.0] * (len(REQUEST_BOUNDS) + 2)
+    nothing: SampleValue = [0.0] * (len(REQUEST_BOUNDS) + 2)
     forms = [NONE, *Form]
     return {
         "sidecar_requests_total": {

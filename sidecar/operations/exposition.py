@@ -15,7 +15,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from sidecar.observability.metric_families import FAMILIES, Family, Kind, Snapshot, Value
+from sidecar.observability.metric_families import (
+    FAMILIES,
+    MetricFamily,
+    MetricType,
+    SampleValue,
+    Snapshot,
+)
 
 _PROCESS = ProcessCollector(registry=None)
 
@@ -44,19 +50,19 @@ class _Snapshot(Collector):
             yield _write_family(family, self._snapshot.get(family.name, {}))
 
 
-def _write_family(family: Family, samples: dict[tuple[str, ...], Value]) -> Metric:
-    if family.kind is Kind.HISTOGRAM:
+def _write_family(family: MetricFamily, samples: dict[tuple[str, ...], SampleValue]) -> Metric:
+    if family.type is MetricType.HISTOGRAM:
         return _write_histogram(family, samples)
-    kind = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-    metric = kind(family.name, family.says, labels=family.labels)
+    kind = CounterMetricFamily if family.type is MetricType.COUNTER else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=family.labels)
     for labels, value in samples.items():
         assert not isinstance(value, list)
         metric.add_metric(labels, value)
     return metric
 
 
-def _write_histogram(family: Family, samples: dict[tuple[str, ...], Value]) -> Metric:
-    metric = HistogramMetricFamily(family.name, family.says, labels=family.labels)
+def _write_histogram(family: MetricFamily, samples: dict[tuple[str, ...], SampleValue]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     edges = [*map(floatToGoString, family.bounds), "+Inf"]
     for labels, value in samples.items():
         assert isinstance(value, list)

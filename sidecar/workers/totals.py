@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
-from sidecar.observability.metric_families import FAMILIES, Kind, Snapshot, Value, merge
+from sidecar.observability.metric_families import FAMILIES, MetricType, SampleValue, Snapshot, merge
 
-_COUNTED: Final = frozenset(family.name for family in FAMILIES if family.kind is not Kind.GAUGE)
+_COUNTED: Final = frozenset(
+    family.name for family in FAMILIES if family.type is not MetricType.GAUGE
+)
 _BUCKETS: Final = {
-    family.name: len(family.bounds) + 2 if family.kind is Kind.HISTOGRAM else 0
+    family.name: len(family.bounds) + 2 if family.type is MetricType.HISTOGRAM else 0
     for family in FAMILIES
 }
 
@@ -65,5 +67,5 @@ def _understood(snapshot: Snapshot) -> Snapshot:
     }
 
 
-def _fits(name: str, value: Value) -> bool:
+def _fits(name: str, value: SampleValue) -> bool:
     return (len(value) if isinstance(value, list) else 0) == _BUCKETS[name]

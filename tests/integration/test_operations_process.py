@@ -60,7 +60,7 @@ def read_requests(text: str) -> Counter[tuple[str, str, str]]:
 def test_every_metric_has_a_value_from_the_start_of_a_process(process: ProxyProcess) -> None:
     text = read_metrics(process)
     told = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M)
-    assert told == [(family.name, family.kind) for family in FAMILIES]
+    assert told == [(family.name, family.type) for family in FAMILIES]
     empty = [family.name for family in text_string_to_metric_families(text) if not family.samples]
     assert empty == []
 

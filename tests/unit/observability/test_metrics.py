@@ -16,7 +16,7 @@ from sidecar.core.model import ALL_FORMS, Form
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.routes import Route
 from sidecar.observability.access_log import RequestLog
-from sidecar.observability.metric_families import FAMILIES, Kind, Snapshot, Sum, merge
+from sidecar.observability.metric_families import FAMILIES, Aggregation, MetricType, Snapshot, merge
 from sidecar.observability.metrics import MOST_CELLS, Metrics
 from sidecar.store.cache import TokenCache
 from tests.contract.records import read_record
@@ -245,8 +245,12 @@ def test_what_several_processes_counted_is_what_one_would_have(shares: list[list
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_several_processes_stand_for_one_as_the_family_says(family: Any) -> None:
     labels = family.labels
-    both: dict[Sum, Any] = {Sum.ADDED: 5.0, Sum.LARGEST: 3.0, Sum.SMALLEST: 2.0}
-    wanted = [4.0, 6.0] if family.kind is Kind.HISTOGRAM else both[family.sum]
+    both: dict[Aggregation, Any] = {
+        Aggregation.ADDED: 5.0,
+        Aggregation.LARGEST: 3.0,
+        Aggregation.SMALLEST: 2.0,
+    }
+    wanted = [4.0, 6.0] if family.type is MetricType.HISTOGRAM else both[family.aggregation]
     values: tuple[Any, Any] = ([1.0, 2.0], [3.0, 4.0]) if isinstance(wanted, list) else (2.0, 3.0)
     assert merge([{family.name: {labels: value}} for value in values]) == {
         family.name: {labels: wanted}

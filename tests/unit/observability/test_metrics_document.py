@@ -12,7 +12,7 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from sidecar.observability.metric_families import FAMILIES, Kind, Snapshot
+from sidecar.observability.metric_families import FAMILIES, MetricType, Snapshot
 from sidecar.operations.exposition import write_exposition
 from tests.promtool import run_promtool
 
@@ -26,14 +26,16 @@ NAME = re.compile(r"\b((?:sidecar|process)_[a-z_]+)\b")
 
 ONE_OF_EACH: Snapshot = {
     family.name: {
-        family.labels: [1.0] * (len(family.bounds) + 2) if family.kind is Kind.HISTOGRAM else 1.0
+        family.labels: [1.0] * (len(family.bounds) + 2)
+        if family.type is MetricType.HISTOGRAM
+        else 1.0
     }
     for family in FAMILIES
 }
 EXPOSED = {
     f"{family.name}{ending}"
     for family in FAMILIES
-    for ending in (("_bucket", "_sum", "_count") if family.kind is Kind.HISTOGRAM else ("",))
+    for ending in (("_bucket", "_sum", "_count") if family.type is MetricType.HISTOGRAM else ("",))
 }
 
 
@@ -48,7 +50,8 @@ def test_every_metric_is_documented_as_it_is_and_no_other() -> None:
         for name, kind, labels, how, says in ROW.findall(PAGE)
     ]
     assert documented == [
-        (family.name, family.kind, family.labels, family.sum, family.says) for family in FAMILIES
+        (family.name, family.type, family.labels, family.aggregation, family.help)
+        for family in FAMILIES
     ]
 
 
