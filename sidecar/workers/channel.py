@@ -70,7 +70,7 @@ class Frames:
         return _LENGTH_BYTES + length
 
 
-class Channel:
+class WorkerChannel:
     """The supervisor's end, which never blocks. ``rest`` and ``unsent`` resume an earlier one."""
 
     def __init__(self, sock: socket.socket, rest: bytes = b"", unsent: bytes = b"") -> None:

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from sidecar.core.error_location import error_location
 from sidecar.wire.listening import Slots
-from sidecar.workers.channel import Channel, Message
+from sidecar.workers.channel import Message, WorkerChannel
 from sidecar.workers.handover import Left
 from sidecar.workers.held_signals import take
 from sidecar.workers.signal_watch import SIGNALS, blocked
@@ -77,11 +77,11 @@ class Fleet:
             if not pid:
                 self._be_worker(spec, ours)
         theirs.close()
-        self.add(WorkerProcess(pid, self._next_number, slot, Channel(ours), now, now))
+        self.add(WorkerProcess(pid, self._next_number, slot, WorkerChannel(ours), now, now))
 
     def adopt(self, left: Left, now: float) -> WorkerProcess:
         """Take over a worker of the program that ran in this process before."""
-        channel = Channel(socket.socket(fileno=left.descriptor), left.rest, left.unsent)
+        channel = WorkerChannel(socket.socket(fileno=left.descriptor), left.rest, left.unsent)
         worker = WorkerProcess(left.pid, left.number, left.slot, channel, now, now)
         worker.is_old = True
         worker.state = WorkerState.READY

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
-from sidecar.workers.channel import Channel
+from sidecar.workers.channel import WorkerChannel
 
 
 class WorkerState(Enum):
@@ -28,7 +28,7 @@ class WorkerProcess:
     pid: int
     number: int
     slot: int
-    channel: Channel
+    channel: WorkerChannel
     started_at: float
     heard_at: float
     state: WorkerState = WorkerState.STARTING

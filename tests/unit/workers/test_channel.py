@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.workers.channel import Channel, Frames, Message, encode
+from sidecar.workers.channel import Frames, Message, WorkerChannel, encode
 from sidecar.workers.supervisor_link import SupervisorLink
 
 plain = st.recursive(
@@ -42,14 +42,14 @@ def test_what_is_no_message_is_refused(bad: bytes) -> None:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Channel, socket.socket]]:
+def ends() -> Iterator[tuple[WorkerChannel, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Channel(ours), theirs
+        yield WorkerChannel(ours), theirs
 
 
 def test_the_supervisor_never_waits_for_a_worker_that_does_not_read(
-    ends: tuple[Channel, socket.socket],
+    ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     """What can't be sent now is kept, and sent on when there is room."""
     channel, other = ends
@@ -66,7 +66,7 @@ def test_the_supervisor_never_waits_for_a_worker_that_does_not_read(
 
 
 def test_the_other_end_that_has_gone_is_noticed_and_its_last_words_are_heard(
-    ends: tuple[Channel, socket.socket],
+    ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     channel, other = ends
     other.sendall(encode(("beat", {})))
@@ -78,14 +78,14 @@ def test_the_other_end_that_has_gone_is_noticed_and_its_last_words_are_heard(
 
 
 def test_a_channel_goes_on_in_the_middle_of_a_message(
-    ends: tuple[Channel, socket.socket],
+    ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     """As it must when the supervisor becomes another program."""
     channel, other = ends
     frame = encode(("ask", 7))
     other.sendall(frame[:5])
     assert channel.receive() == []
-    successor = Channel(channel.sock, channel.frames.rest, encode(("told", 1)))
+    successor = WorkerChannel(channel.sock, channel.frames.rest, encode(("told", 1)))
     other.sendall(frame[5:])
     assert successor.receive() == [("ask", 7)]
     successor.flush()
@@ -93,7 +93,7 @@ def test_a_channel_goes_on_in_the_middle_of_a_message(
 
 
 async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
-    ends: tuple[Channel, socket.socket],
+    ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     channel, other = ends
     heard: list[Message] = []
@@ -114,7 +114,7 @@ async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
 
 
 async def test_a_silent_supervisor_is_not_waited_for_in_vain(
-    ends: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+    ends: tuple[WorkerChannel, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.workers.supervisor_link.ANSWER_SECONDS", 0.05)
     link = await SupervisorLink.open(ends[1], lambda _: None)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.workers import status_poll
-from sidecar.workers.channel import Channel
+from sidecar.workers.channel import WorkerChannel
 from sidecar.workers.overview import WorkerReport, join_configurations
 from sidecar.workers.status_poll import (
     Asker,
@@ -27,14 +27,14 @@ DRAINING = WorkerReport({}, ["draining: it ends"], None)
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[WorkerChannel]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Channel(ours)
+        yield WorkerChannel(ours)
 
 
 def child(
-    channel: Channel, number: int, slot: int, state: WorkerState = WorkerState.READY
+    channel: WorkerChannel, number: int, slot: int, state: WorkerState = WorkerState.READY
 ) -> WorkerProcess:
     return WorkerProcess(0, number, slot, channel, 0.0, 0.0, state)
 
@@ -49,7 +49,7 @@ def child(
     ],
 )
 def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
-    channel: Channel, first: WorkerReport, second: WorkerReport | None, expected: list[str]
+    channel: WorkerChannel, first: WorkerReport, second: WorkerReport | None, expected: list[str]
 ) -> None:
     current = current_of([child(channel, 1, 0), child(channel, 2, 1)])
     reports = {1: first} if second is None else {1: first, 2: second}
@@ -59,13 +59,15 @@ def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
     )
 
 
-def test_a_slot_without_a_worker_or_with_one_that_starts_is_not_ready(channel: Channel) -> None:
+def test_a_slot_without_a_worker_or_with_one_that_starts_is_not_ready(
+    channel: WorkerChannel,
+) -> None:
     current = current_of([child(channel, 1, 0, WorkerState.STARTING)])
     assert reasons_of(SLOTS, current, {}) == ["worker 1: starting", "worker 2: not running"]
 
 
 def test_during_an_upgrade_the_old_worker_counts_until_the_new_one_is_ready(
-    channel: Channel,
+    channel: WorkerChannel,
 ) -> None:
     old, new = child(channel, 1, 0), child(channel, 2, 0, WorkerState.STARTING)
     assert current_of([new, old]) == {0: old}
@@ -78,7 +80,7 @@ def test_during_an_upgrade_the_old_worker_counts_until_the_new_one_is_ready(
 class Crew:
     """Two workers and what was said to them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: WorkerChannel) -> None:
         self.children = [child(channel, 1, 0), child(channel, 2, 1)]
         self.asked: list[int] = []
         self.answered: list[tuple[list[int], list[int]]] = []
@@ -91,7 +93,7 @@ class Crew:
         self.answered.append(([number for _, number in askers], sorted(reports)))
 
 
-def test_who_asks_during_a_round_is_answered_by_the_next(channel: Channel) -> None:
+def test_who_asks_during_a_round_is_answered_by_the_next(channel: WorkerChannel) -> None:
     """A report that was on its way before the question may lack what was counted since."""
     crew = Crew(channel)
     first, second = crew.children
@@ -108,7 +110,7 @@ def test_who_asks_during_a_round_is_answered_by_the_next(channel: Channel) -> No
     assert crew.status_poll.is_idle
 
 
-def test_one_that_dies_is_neither_waited_for_nor_answered(channel: Channel) -> None:
+def test_one_that_dies_is_neither_waited_for_nor_answered(channel: WorkerChannel) -> None:
     crew = Crew(channel)
     first, second = crew.children
     crew.status_poll.ask(first, 10)
@@ -121,7 +123,7 @@ def test_one_that_dies_is_neither_waited_for_nor_answered(channel: Channel) -> N
 
 
 def test_one_that_does_not_answer_is_not_waited_for_for_ever(
-    channel: Channel, monkeypatch: pytest.MonkeyPatch
+    channel: WorkerChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_poll, "REPORT_SECONDS", 0.0)
     crew = Crew(channel)

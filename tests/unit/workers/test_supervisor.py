@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.observability.metric_families import Snapshot
-from sidecar.workers.channel import Channel
+from sidecar.workers.channel import WorkerChannel
 from sidecar.workers.service_manager import ServiceManager
 from sidecar.workers.supervisor import Supervisor
 from sidecar.workers.worker_process import WorkerProcess
@@ -46,7 +46,9 @@ def test_a_workers_end_and_its_channels_may_come_in_one_turn(has_last_words: boo
     """The signal is heard first; what the selector still holds of the worker harms nobody."""
     supervisor = Supervisor(NoWorkers(), {}, {"proxy": "here"}, ServiceManager({}))
     ours, theirs = socket.socketpair()
-    worker = WorkerProcess(os.posix_spawn("/bin/true", ["true"], {}), 0, 0, Channel(ours), 0.0, 0.0)
+    worker = WorkerProcess(
+        os.posix_spawn("/bin/true", ["true"], {}), 0, 0, WorkerChannel(ours), 0.0, 0.0
+    )
     supervisor._fleet.add(worker)
     heard: selectors.SelectorKey = supervisor._selector.get_key(ours)
     if has_last_words:
