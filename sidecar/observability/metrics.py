@@ -84,7 +84,7 @@ class PoolCounts(Protocol):
 
 
 class ConfigurationState(Protocol):
-    """What is asked of a ``runtime.reload.State``."""
+    """The part of ``runtime.reload.ReloadState`` that the metrics read."""
 
     @property
     def generation(self) -> int:

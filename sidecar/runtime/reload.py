@@ -69,7 +69,7 @@ Commit = Callable[[], Rules]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ReloadState:
     """How the configuration in force relates to the file."""
 
     generation: int
@@ -125,7 +125,7 @@ class Reloader:
         """
         self.settings = settings
         self.on_applied: list[Callable[[Rules], None]] = []
-        self.state = State(generation=generation, loaded_at=time.time(), refused=refused)
+        self.state = ReloadState(generation=generation, loaded_at=time.time(), refused=refused)
         self._tells_all = tells_all
         self._source = source
         self._environ = environ

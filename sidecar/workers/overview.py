@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from sidecar.observability.metric_families import Snapshot
 
-Configuration = Mapping[str, Any]
-"""How a configuration in force relates to its file, as ``reload.WorkerState.describe`` says it."""
+ConfigurationStatus = Mapping[str, Any]
+"""What ``runtime.reload.ReloadState.describe`` returns: the configuration in force and its file."""
 
 
 class WorkerReport(NamedTuple):
@@ -16,7 +16,7 @@ class WorkerReport(NamedTuple):
 
     snapshot: Snapshot
     reasons: Sequence[str]
-    configuration: Configuration | None
+    configuration: ConfigurationStatus | None
 
 
 class Overview(NamedTuple):
@@ -24,7 +24,7 @@ class Overview(NamedTuple):
 
     snapshot: Snapshot
     reasons: Sequence[str]
-    configuration: Configuration | None
+    configuration: ConfigurationStatus | None
     ready: int
     """How many workers are ready."""
     wanted: int
@@ -44,7 +44,7 @@ def join_reasons(by_worker: Mapping[int, Sequence[str]]) -> list[str]:
     return joined
 
 
-def join_configurations(told: Sequence[Configuration | None]) -> Configuration | None:
+def join_configurations(told: Sequence[ConfigurationStatus | None]) -> ConfigurationStatus | None:
     """Return the one to report: a faulty one if there is any, else the oldest."""
     known = [one for one in told if one is not None]
     return min(known, key=lambda one: (one["valid"], one["generation"]), default=None)
