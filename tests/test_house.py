@@ -155,7 +155,7 @@ ADAPTERS = (
         "store.portal_secret",
         "store.counters",
     ),
-    *("wire.server", "operations.app", "portal.app"),
+    *("wire.server", "operations.listener", "portal.app"),
 )
 KEPT_OUT_OF_CORE = {"asyncio", "aiohttp", "redis", "yaml", "socket", "uvloop", "httptools"}
 

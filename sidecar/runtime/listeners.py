@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.config.settings import Settings
-from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
+from sidecar.operations.listener import operations_app, operations_runner
 from sidecar.runtime.addresses import addresses_of, bind_for
 from sidecar.runtime.parts import ProcessParts, connect_secret
 from sidecar.runtime.reload import Reloader

@@ -19,9 +19,9 @@ from sidecar.config.settings import Settings
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import Denial
 from sidecar.observability.access_log import RequestLog
-from sidecar.operations.app import operations_app, operations_runner
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
+from sidecar.operations.listener import operations_app, operations_runner
 from sidecar.proxy.answers import ANSWERS
 from sidecar.proxy.gateway import Gateway
 from sidecar.runtime.build import build_rules

@@ -12,9 +12,9 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import FAMILIES
 from sidecar.observability.metrics import Metrics
-from sidecar.operations.app import operations_app
 from sidecar.operations.exposition import read_process
 from sidecar.operations.health import Health
+from sidecar.operations.listener import operations_app
 
 Client = TestClient[Request, Application]
 

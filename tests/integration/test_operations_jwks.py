@@ -8,9 +8,9 @@ from jwt import PyJWKSet
 
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
-from sidecar.operations.app import operations_app
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import PATH
+from sidecar.operations.listener import operations_app
 
 
 async def ping() -> None:

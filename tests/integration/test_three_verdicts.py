@@ -24,9 +24,9 @@ from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.observability.access_log import RequestLog
-from sidecar.operations.app import operations_app
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
+from sidecar.operations.listener import operations_app
 from sidecar.operations.original import find_misleading
 from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, Peer, Proxy, running_proxy

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from sidecar.operations.app import operations_runner
+from sidecar.operations.listener import operations_runner
 from sidecar.portal.runner import PortalRunner
 from sidecar.wire import web_runner as module
 from sidecar.wire.web_runner import BoundedRunner
