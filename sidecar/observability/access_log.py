@@ -15,7 +15,7 @@ from typing import Any, Final
 from sidecar.core.masking import hide_tokens
 from sidecar.core.model import ALL_FORMS
 from sidecar.core.trace_context import TRACE_ID
-from sidecar.observability.line_writer import LineWriter, WriteTurn
+from sidecar.observability.line_writer import LineWriter, WriteLock
 
 _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
@@ -122,14 +122,14 @@ class AccessLog:
         path: str,
         token_prefix: str,
         loop: asyncio.AbstractEventLoop,
-        turn: WriteTurn | None = None,
+        lock: WriteLock | None = None,
     ) -> None:
         """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done.
 
-        ``turn`` is shared with other processes that write there.
+        ``lock`` is shared with other processes that write there.
         """
         self._loop = loop
-        self._writer = LineWriter(path, turn)
+        self._writer = LineWriter(path, lock)
         self._format = LineFormatter(token_prefix).line
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None

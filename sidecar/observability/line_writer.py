@@ -1,8 +1,8 @@
 """Writes lines to a file or pipe in a thread, so that a slow disk or a blocked pipe stops nobody.
 
 When the writer falls behind by more than ``BACKLOG_BYTES``, lines are dropped and counted. Lines of
-several processes never mix: each write is whole lines, in its turn (``WriteTurn``), as neither a
-pipe nor a full disk takes every write in one piece.
+several processes never mix: each process writes whole lines while it holds the ``WriteLock``, as a
+pipe or a full disk may take only a part of a write.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ _CLOSE_SECONDS: Final = 2.0
 _REOPEN: Final = "reopen"
 
 
-class WriteTurn:
-    """Whose turn it is to write, among processes that were forked with this at hand.
+class WriteLock:
+    """The lock of the processes that write to one file; they share it across a fork.
 
-    It also remembers whether the last one left a line unfinished: on a full disk, or as it was
-    killed. ``descriptor`` is of a file in memory, which a program that is executed later can have.
+    It also remembers whether the last writer left a line unfinished, because the disk was full or
+    the process was killed. ``descriptor`` refers to a file in memory, so that a program that
+    replaces this one can go on with it.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
-            descriptor = os.memfd_create("sidecar-write-turn")
+            descriptor = os.memfd_create("sidecar-write-lock")
             os.ftruncate(descriptor, 1)
         self.descriptor = descriptor
         self._torn = mmap.mmap(descriptor, 1)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Wait for the turn. A process that ends gives it up, however it ends."""
+        """Hold the lock, after waiting for it. The kernel releases it when the process ends."""
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
         try:
             yield
@@ -68,16 +69,16 @@ class WriteTurn:
 class LineWriter:
     """A thread that writes bytes to a file, in order; never blocks who hands them over.
 
-    ``turn`` is shared with other processes that write to the same file, if there are any.
+    ``lock`` is shared with other processes that write to the same file, if there are any.
     """
 
-    def __init__(self, path: str, turn: WriteTurn | None = None) -> None:
+    def __init__(self, path: str, lock: WriteLock | None = None) -> None:
         self.path = path
         self._refused_lines = 0  # counted by who hands over
         self._lost_lines = 0  # counted by the thread
         self._descriptor = _open(path)
-        self._turn = turn or WriteTurn()
-        self._owns_turn = turn is None
+        self._lock = lock or WriteLock()
+        self._owns_lock = lock is None
         self._taken_bytes = 0  # counted by who hands over
         self._done_bytes = 0  # counted by the thread
         self._queue: queue.SimpleQueue[bytes | Literal["reopen"] | None] = queue.SimpleQueue()
@@ -107,8 +108,8 @@ class LineWriter:
         self._thread.join(_CLOSE_SECONDS)
         if not self._thread.is_alive():
             os.close(self._descriptor)
-            if self._owns_turn:
-                self._turn.close()
+            if self._owns_lock:
+                self._lock.close()
 
     def _run(self) -> None:
         while (data := self._queue.get()) is not None:
@@ -123,10 +124,10 @@ class LineWriter:
 
         A line cut in the middle is ended first, so that it spoils none but itself.
         """
-        turn, view = self._turn, memoryview(data)
-        with turn.held():
-            was_torn = turn.is_torn
-            turn.is_torn = True  # for as long as it takes, and if this process is killed meanwhile
+        lock, view = self._lock, memoryview(data)
+        with lock.held():
+            was_torn = lock.is_torn
+            lock.is_torn = True  # for as long as it takes, and if this process is killed meanwhile
             try:
                 if was_torn:
                     os.write(self._descriptor, b"\n")
@@ -136,9 +137,9 @@ class LineWriter:
             except OSError:
                 self._lost_lines += bytes(view).count(b"\n")
                 is_cut = len(view) < len(data) and data[-len(view) - 1 : -len(view)] != b"\n"
-                turn.is_torn = was_torn or is_cut
+                lock.is_torn = was_torn or is_cut
             else:
-                turn.is_torn = False
+                lock.is_torn = False
 
     def _open_anew(self) -> None:
         if self.path == "-":

@@ -22,7 +22,7 @@ from sidecar.auth.throttle import ThrottleLimits
 from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.observability.access_log import AccessLog
-from sidecar.observability.line_writer import WriteTurn
+from sidecar.observability.line_writer import WriteLock
 from sidecar.proxy.answers import denial_for, render
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
@@ -185,12 +185,12 @@ def throttle_limits(settings: Settings) -> ThrottleLimits:
 def open_log(
     settings: Settings,
     loop: asyncio.AbstractEventLoop,
-    turn: WriteTurn | None = None,
+    write_lock: WriteLock | None = None,
 ) -> AccessLog | None:
     """Return the access log, if there is to be one. Raises ``UsageError``."""
     if not settings.access_log.enabled:
         return None
-    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop, turn)
+    return AccessLog(settings.access_log.path, settings.tokens.prefix, loop, write_lock)
 
 
 def open_spans(settings: Settings) -> SpanExport | None:

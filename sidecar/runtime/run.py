@@ -21,7 +21,7 @@ from sidecar.config.load import load
 from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import refuse_broken_re
-from sidecar.observability.line_writer import WriteTurn
+from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metric_families import Snapshot
 from sidecar.observability.stderr_log import StderrFormatter, StderrLines
 from sidecar.runtime.addresses import addresses_of, bind_for
@@ -107,7 +107,7 @@ class _Plan:
         self._source = source
         self._store_url = store_url
         self._store = store
-        self._turn = WriteTurn(None if left is None else left.turn)
+        self._write_lock = WriteLock(None if left is None else left.write_lock)
 
     def supervise(self, left: Handover | None) -> int:
         """Bind what is not bound yet, and run; return the exit status."""
@@ -137,7 +137,7 @@ class _Plan:
         self._store.let_go()
         if spec.count > 1:
             _log_to_stderr(f"{spec.name}: ")
-        worker = Worker(spec, self._turn, self._store_url)
+        worker = Worker(spec, self._write_lock, self._store_url)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(self._settings, source=self._source, worker=worker))
@@ -168,9 +168,9 @@ class _Plan:
         return self._store.describe()
 
     @property
-    def turn(self) -> int:
+    def write_lock(self) -> int:
         """The descriptor of what workers take turns at writing with."""
-        return self._turn.descriptor
+        return self._write_lock.descriptor
 
 
 def _adopt(left: Handover) -> dict[str, tuple[str, Slots]]:

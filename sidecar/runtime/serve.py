@@ -18,7 +18,7 @@ from typing import Any, Final
 from sidecar.config.settings import Settings
 from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.fault_log import log_stray
-from sidecar.observability.line_writer import WriteTurn
+from sidecar.observability.line_writer import WriteLock
 from sidecar.operations.health import Health
 from sidecar.proxy.gateway import Gateway
 from sidecar.runtime.listeners import make_listeners, open_operations, open_portal
@@ -46,7 +46,7 @@ class Worker:
     """What a worker is given by its supervisor; a process alone makes it for itself."""
 
     spec: WorkerSpec
-    turn: WriteTurn
+    write_lock: WriteLock
     store_url: str = field(repr=False)
 
 
@@ -73,7 +73,7 @@ async def serve(
         url, processes = (worker.store_url, worker.spec.count) if worker else ("", 1)
         url = url or await stack.enter_async_context(reachable_store(settings))
         parts = await open_process_parts(settings, url, processes, stack)
-        configured = ConfiguredParts(settings, parts, worker.turn if worker else None)
+        configured = ConfiguredParts(settings, parts, worker.write_lock if worker else None)
         stack.push_async_callback(configured.close)
         configured.expose_metrics(reloader)
         listeners = make_listeners(settings, worker.spec if worker else None)

@@ -20,7 +20,7 @@ from sidecar.auth.throttle import Throttle
 from sidecar.config.settings import Settings
 from sidecar.observability.access_log import AccessLog, RequestLog
 from sidecar.observability.audit import AuditLog
-from sidecar.observability.line_writer import WriteTurn
+from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metrics import SPAN_RESULTS, Metrics
 from sidecar.observability.stderr_log import write_at_once
 from sidecar.portal.parts import Terms
@@ -51,17 +51,19 @@ if TYPE_CHECKING:
 class ConfiguredParts:
     """The parts that serve under the configuration in force."""
 
-    def __init__(self, settings: Settings, parts: ProcessParts, turn: WriteTurn | None) -> None:
+    def __init__(
+        self, settings: Settings, parts: ProcessParts, write_lock: WriteLock | None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.settings = settings
-        self._turn = turn
+        self._write_lock = write_lock
         self._dialer = Dialer()  # outlives configurations: it remembers which addresses failed
         rules = build_rules(settings, self._loop, dialer=self._dialer)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
         self._dropped_lines = 0  # by access logs that were replaced
         self._closing: set[asyncio.Task[None]] = set()
-        self._log = open_log(settings, self._loop, turn)
+        self._log = open_log(settings, self._loop, write_lock)
         self._spans = open_spans(settings)
         self._closed_spans: list[SpanExport] = []
         self.metrics = Metrics(__version__)
@@ -92,7 +94,9 @@ class ConfiguredParts:
         if change.old.tracing != new.tracing:
             spans = open_spans(new)
         if _logs_elsewhere(change):
-            log = open_log(new, self._loop, self._turn)  # last, as it would have to be closed again
+            log = open_log(
+                new, self._loop, self._write_lock
+            )  # last, as it would have to be closed again
 
         def commit() -> Rules:
             self.settings = new

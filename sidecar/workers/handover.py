@@ -66,8 +66,8 @@ class Handover:
     """What workers that have ended had counted."""
     generation: int
     refused: int
-    turn: int
-    """The lock that writers of the access log take turns with (``line_writer.WriteTurn``)."""
+    write_lock: int
+    """The lock that writers of the access log take turns with (``line_writer.WriteLock``)."""
     store: Mapping[str, Any] | None = field(repr=False)
     """The embedded store, as it describes itself."""
 
@@ -76,7 +76,7 @@ class Handover:
         listening = [fd for _, slots in self.sockets.values() for slot in slots for fd in slot]
         store = [] if self.store is None else [self.store["pipe"], self.store["lock"]]
         workers = [worker.descriptor for worker in self.workers]
-        return [*dict.fromkeys(listening), *workers, *store, self.turn]
+        return [*dict.fromkeys(listening), *workers, *store, self.write_lock]
 
     def write(self) -> int:
         """Write it down; return the descriptor to read it from."""

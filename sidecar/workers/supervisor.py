@@ -74,7 +74,7 @@ class Plan(Protocol):
         """Return what the operating system says of this process."""
 
     @property
-    def turn(self) -> int:
+    def write_lock(self) -> int:
         """The descriptor of the lock that workers take turns with at writing logs."""
 
     def describe_store(self) -> Mapping[str, Any] | None:
@@ -370,7 +370,7 @@ class Supervisor:
             self._totals.gone_with(own),
             self._generation,
             self._refused,
-            self._plan.turn,
+            self._plan.write_lock,
             self._plan.describe_store(),
         )
 

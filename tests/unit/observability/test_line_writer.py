@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import UsageError
-from sidecar.observability.line_writer import LineWriter, WriteTurn
+from sidecar.observability.line_writer import LineWriter, WriteLock
 
 PATIENCE_SECONDS = 20.0
 BATCHES = 40
@@ -23,9 +23,9 @@ LINES = 3
 # Writes batches of lines, most of them longer than a pipe takes in one piece, to standard output.
 WRITER = """
 import json, sys
-from sidecar.observability.line_writer import LineWriter, WriteTurn
-name, turn, batches, lines = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-writer = LineWriter("-", WriteTurn(turn))
+from sidecar.observability.line_writer import LineWriter, WriteLock
+name, lock, batches, lines = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+writer = LineWriter("-", WriteLock(lock))
 for batch in range(batches):
     made = [{"who": name, "batch": batch, "fill": name * (5000 * (n + 1))} for n in range(lines)]
     writer.write("".join(json.dumps(one) + "\\n" for one in made).encode(), lines)
@@ -34,12 +34,12 @@ writer.close()
 """
 
 
-def start_writer(name: str, turn: WriteTurn, output: int, batches: int) -> subprocess.Popen[bytes]:
+def start_writer(name: str, lock: WriteLock, output: int, batches: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, name, str(turn.descriptor), str(batches), str(LINES)],
+        [sys.executable, "-c", WRITER, name, str(lock.descriptor), str(batches), str(LINES)],
         stdout=output,
         stderr=subprocess.PIPE,
-        pass_fds=[turn.descriptor],
+        pass_fds=[lock.descriptor],
     )
 
 
@@ -60,29 +60,29 @@ def read_to_end(reader: int) -> list[bytes]:
 
 def test_lines_of_several_processes_in_one_pipe_are_whole() -> None:
     """Each is longer than what a pipe takes at once, and the reader is slow to begin."""
-    turn = WriteTurn()
+    lock = WriteLock()
     reader, output = os.pipe()
-    writers = [start_writer(name, turn, output, BATCHES) for name in "ab"]
+    writers = [start_writer(name, lock, output, BATCHES) for name in "ab"]
     os.close(output)
     lines = [json.loads(line) for line in read_to_end(reader)]
     assert Counter(line["who"] for line in lines) == {"a": BATCHES * LINES, "b": BATCHES * LINES}
     for writer in writers:
         writer.communicate(timeout=PATIENCE_SECONDS)
         assert writer.returncode == 0
-    turn.close()
+    lock.close()
 
 
 def test_a_process_that_is_killed_at_a_line_spoils_that_one_alone() -> None:
     """The pipe is full, so that one is killed in the middle; the next ends its line first."""
-    turn = WriteTurn()
+    lock = WriteLock()
     reader, output = os.pipe()
-    victim = start_writer("v", turn, output, 100)
+    victim = start_writer("v", lock, output, 100)
     assert victim.stderr is not None
     assert victim.stderr.readline() == b"written\n"
     settle(lambda: is_full(output))
     victim.kill()
     victim.communicate(timeout=PATIENCE_SECONDS)
-    heir = start_writer("h", turn, output, 2)
+    heir = start_writer("h", lock, output, 2)
     os.close(output)
     whole, broken = [], []
     for line in read_to_end(reader):
@@ -94,7 +94,7 @@ def test_a_process_that_is_killed_at_a_line_spoils_that_one_alone() -> None:
     assert whole.count("h") == 2 * LINES
     assert len(broken) == 1
     assert b"h" not in broken[0].partition(b'"fill"')[2]
-    turn.close()
+    lock.close()
 
 
 def is_full(pipe: int) -> bool:

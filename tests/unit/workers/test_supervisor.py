@@ -26,7 +26,7 @@ class NoWorkers:
 
     count = 0
     drain_seconds = 1.0
-    turn = -1
+    write_lock = -1
 
     def work(self, place: WorkerSpec) -> int:
         raise AssertionError("nobody is to work")
