@@ -31,7 +31,7 @@ from sidecar.runtime.parts import DATA_DIRECTORY, EmbeddedRedis, open_log, refus
 from sidecar.runtime.serve import Worker, serve
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
-from sidecar.workers.handover import REHEARSAL, Handover, adopt_sockets, receive
+from sidecar.workers.inheritance import TRIAL_RUN, Inheritance, adopt_sockets, inherit
 from sidecar.workers.service_manager import ServiceManager
 from sidecar.workers.supervisor import Supervisor
 from sidecar.workers.worker_spec import WorkerSpec
@@ -45,15 +45,15 @@ def run(settings: Settings, source: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
     _log_to_stderr("")
     preload(settings)
-    listened = os.environ.pop(REHEARSAL, None)
+    listened = os.environ.pop(TRIAL_RUN, None)
     if listened is not None:
-        asyncio.run(_rehearse(settings, set(json.loads(listened))))
+        asyncio.run(_try_out(settings, set(json.loads(listened))))
         return 0
-    left = receive(os.environ)
-    store = _Store(settings, left)
+    inherited = inherit(os.environ)
+    store = _Store(settings, inherited)
     try:
-        plan = _Plan(settings, source, store.start(), store, left)
-        return plan.supervise(left)
+        plan = _Plan(settings, source, store.start(), store, inherited)
+        return plan.supervise(inherited)
     finally:
         store.stop()
 
@@ -61,11 +61,11 @@ def run(settings: Settings, source: Path | None = None) -> int:
 class _Store:
     """The embedded Redis, if the tokens are kept in one; it belongs to the supervisor."""
 
-    def __init__(self, settings: Settings, left: Handover | None) -> None:
+    def __init__(self, settings: Settings, inherited: Inheritance | None) -> None:
         self._url = settings.store.url
         self._redis: EmbeddedRedis | None = None
-        if left is not None and left.store is not None:
-            self._redis = EmbeddedRedis.adopt(left.store)
+        if inherited is not None and inherited.store is not None:
+            self._redis = EmbeddedRedis.adopt(inherited.store)
 
     def start(self) -> str:
         """Return the URL of the store, once it can be asked. Raises ``UsageError``."""
@@ -100,19 +100,19 @@ class _Plan:
         source: Path | None,
         store_url: str,
         store: _Store,
-        left: Handover | None,
+        inherited: Inheritance | None,
     ) -> None:
         self.count = _count_of(settings)
         self._settings = settings
         self._source = source
         self._store_url = store_url
         self._store = store
-        self._write_lock = WriteLock(None if left is None else left.write_lock)
+        self._write_lock = WriteLock(None if inherited is None else inherited.write_lock)
 
-    def supervise(self, left: Handover | None) -> int:
+    def supervise(self, inherited: Inheritance | None) -> int:
         """Bind what is not bound yet, and run; return the exit status."""
         addresses = addresses_of(self._settings)
-        known = {} if left is None else _adopt(left)
+        known = {} if inherited is None else _adopt(inherited)
         sockets: dict[str, Slots] = {}
         for use, address in addresses.items():
             was, slots = known.get(use, ("", []))
@@ -125,7 +125,7 @@ class _Plan:
         names = {use: str(address) for use, address in addresses.items()}
         gc.collect()
         gc.freeze()  # so that a worker's collector leaves alone the pages that it shares
-        return Supervisor(self, sockets, names, ServiceManager(os.environ), left).run()
+        return Supervisor(self, sockets, names, ServiceManager(os.environ), inherited).run()
 
     @property
     def drain_seconds(self) -> float:
@@ -173,8 +173,9 @@ class _Plan:
         return self._write_lock.descriptor
 
 
-def _adopt(left: Handover) -> dict[str, tuple[str, Slots]]:
-    return {use: (address, adopt_sockets(slots)) for use, (address, slots) in left.sockets.items()}
+def _adopt(inherited: Inheritance) -> dict[str, tuple[str, Slots]]:
+    sockets = inherited.sockets
+    return {use: (address, adopt_sockets(slots)) for use, (address, slots) in sockets.items()}
 
 
 def _count_of(settings: Settings) -> int:
@@ -183,7 +184,7 @@ def _count_of(settings: Settings) -> int:
     return len(os.sched_getaffinity(0))
 
 
-async def _rehearse(settings: Settings, listened: set[str]) -> None:
+async def _try_out(settings: Settings, listened: set[str]) -> None:
     """Make everything that a start makes, and leave no trace. Raises ``UsageError``."""
     refuse_slow_parser()
     refuse_broken_re()

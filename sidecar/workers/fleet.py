@@ -16,8 +16,8 @@ from typing import Final, NoReturn
 from sidecar.core.error_location import error_location
 from sidecar.wire.listening import Slots
 from sidecar.workers.channel import Message, WorkerChannel
-from sidecar.workers.handover import Left
 from sidecar.workers.held_signals import take
+from sidecar.workers.inheritance import InheritedWorker
 from sidecar.workers.signal_watch import SIGNALS, blocked
 from sidecar.workers.worker_process import WorkerProcess, WorkerState
 from sidecar.workers.worker_spec import WorkerSpec
@@ -79,13 +79,15 @@ class Fleet:
         theirs.close()
         self.add(WorkerProcess(pid, self._next_number, slot, WorkerChannel(ours), now, now))
 
-    def adopt(self, left: Left, now: float) -> WorkerProcess:
+    def adopt(self, inherited: InheritedWorker, now: float) -> WorkerProcess:
         """Take over a worker of the program that ran in this process before."""
-        channel = WorkerChannel(socket.socket(fileno=left.descriptor), left.rest, left.unsent)
-        worker = WorkerProcess(left.pid, left.number, left.slot, channel, now, now)
+        channel = WorkerChannel(
+            socket.socket(fileno=inherited.descriptor), inherited.rest, inherited.unsent
+        )
+        worker = WorkerProcess(inherited.pid, inherited.number, inherited.slot, channel, now, now)
         worker.is_old = True
         worker.state = WorkerState.READY
-        if left.is_retiring:
+        if inherited.is_retiring:
             self._note_retired(worker, now)
         self.add(worker)
         return worker

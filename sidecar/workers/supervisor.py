@@ -4,10 +4,10 @@ It forks a worker for each slot (``fleet``) and proxies nothing itself. A worker
 replaced, at once and, if that does not help, later and later (``restarts``); meanwhile the others
 accept what comes in on its slot. One that is no longer heard from is killed.
 
-An upgrade replaces the program in this very process (``handover``), so that its process id, its
+An upgrade replaces the program in this very process (``inheritance``), so that its process id, its
 children and its sockets stay. The new program forks new workers, and once all of them are ready,
 the old ones finish and go. A program that would not start is not taken up: a trial run comes first
-(``upgrade``).
+(``trial_run``).
 
 There is no event loop and no thread here, as neither survives a fork.
 """
@@ -24,12 +24,12 @@ from typing import Any, Final, Protocol
 from sidecar.core.errors import UsageError
 from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots, close_all
-from sidecar.workers import handover
+from sidecar.workers import inheritance
 from sidecar.workers.channel import Message
 from sidecar.workers.exit_status import describe_exit
 from sidecar.workers.fleet import STALL_SECONDS, Fleet
-from sidecar.workers.handover import Handover, Left
 from sidecar.workers.held_signals import ignore, take
+from sidecar.workers.inheritance import Inheritance, InheritedWorker
 from sidecar.workers.overview import Overview, WorkerReport, join_configurations
 from sidecar.workers.restarts import Restarts
 from sidecar.workers.service_manager import ServiceManager
@@ -44,7 +44,7 @@ from sidecar.workers.status_poll import (
     reasons_of,
 )
 from sidecar.workers.totals import Totals
-from sidecar.workers.upgrade import Rehearsal
+from sidecar.workers.trial_run import TrialRun
 from sidecar.workers.worker_process import WorkerProcess, WorkerState
 from sidecar.workers.worker_spec import WorkerSpec
 
@@ -84,7 +84,7 @@ class Plan(Protocol):
 class Supervisor:
     """Runs ``plan`` on ``sockets`` (by use) until SIGTERM or SIGINT.
 
-    ``addresses`` are those of the sockets, by use. ``left`` is what a predecessor left.
+    ``addresses`` are those of the sockets, by use. ``inherited`` is what a predecessor left.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Supervisor:
         sockets: dict[str, Slots],
         addresses: dict[str, str],
         manager: ServiceManager,
-        left: Handover | None = None,
+        inherited: Inheritance | None = None,
     ) -> None:
         self._plan = plan
         self._sockets = sockets
@@ -110,18 +110,18 @@ class Supervisor:
         )
         self._restarts = Restarts(range(plan.count))
         self._status = ServiceStatus(manager, plan.count, self._count_served)
-        self._rehearsal = Rehearsal(addresses.values())
-        self._totals = Totals(left.gone if left else None)
+        self._trial_run = TrialRun(addresses.values())
+        self._totals = Totals(inherited.gone if inherited else None)
         self._status_poll = StatusPoll(self._fleet.workers.values, self._fleet.tell, self._answer)
-        self._generation = left.generation if left else 1
-        self._refused = left.refused if left else 0
-        self._has_served = bool(left and left.workers)
+        self._generation = inherited.generation if inherited else 1
+        self._refused = inherited.refused if inherited else 0
+        self._has_served = bool(inherited and inherited.workers)
         self._is_announced = False
         self._is_stopping = False
         self._failure = ""
         self._put_off: set[int] = set()
         self._now = monotonic()
-        for one in left.workers if left else ():
+        for one in inherited.workers if inherited else ():
             worker = self._fleet.adopt(one, self._now)
             self._totals.learn(worker.number, one.snapshot)
 
@@ -157,7 +157,7 @@ class Supervisor:
         self._status_poll.end_if_over()
         for slot in self._restarts.take_due(self._now):
             self._start(slot)
-        self._follow_rehearsal()
+        self._follow_trial_run()
         self._status.follow(
             self._now,
             is_serving=self._is_announced and not self._is_stopping,
@@ -177,7 +177,7 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             self._fleet.tell_all("reopen")
         elif number == signal.SIGUSR2:
-            self._rehearse()
+            self._begin_upgrade()
 
     # Workers come and go.
 
@@ -323,19 +323,19 @@ class Supervisor:
     def _on_reloaded(self, worker: WorkerProcess, _: Message) -> None:
         self._status.note_reloaded(worker.number)
 
-    def _rehearse(self) -> None:
+    def _begin_upgrade(self) -> None:
         """Begin an upgrade: see whether the program that is installed now would start."""
-        if self._is_stopping or self._rehearsal.is_under_way or not self._is_announced:
+        if self._is_stopping or self._trial_run.is_under_way or not self._is_announced:
             _log.warning("SIGUSR2: there is a start, an upgrade or an end under way")
             return
         _log.info("upgrade: trying out the program that is installed now")
         self._status.busy("upgrading")
-        failure = self._rehearsal.begin(self._now)
+        failure = self._trial_run.begin(self._now)
         if failure:
             self._refuse_upgrade(failure)
 
-    def _follow_rehearsal(self) -> None:
-        outcome = self._rehearsal.has_passed(self._now, is_cut_short=self._is_stopping)
+    def _follow_trial_run(self) -> None:
+        outcome = self._trial_run.has_passed(self._now, is_cut_short=self._is_stopping)
         if isinstance(outcome, str):
             self._refuse_upgrade(outcome)
         elif outcome:
@@ -350,23 +350,26 @@ class Supervisor:
         is_starting = any(worker.state is WorkerState.STARTING for worker in self._fleet)
         if is_starting or not self._status_poll.is_idle:
             return
-        self._rehearsal.conclude()
+        self._trial_run.conclude()
         _log.info("upgrade: becoming the program that is installed now")
         with blocked():  # until the new program listens to signals
             try:
-                handover.become(self._hand_over())
+                inheritance.replace_program(self._inheritance())
             except UsageError as error:
                 self._refuse_upgrade(str(error))
 
-    def _hand_over(self) -> Handover:
+    def _inheritance(self) -> Inheritance:
         sockets = {
             use: (self._addresses[use], [[one.fileno() for one in slot] for slot in slots])
             for use, slots in self._sockets.items()
         }
         own: Snapshot = {"sidecar_worker_restarts_total": {(): float(self._restarts.total)}}
-        return Handover(
+        return Inheritance(
             sockets,
-            [Left.of(worker, self._totals.known(worker.number)) for worker in self._fleet],
+            [
+                InheritedWorker.of(worker, self._totals.known(worker.number))
+                for worker in self._fleet
+            ],
             self._totals.gone_with(own),
             self._generation,
             self._refused,

@@ -1,8 +1,8 @@
 """What a supervisor leaves to the program that takes its place in the same process (execve(2)).
 
 The process stays: its number, its children, its open descriptors. What the new program must know of
-them is written into a file in memory, whose descriptor ``SIDECAR_HANDOVER`` names. Before that, the
-new program is started on the side with ``SIDECAR_REHEARSAL`` set, to see whether it would start: it
+them is written into a file in memory, whose descriptor ``SIDECAR_INHERITED`` names. Before that, the
+new program is started on the side with ``SIDECAR_TRIAL_RUN`` set, to see whether it would start: it
 reads and builds everything, listens on what nobody listens on yet, and ends with status 0.
 """
 
@@ -21,13 +21,13 @@ from sidecar.observability.metric_families import Snapshot
 from sidecar.wire.listening import Slots
 from sidecar.workers.worker_process import WorkerProcess, WorkerState
 
-HANDOVER: Final = "SIDECAR_HANDOVER"
-REHEARSAL: Final = "SIDECAR_REHEARSAL"
+INHERITED: Final = "SIDECAR_INHERITED"
+TRIAL_RUN: Final = "SIDECAR_TRIAL_RUN"
 _FORMAT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class InheritedWorker:
     """A worker that goes on under the next supervisor; ``rest`` and ``unsent``: of its channel."""
 
     pid: int
@@ -40,7 +40,7 @@ class Left:
     snapshot: Snapshot
 
     @classmethod
-    def of(cls, worker: WorkerProcess, snapshot: Snapshot) -> Left:
+    def of(cls, worker: WorkerProcess, snapshot: Snapshot) -> InheritedWorker:
         """Describe a worker that has counted ``snapshot``."""
         channel = worker.channel
         return cls(
@@ -56,12 +56,12 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Handover:
+class Inheritance:
     """Everything that outlives the program; descriptors are numbers."""
 
     sockets: dict[str, tuple[str, list[list[int]]]]
     """By use: the address and its descriptors by slot."""
-    workers: list[Left]
+    workers: list[InheritedWorker]
     gone: Snapshot
     """What workers that have ended had counted."""
     generation: int
@@ -80,7 +80,7 @@ class Handover:
 
     def write(self) -> int:
         """Write it down; return the descriptor to read it from."""
-        file = os.memfd_create("sidecar-handover")
+        file = os.memfd_create("sidecar-inheritance")
         data = marshal.dumps(asdict(self), _FORMAT)
         while data:
             data = data[os.write(file, data) :]
@@ -88,22 +88,22 @@ class Handover:
         return file
 
 
-def receive(environ: MutableMapping[str, str]) -> Handover | None:
+def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
     """Return what a predecessor left, once; ``None`` at an ordinary start.
 
     The descriptors are not passed on to programs that are started from here.
     """
-    named = environ.pop(HANDOVER, None)
+    named = environ.pop(INHERITED, None)
     if named is None:
         return None
     with open(int(named), "rb") as file:
         # Written by this very process before it became this program.
         told = marshal.loads(file.read())  # noqa: S302
-    workers = [Left(**worker) for worker in told.pop("workers")]
-    handover = Handover(workers=workers, **told)
-    for descriptor in handover.descriptors():
+    workers = [InheritedWorker(**worker) for worker in told.pop("workers")]
+    inheritance = Inheritance(workers=workers, **told)
+    for descriptor in inheritance.descriptors():
         os.set_inheritable(descriptor, False)
-    return handover
+    return inheritance
 
 
 def adopt_sockets(descriptors: Iterable[Iterable[int]]) -> Slots:
@@ -115,22 +115,22 @@ def adopt_sockets(descriptors: Iterable[Iterable[int]]) -> Slots:
     ]
 
 
-def command() -> list[str]:
+def own_command() -> list[str]:
     """Return how this program was started, to start the one that is installed now."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def become(handover: Handover) -> None:
+def replace_program(inheritance: Inheritance) -> None:
     """Replace this program by the one that is installed now. Returns only if that fails.
 
     Raises ``UsageError`` then, with everything as it was.
     """
-    kept = [*handover.descriptors(), handover.write()]
+    kept = [*inheritance.descriptors(), inheritance.write()]
     for descriptor in kept:
         os.set_inheritable(descriptor, True)
-    environ = {**os.environ, HANDOVER: str(kept[-1])}
+    environ = {**os.environ, INHERITED: str(kept[-1])}
     try:
-        os.execve(sys.executable, command(), environ)  # noqa: S606 (no shell; our own command)
+        os.execve(sys.executable, own_command(), environ)  # noqa: S606 (no shell; our own command)
     except OSError as error:
         for descriptor in kept:
             os.set_inheritable(descriptor, False)

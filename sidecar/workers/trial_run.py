@@ -1,6 +1,6 @@
 """The trial run of the program that is installed now, before it takes this one's place.
 
-It reads and builds everything, and ends with status 0 if it would start (``handover``).
+It reads and builds everything, and ends with status 0 if it would start (``inheritance``).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import subprocess
 from collections.abc import Iterable
 from typing import Final
 
-from sidecar.workers import handover
+from sidecar.workers import inheritance
 from sidecar.workers.exit_status import describe_exit
 
 _log = logging.getLogger("sidecar")
 
-_REHEARSAL_SECONDS: Final = 60.0
+_TRIAL_RUN_SECONDS: Final = 60.0
 
 
-class Rehearsal:
+class TrialRun:
     """One trial run at a time. ``addresses`` are those that are listened on already."""
 
     def __init__(self, addresses: Iterable[str]) -> None:
@@ -35,11 +35,14 @@ class Rehearsal:
 
     def begin(self, now: float) -> str:
         """Start a trial run; return why that is not possible, else nothing."""
-        environ = {**os.environ, handover.REHEARSAL: json.dumps(self._addresses)}
-        self._ends_by = now + _REHEARSAL_SECONDS
+        environ = {**os.environ, inheritance.TRIAL_RUN: json.dumps(self._addresses)}
+        self._ends_by = now + _TRIAL_RUN_SECONDS
         try:
             self._trial = subprocess.Popen(  # noqa: S603 (our own command, no shell)
-                handover.command(), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                inheritance.own_command(),
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
         except OSError as error:
             return f"can't be started: {error.strerror}"
