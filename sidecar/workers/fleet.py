@@ -1,4 +1,4 @@
-"""The worker processes of a supervisor: forked, adopted, heard, and killed when they are stuck."""
+"""The worker processes of a supervisor: it forks or inherits them, and kills those that hang."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _log = logging.getLogger("sidecar")
 _START_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 30.0
 STALL_SECONDS: Final = _SILENT_SECONDS / 3
-"""A supervisor that stood still for so long can't blame its workers for their silence."""
+"""A supervisor that was itself stopped for this long can't tell whether its workers hang."""
 
 _GRACE_SECONDS: Final = 10.0  # beyond what a drain may take
 
 
 class Fleet:
-    """The workers there are, by number. ``hear`` gets each message of one of them.
+    """The worker processes, by number. ``on_message`` is called with each message of a worker.
 
-    ``work`` is what a forked worker does; it returns the exit status. ``leave`` is called in it
-    first, to let go of what belongs to the supervisor. ``drain_seconds`` is how long a worker may
+    ``run_worker`` runs in a forked child and returns its exit status. ``leave`` is called there
+    first, to close what belongs to the supervisor. ``drain_seconds`` returns how long a worker may
     take to end.
     """
 
@@ -45,16 +45,16 @@ class Fleet:
         selector: selectors.BaseSelector,
         sockets: Mapping[str, Slots],
         *,
-        work: Callable[[WorkerSpec], int],
+        run_worker: Callable[[WorkerSpec], int],
         leave: Callable[[], None],
-        hear: Callable[[WorkerProcess, Message], None],
+        on_message: Callable[[WorkerProcess, Message], None],
         drain_seconds: Callable[[], float],
     ) -> None:
         self._selector = selector
         self._sockets = sockets
-        self._work = work
+        self._run_worker = run_worker
         self._leave = leave
-        self._hear = hear
+        self._on_message = on_message
         self._drain_seconds = drain_seconds
         self._next_number = 0
         self._covered: tuple[int, ...] = ()
@@ -66,13 +66,15 @@ class Fleet:
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self.workers.values()))
 
-    # Coming.
+    # Starting.
 
     def fork(self, slot: int, count: int, generation: int, refused: int, now: float) -> None:
         """Start a worker for ``slot`` of ``count``."""
         ours, theirs = socket.socketpair()
         spec = WorkerSpec(slot, count, self._sockets, theirs, generation, refused)
-        with blocked():  # a signal must not reach the child while it would still report it here
+        with (
+            blocked()
+        ):  # the child would report a signal to this process until it has its own handlers
             pid = os.fork()
             if not pid:
                 self._be_worker(spec, ours)
@@ -80,7 +82,7 @@ class Fleet:
         self.add(WorkerProcess(pid, self._next_number, slot, WorkerChannel(ours), now, now))
 
     def adopt(self, inherited: InheritedWorker, now: float) -> WorkerProcess:
-        """Take over a worker of the program that ran in this process before."""
+        """Take over a worker of the program that this one has replaced."""
         channel = WorkerChannel(
             socket.socket(fileno=inherited.descriptor), inherited.rest, inherited.unsent
         )
@@ -93,7 +95,7 @@ class Fleet:
         return worker
 
     def add(self, worker: WorkerProcess) -> None:
-        """Listen to a worker."""
+        """Add a worker, and read its messages from now on."""
         self._next_number = max(self._next_number, worker.number) + 1
         self.workers[worker.number] = worker
         self._selector.register(
@@ -101,7 +103,7 @@ class Fleet:
         )
 
     def _be_worker(self, spec: WorkerSpec, ours: socket.socket) -> NoReturn:
-        """Let go of what is the supervisor's; work; end. Runs in the child."""
+        """Close what belongs to the supervisor, run the worker, and exit. Runs in the child."""
         status = 1
         try:
             self._leave()
@@ -109,10 +111,10 @@ class Fleet:
             for worker in self:
                 worker.channel.close()
             for number in (signal.SIGINT, signal.SIGUSR2):
-                signal.signal(number, signal.SIG_IGN)  # a terminal sends SIGINT to all of us
+                signal.signal(number, signal.SIG_IGN)  # a terminal sends SIGINT to the whole group
             take()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            status = self._work(spec)
+            status = self._run_worker(spec)
         except BaseException as error:
             _log.error("%s failed: %s", spec.name, error_location(error))
         finally:
@@ -121,10 +123,10 @@ class Fleet:
                 sys.stdout.flush()
             os._exit(status)
 
-    # Going.
+    # Ending.
 
     def reap(self) -> Iterator[tuple[WorkerProcess, int]]:
-        """Yield each worker that has ended, with its exit status (negative: the signal)."""
+        """Yield each worker that has ended, with its exit status (negative: a signal's number)."""
         for worker in self:
             try:
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
@@ -135,18 +137,18 @@ class Fleet:
                 yield worker, os.waitstatus_to_exitcode(status)
 
     def end(self, worker: WorkerProcess, number: signal.Signals, now: float) -> None:
-        """Signal a worker to end; it is killed if that takes too long."""
+        """Send a worker the signal to end; ``kill_stuck`` kills it if that takes too long."""
         worker.kill_at = self._kill_at(now)
         with suppress(ProcessLookupError):
             os.kill(worker.pid, number)
 
     def retire(self, worker: WorkerProcess, now: float) -> None:
-        """Have a worker finish what runs, as another has taken its spec."""
+        """Have a worker finish its requests and end, as another has taken over its slot."""
         self._note_retired(worker, now)
         self.tell(worker, "retire")
 
     def kill_stuck(self, now: float) -> None:
-        """Kill whoever has not been heard for too long, or takes too long to end."""
+        """Kill the workers that have been silent for too long, or take too long to end."""
         for worker in self:
             limit = _START_SECONDS if worker.state is WorkerState.STARTING else _SILENT_SECONDS
             is_silent = now - worker.heard_at > limit
@@ -158,7 +160,7 @@ class Fleet:
                 worker.heard_at, worker.kill_at = now, inf
 
     def excuse_silence(self, now: float) -> None:
-        """Count everybody as heard, as it was the supervisor that stood still."""
+        """Reset the silence of all workers, as it was the supervisor that stood still."""
         for worker in self:
             worker.heard_at = now
 
@@ -170,32 +172,32 @@ class Fleet:
         return now + self._drain_seconds() + _GRACE_SECONDS
 
     def _forget(self, worker: WorkerProcess) -> None:
-        self.receive(worker)  # its last words
+        self.receive(worker)  # what it sent before it ended
         worker.channel.is_open = False
         self._watch(worker)
         worker.channel.close()
         del self.workers[worker.number]
 
-    # Who serves what.
+    # Slots.
 
     def ready(self) -> list[WorkerProcess]:
-        """Return the workers that serve, and were not replaced."""
+        """Return the workers that accept connections and have not been replaced."""
         return [worker for worker in self if worker.state is WorkerState.READY]
 
     def is_served(self, slot: int) -> bool:
-        """Tell whether a slot has a ready worker of this program."""
+        """Return whether a slot has a ready worker of this program."""
         return any(worker.slot == slot and not worker.is_old for worker in self.ready())
 
     def has_own(self, slot: int) -> bool:
-        """Tell whether a slot has a worker of this program, ready or not."""
+        """Return whether a slot has a worker of this program, ready or not."""
         return any(worker.slot == slot and not worker.is_old for worker in self)
 
     def is_heard_within(self, seconds: float, now: float) -> bool:
-        """Tell whether any ready worker was heard so lately."""
+        """Return whether any ready worker has sent a message within the last ``seconds``."""
         return any(now - worker.heard_at < seconds for worker in self.ready())
 
     def cover(self) -> None:
-        """Have the connections of slots without a worker accepted by all the others."""
+        """Have all ready workers accept the connections of the slots that have none."""
         ready = self.ready()
         served = {worker.slot for worker in ready}
         most = max((len(slots) for slots in self._sockets.values()), default=0)
@@ -205,10 +207,10 @@ class Fleet:
             for worker in ready:
                 self.tell(worker, "slots", covered)
 
-    # Talking.
+    # Messages.
 
     def greet(self, worker: WorkerProcess) -> None:
-        """Tell a worker that has become ready which slots it covers."""
+        """Send a worker that has become ready the slots that it has to cover."""
         self.tell(worker, "slots", self._covered)
 
     def tell(self, worker: WorkerProcess, *message: object) -> None:
@@ -222,17 +224,17 @@ class Fleet:
             self.tell(worker, *message)
 
     def receive(self, worker: WorkerProcess) -> None:
-        """Send what waits to be sent to a worker, and hear what it has said."""
+        """Send a worker what is still unsent, and process the messages that it has sent."""
         worker.channel.flush()
         for message in worker.channel.receive():
-            self._hear(worker, message)
+            self._on_message(worker, message)
         self._watch(worker)
 
     def _watch(self, worker: WorkerProcess) -> None:
-        """Wait for what a worker's channel needs next; its end comes with SIGCHLD.
+        """Select on what a worker's channel needs next; SIGCHLD reports the end of the worker.
 
-        The end of the worker and that of its channel may come in one turn: then there is nothing
-        left to watch.
+        Both ends can come in one tick. Then the worker is already forgotten, and its channel is
+        no longer in the selector.
         """
         if worker.number not in self.workers:
             return

@@ -1,9 +1,10 @@
-"""What a supervisor leaves to the program that takes its place in the same process (execve(2)).
+"""What a program leaves to the one that replaces it in the same process (execve(2)).
 
-The process stays: its number, its children, its open descriptors. What the new program must know of
-them is written into a file in memory, whose descriptor ``SIDECAR_INHERITED`` names. Before that, the
-new program is started on the side with ``SIDECAR_TRIAL_RUN`` set, to see whether it would start: it
-reads and builds everything, listens on what nobody listens on yet, and ends with status 0.
+The process keeps its id, its children and its open descriptors. Whatever else the new program needs
+to know is written to a file in memory, whose descriptor ``SIDECAR_INHERITED`` names.
+
+Before that, the new program is run on the side with ``SIDECAR_TRIAL_RUN`` in its environment: a
+JSON list of the addresses that the running program listens on (``trial_run``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sidecar.core.errors import UsageError
 from sidecar.observability.metric_families import Snapshot
@@ -28,7 +29,7 @@ _FORMAT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class InheritedWorker:
-    """A worker that goes on under the next supervisor; ``rest`` and ``unsent``: of its channel."""
+    """A worker that the next supervisor takes over; ``rest`` and ``unsent`` are of its channel."""
 
     pid: int
     number: int
@@ -41,7 +42,7 @@ class InheritedWorker:
 
     @classmethod
     def of(cls, worker: WorkerProcess, snapshot: Snapshot) -> InheritedWorker:
-        """Describe a worker that has counted ``snapshot``."""
+        """Describe a worker and what it has counted."""
         channel = worker.channel
         return cls(
             worker.pid,
@@ -57,19 +58,19 @@ class InheritedWorker:
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """Everything that outlives the program; descriptors are numbers."""
+    """Everything that outlives the program. Sockets and pipes are descriptors."""
 
     sockets: dict[str, tuple[str, list[list[int]]]]
-    """By use: the address and its descriptors by slot."""
+    """By use, the address and the descriptors of its sockets, by slot."""
     workers: list[InheritedWorker]
     gone: Snapshot
-    """What workers that have ended had counted."""
+    """The counts of the workers that have ended."""
     generation: int
     refused: int
     write_lock: int
-    """The lock that writers of the access log take turns with (``line_writer.WriteLock``)."""
+    """The lock of the writers of the access log (``observability.line_writer.WriteLock``)."""
     store: Mapping[str, Any] | None = field(repr=False)
-    """The embedded store, as it describes itself."""
+    """The embedded store (``store.embedded.EmbeddedRedis.describe``)."""
 
     def descriptors(self) -> list[int]:
         """Return every descriptor that must stay open."""
@@ -79,7 +80,7 @@ class Inheritance:
         return [*dict.fromkeys(listening), *workers, *store, self.write_lock]
 
     def write(self) -> int:
-        """Write it down; return the descriptor to read it from."""
+        """Write everything to a file in memory; return its descriptor, at the start of the file."""
         file = os.memfd_create("sidecar-inheritance")
         data = marshal.dumps(asdict(self), _FORMAT)
         while data:
@@ -89,25 +90,25 @@ class Inheritance:
 
 
 def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
-    """Return what a predecessor left, once; ``None`` at an ordinary start.
+    """Return, once, what the program before this one left; ``None`` after an ordinary start.
 
-    The descriptors are not passed on to programs that are started from here.
+    The descriptors are made close-on-exec, so that other programs do not inherit them.
     """
     named = environ.pop(INHERITED, None)
     if named is None:
         return None
     with open(int(named), "rb") as file:
-        # Written by this very process before it became this program.
-        told = marshal.loads(file.read())  # noqa: S302
-    workers = [InheritedWorker(**worker) for worker in told.pop("workers")]
-    inheritance = Inheritance(workers=workers, **told)
+        # This very process has written it, before it ran this program.
+        written = marshal.loads(file.read())  # noqa: S302
+    workers = [InheritedWorker(**worker) for worker in written.pop("workers")]
+    inheritance = Inheritance(workers=workers, **written)
     for descriptor in inheritance.descriptors():
         os.set_inheritable(descriptor, False)
     return inheritance
 
 
 def adopt_sockets(descriptors: Iterable[Iterable[int]]) -> Slots:
-    """Return the sockets of these descriptors; one that stands in several slots is one object."""
+    """Return the sockets of these descriptors; slots that share a socket share the object."""
     known: dict[int, socket.socket] = {}
     return [
         [known.setdefault(fd, known.get(fd) or socket.socket(fileno=fd)) for fd in slot]
@@ -116,23 +117,23 @@ def adopt_sockets(descriptors: Iterable[Iterable[int]]) -> Slots:
 
 
 def own_command() -> list[str]:
-    """Return how this program was started, to start the one that is installed now."""
+    """Return the command that started this program; it now starts the one that is installed."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def replace_program(inheritance: Inheritance) -> None:
-    """Replace this program by the one that is installed now. Returns only if that fails.
+def replace_program(inheritance: Inheritance) -> NoReturn:
+    """Replace this program by the one that is installed now; does not return.
 
-    Raises ``UsageError`` then, with everything as it was.
+    Raises ``UsageError``, with everything as it was, if the program can't be executed.
     """
     kept = [*inheritance.descriptors(), inheritance.write()]
     for descriptor in kept:
         os.set_inheritable(descriptor, True)
     environ = {**os.environ, INHERITED: str(kept[-1])}
     try:
-        os.execve(sys.executable, own_command(), environ)  # noqa: S606 (no shell; our own command)
+        os.execve(sys.executable, own_command(), environ)  # noqa: S606 (no shell, our own command)
     except OSError as error:
         for descriptor in kept:
             os.set_inheritable(descriptor, False)
         os.close(kept[-1])
-        raise UsageError(f"can't start {sys.executable}: {error.strerror}") from None
+        raise UsageError(f"can't be started: {sys.executable}: {error.strerror}") from None

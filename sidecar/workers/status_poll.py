@@ -1,8 +1,8 @@
 """Polls all workers for their status, so that every answer is current.
 
-A question that comes while a poll is under way is answered by the next one, as some workers may
-have reported before the question. A worker that does not report in time is not ready, and is
-counted with its last report.
+A request that arrives during a poll is answered by the next one, as some workers may have reported
+before the request was made. A worker that does not report in time is not ready, and its last known
+counts are used.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from sidecar.workers.overview import WorkerReport, join_reasons
 from sidecar.workers.worker_process import WorkerProcess, WorkerState
 
 REPORT_SECONDS: Final = 2.0
+"""How long workers may take to report."""
 
-Asker = tuple[WorkerProcess, int]
-"""A worker and the number of its question."""
+
+class StatusRequest(NamedTuple):
+    """A worker's request for the status of all workers, with the worker's own number for it."""
+
+    worker: WorkerProcess
+    number: int
+
+
 Reports = Mapping[int, WorkerReport]
 """The workers' reports, by their numbers."""
 
 
 @dataclass(slots=True)
 class _Poll:
-    askers: list[Asker]
-    until: float
+    requests: list[StatusRequest]
+    ends_by: float
     waiting: set[int]
     reports: dict[int, WorkerReport] = field(default_factory=dict)
 
@@ -36,69 +43,69 @@ class StatusPoll:
 
     def __init__(
         self,
-        children: Callable[[], Iterable[WorkerProcess]],
+        workers: Callable[[], Iterable[WorkerProcess]],
         tell: Callable[..., None],
-        answer: Callable[[list[Asker], Reports], None],
+        answer: Callable[[list[StatusRequest], Reports], None],
     ) -> None:
-        self._children = children
+        self._workers = workers
         self._tell = tell
         self._answer = answer
         self._poll: _Poll | None = None
-        self._askers: list[Asker] = []
+        self._requests: list[StatusRequest] = []
 
     @property
     def is_idle(self) -> bool:
-        """Whether no question is open."""
-        return self._poll is None and not self._askers
+        """Whether no request is waiting for an answer."""
+        return self._poll is None and not self._requests
 
-    def ask(self, asker: WorkerProcess, number: int) -> None:
-        """Take the question of a worker."""
-        self._askers.append((asker, number))
+    def ask(self, request: StatusRequest) -> None:
+        """Answer a request by the next poll to begin."""
+        self._requests.append(request)
         self._begin()
 
-    def note(self, child: WorkerProcess, report: WorkerReport) -> None:
-        """Take the report of a worker."""
-        asked = self._poll
-        if asked is not None and child.number in asked.waiting:
-            asked.reports[child.number] = report
-            asked.waiting.discard(child.number)
+    def note(self, worker: WorkerProcess, report: WorkerReport) -> None:
+        """Record the report of a worker."""
+        poll = self._poll
+        if poll is not None and worker.number in poll.waiting:
+            poll.reports[worker.number] = report
+            poll.waiting.discard(worker.number)
             self.end_if_over()
 
-    def forget(self, child: WorkerProcess) -> None:
+    def forget(self, worker: WorkerProcess) -> None:
         """Neither wait for a worker that has ended nor answer it."""
-        self._askers = [asker for asker in self._askers if asker[0] is not child]
+        self._requests = _without(worker, self._requests)
         if self._poll is not None:
-            self._poll.waiting.discard(child.number)
-            self._poll.askers = [one for one in self._poll.askers if one[0] is not child]
+            self._poll.waiting.discard(worker.number)
+            self._poll.requests = _without(worker, self._poll.requests)
             self.end_if_over()
 
     def end_if_over(self) -> None:
-        """Answer once all workers have reported, or their time is up."""
-        asked = self._poll
-        if asked is None or (asked.waiting and monotonic() < asked.until):
+        """Answer if all workers have reported, or their time is up."""
+        poll = self._poll
+        if poll is None or (poll.waiting and monotonic() < poll.ends_by):
             return
         self._poll = None
-        self._answer(asked.askers, asked.reports)
+        self._answer(poll.requests, poll.reports)
         self._begin()
 
     def _begin(self) -> None:
-        if self._poll is not None or not self._askers:
+        if self._poll is not None or not self._requests:
             return
-        asked = [child for child in self._children() if child.state is not WorkerState.STARTING]
-        waiting = {child.number for child in asked}
-        self._poll = _Poll(self._askers, monotonic() + REPORT_SECONDS, waiting)
-        self._askers = []
-        for child in asked:
-            self._tell(child, "ask", 0)
+        polled = [one for one in self._workers() if one.state is not WorkerState.STARTING]
+        waiting = {worker.number for worker in polled}
+        self._poll = _Poll(self._requests, monotonic() + REPORT_SECONDS, waiting)
+        self._requests = []
+        for worker in polled:
+            self._tell(worker, "ask", 0)
 
 
-def current_of(children: Iterable[WorkerProcess]) -> dict[int, WorkerProcess]:
+def current_of(workers: Iterable[WorkerProcess]) -> dict[int, WorkerProcess]:
     """Return, by slot, the worker whose readiness counts: the newest ready one, else the newest."""
     by_slot: dict[int, WorkerProcess] = {}
-    for child in sorted(children, key=lambda one: one.number):
-        is_first = child.slot not in by_slot
-        if child.state is WorkerState.READY or (child.state is WorkerState.STARTING and is_first):
-            by_slot[child.slot] = child
+    for worker in sorted(workers, key=lambda one: one.number):
+        is_first = worker.slot not in by_slot
+        if worker.state is WorkerState.READY or (worker.state is WorkerState.STARTING and is_first):
+            by_slot[worker.slot] = worker
     return by_slot
 
 
@@ -116,10 +123,14 @@ def count_ready(
     return sum(not _reasons(current.get(slot), reports) for slot in slots)
 
 
-def _reasons(child: WorkerProcess | None, reports: Reports) -> list[str]:
-    if child is None:
+def _reasons(worker: WorkerProcess | None, reports: Reports) -> list[str]:
+    if worker is None:
         return ["not running"]
-    if child.state is WorkerState.STARTING:
+    if worker.state is WorkerState.STARTING:
         return ["starting"]
-    report = reports.get(child.number)
+    report = reports.get(worker.number)
     return ["does not answer"] if report is None else list(report.reasons)
+
+
+def _without(worker: WorkerProcess, requests: list[StatusRequest]) -> list[StatusRequest]:
+    return [request for request in requests if request.worker is not worker]

@@ -1,67 +1,62 @@
-"""The trial run of the program that is installed now, before it takes this one's place.
+"""Whether the program that is installed now would start: it is run once, on the side, to find out.
 
-It reads and builds everything, and ends with status 0 if it would start (``inheritance``).
+The trial reads the configuration, builds everything, binds the addresses that nobody listens on
+yet, and exits with status 0 (``runtime.run``).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 from collections.abc import Iterable
 from typing import Final
 
-from sidecar.workers import inheritance
+from sidecar.core.errors import UsageError
 from sidecar.workers.exit_status import describe_exit
+from sidecar.workers.inheritance import TRIAL_RUN, own_command
 
-_log = logging.getLogger("sidecar")
-
-_TRIAL_RUN_SECONDS: Final = 60.0
+_MOST_SECONDS: Final = 60.0
 
 
 class TrialRun:
-    """One trial run at a time. ``addresses`` are those that are listened on already."""
+    """One trial run at a time. It does not bind ``addresses``: this program listens on them."""
 
     def __init__(self, addresses: Iterable[str]) -> None:
         self._addresses = list(addresses)
-        self._trial: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._ends_by = 0.0
 
     @property
     def is_under_way(self) -> bool:
-        """Tell whether a trial run goes on, or has passed and is not taken up yet."""
-        return self._trial is not None
+        """Whether a trial run is going on, or has passed and awaits ``finish``."""
+        return self._process is not None
 
-    def begin(self, now: float) -> str:
-        """Start a trial run; return why that is not possible, else nothing."""
-        environ = {**os.environ, inheritance.TRIAL_RUN: json.dumps(self._addresses)}
-        self._ends_by = now + _TRIAL_RUN_SECONDS
+    def start(self, now: float) -> None:
+        """Start a trial run. Raises ``UsageError`` if the program can't be executed."""
+        environ = {**os.environ, TRIAL_RUN: json.dumps(self._addresses)}
+        self._ends_by = now + _MOST_SECONDS
         try:
-            self._trial = subprocess.Popen(  # noqa: S603 (our own command, no shell)
-                inheritance.own_command(),
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+            self._process = subprocess.Popen(  # noqa: S603 (our own command, no shell)
+                own_command(), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         except OSError as error:
-            return f"can't be started: {error.strerror}"
-        return ""
+            raise UsageError(f"can't be started: {error.strerror}") from None
 
-    def has_passed(self, now: float, *, is_cut_short: bool) -> bool | str:
-        """Tell whether the trial run has passed; a sentence says that, and why, it has failed."""
-        trial = self._trial
-        if trial is None:
+    def has_passed(self, now: float, *, is_cut_short: bool) -> bool:
+        """Return whether the trial run has passed. Raises ``UsageError``, once, if it failed."""
+        process = self._process
+        if process is None:
             return False
-        status = trial.poll()
+        status = process.poll()
         if is_cut_short or (status is None and now > self._ends_by):
-            trial.kill()
-            status = trial.wait()
-        if not status:
-            return status == 0
-        self._trial = None
-        return f"does not start ({describe_exit(status)})"
+            process.kill()
+            status = process.wait()
+        if status:
+            self._process = None
+            raise UsageError(f"does not start ({describe_exit(status)})")
+        return status == 0
 
-    def conclude(self) -> None:
+    def finish(self) -> None:
         """Forget a trial run that has passed."""
-        self._trial = None
+        self._process = None

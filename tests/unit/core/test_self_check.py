@@ -42,6 +42,6 @@ def test_the_questions_come_before_anything_is_served(monkeypatch: pytest.Monkey
     for module in (serving, run_command):
         monkeypatch.setattr(module, "refuse_broken_re", refuse)
     nothing = SimpleNamespace()
-    for begun in (serving.serve(nothing), run_command._rehearse(nothing, set())):  # type: ignore[arg-type]
+    for begun in (serving.serve(nothing), run_command._try_out(nothing, set())):  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="broken"):
             begun.send(None)

@@ -1,4 +1,4 @@
-"""What the supervisor makes of things that happen in one turn."""
+"""How the supervisor handles events that come in one tick of its loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoWorkers:
     drain_seconds = 1.0
     write_lock = -1
 
-    def work(self, place: WorkerSpec) -> int:
+    def work(self, spec: WorkerSpec) -> int:
         raise AssertionError("nobody is to work")
 
     def refresh(self) -> None:
