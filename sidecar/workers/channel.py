@@ -1,24 +1,24 @@
 """The messages between the supervisor and a worker, and their frames.
 
-A message is a tuple: its name, then its values. It is serialised with ``marshal``, which covers
-plain values and tuples of them, and preceded by its length. The other end is always this program,
-or the version before or after it: unknown names are ignored, and the format stays as it is.
+A message is a tuple: its name, then its values. A frame is the length of the message in four bytes
+and the message as ``marshal`` writes it. During an upgrade, the other end may be the version before
+or after this one: both ignore names that they do not know, and the format never changes.
 
 ====================  =========================================================================
 worker to supervisor
 ``ready``             it accepts connections
-``failed`` text       it can't start, and why
-``beat`` counts       it is alive, and what it has counted so far
+``failed`` text       it can't start, for this reason
+``beat`` counts       it is alive; what it has counted so far, or nothing
 ``ask`` number        it wants the status of all workers
 ``report`` number …   its status: counts and gauges, why it is not ready, its configuration
-``closed``            it no longer accepts callers
-``reloaded``          the configuration was read again
+``closed``            it no longer accepts connections
+``reloaded``          it has read the configuration again
 supervisor to worker
-``ask`` number        it is to report
+``ask`` number        report
 ``told`` number …     the status of all workers
-``slots`` numbers     slots without a worker of their own, whose connections it is to accept
-``reload``, ``reopen``  as on SIGHUP and SIGUSR1
-``retire``            another has taken its place: accept nothing more and finish what runs
+``slots`` numbers     accept the connections of these slots, which have no worker, as well
+``reload``, ``reopen``  do what SIGHUP and SIGUSR1 ask for
+``retire``            another worker has taken over: accept nothing more, finish, and end
 ====================  =========================================================================
 """
 
@@ -43,17 +43,17 @@ def encode(message: Message) -> bytes:
 
 
 class Frames:
-    """Assembles messages from bytes as they come. ``rest`` holds an incomplete frame."""
+    """Assembles messages from a stream of bytes. ``rest`` holds the incomplete frame at its end."""
 
     def __init__(self, rest: bytes = b"") -> None:
         self.rest = rest
 
     def receive(self, data: bytes) -> list[Message]:
-        """Return the messages that ``data`` completes. Raises ``ValueError`` for anything else."""
+        """Return the messages that ``data`` completes. Raises ``ValueError`` for a bad frame."""
         self.rest += data
         messages = []
         while (end := self._end()) and len(self.rest) >= end:
-            # Only the other end of a socketpair that was never given a name can have sent it.
+            # Only the other end of the socketpair can have sent it, and that is a worker of ours.
             message = marshal.loads(self.rest[_LENGTH_BYTES:end])  # noqa: S302
             self.rest = self.rest[end:]
             if not isinstance(message, tuple) or not message:
@@ -71,7 +71,10 @@ class Frames:
 
 
 class WorkerChannel:
-    """The supervisor's end, which never blocks. ``rest`` and ``unsent`` resume an earlier one."""
+    """The supervisor's end of a socketpair; it never blocks.
+
+    ``rest`` and ``unsent`` continue the channel of the program before, on the same socket.
+    """
 
     def __init__(self, sock: socket.socket, rest: bytes = b"", unsent: bytes = b"") -> None:
         sock.setblocking(False)
@@ -81,22 +84,22 @@ class WorkerChannel:
         self.is_open = True
 
     def send(self, *message: object) -> None:
-        """Send a message, or as much of it as can be sent now."""
+        """Send a message, or queue what the socket does not take now."""
         self.unsent += encode(message)
         self.flush()
 
     def flush(self) -> None:
-        """Send what is waiting, as far as possible."""
+        """Send as much of the queued data as the socket takes."""
         try:
             while self.unsent:
                 self.unsent = self.unsent[self.sock.send(self.unsent) :]
         except BlockingIOError:
             return
-        except OSError:  # ``receive`` finds out that the other end has gone
+        except OSError:  # ``receive`` notices that the other end is closed
             self.unsent = b""
 
     def receive(self) -> list[Message]:
-        """Return what has come; ``is_open`` is false once nothing more can."""
+        """Return the messages that have arrived; clear ``is_open`` at the end of the stream."""
         messages: list[Message] = []
         try:
             while data := self.sock.recv(_PIECE_BYTES):

@@ -6,7 +6,7 @@ import signal
 
 
 def describe_exit(status: int) -> str:
-    """Describe an exit status; a negative one is the number of a signal (``os.waitstatus``)."""
+    """Describe an exit status; a negative one is a signal (``os.waitstatus_to_exitcode``)."""
     if status >= 0:
         return f"exit status {status}"
     return signal.Signals(-status).name

@@ -1,13 +1,13 @@
-"""Signals that arrive before the process can act on them are held instead of ending it.
+"""Signals that arrive before the process can act on them are held, so that they do not end it.
 
-By default SIGHUP, SIGUSR1 and SIGUSR2 end a process. So ``sidecar run`` first of all, before its
-slow imports, calls ``hold``; whoever can act on the signals later gets them from ``take``. They are
-caught rather than blocked or ignored, as child processes would inherit that.
+By default SIGHUP, SIGUSR1 and SIGUSR2 end a process. So ``sidecar run`` calls ``hold`` first,
+before its slow imports; the code that can act on the signals later gets them from ``take``. They
+are caught rather than blocked or ignored, because child processes would inherit that.
 
-In the last moments of a process, when it may still have lines to write, nothing is left to be done
-on them: ``ignore`` them.
+At its end, a process calls ``ignore``: it may still have lines to write, and has nothing left to do
+for these signals.
 
-A signal that comes before the interpreter runs our first line (some 40 ms) can't be held.
+A signal that arrives before the interpreter runs our first line (some 40 ms) can't be held.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _came: set[int] = set()
 
 
 def hold() -> None:
-    """Hold these signals from now on, until another handler is set."""
+    """Hold SIGHUP, SIGUSR1 and SIGUSR2 until another handler is set."""
     for number in HELD:
         signal.signal(number, _note)
 
 
 def hold_from_the_start() -> None:
-    """Hold them as the first step of a program.
+    """Hold the signals as the first step of a program.
 
-    Signals that a predecessor in this process blocked while it was being replaced are unblocked;
-    those that would end the process are held too, as its workers and sockets live on.
+    After an upgrade, unblock the signals that the program before blocked while it was replaced. In
+    that case hold SIGTERM and SIGINT too: they must end the inherited workers in good order.
     """
     hold()
     for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()).intersection(_ENDING):
@@ -41,13 +41,13 @@ def hold_from_the_start() -> None:
 
 
 def ignore() -> None:
-    """Ignore these signals from now on."""
+    """Ignore SIGHUP, SIGUSR1 and SIGUSR2 from now on."""
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)
 
 
 def take() -> list[int]:
-    """Return, once, the numbers of the signals that were held."""
+    """Return, once, the numbers of the signals that arrived while they were held."""
     came = sorted(_came)
     _came.clear()
     return came

@@ -1,4 +1,4 @@
-"""The status of all workers together: ready only if every one is, with the sum of their counts."""
+"""The status of all workers as one: ready only if every worker is, with the sum of their counts."""
 
 from __future__ import annotations
 
@@ -32,19 +32,24 @@ class Overview(NamedTuple):
 
 
 def join_reasons(by_worker: Mapping[int, Sequence[str]]) -> list[str]:
-    """Return why not all workers are ready: reasons that all give stand once, others with the
-    numbers of the workers that give them.
+    """Return why not all workers are ready, each reason once.
+
+    A reason that only some workers give is prefixed with their numbers.
     """
-    said = list(dict.fromkeys(reason for reasons in by_worker.values() for reason in reasons))
+    distinct = list(dict.fromkeys(reason for reasons in by_worker.values() for reason in reasons))
     joined = []
-    for reason in said:
-        who = [number for number, reasons in by_worker.items() if reason in reasons]
-        prefix = "" if len(who) == len(by_worker) else f"worker {', '.join(map(str, who))}: "
+    for reason in distinct:
+        numbers = [number for number, reasons in by_worker.items() if reason in reasons]
+        prefix = (
+            "" if len(numbers) == len(by_worker) else f"worker {', '.join(map(str, numbers))}: "
+        )
         joined.append(prefix + reason)
     return joined
 
 
-def join_configurations(told: Sequence[ConfigurationStatus | None]) -> ConfigurationStatus | None:
-    """Return the one to report: a faulty one if there is any, else the oldest."""
-    known = [one for one in told if one is not None]
+def join_configurations(
+    reported: Sequence[ConfigurationStatus | None],
+) -> ConfigurationStatus | None:
+    """Return the status to show: of a worker that has an invalid file, else the oldest."""
+    known = [one for one in reported if one is not None]
     return min(known, key=lambda one: (one["valid"], one["generation"]), default=None)

@@ -1,4 +1,4 @@
-"""When a slot gets another worker: at once, then later each time one does not last."""
+"""When a slot gets its next worker: at once, or after a growing delay if workers keep failing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class _Slot:
 
 
 class Restarts:
-    """The start that each slot is due, if any. Times are monotonic seconds."""
+    """The time of the next start in each slot, if one is due. Times are monotonic seconds."""
 
     def __init__(self, slots: Iterable[int]) -> None:
         self._slots = {slot: _Slot() for slot in slots}
         self.total = 0
-        """How many workers ended early since the start."""
+        """How many workers have ended unasked since the start."""
 
     def __contains__(self, slot: int) -> bool:
         return slot in self._slots
 
     @property
     def slots(self) -> list[int]:
-        """The slots there are."""
+        """The numbers of all slots."""
         return list(self._slots)
 
     def plan(self, number: int, started_at: float, now: float) -> None:
-        """Schedule a worker for the slot of one that ended early."""
+        """Schedule the next worker for a slot whose worker has ended unasked."""
         self.total += 1
         slot = self._slots[number]
         has_lasted = now - started_at >= _STABLE_SECONDS
@@ -46,7 +46,7 @@ class Restarts:
         slot.start_at = now + min(delay, _LONGEST_DELAY_SECONDS)
 
     def take_due(self, now: float) -> list[int]:
-        """Return, once, the slots whose time has come."""
+        """Return, once, the slots that are due for a start."""
         due = [
             number
             for number, slot in self._slots.items()
@@ -57,6 +57,6 @@ class Restarts:
         return due
 
     def cancel(self) -> None:
-        """Start nobody any more."""
+        """Drop all scheduled starts."""
         for slot in self._slots.values():
             slot.start_at = None

@@ -1,7 +1,7 @@
 """Notifications to systemd: ready, reloading, stopping, alive (sd_notify(3)).
 
-Each is a datagram of lines to the unix socket in ``$NOTIFY_SOCKET``; without it, nothing is sent.
-The protocol is so small that a library would not pay.
+Each notification is a datagram of lines to the unix socket in ``$NOTIFY_SOCKET``; without that,
+nothing is sent. The protocol is too small to be worth a library.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _MICROSECONDS: Final = 1_000_000
 
 
 class ServiceManager:
-    """Sends notifications if a service manager asked for them; never blocks."""
+    """Sends notifications if a service manager asks for them in ``environ``; never blocks."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._status = ""
         self.watchdog_seconds = _watchdog_seconds(environ)
-        """How often it expects ``alive``, in seconds; 0: never."""
+        """The interval at which to call ``alive``, in seconds; 0: never."""
 
     def ready(self, status: str) -> None:
-        """Notify that the service is ready (again)."""
+        """Notify that the service is ready, for the first time or again."""
         self._send(f"READY=1\nMAINPID={os.getpid()}", status)
 
     def reloading(self, status: str) -> None:
@@ -54,7 +54,7 @@ class ServiceManager:
             lines = f"{lines}\nSTATUS={status}".lstrip()
         if not self._address:
             return
-        # A service manager that does not listen must not stop us.
+        # A service manager that does not listen must not hold up the service.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto(lines.encode(), self._address)

@@ -1,4 +1,4 @@
-"""What the service manager is told: how many workers are ready, a reload, that all is alive."""
+"""When to notify the service manager: readiness, reloads, the end, and the watchdog."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LEAST_HEARD_SECONDS: Final = 2.0
 
 
 class ServiceStatus:
-    """Keeps the service manager informed. ``count_ready`` says how many of ``count`` are ready."""
+    """Notifies the service manager; ``count_ready`` returns how many of ``count`` are ready."""
 
     def __init__(self, manager: ServiceManager, count: int, count_ready: Callable[[], int]) -> None:
         self._manager = manager
@@ -23,19 +23,19 @@ class ServiceStatus:
         self._watchdog_at = 0.0
 
     def ready(self) -> None:
-        """Say that the service is ready."""
+        """Notify that the service is ready."""
         self._manager.ready(self._text())
 
     def busy(self, what: str) -> None:
-        """Say that something is under way; ``ready`` ends it."""
+        """Notify that a reload or an upgrade has begun; ``ready`` ends it."""
         self._manager.reloading(what)
 
     def stopping(self) -> None:
-        """Say that the service ends."""
+        """Notify that the service is stopping."""
         self._manager.stopping("draining")
 
     def begin_reload(self, workers: Iterable[int], now: float) -> None:
-        """Say that these workers read the configuration; it is over once all of them have."""
+        """Notify that a reload has begun; it ends once these workers have read the file."""
         self._reloading = set(workers)
         self._reloaded_by = now + _RELOAD_SECONDS
         self.busy("reading the configuration")
@@ -45,7 +45,10 @@ class ServiceStatus:
         self._reloading.discard(worker)
 
     def follow(self, now: float, *, is_serving: bool, is_heard: Callable[[float], bool]) -> None:
-        """Say what has changed since the last turn; ``is_heard``: any worker, so lately."""
+        """Notify of what has changed since the last tick, and feed the watchdog.
+
+        ``is_heard`` tells whether any worker was heard within so many seconds.
+        """
         if self._reloaded_by and (not self._reloading or now > self._reloaded_by):
             self._reloaded_by = 0.0
             self.ready()
@@ -64,5 +67,5 @@ class ServiceStatus:
 
 
 def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
+    """Return a number with its noun, such as ``2 workers``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,7 +1,7 @@
-"""Signals as events of the supervisor's selector, so that they are handled between two other steps.
+"""Signals as events of the supervisor's selector, so that they never interrupt another step.
 
-A handler would run in the middle of any step; the interpreter's wake-up descriptor only notes the
-number (``signal.set_wakeup_fd``).
+A Python handler could run in the middle of any step. The interpreter's wake-up descriptor
+(``signal.set_wakeup_fd``) only receives the number of the signal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 4096
 
 
 class SignalWatch:
-    """Calls ``on_signal`` with the number of each signal that came, once for several of a kind."""
+    """Calls ``on_signal`` with the number of each signal; several of a kind may count as one."""
 
     def __init__(self, selector: selectors.BaseSelector, on_signal: Callable[[int], None]) -> None:
         self._selector = selector
@@ -29,14 +29,14 @@ class SignalWatch:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen to the signals within the context."""
+        """Handle signals within the context."""
         wake = self._wake = socket.socketpair()
         for end in wake:
             end.setblocking(False)
         signal.set_wakeup_fd(wake[1].fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked while a program is replaced
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # an upgrade blocks them
         self._selector.register(wake[0], selectors.EVENT_READ, self._on_readable)
         try:
             yield
@@ -44,7 +44,7 @@ class SignalWatch:
             self.forget()
 
     def forget(self) -> None:
-        """Listen no more, and close the selector; a forked worker does so as well."""
+        """Restore the handlers, and close the selector; a forked worker calls this too."""
         signal.set_wakeup_fd(-1)
         hold()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -62,7 +62,7 @@ class SignalWatch:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Block the signals within the context, so that none reaches a child that is not ready."""
+    """Block the signals within the context; those that arrive are delivered at its end."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

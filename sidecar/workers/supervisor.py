@@ -126,7 +126,7 @@ class Supervisor:
         if number == signal.SIGCHLD:
             self._reap()
         elif number in _DEFERRED_UNTIL_READY and not (self._is_announced or self._is_stopping):
-            _log.info("%s: done once all workers are ready", signal.Signals(number).name)
+            _log.info("%s: deferred until all workers are ready", signal.Signals(number).name)
             self._deferred.add(number)
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop()
@@ -208,7 +208,7 @@ class Supervisor:
         elif not self._has_served:
             self._fail(worker.failure or f"a worker ended at once ({describe_exit(status)})")
         elif not worker.is_old or self._needs_worker(worker.slot):
-            _log.error("%s ended (%s); another follows", worker.name, describe_exit(status))
+            _log.error("%s ended (%s); replacing it", worker.name, describe_exit(status))
             self._restarts.plan(worker.slot, worker.started_at, self._now)
         self._fleet.cover()
 
@@ -264,7 +264,7 @@ class Supervisor:
         workers = count_of(self._plan.count, "worker")
         _log.info("listening on %s, %s", self._addresses["proxy"], workers)
         if old:
-            _log.info("upgraded: %s of before may finish", count_of(len(old), "worker"))
+            _log.info("upgraded: %s may finish", count_of(len(old), "old worker"))
         self._service.ready()
         for number in sorted(self._deferred):
             self._on_signal(number)

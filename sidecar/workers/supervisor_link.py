@@ -1,4 +1,4 @@
-"""The worker's end of the channel to its supervisor: requests come in, questions go out."""
+"""The worker's end of the channel to its supervisor."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from sidecar.workers.channel import Frames, Message, encode
 from sidecar.workers.overview import Overview
 
 ANSWER_SECONDS: Final = 5.0
-"""How long the supervisor may take for a poll; a worker has less than that (``status_poll``)."""
+"""How long the supervisor may take to answer; its poll takes less (``status_poll``)."""
 
 _SILENT: Final = Overview({}, ["the supervisor does not answer"], None, 0, 0)
 
 
 class SupervisorLink(asyncio.Protocol):
-    """A worker's connection to its supervisor. ``hear`` gets every message but answers to ``ask``.
+    """A worker's connection to its supervisor.
 
-    ``lost`` is set when the supervisor has gone: a worker does not outlive it.
+    ``on_message`` is called with every message except the answers to ``ask``. ``lost`` is set when
+    the supervisor has ended: a worker does not outlive it.
     """
 
-    def __init__(self, hear: Callable[[Message], None]) -> None:
+    def __init__(self, on_message: Callable[[Message], None]) -> None:
         self.lost = asyncio.Event()
-        self._hear = hear
+        self._on_message = on_message
         self._frames = Frames()
         self._transport: asyncio.WriteTransport | None = None
         self._numbers = count()
         self._asked: dict[int, asyncio.Future[Overview]] = {}
 
     @classmethod
-    async def open(cls, sock: socket.socket, hear: Callable[[Message], None]) -> SupervisorLink:
+    async def open(
+        cls, sock: socket.socket, on_message: Callable[[Message], None]
+    ) -> SupervisorLink:
         """Take over this end of the socketpair."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_unix_connection(lambda: cls(hear), sock=sock)
+        _, link = await loop.create_unix_connection(lambda: cls(on_message), sock=sock)
         return link
 
     def tell(self, *message: object) -> None:
-        """Send a message; it is lost if the supervisor has gone."""
+        """Send a message; it is dropped if the supervisor has ended."""
         if self._transport is not None:
             self._transport.write(encode(message))
 
@@ -57,7 +60,7 @@ class SupervisorLink(asyncio.Protocol):
             del self._asked[number]
 
     async def close(self) -> None:
-        """Flush, and disconnect."""
+        """Send what is queued, and disconnect."""
         if self._transport is not None:
             self._transport.close()
             with suppress(TimeoutError):
@@ -70,12 +73,12 @@ class SupervisorLink(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass answers to whoever asked, and everything else to ``hear``."""
+        """Complete the ``ask`` that a message answers; pass on any other message."""
         for message in self._frames.receive(data):
             if message[0] == "told":
                 self._answer(*message[1:])
             else:
-                self._hear(message)
+                self._on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Set ``lost``."""

@@ -1,6 +1,6 @@
-"""The sum of what all workers count; a counter never decreases when a worker ends.
+"""The sum of what all workers count; no counter decreases when a worker ends.
 
-The counters of a worker that has ended keep their last known value; its gauges go with it.
+The last known counters of a worker that has ended stay in the sum; its gauges do not.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _BUCKETS: Final = {
 
 
 class Totals:
-    """The sum over all workers. ``gone`` is the sum of those that ended before this one began."""
+    """The sum over all workers. ``gone`` is the sum of those that ended before this program."""
 
     def __init__(self, gone: Snapshot | None = None) -> None:
-        self.gone = _understood(gone or {})
+        self.gone = _known_metrics(gone or {})
         self._known: dict[Hashable, Snapshot] = {}
 
     def learn(self, worker: Hashable, snapshot: Snapshot) -> None:
-        """Take a worker's counts; what it leaves out is unchanged."""
-        self._known[worker] = {**self._known.get(worker, {}), **_understood(snapshot)}
+        """Record a worker's counts; metrics that it leaves out are unchanged."""
+        self._known[worker] = {**self._known.get(worker, {}), **_known_metrics(snapshot)}
 
     def forget(self, worker: Hashable) -> None:
-        """Note that a worker has gone."""
+        """Note that a worker has ended."""
         last = self._known.pop(worker, {})
         self.gone = merge([self.gone, counters_of(last)])
 
@@ -49,7 +49,7 @@ class Totals:
         return self._known.get(worker, {})
 
     def gone_with(self, more: Snapshot) -> Snapshot:
-        """Return the counts of workers that have ended, and ``more``, for a new ``Totals``."""
+        """Return the counts of the workers that have ended, plus ``more``, for a new ``Totals``."""
         return merge([self.gone, counters_of(more)])
 
 
@@ -58,8 +58,8 @@ def counters_of(snapshot: Snapshot) -> Snapshot:
     return {name: samples for name, samples in snapshot.items() if name in _COUNTED}
 
 
-def _understood(snapshot: Snapshot) -> Snapshot:
-    """Drop metrics that this version does not have, or has in other buckets."""
+def _known_metrics(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot without metrics that this version lacks, or has with other buckets."""
     return {
         name: {labels: value for labels, value in samples.items() if _fits(name, value)}
         for name, samples in snapshot.items()

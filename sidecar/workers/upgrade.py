@@ -61,10 +61,10 @@ class Upgrade:
 
     def _replace(self) -> None:
         self._trial_run.finish()
-        _log.info("upgrade: becoming the program that is installed now")
+        _log.info("upgrade: replacing this program by the one that is installed now")
         with blocked():  # until the new program can handle signals
             replace_program(self._bequeath())
 
     def _refuse(self, why: UsageError) -> None:
-        _log.error("upgrade: the program that is installed now %s; this one goes on", why)
+        _log.error("upgrade: the program that is installed now %s; keeping this one", why)
         self._service.ready()

@@ -1,4 +1,4 @@
-"""The worker's side of the supervisor's protocol: report, and do what is asked."""
+"""The worker's side of the protocol with its supervisor: send heartbeats, carry out requests."""
 
 from __future__ import annotations
 
@@ -15,39 +15,42 @@ from sidecar.workers.supervisor_link import SupervisorLink
 from sidecar.workers.worker_spec import WorkerSpec
 
 BEAT_SECONDS: Final = 0.5
-"""How often a worker says that it is alive and what it has counted; a kill loses that much."""
+"""How often a worker sends its counts; killing it loses those of up to this time."""
 
-_REST_FACTOR: Final = 200
+_REST_FACTOR: Final = 200  # of the time that reading the counts takes
 
 
 class Agent(Protocol):
-    """What the process does when the supervisor asks for it."""
+    """What the process does at the supervisor's request."""
 
     async def report(self) -> WorkerReport:
         """Return the current status."""
 
     def counts(self) -> Snapshot:
-        """Return what is counted, without I/O."""
+        """Return the counts, without I/O."""
 
     async def reload(self) -> None:
-        """Read the configuration again, and return once that is done."""
+        """Read the configuration again; return once it is applied or refused."""
 
     def reopen_logs(self) -> None:
         """Reopen the log files."""
 
     def retire(self) -> None:
-        """End, as another worker has taken over."""
+        """End without notice, as another worker has taken over."""
 
 
 class WorkerClient:
-    """Connects ``agent`` to the supervisor, from ``open`` to ``close``."""
+    """Connects ``agent`` to the supervisor, from ``open`` to ``close``.
+
+    ``listeners`` accept the connections of slots that have no worker.
+    """
 
     def __init__(self, agent: Agent, listeners: Listeners) -> None:
         self._agent = agent
         self._listeners = listeners
         self._link: SupervisorLink | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._does: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        self._handlers: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
             "ask": self._report,
             "slots": self._listeners.take_over,
             "reload": self._reload,
@@ -57,9 +60,9 @@ class WorkerClient:
 
     async def open(self, spec: WorkerSpec) -> None:
         """Connect to the supervisor, and send heartbeats from now on."""
-        self._link = await SupervisorLink.open(spec.channel, self._hear)
+        self._link = await SupervisorLink.open(spec.channel, self._on_message)
         self._begin(self._beat())
-        self._begin(self._follow())
+        self._begin(self._end_with_supervisor())
 
     async def ask(self) -> Overview:
         """Return the status of all workers."""
@@ -81,18 +84,18 @@ class WorkerClient:
         assert self._link is not None
         return self._link
 
-    def _hear(self, message: Message) -> None:
-        does = self._does.get(message[0])
-        if does is not None:
-            self._begin(does(*message[1:]))
+    def _on_message(self, message: Message) -> None:
+        handler = self._handlers.get(message[0])
+        if handler is not None:
+            self._begin(handler(*message[1:]))
 
-    def _begin(self, doing: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(doing)
+    def _begin(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _beat(self) -> None:
-        """Send heartbeats; with the counts as often as half a percent of the time allows."""
+        """Send heartbeats; include the counts only as often as costs half a percent of the time."""
         due = 0.0
         while True:
             began = perf_counter()
@@ -103,7 +106,7 @@ class WorkerClient:
                 self.tell("beat", {})
             await asyncio.sleep(BEAT_SECONDS)
 
-    async def _follow(self) -> None:
+    async def _end_with_supervisor(self) -> None:
         await self._linked.lost.wait()
         self._agent.retire()
 

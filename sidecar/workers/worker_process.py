@@ -15,14 +15,15 @@ class WorkerState(Enum):
     STARTING = auto()
     READY = auto()
     RETIRING = auto()
-    """Replaced; it finishes the requests that it has."""
+    """Another worker has taken over; this one finishes its requests."""
 
 
 @dataclass(slots=True, eq=False)
 class WorkerProcess:
-    """One worker. ``number`` is never reused; ``is_old``: started by the program before an upgrade.
+    """One worker. Times are monotonic seconds.
 
-    Times are monotonic seconds. ``has_closed``: it no longer accepts callers.
+    ``number`` is never reused. ``is_old``: it was started by the program before an upgrade.
+    ``has_closed``: it no longer accepts connections. ``failure``: why it can't start.
     """
 
     pid: int

@@ -1,4 +1,4 @@
-"""What a worker is given when it is forked."""
+"""What a worker receives from its supervisor when it is forked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sidecar.wire.listening import Slots
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Its slot, the sockets of all slots by use, and its channel to the supervisor."""
+    """Its slot of ``count``, the sockets of all slots by use, its end of the socketpair."""
 
     slot: int
     count: int
@@ -20,7 +20,7 @@ class WorkerSpec:
     generation: int
     """The generation of the configuration in force."""
     refused: int
-    """How many faulty configurations were refused so far."""
+    """How many invalid configurations have been refused so far."""
 
     @property
     def name(self) -> str:

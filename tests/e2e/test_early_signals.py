@@ -109,7 +109,7 @@ def config(redis: RedisServer, recorder: Recorder, tmp_path: Path) -> Path:
     [
         (signal.SIGHUP, "read again: nothing changed"),
         (signal.SIGUSR1, READY),
-        (signal.SIGUSR2, "upgraded: 2 workers of before may finish"),
+        (signal.SIGUSR2, "upgraded: 2 old workers may finish"),
     ],
     ids=["SIGHUP", "SIGUSR1", "SIGUSR2"],
 )
@@ -133,7 +133,7 @@ def test_a_terminals_or_a_tools_signal_to_all_processes_ends_no_worker_that_star
                 os.kill(pid, number)
             time.sleep(EVERY_SECONDS / 10)
     assert sidecar.process.returncode == 0, sidecar.said
-    assert "another follows" not in sidecar.said
+    assert "replacing it" not in sidecar.said
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

@@ -136,7 +136,7 @@ def test_a_killed_worker_is_followed_by_another_and_no_count_goes_back(pair: Pro
     assert victim not in pair.workers()
     assert metric(pair, ASKED) >= before + 30
     assert metric(pair, "sidecar_worker_restarts_total") == 1
-    until(lambda: "ended (SIGKILL); another follows" in pair.stderr)
+    until(lambda: "ended (SIGKILL); replacing it" in pair.stderr)
 
 
 def test_an_upgrade_changes_every_worker_and_refuses_nobody(pair: ProxyProcess) -> None:
@@ -154,7 +154,7 @@ def test_an_upgrade_changes_every_worker_and_refuses_nobody(pair: ProxyProcess) 
     assert pair.is_running
     until(pair.is_ready)
     until(lambda: metric(pair, ASKED) == before + calls)  # the last word of those that have ended
-    until(lambda: "upgraded: 2 workers of before may finish" in pair.stderr)
+    until(lambda: "upgraded: 2 old workers may finish" in pair.stderr)
 
 
 def test_a_program_that_does_not_start_is_not_taken_up(pair: ProxyProcess) -> None:
@@ -163,7 +163,7 @@ def test_a_program_that_does_not_start_is_not_taken_up(pair: ProxyProcess) -> No
     pair.config.write_text(good + "\nnonsense: 1\n")
     try:
         pair.signal(signal.SIGUSR2)
-        until(lambda: "does not start (exit status 2); this one goes on" in pair.stderr)
+        until(lambda: "does not start (exit status 2); keeping this one" in pair.stderr)
         until(lambda: "sidecar.yaml:" in pair.stderr)
         assert pair.workers() == workers
         assert call(pair, 10) == {200: 10}
