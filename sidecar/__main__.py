@@ -1,6 +1,6 @@
-"""``python -m sidecar`` is the ``sidecar`` command; both begin here.
+"""``python -m sidecar`` and the ``sidecar`` command start here.
 
-What serves holds its signals before anything else is imported.
+The commands that serve hold their signals before anything else is imported.
 """
 
 import sys
@@ -11,7 +11,7 @@ _SERVING = ("run", "demo")
 
 
 def main() -> int:
-    """Run what the process's arguments ask for; return the exit status."""
+    """Run the command that the arguments name; return the exit status."""
     if sys.argv[1:2] and sys.argv[1] in _SERVING:
         hold_from_the_start()
     from sidecar.cli.main import main as run_command

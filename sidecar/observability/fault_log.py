@@ -17,7 +17,7 @@ _SECONDS: Final = 1.0
 _log = logging.getLogger("sidecar")
 
 
-def log_stray(loop: object, context: Mapping[str, Any]) -> None:
+def log_unhandled(loop: object, context: Mapping[str, Any]) -> None:
     """Log an exception that reached nobody but the event loop; called by asyncio.
 
     Not in its words, nor with what was called: both may quote a credential.

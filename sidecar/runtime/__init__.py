@@ -1,1 +1,1 @@
-"""From a configuration to running parts, and from one configuration to the next."""
+"""How a checked configuration becomes running parts, and how the next one replaces it."""

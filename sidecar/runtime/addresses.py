@@ -1,4 +1,4 @@
-"""Which addresses a configuration listens on, and for what use."""
+"""Which addresses a configuration listens on, by use: ``proxy``, ``operations``, ``portal``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sidecar.wire.listening import Slots, bind
 
 
 def addresses_of(settings: Settings) -> dict[str, SocketAddress]:
-    """Return what is listened on, by use."""
-    found = {"proxy": settings.listen.address}
+    """Return the addresses to listen on, by use."""
+    addresses = {"proxy": settings.listen.address}
     if settings.operations is not None:
-        found["operations"] = settings.operations.address
+        addresses["operations"] = settings.operations.address
     if settings.portal is not None:
-        found["portal"] = settings.portal.address
-    return found
+        addresses["portal"] = settings.portal.address
+    return addresses
 
 
 def bind_for(use: str, address: SocketAddress, count: int) -> Slots:

@@ -1,7 +1,7 @@
-"""What a configuration means: settings in, the rules that requests are judged and forwarded by out.
+"""How a configuration becomes ``Rules``: what requests are judged and forwarded by.
 
-Nothing here opens a connection. TLS files are read, so that a certificate that does not load is
-known before anything changes.
+Nothing here opens a connection. TLS files are read here, so that a certificate that does not load
+is refused before anything changes.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def build_rules(
     jwt: JwtVerifier | None = None,
     dialer: Dialer | None = None,
 ) -> Rules:
-    """Compute what a configuration means. Raises ``UsageError`` for files that don't load.
+    """Return the rules of a configuration. Raises ``UsageError`` for files that don't load.
 
-    ``kept`` are pools that go on, by the name of their upstream; the others begin empty. ``jwt`` is
-    the verifier and ``dialer`` what opens connections for new pools; one is made if left out.
+    ``kept`` are the pools to keep, by the name of their upstream; the other upstreams get new ones,
+    whose connections ``dialer`` opens. ``jwt`` and ``dialer`` are made here if left out.
     """
     dialer = dialer or Dialer()
     credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
@@ -90,9 +90,9 @@ def _build_traces(tracing: configured.TracingSettings) -> Traces:
 
 
 def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> JwtVerifier:
-    """Return what judges JWTs; not started. Raises ``UsageError`` for keys that can't be used.
+    """Return the verifier of JWTs, not started. Raises ``UsageError`` for unusable keys.
 
-    Foreign keys that ``old`` has already are taken over.
+    Keys of issuers that ``old`` has already fetched are kept.
     """
     jwt = settings.jwt
     try:
@@ -114,7 +114,7 @@ def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> 
 
 
 def own_keys(settings: configured.Settings) -> tuple[Key, ...]:
-    """Return the sidecar's own keys; the first signs. Raises ``ValueError``."""
+    """Return the sidecar's own keys; the first one signs. Raises ``ValueError``."""
     return tuple(load_key(key.id, key.algorithm, key.private_key) for key in settings.jwt.keys)
 
 
@@ -170,7 +170,7 @@ def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
 
 
 def build_listening_tls(settings: configured.Settings) -> ssl.SSLContext | None:
-    """Return the context of the proxy's address. Raises ``UsageError`` if files don't load."""
+    """Return the TLS context of the proxy's address. Raises ``UsageError`` for unusable files."""
     tls = settings.listen.tls
     if tls is None:
         return None
@@ -181,7 +181,7 @@ def build_listening_tls(settings: configured.Settings) -> ssl.SSLContext | None:
 
 
 def build_limits(settings: configured.Settings) -> RequestLimits:
-    """Return what a request may use."""
+    """Return the size limits of a request."""
     limits = settings.limits
     return RequestLimits(limits.headers, limits.header_bytes, limits.url_bytes, limits.body_bytes)
 
@@ -192,7 +192,7 @@ def build_header_cache(settings: configured.Settings) -> HeaderCache:
 
 
 def shortest_timeout_seconds(settings: configured.Settings) -> float:
-    """Return the shortest of the times that a connection may wait for something."""
+    """Return the shortest time-out of any connection."""
     limits = settings.limits
     of_upstreams = [
         timeout
@@ -203,7 +203,7 @@ def shortest_timeout_seconds(settings: configured.Settings) -> float:
 
 
 def reaches_alike(one: configured.UpstreamSettings, other: configured.UpstreamSettings) -> bool:
-    """Tell whether connections made for one upstream serve the other as well."""
+    """Return whether connections made for one upstream can be used for the other."""
     return (
         one.url == other.url
         and one.tls == other.tls

@@ -22,7 +22,7 @@ from sidecar.workers.worker_spec import WorkerSpec
 
 
 def make_listeners(settings: Settings, spec: WorkerSpec | None) -> Listeners:
-    """Return the sockets of a worker, or bind those of a process alone. Raises ``UsageError``."""
+    """Return the listeners of a worker, or bind those of a lone process. Raises ``UsageError``."""
     if spec is not None:
         return Listeners(spec.sockets, spec.slot)
     addresses = addresses_of(settings)
@@ -58,7 +58,7 @@ async def open_portal(
     configured: ConfiguredParts, parts: ProcessParts, listeners: Listeners, stack: AsyncExitStack
 ) -> None:
     """Serve the API-keys page and the token API until ``stack`` unwinds."""
-    from sidecar.portal.app import portal_app  # with its templates: only where it is served
+    from sidecar.portal.app import portal_app  # slow to import: templates
     from sidecar.portal.runner import PortalRunner
 
     secret = connect_secret(parts.store_url, prefix=configured.settings.store.prefix)
@@ -84,7 +84,7 @@ async def _open(
 
 
 def preload(settings: Settings) -> None:
-    """Import what is otherwise imported on first use, so that forked processes share it."""
+    """Import now what is otherwise imported on first use, so that forked workers share it."""
     import sidecar.operations.exposition
 
     if settings.portal is not None:

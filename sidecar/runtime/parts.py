@@ -1,7 +1,7 @@
-"""The composition root: what a configuration is made into. The file that names the adapters.
+"""The composition root: what is made of what. Only this file and ``listeners`` name adapters.
 
-``ProcessParts`` live as long as the process, whatever the configuration says; ``swap`` holds what a
-new configuration replaces, and ``serve`` is the life of a process.
+``ProcessParts`` live as long as the process. ``swap`` holds the parts that a new configuration
+replaces, and ``serve`` is the life of a process.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from sidecar.observability.span_export import SpanExport
 
 DATA_DIRECTORY: Final = Path("data")
-_COMMAND_BUDGET_SECONDS: Final = 2.0  # an admin at a busy machine would rather wait than retry
+_COMMAND_BUDGET_SECONDS: Final = 2.0  # at a busy machine, an admin would rather wait than retry
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessParts:
-    """What lives as long as the process, whatever the configuration says."""
+    """The parts that live as long as the process, whatever the configuration in force."""
 
     store_url: str = field(repr=False)
     store: TokenStore
@@ -62,7 +62,7 @@ class ProcessParts:
 async def open_process_parts(
     settings: Settings, store_url: str, processes: int, stack: AsyncExitStack
 ) -> ProcessParts:
-    """Make the parts of one of ``processes`` processes; ``stack`` closes them."""
+    """Open the parts of one of ``processes`` processes; ``stack`` closes them."""
     cache = build_cache(settings)
     streams = LiveStreams(cache)
     stack.push_async_callback(streams.close)
@@ -81,7 +81,7 @@ async def open_process_parts(
 
 
 class _Watchers:
-    """Passes on changes to tokens: to the cache first, then to the streams that depend on it."""
+    """Passes changes of tokens on: to the cache first, then to the streams, which read it."""
 
     def __init__(self, cache: TokenCache, streams: LiveStreams, revalidation: Revalidation) -> None:
         self._cache = cache
@@ -89,9 +89,9 @@ class _Watchers:
         self._revalidation = revalidation
 
     def on_watching(self) -> None:
-        self._revalidation.begin()  # before the cache drops what it may no longer serve
+        self._revalidation.begin()  # before the cache drops entries that it may not serve any more
         self._cache.on_watching()
-        self._streams.on_tokens_changed(None)  # changes made meanwhile went unheard
+        self._streams.on_tokens_changed(None)  # changes made in the meantime were missed
 
     def on_changed(self, digests: Sequence[str] | None) -> None:
         self._cache.on_changed(digests)
@@ -105,7 +105,7 @@ class _Watchers:
 
 
 def refuse_slow_parser() -> None:
-    """Raise ``UsageError`` unless aiohttp's C parser is there: the Python one is lenient."""
+    """Raise ``UsageError`` unless aiohttp has its C parser: the one in Python is lenient."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise UsageError(
             "aiohttp runs without its C extensions: "
@@ -129,7 +129,7 @@ async def reachable_store(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def opened_store(settings: Settings) -> AsyncIterator[TokenStore]:
-    """Open the store that the configuration names, for a command's short life."""
+    """Open the store of the configuration for the short life of a command."""
     async with reachable_store(settings) as url:
         store = connect(url, prefix=settings.store.prefix, budget_seconds=_COMMAND_BUDGET_SECONDS)
         try:
@@ -139,7 +139,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[TokenStore]:
 
 
 def build_cache(settings: Settings) -> TokenCache:
-    """Return the cache of tokens; without ``cache.tokens`` it keeps none."""
+    """Return the cache of tokens; it keeps none if ``store.cache.tokens`` is 0."""
     store = settings.store
     return TokenCache(
         most_tokens=store.cache.tokens,
@@ -149,7 +149,7 @@ def build_cache(settings: Settings) -> TokenCache:
 
 
 def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
-    """Return the server that callers connect to."""
+    """Return the server of the proxy's address."""
     return ProxyServer(
         gateway.serve,
         limits=build_limits(settings),
@@ -160,7 +160,7 @@ def build_server(settings: Settings, gateway: Gateway) -> ProxyServer:
 
 
 def apply_limits(server: ProxyServer, settings: Settings) -> None:
-    """Have a server go by other limits from now on."""
+    """Apply the limits of a new configuration to a running server."""
     server.use_limits(build_limits(settings), build_header_cache(settings).for_connection)
     server.use_connection_limits(_connection_limits(settings))
 
@@ -177,7 +177,7 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def throttle_limits(settings: Settings) -> ThrottleLimits:
-    """Return after how many failures a client or an account is banned, and for how long."""
+    """Return the number of failures after which the throttle bans, and the length of a ban."""
     throttle = settings.throttle
     return ThrottleLimits(throttle.failures, throttle.window, throttle.ban)
 
@@ -187,14 +187,14 @@ def open_log(
     loop: asyncio.AbstractEventLoop,
     write_lock: WriteLock | None = None,
 ) -> AccessLog | None:
-    """Return the access log, if there is to be one. Raises ``UsageError``."""
+    """Return the access log; ``None`` if it is disabled. Raises ``UsageError``."""
     if not settings.access_log.enabled:
         return None
     return AccessLog(settings.access_log.path, settings.tokens.prefix, loop, write_lock)
 
 
 def open_spans(settings: Settings) -> SpanExport | None:
-    """Return the export of spans, if the configuration asks for one."""
+    """Return the export of spans; ``None`` unless the configuration names an endpoint."""
     tracing = settings.tracing
     if tracing.endpoint is None:
         return None

@@ -1,7 +1,7 @@
-"""What ``sidecar run`` starts: a supervisor, its workers, and an embedded store that outlives them.
+"""What ``sidecar run`` starts: a supervisor, its workers, and an embedded Redis if there is one.
 
-Everything is imported, and the sockets are bound, before the first worker is forked: a worker is
-ready in a moment, and shares what it does not change with the others.
+Everything is imported, and all sockets are bound, before the first worker is forked. So a worker is
+ready at once, and shares the memory that it does not write with the others.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ _MISUSED: Final = 2
 
 
 def run(settings: Settings, source: Path | None = None) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``."""
+    """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``.
+
+    For a trial run, only try whether this program would start.
+    """
     _log_to_stderr("")
     preload(settings)
-    listened = os.environ.pop(TRIAL_RUN, None)
-    if listened is not None:
-        asyncio.run(_try_out(settings, set(json.loads(listened))))
+    addresses = os.environ.pop(TRIAL_RUN, None)
+    if addresses is not None:
+        asyncio.run(_try_out(settings, set(json.loads(addresses))))
         return 0
     inherited = inherit(os.environ)
     store = _Store(settings, inherited)
@@ -59,7 +62,7 @@ def run(settings: Settings, source: Path | None = None) -> int:
 
 
 class _Store:
-    """The embedded Redis, if the tokens are kept in one; it belongs to the supervisor."""
+    """The embedded Redis, if the configuration asks for one; it belongs to the supervisor."""
 
     def __init__(self, settings: Settings, inherited: Inheritance | None) -> None:
         self._url = settings.store.url
@@ -68,7 +71,7 @@ class _Store:
             self._redis = EmbeddedRedis.adopt(inherited.store)
 
     def start(self) -> str:
-        """Return the URL of the store, once it can be asked. Raises ``UsageError``."""
+        """Return the URL of the store, once it answers. Raises ``UsageError``."""
         if self._url != "embedded":
             return self._url
         if self._redis is None:
@@ -77,22 +80,22 @@ class _Store:
         return self._redis.url
 
     def let_go(self) -> None:
-        """Leave it to the supervisor; for a worker."""
+        """Leave the store to the supervisor; a worker calls this."""
         if self._redis is not None:
             self._redis.let_go()
 
     def describe(self) -> dict[str, Any] | None:
-        """Return what a successor must know of it."""
+        """Describe the store to the next program; ``None`` if it is not embedded."""
         return None if self._redis is None else self._redis.describe()
 
     def stop(self) -> None:
-        """Let it save and end."""
+        """Have the embedded Redis save its data, and end it."""
         if self._redis is not None:
             asyncio.run(self._redis.stop())
 
 
 class _Plan:
-    """Implements ``workers.supervisor.Plan``."""
+    """Implements ``workers.plan.Plan``."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class _Plan:
         store: _Store,
         inherited: Inheritance | None,
     ) -> None:
-        self.count = _count_of(settings)
+        self.count = _worker_count(settings)
         self._settings = settings
         self._source = source
         self._store_url = store_url
@@ -110,7 +113,7 @@ class _Plan:
         self._write_lock = WriteLock(None if inherited is None else inherited.write_lock)
 
     def supervise(self, inherited: Inheritance | None) -> int:
-        """Bind what is not bound yet, and run; return the exit status."""
+        """Bind the addresses that were not inherited, and run; return the exit status."""
         addresses = addresses_of(self._settings)
         known = {} if inherited is None else _adopt(inherited)
         sockets: dict[str, Slots] = {}
@@ -124,16 +127,16 @@ class _Plan:
                 sockets[use] = bind_for(use, address, self.count)
         names = {use: str(address) for use, address in addresses.items()}
         gc.collect()
-        gc.freeze()  # so that a worker's collector leaves alone the pages that it shares
+        gc.freeze()  # a worker's collector would write to shared pages, and so copy them
         return Supervisor(self, sockets, names, ServiceManager(os.environ), inherited).run()
 
     @property
     def drain_seconds(self) -> float:
-        """How long the configuration in force lets a worker take to end."""
+        """How long a worker may take to end under the configuration in force."""
         return self._settings.drain.delay + self._settings.drain.timeout
 
     def work(self, spec: WorkerSpec) -> int:
-        """Serve until told to end; what keeps it from starting is said to the supervisor."""
+        """Serve until asked to end. Report to the supervisor what prevents the start."""
         self._store.let_go()
         if spec.count > 1:
             _log_to_stderr(f"{spec.name}: ")
@@ -149,27 +152,30 @@ class _Plan:
         return 0
 
     def refresh(self) -> None:
-        """Read the file again, as workers did with success; if it has gone bad since, leave it."""
+        """Read the file again, as the workers have; keep the old settings if it is invalid now."""
         if self._source is None or not self._source.is_file():
             return
         try:
             self._settings = load(self._source, os.environ)
         except UsageError:
-            _log.info("configuration %s has changed again: it is not read for now", self._source)
+            _log.info(
+                "configuration %s has become invalid: new workers start with the last valid one",
+                self._source,
+            )
 
     def measure(self) -> Snapshot:
-        """Return the supervisor's own use of the machine."""
+        """Return what the operating system reports about the supervisor's process."""
         from sidecar.operations.exposition import read_process
 
         return read_process()
 
     def describe_store(self) -> Mapping[str, Any] | None:
-        """Return what a successor must know of an embedded store."""
+        """Describe the embedded store to the next program; ``None`` if there is none."""
         return self._store.describe()
 
     @property
     def write_lock(self) -> int:
-        """The descriptor of what workers take turns at writing with."""
+        """The descriptor of the lock that writers of the access log share."""
         return self._write_lock.descriptor
 
 
@@ -178,14 +184,17 @@ def _adopt(inherited: Inheritance) -> dict[str, tuple[str, Slots]]:
     return {use: (address, adopt_sockets(slots)) for use, (address, slots) in sockets.items()}
 
 
-def _count_of(settings: Settings) -> int:
+def _worker_count(settings: Settings) -> int:
     if settings.workers != "auto":
         return settings.workers
     return len(os.sched_getaffinity(0))
 
 
-async def _try_out(settings: Settings, listened: set[str]) -> None:
-    """Make everything that a start makes, and leave no trace. Raises ``UsageError``."""
+async def _try_out(settings: Settings, bound: set[str]) -> None:
+    """Make all parts, and bind all addresses but those ``bound`` by the running program.
+
+    Leave no trace. Raises ``UsageError``.
+    """
     refuse_slow_parser()
     refuse_broken_re()
     loop = asyncio.get_running_loop()
@@ -195,7 +204,7 @@ async def _try_out(settings: Settings, listened: set[str]) -> None:
     if log is not None:
         log.close()
     for use, address in addresses_of(settings).items():
-        if str(address) not in listened:
+        if str(address) not in bound:
             close_all(bind_for(use, address, 1))
 
 

@@ -1,6 +1,6 @@
-"""The life of one process: start the parts, accept callers, stop on a signal, drain.
+"""The life of one process: open the parts, accept connections, wait for the end, drain.
 
-How many processes there are is decided in ``run``.
+``run`` decides how many processes there are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sidecar.config.settings import Settings
 from sidecar.core.self_check import refuse_broken_re
-from sidecar.observability.fault_log import log_stray
+from sidecar.observability.fault_log import log_unhandled
 from sidecar.observability.line_writer import WriteLock
 from sidecar.operations.health import Health
 from sidecar.proxy.gateway import Gateway
@@ -30,7 +30,7 @@ from sidecar.runtime.parts import (
 )
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
-from sidecar.runtime.worker_agent import Ending, WorkerAgent
+from sidecar.runtime.worker_agent import Shutdown, WorkerAgent
 from sidecar.wire.listening import Listeners
 from sidecar.workers.worker_client import WorkerClient
 from sidecar.workers.worker_spec import WorkerSpec
@@ -43,7 +43,7 @@ _COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker is given by its supervisor; a process alone makes it for itself."""
+    """What a worker receives from its supervisor; a lone process makes these things itself."""
 
     spec: WorkerSpec
     write_lock: WriteLock
@@ -58,17 +58,17 @@ async def serve(
     stop: asyncio.Event | None = None,
     worker: Worker | None = None,
 ) -> None:
-    """Run everything that one configuration names until ``stop`` is set, then drain.
+    """Serve under ``settings`` until ``stop`` is set, then drain.
 
     ``source`` is the file that the settings were read from; its changes are applied as they come.
-    ``ready`` is called once, when callers are accepted. A ``worker`` also ends on its supervisor's
-    word and on signals. Raises ``UsageError`` when something can't start.
+    ``ready`` is called once, when connections are accepted. A ``worker`` also ends at its
+    supervisor's request and on signals. Raises ``UsageError`` if a part can't start.
     """
     refuse_slow_parser()
     refuse_broken_re()
-    asyncio.get_running_loop().set_exception_handler(log_stray)
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     reloader = _make_reloader(source, settings, worker)
-    ending = Ending(stop or asyncio.Event())
+    shutdown = Shutdown(stop or asyncio.Event())
     async with AsyncExitStack() as stack:
         url, processes = (worker.store_url, worker.spec.count) if worker else ("", 1)
         url = url or await stack.enter_async_context(reachable_store(settings))
@@ -78,26 +78,26 @@ async def serve(
         configured.expose_metrics(reloader)
         listeners = make_listeners(settings, worker.spec if worker else None)
         stack.callback(listeners.close_all)
-        health = Health(parts.store.ping, ending.asked.is_set)
+        health = Health(parts.store.ping, shutdown.requested.is_set)
         client = None
         if worker is not None:
             client = await _join(
-                worker.spec, configured, health, reloader, ending, listeners, stack
+                worker.spec, configured, health, reloader, shutdown, listeners, stack
             )
         if settings.operations is not None:
             await open_operations(configured, health, reloader, listeners, client, stack)
         if settings.portal is not None:
             await open_portal(configured, parts, listeners, stack)
         await listeners.open_with("proxy", configured.accept)
-        for duty in _lasting_duties(parts, configured, reloader):
-            stack.callback(asyncio.create_task(duty).cancel)
-        _rest_collector()
+        for task in _background_tasks(parts, configured, reloader):
+            stack.callback(asyncio.create_task(task).cancel)
+        _relax_collector()
         if client is not None:
             client.tell("ready")
         if ready is not None:
             ready()
-        await ending.asked.wait()
-        await _drain(configured, listeners, ending, client)
+        await shutdown.requested.wait()
+        await _drain(configured, listeners, shutdown, client)
 
 
 async def _join(
@@ -105,26 +105,26 @@ async def _join(
     configured: ConfiguredParts,
     health: Health,
     reloader: Reloader | None,
-    ending: Ending,
+    shutdown: Shutdown,
     listeners: Listeners,
     stack: AsyncExitStack,
 ) -> WorkerClient:
-    """Begin to answer the supervisor, and to obey signals."""
-    duties = WorkerAgent(
-        configured.metrics.snapshot, configured.reopen_log, health, reloader, ending
+    """Connect to the supervisor, and handle signals, until ``stack`` unwinds."""
+    agent = WorkerAgent(
+        configured.metrics.snapshot, configured.reopen_log, health, reloader, shutdown
     )
-    client = WorkerClient(duties, listeners)
+    client = WorkerClient(agent, listeners)
     await client.open(spec)
     stack.push_async_callback(client.close)
-    stack.enter_context(duties.on_signals())
+    stack.enter_context(agent.on_signals())
     return client
 
 
-def _lasting_duties(
+def _background_tasks(
     parts: ProcessParts, configured: ConfiguredParts, reloader: Reloader | None
 ) -> list[Coroutine[Any, Any, None]]:
-    """Return what goes on for as long as the process serves."""
-    duties = [
+    """Return what runs for as long as the process serves."""
+    tasks = [
         _close_idle_upstreams(configured.gateway),
         parts.last_uses.run(),
         configured.throttle.run(),
@@ -132,20 +132,23 @@ def _lasting_duties(
     ]
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
-        duties.append(reloader.watch(configured.prepare))
-    return duties
+        tasks.append(reloader.watch(configured.prepare))
+    return tasks
 
 
 async def _drain(
-    configured: ConfiguredParts, listeners: Listeners, ending: Ending, client: WorkerClient | None
+    configured: ConfiguredParts,
+    listeners: Listeners,
+    shutdown: Shutdown,
+    client: WorkerClient | None,
 ) -> None:
-    """Stop accepting, and let running requests finish.
+    """Stop accepting connections, and let running requests finish.
 
-    A worker that was replaced does so without notice: its successor accepts already.
+    A worker that was replaced skips the delay: its successor is already accepting.
     """
     drain = configured.settings.drain
     server = configured.server
-    if ending.is_retired:
+    if shutdown.is_retired:
         listeners.close_all()
     else:
         server.announce_end()
@@ -156,10 +159,10 @@ async def _drain(
     await server.drain(drain.timeout, has_tls=configured.tls is not None)
 
 
-def _rest_collector() -> None:
-    """Have Python's cycle collector look at new objects alone, and rarely.
+def _relax_collector() -> None:
+    """Have Python's cycle collector run rarely, and only over objects made from now on.
 
-    A request leaves no cycles behind, and what the start has made stays until the end.
+    A request leaves no cycles behind, and the parts made so far stay until the end.
     """
     gc.collect()
     gc.freeze()
@@ -167,7 +170,7 @@ def _rest_collector() -> None:
 
 
 async def _close_idle_upstreams(gateway: Gateway) -> None:
-    """Close upstream connections that have been idle for too long, every few seconds."""
+    """Close, every few seconds, the upstream connections that have been idle for too long."""
     while True:
         await asyncio.sleep(_STALE_SWEEP_SECONDS)
         for upstream in gateway.rules.upstreams.values():
@@ -177,11 +180,11 @@ async def _close_idle_upstreams(gateway: Gateway) -> None:
 def _make_reloader(
     source: Path | None, settings: Settings, worker: Worker | None
 ) -> Reloader | None:
-    """Return what watches the file; a pipe is read only once and can't be watched."""
+    """Return what follows changes of the file; ``None`` if it can be read only once, as a pipe."""
     if source is None:
         return None
     if not source.is_file():
-        _log.warning("configuration %s is no ordinary file: it is not read again", source)
+        _log.warning("configuration %s is not a regular file: its changes are not followed", source)
         return None
     if worker is None:
         return Reloader(source, settings, os.environ)
@@ -192,5 +195,5 @@ def _make_reloader(
         os.environ,
         generation=spec.generation,
         refused=spec.refused,
-        tells_all=spec.slot == 0,
+        logs_details=spec.slot == 0,
     )

@@ -1,4 +1,4 @@
-"""Who signs the sidecar's JWTs: the first key of the configuration, or nobody."""
+"""Which key signs the sidecar's JWTs: the first one of the configuration, if there is any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_KEY = (
 
 
 def signer_of(settings: Settings) -> Signer | None:
-    """Return what signs the JWT of a record for ``tokens.lifecycle``; ``None`` without a key.
+    """Return the function that signs JWTs for ``tokens.lifecycle``; ``None`` without a key.
 
     Raises ``UsageError`` for keys that can't be used.
     """

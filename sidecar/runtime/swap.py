@@ -1,7 +1,7 @@
-"""What a configuration determines, and how another one takes its place while requests go on.
+"""Which parts a configuration determines, and how another one replaces it under running requests.
 
-``ConfiguredParts.prepare`` makes whatever can fail, in a thread; what it returns puts everything in
-place at one stroke, on the event loop.
+``ConfiguredParts.prepare`` makes, in a thread, all parts whose making can fail. The function that
+it returns puts all of them in place in one step, on the event loop.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class ConfiguredParts:
         self._loop = asyncio.get_running_loop()
         self.settings = settings
         self._write_lock = write_lock
-        self._dialer = Dialer()  # outlives configurations: it remembers which addresses failed
+        self._dialer = Dialer()  # kept across configurations, with the addresses that failed
         rules = build_rules(settings, self._loop, dialer=self._dialer)
         tls = build_listening_tls(settings)
         self.tls = None if tls is None else ListeningTls(tls)
-        self._dropped_lines = 0  # by access logs that were replaced
+        self._dropped_lines = 0  # by access logs that have been replaced
         self._closing: set[asyncio.Task[None]] = set()
         self._log = open_log(settings, self._loop, write_lock)
         self._spans = open_spans(settings)
@@ -85,7 +85,10 @@ class ConfiguredParts:
         return Acceptor(listener, self.server, self.tls)
 
     def prepare(self, change: Change) -> Commit:
-        """Make what ``change`` needs; return what puts it in force. Raises ``UsageError``."""
+        """Make the parts that ``change`` needs; return the function that puts it in force.
+
+        Raises ``UsageError`` if a part can't be made; nothing has changed then.
+        """
         new = change.new
         kept, jwt = self._kept_pools(change), self._jwt_for(change)
         rules = build_rules(new, self._loop, kept, jwt, self._dialer)
@@ -113,7 +116,7 @@ class ConfiguredParts:
         return commit
 
     async def close(self) -> None:
-        """Close the logs and the connections to upstreams, and stop fetching issuers' keys."""
+        """Close the logs and the upstream connections, and stop fetching issuers' keys."""
         await self.throttle.close()
         self.audit.close()
         await self.gateway.rules.jwt.issuers.close()
@@ -125,8 +128,8 @@ class ConfiguredParts:
             await asyncio.to_thread(self._spans.close)
 
     def expose_metrics(self, reloader: Reloader | None) -> None:
-        """Have the metrics show what the parts count themselves."""
-        from sidecar.operations.exposition import read_process  # takes a while to load
+        """Make the metrics include what the parts themselves count."""
+        from sidecar.operations.exposition import read_process  # slow to import
 
         metrics = self.metrics
         metrics.add_source(read_process)
@@ -182,14 +185,14 @@ class ConfiguredParts:
             self._log.write_line(lines.decode())
 
     def _jwt_for(self, change: Change) -> JwtVerifier:
-        """Return the verifier in use, with its caches, unless keys or issuers changed."""
+        """Return the verifier in use, with its caches, unless keys or issuers have changed."""
         current = self.gateway.rules.jwt
         if change.old.jwt == change.new.jwt and not change.has_other_files("jwt"):
             return current
         return build_jwt(change.new, current)
 
     def _kept_pools(self, change: Change) -> dict[str, Pool]:
-        """Return, by name, the pools of upstreams whose address and TLS did not change."""
+        """Return, by name, the pools of the upstreams whose address and TLS have not changed."""
         old = change.old.upstreams
         return {
             name: self.gateway.rules.upstreams[name].pool
@@ -200,7 +203,7 @@ class ConfiguredParts:
         }
 
     def _swap_rules(self, rules: Rules) -> None:
-        """Judge by ``rules`` from now on; requests under way keep the old ones and their pools."""
+        """Judge by ``rules`` from now on; running requests keep the old rules and pools."""
         kept = {upstream.pool for upstream in rules.upstreams.values()}
         for upstream in self.gateway.rules.upstreams.values():
             if upstream.pool not in kept:
@@ -216,7 +219,6 @@ class ConfiguredParts:
         old, self._log = self._log, log
         if old is not None and old is not log:
             self._dropped_lines += old.dropped
-        if old is not None and old is not log:
             old.flush()
             self._loop.run_in_executor(None, old.close)  # it may wait for a slow disk
 
@@ -227,7 +229,7 @@ class ConfiguredParts:
             self._loop.run_in_executor(None, old.close)  # it may wait for the collector
 
     def _count_spans(self) -> dict[str, int]:
-        """Count what became of spans since the start, under earlier configurations too."""
+        """Return the results of spans since the start, under earlier configurations too."""
         exports = [*self._closed_spans, *([] if self._spans is None else [self._spans])]
         return {result: sum(getattr(e, result) for e in exports) for result in SPAN_RESULTS}
 
@@ -245,6 +247,6 @@ def _has_other_tls(change: Change) -> bool:
 
 
 def _logs_elsewhere(change: Change) -> bool:
-    """Tell whether the access log has to be reopened; its masking depends on the prefix."""
+    """Return whether the access log must be replaced; its masking depends on the prefix."""
     old, new = change.old, change.new
     return old.access_log != new.access_log or old.tokens.prefix != new.tokens.prefix

@@ -1,4 +1,4 @@
-"""What a worker does when its supervisor asks, or on a signal: report, reload, reopen logs, end."""
+"""What a worker does at its supervisor's request, or on a signal: report, reload, reopen, end."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from sidecar.workers.overview import WorkerReport
 _log = logging.getLogger("sidecar")
 
 
-class Ending:
-    """Whether the process was asked to end, and whether another has taken over."""
+class Shutdown:
+    """Whether the end of the process was requested, and whether another has taken over.
 
-    def __init__(self, asked: asyncio.Event) -> None:
-        self.asked = asked
+    A process that ``is_retired`` ends without notice.
+    """
+
+    def __init__(self, requested: asyncio.Event) -> None:
+        self.requested = requested
         self.is_retired = False
 
     def retire(self) -> None:
-        """End without notice: nobody depends on this process any more."""
+        """Request the end, as another process has taken over."""
         self.is_retired = True
-        self.asked.set()
+        self.requested.set()
 
 
 class WorkerAgent:
-    """Implements ``workers.worker_client.Agent``, and obeys signals."""
+    """Implements ``workers.worker_client.Agent``, and handles signals."""
 
     def __init__(
         self,
@@ -39,12 +42,12 @@ class WorkerAgent:
         reopen_logs: Callable[[], None],
         health: Health,
         reloader: Reloader | None,
-        ending: Ending,
+        shutdown: Shutdown,
     ) -> None:
         self._health = health
         self._reloader = reloader
-        self._ending = ending
-        self.retire = ending.retire
+        self._shutdown = shutdown
+        self.retire = shutdown.retire
         self.counts = counts
         self.reopen_logs = reopen_logs
 
@@ -66,11 +69,11 @@ class WorkerAgent:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Obey signals as if the supervisor had asked, including those that were held."""
+        """Handle signals, including those that were held, within the context."""
         loop = asyncio.get_running_loop()
         reloader = self._reloader
         handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGTERM: self._ending.asked.set,
+            signal.SIGTERM: self._shutdown.requested.set,
             signal.SIGHUP: (lambda: None) if reloader is None else reloader.ask,
             signal.SIGUSR1: self.reopen_logs,
         }
@@ -81,7 +84,9 @@ class WorkerAgent:
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # while they would end the process
+            signal.pthread_sigmask(
+                signal.SIG_BLOCK, HELD
+            )  # without a handler, they would end the process
             for number in handlers:
                 loop.remove_signal_handler(number)
             ignore()

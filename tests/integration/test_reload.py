@@ -407,7 +407,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_applied(subject: Subject) ->
     subject.proxy.signal(signal.SIGHUP)
     until(lambda: subject.status() == 403)
     assert subject.state()["needs_restart"] == ["listen.address", "workers"]
-    assert "listen.address is not what the file says: it needs a restart" in subject.stderr
+    assert "listen.address has changed in the file: the change needs a restart" in subject.stderr
 
 
 def test_a_hangup_with_nothing_new_is_answered_in_the_log(subject: Subject) -> None:

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from sidecar.core.error_location import error_location
-from sidecar.observability.fault_log import log_stray
+from sidecar.observability.fault_log import log_unhandled
 from sidecar.observability.stderr_log import StderrFormatter
 
 SECRET = "sct_secret"
@@ -57,7 +57,7 @@ async def test_a_failed_callback_is_logged_without_its_arguments(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(log_stray)
+    loop.set_exception_handler(log_unhandled)
 
     loop.call_soon(fail, SECRET)
     await asyncio.sleep(0)
@@ -69,6 +69,6 @@ async def test_a_failed_callback_is_logged_without_its_arguments(
 async def test_a_message_of_the_loop_without_an_exception_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log_stray(asyncio.get_running_loop(), {"message": "it is too late"})
+    log_unhandled(asyncio.get_running_loop(), {"message": "it is too late"})
 
     assert "nobody expected this: it is too late" in caplog.text

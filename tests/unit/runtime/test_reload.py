@@ -20,7 +20,7 @@ GOOD = """\
 upstreams: {listener: {url: "http://127.0.0.1:1"}}
 routes: [{path: /x}]
 """
-LOOK_SECONDS = 0.01
+CHECK_SECONDS = 0.01
 RULES = cast(Rules, object())
 
 
@@ -34,7 +34,7 @@ class Bench:
         self.environ = {"REALM": "listener"}
         settings = load(self.file, self.environ)
         self.reloader = Reloader(
-            self.file, settings, self.environ, look_seconds=LOOK_SECONDS, **options
+            self.file, settings, self.environ, check_seconds=CHECK_SECONDS, **options
         )
         self.changes: list[Change] = []
         self.committed = 0
@@ -61,7 +61,7 @@ class Bench:
     async def until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             while not is_so():
-                await asyncio.sleep(LOOK_SECONDS / 2)
+                await asyncio.sleep(CHECK_SECONDS / 2)
 
     async def generation(self, number: int) -> None:
         await self.until(lambda: self.reloader.state.generation == number)
@@ -71,7 +71,7 @@ class Bench:
 
     async def looks(self, number: int = 5) -> None:
         """Let the watcher look a few times."""
-        await asyncio.sleep(LOOK_SECONDS * 2 * number)
+        await asyncio.sleep(CHECK_SECONDS * 2 * number)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_a_worker_that_joins_later_counts_on_and_leaves_the_telling_to_ano
 ) -> None:
     """It starts under the configuration of the day; what all meet is told by one."""
     caplog.set_level(logging.INFO)
-    bench = Bench(tmp_path, generation=7, refused=2, tells_all=False)
+    bench = Bench(tmp_path, generation=7, refused=2, logs_details=False)
     async with bench.watched():
         bench.file.write_text(GOOD + "credentials: {realm: other}\n")
         await bench.generation(8)
@@ -177,7 +177,7 @@ async def test_a_file_that_still_grows_is_not_read(tmp_path: Path) -> None:
         for letter in GOOD + "credentials: {realm: other}\n":
             with bench.file.open("a") as file:
                 file.write(letter)
-            await asyncio.sleep(LOOK_SECONDS / 5)
+            await asyncio.sleep(CHECK_SECONDS / 5)
         await bench.generation(2)
     assert bench.reloader.state.refused == 0
 
@@ -261,7 +261,7 @@ async def test_a_file_that_changed_before_the_watch_began_is_noticed(tmp_path: P
     settings = load(file, {})
     file.write_text(GOOD + "credentials: {realm: other}\n")
     bench = Bench(tmp_path)
-    bench.reloader = Reloader(file, settings, {}, look_seconds=LOOK_SECONDS)
+    bench.reloader = Reloader(file, settings, {}, check_seconds=CHECK_SECONDS)
     async with bench.watched():
         await bench.generation(2)
 
