@@ -1,1 +1,1 @@
-"""What operators see of the proxy: its logs, its metrics, its traces."""
+"""What operators see of the proxy: logs, metrics and traces."""

@@ -1,8 +1,8 @@
-"""One JSON line for each request.
+"""The access log: one line of JSON for each request.
 
-Lines are gathered and handed over in batches (``observability.line_writer``), so that no request
-waits for a disk. No field can hold a credential that can be recognised: the query is
-never logged, and what looks like a token in a path is masked (``core.masking``).
+Lines are handed to a thread in batches (``observability.line_writer``), so that no request waits
+for a disk. No field holds a recognisable credential: the query is never logged, and whatever looks
+like a token in a path is masked (``core.masking``).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RequestLog:
 
 
 class LineFormatter:
-    """Makes a line of an entry; what looks like a token in a path is masked."""
+    """Formats entries as lines; masks whatever looks like a token in a path."""
 
     def __init__(self, token_prefix: str) -> None:
         self._same = _SameParts(token_prefix)
@@ -87,7 +87,7 @@ class LineFormatter:
         self._time_is_good_until = float("-inf")  # on the clock of ``line``
 
     def line(self, entry: RequestLog, now: float) -> str:
-        """Return one line of JSON; ``now`` is on the clock of ``entry.started``."""
+        """Return one line of JSON. ``now`` is the time on the clock of ``entry.started``."""
         if now >= self._time_is_good_until:
             self._read_time(now)
         trace = entry.traceparent
@@ -108,7 +108,7 @@ class LineFormatter:
         )
 
     def _read_time(self, now: float) -> None:
-        """Write the time as RFC 3339 has it, UTC, with milliseconds; good for one of these."""
+        """Format the time (RFC 3339, UTC, with milliseconds) for the next millisecond."""
         second, rest = divmod(int(time() * 1000), 1000)
         self._time_text = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{rest:03d}Z"
         self._time_is_good_until = now + 0.001
@@ -124,9 +124,9 @@ class AccessLog:
         loop: asyncio.AbstractEventLoop,
         lock: WriteLock | None = None,
     ) -> None:
-        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if that can't be done.
+        """Open ``path`` (``-``: standard output). Raises ``UsageError`` if it can't be opened.
 
-        ``lock`` is shared with other processes that write there.
+        ``lock`` is shared with the other processes that write to ``path``.
         """
         self._loop = loop
         self._writer = LineWriter(path, lock)
@@ -136,15 +136,15 @@ class AccessLog:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped since the start because the writer fell behind."""
+        """How many lines have been dropped because the writer fell behind."""
         return self._writer.dropped
 
     def write(self, entry: RequestLog, now: float) -> None:
-        """Note a finished request; ``now`` is the event loop's time."""
+        """Log a finished request. ``now`` is the event loop's time."""
         self.write_line(self._format(entry, now))
 
     def write_line(self, line: str) -> None:
-        """Take a whole line, also one that is made elsewhere (``sidecar.observability.audit``)."""
+        """Log a whole line, such as one of the audit log (``observability.audit``)."""
         lines = self._lines
         lines.append(line)
         if len(lines) >= _BATCH_LINES:
@@ -153,7 +153,7 @@ class AccessLog:
             self._timer = self._loop.call_later(_BATCH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Hand what was gathered to the writer."""
+        """Hand the pending lines to the writer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -162,19 +162,20 @@ class AccessLog:
             self._writer.write("".join(lines).encode(), len(lines))
 
     def reopen(self) -> None:
-        """Write what was gathered, then open the path anew: the file may have been moved away."""
+        """Write the pending lines, then open the path again, as after a rotation of the file."""
         self.flush()
         self._writer.reopen()
 
     def close(self) -> None:
-        """Write what is left; waits for at most two seconds."""
+        """Write the pending lines; wait at most two seconds for that."""
         self.flush()
         self._writer.close()
 
 
 class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
-    """What stands before and behind a line's account and token, the same for many callers; a
-    bounded number is remembered.
+    """Remembers the parts of a line before and after account and token, which many requests share.
+
+    It holds a bounded number of them.
     """
 
     def __init__(self, token_prefix: str) -> None:
@@ -196,7 +197,7 @@ class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
 
 
 class _Texts(dict[str, str]):
-    """JSON strings of short texts that come again and again; a bounded number is remembered."""
+    """Remembers the JSON strings of a bounded number of short, frequent texts."""
 
     def __missing__(self, value: str) -> str:
         text = _text(value)
@@ -208,13 +209,13 @@ class _Texts(dict[str, str]):
 
 
 def _milliseconds(seconds: float) -> str:
-    """Return milliseconds with two digits behind the point."""
+    """Return milliseconds with two decimals."""
     hundredths = int(seconds * 100_000 + 0.5)
     return _SHORT_TIMES[hundredths] if 0 <= hundredths < _SHORT else format(seconds * 1000, ".2f")
 
 
 def _text(value: str) -> str:
-    """Return a JSON string, or ``null`` for nothing."""
+    """Return a JSON string, or ``null`` for an empty one."""
     if not value:
         return "null"
     if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:

@@ -1,9 +1,9 @@
-"""What an auditor reads: one JSON object a line for whatever happens to tokens and sign-ins.
+"""The audit log: one line of JSON for each event in the life of tokens, and for failed sign-ins.
 
-The lines stand in the access log's stream and are told apart by ``event``, where a request's line
-has ``status``. Time, event and client come first, so that a filter need not look past anything that
-a caller chose. No line holds a secret; a name that is no account's is not written either, as it may
-be a password that was typed into the wrong field.
+The lines are part of the access log. They have an ``event``, where the line of a request has a
+``status``. Time, event and client come first, so that a filter sees them before any text that a
+caller chose. No line holds a secret. A name that is not an account's is left out as well: it could
+be a password, typed into the wrong field.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Final
 from sidecar.core.model import TokenRecord
 
 MOST_LINES_A_SECOND: Final = 20
-"""Of each event that strangers cause; what is beyond is counted, and told by the next line."""
+"""The limit for each event that anyone can cause; the next line has the number left out."""
 
 Write = Callable[[bytes, int], None]
-"""Takes whole lines and how many there are (as ``line_writer.LineWriter.write``)."""
+"""Takes whole lines and their number, as ``line_writer.LineWriter.write`` does."""
 
 
 class Actor(StrEnum):
-    """Through which door something was done."""
+    """The interface through which something was done."""
 
     CLI = "cli"
     PORTAL = "portal"
@@ -36,9 +36,9 @@ class Actor(StrEnum):
 
 
 class AuditLog:
-    """Writes a line for each event. ``is_account`` tells whether an account is declared.
+    """Writes a line for each event. ``is_account`` returns whether an account is declared.
 
-    ``client`` is an address, ``None`` at the command line. ``now`` gives Unix seconds.
+    ``client`` is an address; ``None`` on the command line. ``now`` returns Unix seconds.
     """
 
     def __init__(
@@ -51,54 +51,54 @@ class AuditLog:
         self._write = write
         self._is_account = is_account
         self._now = now
-        self._failures = _Bound("sign_in_failed")
-        self._bans = _Bound("ban_set")
+        self._failures = _RateLimit("sign_in_failed")
+        self._bans = _RateLimit("ban_set")
 
     def token_created(self, record: TokenRecord, client: str | None, actor: Actor) -> None:
-        """Note that a token was made."""
-        self._tell_of_token("token_created", record, client, actor)
+        """Log that a token was created."""
+        self._log_token("token_created", record, client, actor)
 
     def token_imported(self, record: TokenRecord, client: str | None, actor: Actor) -> None:
-        """Note that a token of another system was accepted."""
-        self._tell_of_token("token_imported", record, client, actor)
+        """Log that a token of another system was imported."""
+        self._log_token("token_imported", record, client, actor)
 
     def token_revoked(self, record: TokenRecord, client: str | None, actor: Actor) -> None:
-        """Note that a token was ended."""
-        self._tell_of_token("token_revoked", record, client, actor)
+        """Log that a token was revoked."""
+        self._log_token("token_revoked", record, client, actor)
 
     def token_rotated(
         self, successor: TokenRecord, old_id: str, client: str | None, actor: Actor
     ) -> None:
-        """Note that a token took the place of another."""
-        self._tell_of_token("token_rotated", successor, client, actor, replaces=old_id)
+        """Log that a token replaces another one."""
+        self._log_token("token_rotated", successor, client, actor, replaces=old_id)
 
     def tokens_exported(self, tokens: int, actor: Actor) -> None:
-        """Note that all tokens were written to a file, as digests."""
-        self._tell("tokens_exported", None, actor, None, tokens=tokens)
+        """Log that all tokens were exported, as digests."""
+        self._log("tokens_exported", None, actor, None, tokens=tokens)
 
     def tokens_restored(self, counts: Mapping[str, int], actor: Actor) -> None:
-        """Note that exported tokens were taken back, and how many came to what."""
-        self._tell("tokens_restored", None, actor, None, **counts)
+        """Log that exported tokens were restored; ``counts`` are by outcome."""
+        self._log("tokens_restored", None, actor, None, **counts)
 
     def sign_in_failed(self, account: str, client: str, actor: Actor) -> None:
-        """Note a wrong password, or one for an account that does not exist."""
-        self._tell_bounded(self._failures, client, actor, account)
+        """Log a wrong password, or one for an account that does not exist."""
+        self._log_bounded(self._failures, client, actor, account)
 
     def ban_set(self, network: str | None, account: str | None, seconds: float) -> None:
-        """Note that a network (as it is counted), an account or one from the other is banned."""
-        self._tell_bounded(self._bans, network, Actor.PROXY, account, seconds=round(seconds))
+        """Log a ban of a network (as the throttle counts it), an account, or the pair of both."""
+        self._log_bounded(self._bans, network, Actor.PROXY, account, seconds=round(seconds))
 
     def ban_cleared(self, network: str | None, account: str | None, actor: Actor) -> None:
-        """Note that an admin ended a ban."""
-        self._tell("ban_cleared", network, actor, self._known(account))
+        """Log that an admin has lifted a ban."""
+        self._log("ban_cleared", network, actor, self._known(account))
 
     def close(self) -> None:
-        """Write how many lines were left out, if that is not written yet. The stream stays open."""
+        """Log how many lines were left out since the last one. The stream stays open."""
         for bound in (self._failures, self._bans):
             if bound.suppressed:
-                self._tell(bound.event, None, Actor.PROXY, None, suppressed=bound.take_suppressed())
+                self._log(bound.event, None, Actor.PROXY, None, suppressed=bound.take_suppressed())
 
-    def _tell_of_token(
+    def _log_token(
         self,
         event: str,
         record: TokenRecord,
@@ -107,18 +107,23 @@ class AuditLog:
         **more: object,
     ) -> None:
         token = {"token_id": record.id, "name": record.name, "kind": str(record.kind)}
-        self._tell(event, client, actor, record.account, **token, **more)
+        self._log(event, client, actor, record.account, **token, **more)
 
-    def _tell_bounded(
-        self, bound: _Bound, client: str | None, actor: Actor, account: str | None, **more: object
+    def _log_bounded(
+        self,
+        bound: _RateLimit,
+        client: str | None,
+        actor: Actor,
+        account: str | None,
+        **more: object,
     ) -> None:
         if not bound.has_room(self._now()):
             return
         if bound.suppressed:
             more["suppressed"] = bound.take_suppressed()
-        self._tell(bound.event, client, actor, self._known(account), **more)
+        self._log(bound.event, client, actor, self._known(account), **more)
 
-    def _tell(
+    def _log(
         self, event: str, client: str | None, actor: Actor, account: str | None, **more: object
     ) -> None:
         line = {
@@ -135,8 +140,8 @@ class AuditLog:
         return account if account is not None and self._is_account(account) else None
 
 
-class _Bound:
-    """At most ``MOST_LINES_A_SECOND`` of an event: a flood of failures must not fill the disk."""
+class _RateLimit:
+    """Limits an event to ``MOST_LINES_A_SECOND``: a flood of failures must not fill the disk."""
 
     def __init__(self, event: str) -> None:
         self.event = event
@@ -145,7 +150,7 @@ class _Bound:
         self._lines = 0
 
     def has_room(self, now: float) -> bool:
-        """Tell whether a line may be written now; if not, it is counted as suppressed."""
+        """Return whether a line may be written now; count it as suppressed if not."""
         second = int(now)
         if second != self._second:
             self._second, self._lines = second, 0
@@ -156,7 +161,7 @@ class _Bound:
         return False
 
     def take_suppressed(self) -> int:
-        """Return the count and begin anew."""
+        """Return the number of suppressed lines, and reset it."""
         suppressed, self.suppressed = self.suppressed, 0
         return suppressed
 
@@ -167,17 +172,17 @@ def keep_no_audit() -> AuditLog:
 
 
 def write_to_stderr(lines: bytes, _: int) -> None:
-    """Write where no access log is; a closed standard error is no fault."""
+    """Write to standard error, without an access log; ignore that it may be closed."""
     with suppress(OSError, ValueError):
         sys.stderr.buffer.write(lines)
         sys.stderr.flush()
 
 
 def appending_to(path: str) -> Write:
-    """Return what a short-lived command writes its lines with: to the access log's file.
+    """Return a function with which a short-lived command appends lines to the access log's file.
 
-    It goes to standard error where there is no such file (``-``) or it can't be written. The file
-    is never created here: it would belong to the admin, and the service could not write it.
+    It writes to standard error instead if ``path`` is ``-``, or the file can't be written. It never
+    creates the file: that would belong to the admin, and the service could not write to it.
     """
 
     def write(lines: bytes, count: int) -> None:
@@ -192,5 +197,5 @@ def appending_to(path: str) -> Write:
 
 
 def _timestamp(now: float) -> str:
-    """Return a time as RFC 3339 writes it, UTC, with milliseconds."""
+    """Return a time in RFC 3339 format, in UTC, with milliseconds."""
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now))}.{int(now % 1 * 1000):03d}Z"

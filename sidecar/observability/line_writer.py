@@ -1,4 +1,4 @@
-"""Writes lines to a file or pipe in a thread, so that a slow disk or a blocked pipe stops nobody.
+"""Writes lines to a file or pipe in a thread, so that a slow disk or pipe holds up no request.
 
 When the writer falls behind by more than ``BACKLOG_BYTES``, lines are dropped and counted. Lines of
 several processes never mix: each process writes whole lines while it holds the ``WriteLock``, as a
@@ -61,25 +61,25 @@ class WriteLock:
         self._torn[0] = is_torn
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file in memory."""
         self._torn.close()
         os.close(self.descriptor)
 
 
 class LineWriter:
-    """A thread that writes bytes to a file, in order; never blocks who hands them over.
+    """A thread that writes bytes to a file, in order; ``write`` never blocks.
 
     ``lock`` is shared with other processes that write to the same file, if there are any.
     """
 
     def __init__(self, path: str, lock: WriteLock | None = None) -> None:
         self.path = path
-        self._refused_lines = 0  # counted by who hands over
+        self._refused_lines = 0  # counted by the caller of ``write``
         self._lost_lines = 0  # counted by the thread
         self._descriptor = _open(path)
         self._lock = lock or WriteLock()
         self._owns_lock = lock is None
-        self._taken_bytes = 0  # counted by who hands over
+        self._taken_bytes = 0  # counted by the caller of ``write``
         self._done_bytes = 0  # counted by the thread
         self._queue: queue.SimpleQueue[bytes | Literal["reopen"] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -87,11 +87,11 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped since the start."""
+        """How many lines have been dropped since the start."""
         return self._refused_lines + self._lost_lines
 
     def write(self, data: bytes, lines: int) -> None:
-        """Take ``lines`` whole lines, or drop and count them if too much waits already."""
+        """Queue ``lines`` whole lines, or drop and count them if the backlog is full."""
         if self._taken_bytes - self._done_bytes > BACKLOG_BYTES:
             self._refused_lines += lines
             return
@@ -99,11 +99,11 @@ class LineWriter:
         self._queue.put(data)
 
     def reopen(self) -> None:
-        """Open the path anew once what waits is written; if that fails, go on with the old file."""
+        """Open the path again once the backlog is written; if that fails, keep the old file."""
         self._queue.put(_REOPEN)
 
     def close(self) -> None:
-        """Write what waits, for at most two seconds."""
+        """Write the backlog; wait at most two seconds for that."""
         self._queue.put(None)
         self._thread.join(_CLOSE_SECONDS)
         if not self._thread.is_alive():
@@ -117,17 +117,17 @@ class LineWriter:
                 self._write_all(data)
                 self._done_bytes += len(data)
             else:
-                self._open_anew()
+                self._open_again()
 
     def _write_all(self, data: bytes) -> None:
-        """Write, or count what is lost to a full disk or a closed pipe; the next batch tries again.
+        """Write ``data``, or count the lines that a full disk or a closed pipe does not take.
 
-        A line cut in the middle is ended first, so that it spoils none but itself.
+        If the last writer has left a line unfinished, end it first, so that it spoils no other.
         """
         lock, view = self._lock, memoryview(data)
         with lock.held():
             was_torn = lock.is_torn
-            lock.is_torn = True  # for as long as it takes, and if this process is killed meanwhile
+            lock.is_torn = True  # until all is written, also if this process is killed meanwhile
             try:
                 if was_torn:
                     os.write(self._descriptor, b"\n")
@@ -141,7 +141,7 @@ class LineWriter:
             else:
                 lock.is_torn = False
 
-    def _open_anew(self) -> None:
+    def _open_again(self) -> None:
         if self.path == "-":
             return
         try:

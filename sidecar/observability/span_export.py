@@ -1,9 +1,8 @@
-"""Requests as spans, sent by OTLP over HTTP in batches from a thread: no request waits for it.
+"""Requests as spans, which a thread sends in batches (OTLP over HTTP), so that no request waits.
 
-The spans are made of what the access log is made of, and handed to OpenTelemetry's own batch
-processor and exporter (extra ``otel``; importing this module takes a while). At most
-``MOST_WAITING`` wait; what comes on top of them, and what the collector does not take, is counted
-and lost.
+The spans are made of the same facts as the access log. OpenTelemetry's own batch processor and
+exporter send them (extra ``otel``; importing this module is slow). At most ``MOST_WAITING`` spans
+wait. Those beyond that, and those that the collector does not accept, are counted and dropped.
 """
 
 from __future__ import annotations
@@ -34,8 +33,9 @@ _FIRST_OF_FAULTS: Final = 500
 
 
 class SpanExport:
-    """Sends spans to ``endpoint`` with ``headers``, as those of ``service_name``; ``version`` is
-    the program's.
+    """Sends spans to ``endpoint`` with ``headers``.
+
+    The resource of the spans is ``service_name`` in this ``version`` of the program.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class SpanExport:
         )
         self._taken = 0
         self.dropped = 0
-        """How many spans were lost as too many waited."""
+        """How many spans were dropped because too many were waiting."""
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns of each retry
 
     @property
     def exported(self) -> int:
-        """How many spans the collector has taken."""
+        """How many spans the collector has accepted."""
         return self._collector.exported
 
     @property
     def failed(self) -> int:
-        """How many spans were lost as the collector did not take them."""
+        """How many spans were dropped because the collector did not accept them."""
         return self._collector.failed
 
     def note(self, entry: RequestLog, now: float) -> None:
-        """Take a finished request that is a span; ``now`` is on the clock of ``entry.started``."""
+        """Export a finished request. ``now`` is the time on the clock of ``entry.started``."""
         if self._taken - self.exported - self.failed >= MOST_WAITING:
             self.dropped += 1
             return
@@ -75,23 +75,23 @@ class SpanExport:
         self._processor.on_end(_span_of(entry, now, self._resource, self._scope))
 
     def close(self) -> None:
-        """Send what waits, for at most two seconds; blocks so long."""
+        """Send the waiting spans; block for at most two seconds."""
         closing = threading.Thread(target=self._processor.shutdown, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
 
 
 class _Collector(SpanExporter):
-    """OpenTelemetry's exporter, counted; called by one thread alone."""
+    """OpenTelemetry's exporter, with counts; only one thread calls it."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        given = dict(headers) or None  # none: those of the environment
+        given = dict(headers) or None  # ``None``: take the headers of the environment
         self._exporter = OTLPSpanExporter(endpoint, headers=given, timeout=_EXPORT_SECONDS)
         self.exported = 0
         self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; retries within its time-out."""
+        """Send a batch; the exporter retries until its time-out."""
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
@@ -103,7 +103,7 @@ class _Collector(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Give up what is tried again."""
+        """Stop retrying."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
@@ -133,11 +133,11 @@ def _context(trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
 
 
 def attributes_of(entry: RequestLog) -> dict[str, AttributeValue]:
-    """Return what a span says, in the words of OpenTelemetry's conventions where they have one.
+    """Return the attributes of a span, named by OpenTelemetry's conventions where they apply.
 
-    Not the path: it may hold what is not for everyone; the log has it under the trace's id.
+    The path is left out, as it may be private; the access log has it, with the trace's id.
     """
-    told: dict[str, AttributeValue] = {
+    attributes: dict[str, AttributeValue] = {
         "http.request.method": entry.method,
         "http.route": entry.route,
         "http.response.status_code": entry.status,
@@ -151,4 +151,4 @@ def attributes_of(entry: RequestLog) -> dict[str, AttributeValue]:
         "sidecar.upstream": entry.upstream,
         "sidecar.upstream_seconds": entry.upstream_seconds,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in attributes.items() if value}

@@ -1,6 +1,6 @@
 """The program's own log on standard error: a line that can't be written at once is dropped.
 
-A process that waits for whoever reads its log stands still with it.
+Otherwise a reader of the log that stops reading would stop the process too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final
 from sidecar.core.error_location import error_location
 
 _DESCRIPTOR: Final = 2
-_MOST_BYTES: Final = 4096  # PIPE_BUF: what a pipe that is ready to be written to takes in one piece
+_MOST_BYTES: Final = 4096  # PIPE_BUF: a writable pipe takes this much in one piece
 
 
 def write_at_once(lines: bytes) -> bool:
-    """Write lines, whole ones and at most 4096 bytes; tell whether there was room for them."""
+    """Write whole lines of at most 4096 bytes; return whether there was room for them."""
     poll = select.poll()
     with suppress(OSError):
         poll.register(_DESCRIPTOR, select.POLLOUT)
@@ -28,24 +28,25 @@ def write_at_once(lines: bytes) -> bool:
 
 
 class StderrFormatter(logging.Formatter):
-    """Tells where an exception was raised, in a line, and not its words: what they quote may be a
-    credential. So it holds for whatever a library logs.
+    """Replaces the traceback of an exception by one line: its type, and where it was raised.
+
+    Its message could quote a credential. This covers what libraries log, too.
     """
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging calls it so
-        """Return the line; called by ``logging``."""
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (the name that logging calls)
+        """Return the line; ``logging`` calls this."""
         return "" if ei[1] is None else error_location(ei[1])
 
 
 class StderrLines(logging.Handler):
-    """Writes records to standard error; says of those that were lost how many, when it can."""
+    """Writes records to standard error, and the number of lost ones once it can write again."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or count it."""
+        """Write one line, or count it as lost."""
         text = self.format(record)
         if len(text) >= _MOST_BYTES:
             text = f"{text[: _MOST_BYTES // 4]} …"

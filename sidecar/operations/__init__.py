@@ -1,1 +1,4 @@
-"""What those who run the sidecar ask it: alive, ready. Its own listener, never the proxy's."""
+"""What operators and proxies in front ask for: health, metrics, keys, decisions.
+
+It has its own listener, apart from the proxy's.
+"""

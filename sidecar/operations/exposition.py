@@ -1,7 +1,7 @@
-"""How a snapshot of metrics is written for Prometheus: text 0.0.4, or OpenMetrics if asked for.
+"""How a snapshot of metrics is written for Prometheus: as text 0.0.4, or OpenMetrics if asked for.
 
-The format is ``prometheus_client``'s; the counts are not, as its locks and labels cost more for one
-request than all of them may.
+``prometheus_client`` writes the format but does not count: its locks and labels would cost each
+request more than all of our counting does.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _PROCESS = ProcessCollector(registry=None)
 def write_exposition(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
     """Return the page and its ``Content-Type`` for a request with this ``Accept``.
 
-    Every metric there is stands on it, also one without a value yet.
+    It lists every metric family, even those that have no value yet.
     """
     encode, content_type = choose_encoder(accept)
     return encode(_Snapshot(snapshot)), content_type
 
 
 def read_process() -> Snapshot:
-    """Return what the operating system says of this process; nothing where it says nothing."""
+    """Return what the operating system reports about this process; nothing without ``/proc``."""
     metrics = _PROCESS.collect()
     return {sample.name: {(): sample.value} for metric in metrics for sample in metric.samples}
 
@@ -53,8 +53,8 @@ class _Snapshot(Collector):
 def _write_family(family: MetricFamily, samples: dict[tuple[str, ...], SampleValue]) -> Metric:
     if family.type is MetricType.HISTOGRAM:
         return _write_histogram(family, samples)
-    kind = CounterMetricFamily if family.type is MetricType.COUNTER else GaugeMetricFamily
-    metric = kind(family.name, family.help, labels=family.labels)
+    metric_class = CounterMetricFamily if family.type is MetricType.COUNTER else GaugeMetricFamily
+    metric = metric_class(family.name, family.help, labels=family.labels)
     for labels, value in samples.items():
         assert not isinstance(value, list)
         metric.add_metric(labels, value)

@@ -1,4 +1,4 @@
-"""Whether this process should be sent requests, and if not, why."""
+"""Whether this process is ready for requests, and if not, why."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DRAINING = "draining: the process finishes what runs and takes nothing new"
 
 
 class Health:
-    """Answers readiness probes from what the store and the process say.
+    """Answers readiness probes by the state of the store and of the process.
 
-    ``ping`` returns if the store works and raises ``StoreUnavailable`` otherwise. However many ask,
-    it is called at most once per ``max_age_seconds``: a probe is no load.
+    ``ping`` returns if the store works, and raises ``StoreUnavailable`` otherwise. It is called at
+    most once every ``max_age_seconds``, however many probes there are.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Health:
         self._valid_until = float("-inf")
 
     async def store_ready(self) -> bool:
-        """Tell whether the store answered lately."""
+        """Return whether the store answered the last ping."""
         return await self._find_store_fault() is None
 
     async def reasons(self) -> list[str]:
-        """Return why the process is not ready, for admins; empty when it is."""
+        """Return why the process is not ready, in words for admins; empty if it is ready."""
         reasons = [DRAINING] if self._is_draining() else []
         store_fault = await self._find_store_fault()
         return reasons if store_fault is None else [*reasons, store_fault]

@@ -1,7 +1,7 @@
-"""``/.well-known/jwks.json``: the public keys that JWTs and assertions are verified with.
+"""``/.well-known/jwks.json``: the public keys that verify the sidecar's JWTs and assertions.
 
-Shared secrets are never among them. Whoever keeps a copy should look again at an unknown ``kid``,
-and may keep it for as long as ``Cache-Control`` says.
+Shared secrets are never published. A client may cache the document for as long as
+``Cache-Control`` allows, and should fetch it again when it meets an unknown ``kid``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from aiohttp import web
 
 PATH = "/.well-known/jwks.json"
 KeySet = Callable[[], Mapping[str, object]]
-"""Gives the JWK Set in force (``sidecar.core.key_documents.export_key_set``)."""
+"""Returns the JWK Set in force (``core.key_documents.export_key_set``)."""
 
 _HEADERS = {"Cache-Control": "public, max-age=300"}
 _MEDIA_TYPE = "application/jwk-set+json"  # RFC 7517 section 8.5.2
 
 
 def add_key_set(app: web.Application, key_set: KeySet) -> None:
-    """Answer ``PATH`` with what ``key_set`` gives, GET and HEAD."""
+    """Answer GET and HEAD of ``PATH`` with what ``key_set`` returns."""
 
     async def publish(request: web.Request) -> web.Response:
         text = json.dumps(key_set())

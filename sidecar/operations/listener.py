@@ -1,4 +1,4 @@
-"""The operations listener: its paths and what each answers."""
+"""The operations listener: its paths, and what each of them answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
@@ -14,16 +15,14 @@ from sidecar.operations.jwks import KeySet, add_key_set
 from sidecar.wire.web_runner import BoundedRunner, hide_server
 from sidecar.workers.overview import Overview
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-Description = Callable[[], Mapping[str, object]]
-Collect = Callable[[], Awaitable[Snapshot]]
-Everyone = Callable[[], Awaitable[Overview]]
+DescribeConfiguration = Callable[[], Mapping[str, object]]
+CollectMetrics = Callable[[], Awaitable[Snapshot]]
+AskAllWorkers = Callable[[], Awaitable[Overview]]
 
 _HEALTH = web.AppKey("health", Health)
-_CONFIGURATION: web.AppKey[Description | None] = web.AppKey("configuration")
-_EVERYONE: web.AppKey[Everyone | None] = web.AppKey("everyone")
-_COLLECT: web.AppKey[Collect] = web.AppKey("collect")
+_DESCRIBE: web.AppKey[DescribeConfiguration | None] = web.AppKey("describe_configuration")
+_ASK_ALL: web.AppKey[AskAllWorkers | None] = web.AppKey("ask_all")
+_COLLECT: web.AppKey[CollectMetrics] = web.AppKey("collect")
 _WRITE: web.AppKey[Callable[[Snapshot, str], tuple[bytes, str]]] = web.AppKey("write")
 _NO_STORE = {"Cache-Control": "no-store"}
 _LINE_BYTES = 64 * 1024
@@ -36,7 +35,7 @@ _SILENT = "The supervisor of the workers does not answer; try again."
 
 
 def operations_runner(app: web.Application) -> web.AppRunner:
-    """Return what serves the application: a decision's headers may be as large as a request's."""
+    """Return the runner of the application; it takes headers as large as the proxy does."""
     return BoundedRunner(
         app,
         max_line_size=_LINE_BYTES,
@@ -47,30 +46,30 @@ def operations_runner(app: web.Application) -> web.AppRunner:
 
 def operations_app(
     health: Health,
-    configuration: Description | None = None,
+    describe_configuration: DescribeConfiguration | None = None,
     key_set: KeySet | None = None,
-    collect: Collect | None = None,
+    collect: CollectMetrics | None = None,
     decisions: Decisions | None = None,
-    everyone: Everyone | None = None,
+    ask_all: AskAllWorkers | None = None,
 ) -> web.Application:
-    """Return the application: ``/healthz``, ``/readyz``; errors are problem+json (RFC 9457).
+    """Return the application. Errors are ``application/problem+json`` (RFC 9457).
 
-    ``configuration`` says how the configuration in force relates to its file, for ``/readyz``.
-    ``key_set`` gives what ``/.well-known/jwks.json`` publishes, ``collect`` what ``/metrics`` does,
-    ``decisions`` answers ``/auth``; without them there is no such path. With ``everyone``, which
-    tells how all workers are, ``/readyz`` and ``/metrics`` speak for all.
+    It always has ``/healthz`` and ``/readyz``; ``/.well-known/jwks.json`` needs ``key_set``,
+    ``/metrics`` needs ``collect``, ``/auth`` needs ``decisions``. ``/readyz`` includes what
+    ``describe_configuration`` returns. With ``ask_all``, which returns the status of all workers,
+    ``/readyz`` and ``/metrics`` speak for all of them, otherwise for this process.
     """
     app = web.Application(middlewares=[_errors_as_problems])
     app.on_response_prepare.append(hide_server)
     app[_HEALTH] = health
-    app[_CONFIGURATION] = configuration
-    app[_EVERYONE] = everyone
+    app[_DESCRIBE] = describe_configuration
+    app[_ASK_ALL] = ask_all
     app.router.add_get("/healthz", _say_alive)
     app.router.add_get("/readyz", _say_ready)
     if key_set is not None:
         add_key_set(app, key_set)
     if collect is not None:
-        # prometheus_client takes a tenth of a second to load: only where it is used.
+        # Imported only where it is used: prometheus_client takes a tenth of a second to load.
         from sidecar.operations.exposition import write_exposition
 
         app[_COLLECT], app[_WRITE] = collect, write_exposition
@@ -81,28 +80,28 @@ def operations_app(
 
 
 async def _say_alive(request: web.Request) -> web.Response:
-    """Answer 200 for as long as the event loop turns, whatever state the store is in."""
+    """Answer 200 while the event loop runs, whatever the state of the store."""
     return web.json_response({"alive": True}, headers=_NO_STORE)
 
 
 async def _say_ready(request: web.Request) -> web.Response:
-    """Answer 200 or 503. A faulty file is told but takes no part: what is in force serves."""
+    """Answer 200 or 503. An invalid file is reported, but the process stays ready without it."""
     body = await _describe(request.app)
     status = HTTPStatus.OK if body["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
     return web.json_response(body, status=status, headers=_NO_STORE)
 
 
 async def _describe(app: web.Application) -> dict[str, object]:
-    everyone = app[_EVERYONE]
-    if everyone is not None:
-        overview = await everyone()
+    ask_all = app[_ASK_ALL]
+    if ask_all is not None:
+        overview = await ask_all()
         reasons, configuration = overview.reasons, overview.configuration
         body: dict[str, object] = {"ready": not reasons, "reasons": list(reasons)}
         body["workers"] = {"ready": overview.ready, "of": overview.wanted}
     else:
         reasons = await app[_HEALTH].reasons()
         body = {"ready": not reasons, "reasons": reasons}
-        describe = app[_CONFIGURATION]
+        describe = app[_DESCRIBE]
         configuration = None if describe is None else describe()
     if configuration is not None:
         body["configuration"] = configuration
@@ -110,7 +109,7 @@ async def _describe(app: web.Application) -> dict[str, object]:
 
 
 async def _expose(request: web.Request) -> web.Response:
-    """Answer in the format that ``Accept`` asks for; ask the store whether it is up, as a probe."""
+    """Answer in the format that ``Accept`` asks for."""
     snapshot = await _collect(request.app)
     accept = request.headers.get("Accept", "")
     body, content_type = request.app[_WRITE](snapshot, accept)
@@ -118,13 +117,13 @@ async def _expose(request: web.Request) -> web.Response:
 
 
 async def _collect(app: web.Application) -> Snapshot:
-    everyone = app[_EVERYONE]
-    if everyone is None:
+    ask_all = app[_ASK_ALL]
+    if ask_all is None:
         snapshot = await app[_COLLECT]()
         is_up = await app[_HEALTH].store_ready()
         return {**snapshot, "sidecar_store_up": {(): float(is_up)}}
-    overview = await everyone()
-    if not overview.snapshot:  # a page without counts would be taken for a restart
+    overview = await ask_all()
+    if not overview.snapshot:  # counters without values would look like a restart
         raise web.HTTPServiceUnavailable
     return overview.snapshot
 

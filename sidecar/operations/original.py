@@ -1,18 +1,19 @@
-"""Which request a proxy in front asks about: method and target, told once and without doubt.
+"""Which request a proxy in front asks about: its method and target, given exactly once.
 
-They come in one of three ways, and where there are several they must agree, since one of them could
-be the caller's own:
+The proxy in front gives them in one of three ways:
 
 - ``X-Original-Method`` with ``X-Original-URI`` (nginx, HAProxy);
 - ``X-Forwarded-Method`` with ``X-Forwarded-Uri`` (Caddy, Traefik);
-- the request itself, its target following ``/auth`` (Envoy).
+- the question itself, whose target follows ``/auth`` (Envoy).
 
-What is told is read as a request line by our own proxy's parser, so that nothing is judged here
-that the proxy would not even read.
+If a question uses several of them they must agree, since the caller could have added one.
 
-Nothing can be taken out of a request here: that is up to the proxy in front. So a field that the
-sidecar's own proxy would take out because a service could take it for something that it is not (an
-identity in any spelling, an alias of a credential's name) is refused.
+Our own proxy's parser reads the method and target as a request line, so that no request is judged
+here that the proxy would not even read.
+
+Only the proxy in front can remove a header field from the request. So this module refuses every
+field that our own proxy would remove because a service could mistake it for something else: an
+identity in any spelling, or an alias of a credential's name.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from sidecar.wire.requests import RequestLimits, RequestReader, RequestRefused
 
 PATH: Final = "/auth"
 
-UNTOLD: Final = Denial(
-    "bad_request", "The proxy in front must tell the original method and URI, each once."
+MISSING: Final = Denial(
+    "bad_request", "The proxy in front must send the original method and URI, each exactly once."
 )
-IN_DOUBT: Final = Denial("bad_request", "The original method and URI are told in different ways.")
+CONTRADICTORY: Final = Denial(
+    "bad_request", "The original method and URI are given twice, and differ."
+)
 BAD_METHOD: Final = Denial("bad_request", "The original method is not one that HTTP allows.")
-BAD_LINE: Final = Denial("bad_request", "The original method and URI make no request line.")
+BAD_LINE: Final = Denial("bad_request", "The original method and URI do not form a request line.")
 
 _LINE_BYTES: Final = 64 * 1024
 _LIMITS: Final = RequestLimits(8, _LINE_BYTES, _LINE_BYTES, 0)
@@ -41,7 +44,7 @@ _PAIRS: Final = (
     (b"x-original-method", b"x-original-uri"),
     (b"x-forwarded-method", b"x-forwarded-uri"),
 )
-# What proxies in front set or leave as it comes; everything else that is stripped is refused.
+# Fields that proxies in front set or pass on; any other field of the stripped class is refused.
 _TOLERATED: Final = (
     HOP_BY_HOP
     | {name.decode() for pair in _PAIRS for name in pair}
@@ -52,34 +55,37 @@ _is_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}").fullmatch
 
 
 class Original(NamedTuple):
-    """The request that is asked about, its target as it was sent."""
+    """The request that the question is about. Its target is unchanged."""
 
     method: str
     target: str
 
 
 def find_original(method: str, raw_target: str, headers: Headers) -> Original | Denial:
-    """Return the request that is asked about; ``method`` and ``raw_target`` are the question's."""
-    told: set[tuple[bytes, bytes]] = set()
+    """Return the request that the question is about, or why it is not clear.
+
+    ``method``, ``raw_target`` and ``headers`` are those of the question itself.
+    """
+    given: set[tuple[bytes, bytes]] = set()
     for names in _PAIRS:
         methods, targets = (_values(headers, name) for name in names)
         if not methods and not targets:
             continue
         if len(methods) != 1 or len(targets) != 1:
-            return UNTOLD
-        told.add((methods[0], targets[0]))
+            return MISSING
+        given.add((methods[0], targets[0]))
     if raw_target.startswith(f"{PATH}/"):
-        told.add((method.encode(), raw_target.removeprefix(PATH).encode("latin-1", "replace")))
-    if len(told) != 1:
-        return IN_DOUBT if told else UNTOLD
-    asked, target = told.pop()
-    if not _is_method(asked):
+        given.add((method.encode(), raw_target.removeprefix(PATH).encode("latin-1", "replace")))
+    if len(given) != 1:
+        return CONTRADICTORY if given else MISSING
+    original_method, target = given.pop()
+    if not _is_method(original_method):
         return BAD_METHOD
-    return Original(asked.decode("ascii"), target.decode("latin-1"))
+    return Original(original_method.decode("ascii"), target.decode("latin-1"))
 
 
 def check_line(original: Original, loop: asyncio.AbstractEventLoop) -> Denial | None:
-    """Refuse a request whose line our own proxy could not read, as the proxy does."""
+    """Return why our own proxy could not read the request line; ``None`` if it could."""
     reader = RequestReader(loop, _LIMITS)
     line = f"{original.method} {original.target} HTTP/1.1\r\nHost: a\r\n\r\n"
     reader.receive(line.encode("latin-1"))
@@ -93,7 +99,7 @@ def check_line(original: Original, loop: asyncio.AbstractEventLoop) -> Denial | 
 
 
 def find_misleading(rules: HeaderRules, headers: Headers) -> Denial | None:
-    """Refuse a request with a field that a service could take for something that it is not."""
+    """Return why a header field could mislead the service; ``None`` if no field could."""
     for name, _ in headers:
         spelled = name.lower().decode("latin-1")
         if rules.classes[name] == HeaderClass.STRIPPED and spelled not in _TOLERATED:
@@ -102,9 +108,9 @@ def find_misleading(rules: HeaderRules, headers: Headers) -> Denial | None:
 
 
 def _shown(name: bytes) -> str:
-    """Return a name that misleads as it is meant; one that anything may follow is cut off there."""
-    meant = canonical(name)
-    return f"{_FORWARDED}*" if meant.startswith(_FORWARDED) else meant
+    """Return the name that a misleading field imitates, ``X-Forwarded-`` names as a group."""
+    imitated = canonical(name)
+    return f"{_FORWARDED}*" if imitated.startswith(_FORWARDED) else imitated
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:

@@ -62,7 +62,7 @@ async def test_a_failed_callback_is_logged_without_its_arguments(
     loop.call_soon(fail, SECRET)
     await asyncio.sleep(0)
 
-    assert "nobody expected this: ValueError at test_error_location.py:" in caplog.text
+    assert "unexpected error: ValueError at test_error_location.py:" in caplog.text
     assert SECRET not in caplog.text
 
 
@@ -71,4 +71,4 @@ async def test_a_message_of_the_loop_without_an_exception_is_kept(
 ) -> None:
     log_unhandled(asyncio.get_running_loop(), {"message": "it is too late"})
 
-    assert "nobody expected this: it is too late" in caplog.text
+    assert "unexpected error: it is too late" in caplog.text
