@@ -1,8 +1,8 @@
-"""Which metrics there are, and how what several processes say of one becomes one.
+"""The families of metrics, and how the snapshots of several processes become one (``merge``).
 
-A ``Snapshot`` is plain values, so that a worker can send it to whoever sums up (``merge``).
-``FAMILIES`` says for each metric whether values are added, or the largest or the smallest stands
-for all. ``docs/metrics.md`` shows the same table, and a test holds the two together.
+A ``Snapshot`` consists of plain values, so that a worker can send it to its supervisor.
+``FAMILIES`` lists all metrics, and whether to add the values of several processes or to take the
+largest or smallest. ``docs/metrics.md`` shows the same table, and a test holds the two together.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Final
 
 SampleValue = float | list[float]
-"""A number; of a histogram the count of each bucket, of what is beyond, and the sum."""
+"""A number; for a histogram, the count of each bucket, the count beyond them, and the sum."""
 Snapshot = dict[str, dict[tuple[str, ...], SampleValue]]
-"""Values by metric and by its labels' values. ``marshal`` and ``pickle`` take it."""
+"""Values by metric, then by the values of its labels. ``marshal`` can serialise it."""
 
 REQUEST_BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -25,7 +25,7 @@ STORE_BOUNDS: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 
 
 
 class MetricType(StrEnum):
-    """What a metric is to Prometheus."""
+    """The type of a metric, as Prometheus defines it."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -33,7 +33,7 @@ class MetricType(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """What stands for all processes together."""
+    """How the values of several processes become one."""
 
     ADDED = "added"
     LARGEST = "largest"
@@ -42,7 +42,10 @@ class Aggregation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """A metric: its name as it is exposed, its labels, and a sentence on what it says."""
+    """A metric: its name as exposed, its type, its labels, and a sentence of help.
+
+    ``bounds`` are the upper bounds of a histogram's buckets.
+    """
 
     name: str
     type: MetricType
@@ -189,7 +192,7 @@ _AGGREGATIONS: Final = {family.name: family.aggregation for family in FAMILIES}
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Return what several processes say together. What is put in is not changed."""
+    """Return the snapshot of several processes together, without changing those passed in."""
     total: Snapshot = {}
     for snapshot in snapshots:
         for name, samples in snapshot.items():

@@ -1,11 +1,11 @@
-"""What is counted of requests, and what is read when somebody looks.
+"""The counts of requests, and the metrics that other parts keep.
 
-A request costs one look-up and a handful of additions (``Metrics.observe``): everything that shares
-route, method, status, code and form is one cell, and labels are made of cells only when somebody
-looks. Everything else is read from where it is kept at that moment (``follow``).
+A request costs one look-up and a handful of additions (``Metrics.observe``): one cell counts all
+requests with the same route, method, status, code and form. Samples with labels are made of the
+cells only for a snapshot. All other metrics are read from their owners at that time (``follow``).
 
-Cardinality is bounded: routes, codes and upstreams are as many as the configuration and the code
-name, methods are folded, and beyond ``MOST_CELLS`` combinations everything is ``other``.
+Cardinality is bounded. Routes and upstreams come from the configuration, codes from the program,
+and uncommon methods are folded; beyond ``MOST_CELLS`` combinations, requests count as ``other``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ CUT: Final = "cut"
 SPAN_RESULTS: Final = ("exported", "failed", "dropped")
 SUBJECTS: Final = ("network", "account", "pair")
 WITHIN_SECONDS: Final = {"1d": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
-_ENDS_SECONDS: Final = 15.0  # looking through 100 000 tokens takes 5 ms
+_COUNT_SECONDS: Final = 15.0  # counting 100 000 tokens takes 5 ms
 
 
 class CacheCounts(Protocol):
-    """What is asked of a ``store.cache.TokenCache``."""
+    """The part of ``store.cache.TokenCache`` that the metrics read."""
 
     hits: int
     misses: int
@@ -53,34 +53,34 @@ class CacheCounts(Protocol):
 
     @property
     def entries(self) -> int:
-        """How many tokens are kept, unknown ones included."""
+        """The number of entries, including those for unknown tokens."""
 
     @property
     def ends(self) -> Sequence[float]:
-        """When the tokens end that are kept and do end, in Unix seconds."""
+        """The times at which cached tokens expire, in Unix seconds; some never do."""
 
     @property
     def is_watching(self) -> bool:
-        """Whether the store tells of changes."""
+        """Whether the store announces changes."""
 
 
 class PoolCounts(Protocol):
-    """What is asked of a ``wire.pool.Pool``."""
+    """The part of ``wire.pool.Pool`` that the metrics read."""
 
     opened: int
     retries: int
 
     @property
     def open_count(self) -> int:
-        """How many connections there are."""
+        """The number of open connections."""
 
     @property
     def idle_count(self) -> int:
-        """How many of them are not lent."""
+        """The number of open connections that no request uses."""
 
     @property
     def waiting_count(self) -> int:
-        """How many requests wait for one."""
+        """The number of requests that wait for a connection."""
 
 
 class ConfigurationState(Protocol):
@@ -88,36 +88,34 @@ class ConfigurationState(Protocol):
 
     @property
     def generation(self) -> int:
-        """Counted from 1."""
+        """1 at the start; each change adds one."""
 
     @property
     def loaded_at(self) -> float:
-        """Unix seconds."""
+        """Unix time at which the configuration in force was loaded."""
 
     @property
     def is_valid(self) -> bool:
-        """Whether the file is in force."""
+        """Whether the file, as last read, is in force."""
 
     @property
     def needs_restart(self) -> Sequence[str]:
-        """Keys that wait for one."""
+        """Keys whose change needs a restart."""
 
     @property
     def refused(self) -> int:
-        """How often a file was refused."""
+        """How often a file has been refused."""
 
 
-_BOUNDS: Final = list(REQUEST_BOUNDS)  # compiled, a tuple of floats would be made anew each time
+_BOUNDS: Final = list(REQUEST_BOUNDS)  # mypyc would build a tuple of floats on each use
 _FIRST_BOUND: Final = REQUEST_BOUNDS[0]
-
-
 def _bucket_of(seconds: float) -> int:
-    """Return the bucket of a request's duration; most are in the first."""
+    """Return the bucket of a request's duration; most requests are in the first."""
     return 0 if seconds <= _FIRST_BOUND else bisect_left(_BOUNDS, seconds)
 
 
 class _Cell:
-    """All requests that share their labels."""
+    """The counts of all requests with the same labels."""
 
     __slots__ = ("bytes_in", "bytes_out", "counts", "seconds", "upstream")
 
@@ -130,38 +128,38 @@ class _Cell:
 
 
 _Key = tuple[str, str, int, str, str] | tuple[str, str, int]
-"""Route, method, status; and, of what was refused or failed, code and form."""
+"""Route, method and status; for requests that were refused or failed, also code and form."""
 _OVERFLOW: Final[_Key] = (OTHER, OTHER, 0, OTHER, OTHER)
 
 
-class _Endings:
-    """How many tokens end soon: looked through now and then, however often somebody asks."""
+class _ExpiryCounts:
+    """How many cached tokens expire soon, counted at most every ``_COUNT_SECONDS``."""
 
     def __init__(self, cache: CacheCounts, now: Callable[[], float]) -> None:
         self._cache = cache
         self._now = now
-        self._looked_at = float("-inf")
+        self._counted_at = float("-inf")
         self._samples: dict[tuple[str, ...], SampleValue] = {}
 
     def read(self) -> Snapshot:
         now = self._now()
-        if not 0 <= now - self._looked_at < _ENDS_SECONDS:
+        if not 0 <= now - self._counted_at < _COUNT_SECONDS:
             ends = [end - now for end in self._cache.ends if end > now]
             self._samples = {
                 (label,): float(sum(left <= within for left in ends))
                 for label, within in WITHIN_SECONDS.items()
             }
-            self._looked_at = now
+            self._counted_at = now
         return {"sidecar_tokens_ending": self._samples}
 
 
 class Metrics:
-    """The counts of one process. ``version`` is the program's."""
+    """The metrics of one process. ``version`` is that of the program."""
 
     def __init__(self, version: str) -> None:
         self._cells: dict[_Key, _Cell] = {}
         self.lookup_seconds = Histogram(STORE_BOUNDS)
-        """How long the store takes for a look-up: for the cache of tokens to fill."""
+        """The duration of look-ups in the store; the cache of tokens fills it."""
         self._bans: dict[tuple[str, ...], SampleValue] = {}
         self._sources: list[Callable[[], Snapshot]] = []
         self._build = (version, platform.python_version())
@@ -169,10 +167,10 @@ class Metrics:
     def __repr__(self) -> str:
         return f"<Metrics cells={len(self._cells)} sources={len(self._sources)}>"
 
-    # What is counted as it happens.
+    # Events.
 
     def observe(self, entry: RequestLog, now: float) -> None:
-        """Count a finished request; ``now`` is on the clock of ``entry.started``."""
+        """Count a finished request. ``now`` is the time on the clock of ``entry.started``."""
         code = entry.code
         key: _Key = (
             (entry.route, entry.method, entry.status, code, entry.form)
@@ -191,29 +189,29 @@ class Metrics:
             upstream.counts[_bucket_of(seconds)] += 1
 
     def on_ban(self, network: str | None, account: str | None, seconds: float) -> None:
-        """Count a ban (``auth.throttle.OnBan``); who is banned is for the log alone."""
+        """Count a ban (``auth.throttle.OnBan``) by its subject; only the log has the names."""
         subject = "account" if network is None else "network" if account is None else "pair"
         count = self._bans.get((subject,), 0)
         assert not isinstance(count, list)
         self._bans[subject,] = count + 1
 
-    # What is read when somebody looks.
+    # Sources of a snapshot.
 
     def add_source(self, source: Callable[[], Snapshot]) -> None:
-        """Take samples from ``source`` with each snapshot."""
+        """Include the samples of ``source`` in each snapshot."""
         self._sources.append(source)
 
     def follow(self, name: str, read: Callable[[], float]) -> None:
-        """Take a metric without labels from ``read``."""
+        """Include a metric without labels, whose value ``read`` returns."""
         self.add_source(lambda: {name: {(): float(read())}})
 
     def expect(self, routes: Callable[[], Iterable[Route]]) -> None:
-        """Show zeros for what may come: a first error is then an increase, and can be seen."""
+        """Include zeros for series to come, so that a first error shows as an increase."""
         self.add_source(lambda: _zeros(routes()))
 
     def follow_cache(self, cache: CacheCounts, now: Callable[[], float] = time) -> None:
-        """Tell of the cache of tokens; ``now`` gives Unix seconds."""
-        self.add_source(_Endings(cache, now).read)
+        """Include the cache of tokens. ``now`` returns Unix seconds."""
+        self.add_source(_ExpiryCounts(cache, now).read)
         self.follow("sidecar_cache_hits_total", lambda: cache.hits)
         self.follow("sidecar_cache_misses_total", lambda: cache.misses)
         self.follow("sidecar_cache_invalidations_total", lambda: cache.invalidations)
@@ -222,7 +220,7 @@ class Metrics:
         self.follow("sidecar_store_watching", lambda: cache.is_watching)
 
     def follow_pools(self, pools: Callable[[], Mapping[str, PoolCounts]]) -> None:
-        """Tell of the connections to each upstream, by its name."""
+        """Include the connections to upstreams; ``pools`` returns them by the upstream's name."""
 
         def read() -> Snapshot:
             now: dict[tuple[str, ...], SampleValue] = {}
@@ -243,7 +241,7 @@ class Metrics:
         self.add_source(read)
 
     def follow_spans(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Tell what became of the spans that were to be exported, by ``SPAN_RESULTS``."""
+        """Include the numbers of spans, which ``read`` returns by ``SPAN_RESULTS``."""
 
         def spans() -> Snapshot:
             counts = read()
@@ -252,7 +250,7 @@ class Metrics:
         self.add_source(spans)
 
     def follow_configuration(self, state: Callable[[], ConfigurationState]) -> None:
-        """Tell how the configuration in force relates to its file."""
+        """Include how the configuration in force relates to its file."""
         prefix = "sidecar_configuration"
         self.follow(f"{prefix}_generation", lambda: state().generation)
         self.follow(f"{prefix}_valid", lambda: state().is_valid)
@@ -261,7 +259,7 @@ class Metrics:
         self.follow(f"{prefix}_refused_total", lambda: state().refused)
 
     def snapshot(self) -> Snapshot:
-        """Return everything as it is now."""
+        """Return the current value of all metrics."""
         return merge(
             [
                 _read_cells(self._cells),
@@ -275,7 +273,7 @@ class Metrics:
         )
 
     async def collect(self) -> Snapshot:
-        """Return everything as it is now, to whoever may have to wait for others as well."""
+        """Return ``snapshot``, as a coroutine for callers that may have to await workers."""
         return self.snapshot()
 
     def _new_cell(self, key: _Key) -> _Cell:
@@ -287,7 +285,7 @@ class Metrics:
 
 
 def _zeros(routes: Iterable[Route]) -> Snapshot:
-    """Return no requests, for each route with the methods that it names, and no denials or bans."""
+    """Return zero requests for each route and its methods, and zero denials and bans."""
     routes = [*routes]
     names = [(route.name,) for route in routes]
     nothing: SampleValue = [0.0] * (len(REQUEST_BOUNDS) + 2)
@@ -308,7 +306,7 @@ def _zeros(routes: Iterable[Route]) -> Snapshot:
 
 
 def _read_cells(cells: Mapping[_Key, _Cell]) -> Snapshot:
-    """Make samples of cells: a cell adds to one sample of each metric."""
+    """Return the samples of all cells; several cells can add to one sample."""
     return merge(_samples_of(key, cell) for key, cell in cells.items())
 
 
