@@ -93,7 +93,7 @@ async def serve(
             stack.callback(asyncio.create_task(task).cancel)
         _relax_collector()
         if client is not None:
-            client.tell("ready")
+            client.send("ready")
         if ready is not None:
             ready()
         await shutdown.requested.wait()
@@ -155,7 +155,7 @@ async def _drain(
         await asyncio.sleep(drain.delay)
         listeners.close("proxy")
         if client is not None:
-            client.tell("closed")
+            client.send("closed")
     await server.drain(drain.timeout, has_tls=configured.tls is not None)
 
 

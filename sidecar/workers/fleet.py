@@ -27,7 +27,7 @@ _log = logging.getLogger("sidecar")
 _START_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 30.0
 STALL_SECONDS: Final = _SILENT_SECONDS / 3
-"""A supervisor that was itself stopped for this long can't tell whether its workers hang."""
+"""A supervisor that was itself stopped for this long can't know whether its workers hang."""
 
 _GRACE_SECONDS: Final = 10.0  # beyond what a drain may take
 
@@ -145,7 +145,7 @@ class Fleet:
     def retire(self, worker: WorkerProcess, now: float) -> None:
         """Have a worker finish its requests and end, as another has taken over its slot."""
         self._note_retired(worker, now)
-        self.tell(worker, "retire")
+        self.send(worker, "retire")
 
     def kill_stuck(self, now: float) -> None:
         """Kill the workers that have been silent for too long, or take too long to end."""
@@ -160,7 +160,7 @@ class Fleet:
                 worker.heard_at, worker.kill_at = now, inf
 
     def excuse_silence(self, now: float) -> None:
-        """Reset the silence of all workers, as it was the supervisor that stood still."""
+        """Restart the time of silence of all workers: the supervisor itself was stopped."""
         for worker in self:
             worker.heard_at = now
 
@@ -205,23 +205,23 @@ class Fleet:
         if covered != self._covered:
             self._covered = covered
             for worker in ready:
-                self.tell(worker, "slots", covered)
+                self.send(worker, "slots", covered)
 
     # Messages.
 
     def greet(self, worker: WorkerProcess) -> None:
         """Send a worker that has become ready the slots that it has to cover."""
-        self.tell(worker, "slots", self._covered)
+        self.send(worker, "slots", self._covered)
 
-    def tell(self, worker: WorkerProcess, *message: object) -> None:
+    def send(self, worker: WorkerProcess, *message: object) -> None:
         """Send a message to one worker."""
         worker.channel.send(*message)
         self._watch(worker)
 
-    def tell_all(self, *message: object) -> None:
+    def broadcast(self, *message: object) -> None:
         """Send a message to every worker."""
         for worker in self:
-            self.tell(worker, *message)
+            self.send(worker, *message)
 
     def receive(self, worker: WorkerProcess) -> None:
         """Send a worker what is still unsent, and process the messages that it has sent."""

@@ -38,7 +38,7 @@ class FleetStatus:
         self._fleet = fleet
         self._restarts = restarts
         self._totals = Totals(inherited.gone if inherited else None)
-        self._poll = StatusPoll(fleet.workers.values, fleet.tell, self._answer)
+        self._poll = StatusPoll(fleet.workers.values, fleet.send, self._answer)
         self.generation = inherited.generation if inherited else 1
         self.refused = inherited.refused if inherited else 0
 
@@ -91,7 +91,7 @@ class FleetStatus:
     def _answer(self, requests: list[StatusRequest], reports: Reports) -> None:
         overview = self._overview(reports)
         for worker, number in requests:
-            self._fleet.tell(worker, "told", number, *overview)
+            self._fleet.send(worker, "told", number, *overview)
 
     def _overview(self, reports: Reports) -> Overview:
         slots = self._restarts.slots

@@ -39,16 +39,16 @@ class _Poll:
 
 
 class StatusPoll:
-    """Polls the workers. ``tell`` sends a message; ``answer`` gets the result of each poll."""
+    """Polls the workers. ``send`` sends a message; ``answer`` gets the result of each poll."""
 
     def __init__(
         self,
         workers: Callable[[], Iterable[WorkerProcess]],
-        tell: Callable[..., None],
+        send: Callable[..., None],
         answer: Callable[[list[StatusRequest], Reports], None],
     ) -> None:
         self._workers = workers
-        self._tell = tell
+        self._send = send
         self._answer = answer
         self._poll: _Poll | None = None
         self._requests: list[StatusRequest] = []
@@ -96,7 +96,7 @@ class StatusPoll:
         self._poll = _Poll(self._requests, monotonic() + REPORT_SECONDS, waiting)
         self._requests = []
         for worker in polled:
-            self._tell(worker, "ask", 0)
+            self._send(worker, "ask", 0)
 
 
 def current_of(workers: Iterable[WorkerProcess]) -> dict[int, WorkerProcess]:

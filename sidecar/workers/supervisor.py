@@ -133,7 +133,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._reload()
         elif number == signal.SIGUSR1:
-            self._fleet.tell_all("reopen")
+            self._fleet.broadcast("reopen")
         elif number == signal.SIGUSR2:
             self._begin_upgrade()
 
@@ -141,7 +141,7 @@ class Supervisor:
         ready = self._fleet.ready()
         self._service.begin_reload((worker.number for worker in ready), self._now)
         for worker in ready:
-            self._fleet.tell(worker, "reload")
+            self._fleet.send(worker, "reload")
 
     def _stop(self) -> None:
         if self._is_stopping:

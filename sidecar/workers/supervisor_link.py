@@ -42,7 +42,7 @@ class SupervisorLink(asyncio.Protocol):
         _, link = await loop.create_unix_connection(lambda: cls(on_message), sock=sock)
         return link
 
-    def tell(self, *message: object) -> None:
+    def send(self, *message: object) -> None:
         """Send a message; it is dropped if the supervisor has ended."""
         if self._transport is not None:
             self._transport.write(encode(message))
@@ -51,7 +51,7 @@ class SupervisorLink(asyncio.Protocol):
         """Return the status of all workers."""
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        self.tell("ask", number)
+        self.send("ask", number)
         try:
             return await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError:

@@ -1,7 +1,7 @@
 """Whether the program that is installed now would start: it is run once, on the side, to find out.
 
-The trial reads the configuration, builds everything, binds the addresses that nobody listens on
-yet, and exits with status 0 (``runtime.run``).
+The trial reads the configuration, builds everything, binds the addresses that the running program
+does not listen on, and exits with status 0 (``runtime.run``).
 """
 
 from __future__ import annotations

@@ -68,15 +68,15 @@ class WorkerClient:
         """Return the status of all workers."""
         return await self._linked.ask()
 
-    def tell(self, *message: object) -> None:
+    def send(self, *message: object) -> None:
         """Send the supervisor a message."""
-        self._linked.tell(*message)
+        self._linked.send(*message)
 
     async def close(self) -> None:
         """Send the final counts, and disconnect."""
         for task in self._tasks:
             task.cancel()
-        self._linked.tell("beat", self._agent.counts())
+        self._linked.send("beat", self._agent.counts())
         await self._linked.close()
 
     @property
@@ -100,10 +100,10 @@ class WorkerClient:
         while True:
             began = perf_counter()
             if began >= due:
-                self.tell("beat", self._agent.counts())
+                self.send("beat", self._agent.counts())
                 due = began + (perf_counter() - began) * _REST_FACTOR
             else:
-                self.tell("beat", {})
+                self.send("beat", {})
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _end_with_supervisor(self) -> None:
@@ -111,11 +111,11 @@ class WorkerClient:
         self._agent.retire()
 
     async def _report(self, number: int) -> None:
-        self.tell("report", number, *await self._agent.report())
+        self.send("report", number, *await self._agent.report())
 
     async def _reload(self) -> None:
         await self._agent.reload()
-        self.tell("reloaded")
+        self.send("reloaded")
 
     async def _reopen(self) -> None:
         self._agent.reopen_logs()

@@ -84,9 +84,9 @@ class Crew:
         self.workers = [worker(channel, 1, 0), worker(channel, 2, 1)]
         self.asked: list[int] = []
         self.answered: list[tuple[list[int], list[int]]] = []
-        self.status_poll = StatusPoll(lambda: self.workers, self._tell, self._answer)
+        self.status_poll = StatusPoll(lambda: self.workers, self._send, self._answer)
 
-    def _tell(self, worker: WorkerProcess, *_: Any) -> None:
+    def _send(self, worker: WorkerProcess, *_: Any) -> None:
         self.asked.append(worker.number)
 
     def _answer(self, requests: list[StatusRequest], reports: Reports) -> None:

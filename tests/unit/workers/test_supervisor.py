@@ -60,6 +60,6 @@ def test_a_workers_end_and_its_channels_may_come_in_one_turn(has_last_words: boo
         assert time.monotonic() < end, "the end was not noticed"
         supervisor._reap()
     heard.data()
-    supervisor._fleet.tell(worker, "slots", ())
+    supervisor._fleet.send(worker, "slots", ())
     assert not supervisor._fleet.workers
     assert ours.fileno() == -1
