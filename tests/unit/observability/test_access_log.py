@@ -1,4 +1,4 @@
-"""The access log: one JSON line a request whatever is in it, and never a request that waits."""
+"""The access log: one line of JSON for each request, and no request that waits for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def settle(is_settled: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-async def test_a_line_says_what_happened(tmp_path: Path) -> None:
+async def test_a_line_has_all_facts_of_a_request(tmp_path: Path) -> None:
     entry = make_entry(
         request_id="r1",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -95,7 +95,7 @@ async def test_a_line_says_what_happened(tmp_path: Path) -> None:
     ['"', "\\", '\\"},{"status":200', "\r\n", "\x1b[31m", "\0", "é", "\u2028", "\udcff", "%0a"],
 )
 @pytest.mark.parametrize("name", ["path", "account", "client", "method", "route", "token_id"])
-async def test_whatever_is_in_a_field_it_stays_one_line_of_json(
+async def test_a_line_stays_valid_json_whatever_its_fields_hold(
     tmp_path: Path, name: str, nasty: str
 ) -> None:
     (line,) = await written(tmp_path / "log", make_entry(**{name: nasty}))
@@ -103,7 +103,7 @@ async def test_whatever_is_in_a_field_it_stays_one_line_of_json(
 
 
 @given(st.text(max_size=30))
-def test_any_path_comes_back_out_of_the_line(path: str) -> None:
+def test_any_path_can_be_read_back_from_its_line(path: str) -> None:
     line = LineFormatter("sct_").line(make_entry(path=path), 10.0)
     assert line.count("\n") == 1
     assert json.loads(line)["path"] == (path or None)
@@ -124,7 +124,7 @@ async def test_what_looks_like_a_token_in_a_path_is_masked(
     assert line["path"] == shown
 
 
-async def test_lines_are_written_soon_without_being_asked_for(tmp_path: Path) -> None:
+async def test_lines_are_written_soon_without_a_flush(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(str(path), "sct_", asyncio.get_running_loop())
     log.write(make_entry(), 10.0)
@@ -135,7 +135,7 @@ async def test_lines_are_written_soon_without_being_asked_for(tmp_path: Path) ->
     log.close()
 
 
-async def test_a_file_is_added_to_and_only_its_owner_writes_it(tmp_path: Path) -> None:
+async def test_a_file_is_appended_to_and_only_its_owner_may_write_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     await written(path, make_entry(request_id="first"))
     lines = await written(path, make_entry(request_id="second"))
@@ -143,14 +143,14 @@ async def test_a_file_is_added_to_and_only_its_owner_writes_it(tmp_path: Path) -
     assert path.stat().st_mode & 0o037 == 0
 
 
-async def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_be_opened_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be opened: No such file or directory"):
         AccessLog(str(tmp_path / "no" / "log"), "sct_", asyncio.get_running_loop())
 
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A named pipe and a descriptor that its other end is read from, when a test chooses to."""
+    """A named pipe, and a descriptor from which a test can read it."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -159,7 +159,7 @@ def pipe(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 def drain(reader: int) -> bytes:
-    """Read what is in a pipe now."""
+    """Read what a pipe holds now."""
     data = b""
     try:
         while more := os.read(reader, 1 << 20):
@@ -169,7 +169,7 @@ def drain(reader: int) -> bytes:
     return data
 
 
-def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_counted(
+def test_a_pipe_without_a_reader_blocks_no_request_and_dropped_lines_are_counted(
     pipe: tuple[str, int],
 ) -> None:
     path, reader = pipe
@@ -194,7 +194,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_counted(
     writer.close()
 
 
-def test_closing_waits_for_a_blocked_pipe_but_not_for_ever(
+def test_closing_waits_for_a_blocked_pipe_for_a_limited_time(
     pipe: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.observability.line_writer._CLOSE_SECONDS", 0.05)
@@ -206,7 +206,7 @@ def test_closing_waits_for_a_blocked_pipe_but_not_for_ever(
     settle(lambda: drain(reader) is not None and not thread.is_alive())
 
 
-def test_a_pipe_whose_reader_has_gone_loses_lines_and_counts_them(tmp_path: Path) -> None:
+def test_lines_for_a_pipe_whose_reader_has_ended_are_lost_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -217,7 +217,7 @@ def test_a_pipe_whose_reader_has_gone_loses_lines_and_counts_them(tmp_path: Path
     writer.close()
 
 
-def test_a_full_disk_costs_the_lines_it_has_no_room_for_and_tears_no_other(
+def test_a_full_disk_loses_only_the_lines_that_do_not_fit(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "log"

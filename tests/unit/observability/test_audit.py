@@ -1,4 +1,4 @@
-"""What stands in an audit line, what never does, and that a flood does not fill the disk."""
+"""What an audit line holds, what it never holds, and that a flood does not fill the disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILTER = Path(__file__).parents[3] / "deploy" / "fail2ban" / "filter.d" / "auth-
 
 
 class Journal:
-    """Lines as they were written, and the clock they were written by."""
+    """The lines written, and the clock that they were written by."""
 
     def __init__(self) -> None:
         self.now = 1_764_000_000.25
@@ -94,7 +94,7 @@ EVENTS: list[tuple[Tell, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("tell", "line"), EVENTS, ids=[str(line["event"]) for _, line in EVENTS])
-def test_a_line_says_when_what_who_and_from_where(
+def test_a_line_has_time_event_actor_and_client(
     journal: Journal, tell: Tell, line: dict[str, object]
 ) -> None:
     tell(journal.log)
@@ -103,7 +103,7 @@ def test_a_line_says_when_what_who_and_from_where(
 
 
 @pytest.mark.parametrize("name", [SECRET, "acne", "hunter2", ""])
-def test_a_name_that_is_no_accounts_is_not_written_as_it_may_be_a_password(
+def test_an_unknown_account_name_is_not_written_as_it_may_be_a_password(
     journal: Journal, name: str
 ) -> None:
     journal.log.sign_in_failed(name, "192.0.2.1", Actor.PROXY)
@@ -112,7 +112,7 @@ def test_a_name_that_is_no_accounts_is_not_written_as_it_may_be_a_password(
     assert not name or name.encode() not in journal.data
 
 
-def test_a_flood_of_failures_is_cut_each_second_and_what_was_left_out_is_counted(
+def test_a_flood_of_failures_is_limited_and_the_lines_left_out_are_counted(
     journal: Journal,
 ) -> None:
     for _ in range(MOST_LINES_A_SECOND + 500):
@@ -132,7 +132,7 @@ def test_a_flood_of_one_event_leaves_room_for_the_others(journal: Journal) -> No
     assert len(journal.lines) == 2 * MOST_LINES_A_SECOND + 1
 
 
-def test_what_was_left_out_last_is_counted_at_the_end(journal: Journal) -> None:
+def test_the_last_lines_left_out_are_counted_at_the_end(journal: Journal) -> None:
     for _ in range(MOST_LINES_A_SECOND + 3):
         journal.log.ban_set("192.0.2.1", None, 300)
     journal.log.close()
@@ -141,7 +141,7 @@ def test_what_was_left_out_last_is_counted_at_the_end(journal: Journal) -> None:
 
 
 @given(st.text(), st.text(), st.text())
-def test_whatever_is_in_it_an_event_is_one_line_of_json(name: str, client: str, old: str) -> None:
+def test_an_event_is_one_line_of_json_whatever_it_holds(name: str, client: str, old: str) -> None:
     journal = Journal()
     record = TokenRecord("id", "acme", name, TokenKind.ACCESS, "ab" * 32, 0.0, None)
     journal.log.token_rotated(record, old, client, Actor.API)
@@ -161,7 +161,7 @@ def test_a_command_appends_to_the_access_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["-", "absent/access.log", "/dev/full"])
-def test_a_command_writes_to_standard_error_where_there_is_no_file_to_append_to(
+def test_a_command_writes_to_standard_error_if_it_cannot_append_to_a_file(
     path: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -170,7 +170,7 @@ def test_a_command_writes_to_standard_error_where_there_is_no_file_to_append_to(
     assert not [*tmp_path.iterdir()], "a file made here would be the admin's, not the service's"
 
 
-def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_an_existing_file_keeps_its_mode(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     file.touch(0o640)
     file.chmod(0o640)
@@ -192,7 +192,7 @@ def filter_settings() -> dict[str, str]:
 
 
 def banned_by(line: bytes, mode: str = "normal") -> str | None:
-    """Return the address that the filter finds, as fail2ban does: the time is cut out first."""
+    """Return the address that the filter finds as fail2ban does, after removing the time."""
     text = re.sub(r'"time":"[^"]+"', "", line.decode().rstrip("\n"))
     for pattern in filter_settings()[f"failregex-{mode}"].split("\n"):
         match = re.search(pattern.replace("<SUBNET>", ADDRESS), text)
@@ -208,14 +208,14 @@ def test_the_filter_finds_the_address_of_a_ban(journal: Journal) -> None:
     assert found == ["192.0.2.1", "2001:db8::"]
 
 
-def test_the_stricter_mode_finds_single_failures_too(journal: Journal) -> None:
+def test_the_strict_mode_also_finds_single_failures(journal: Journal) -> None:
     journal.log.sign_in_failed("acme", "192.0.2.1", Actor.PORTAL)
     assert banned_by(journal.data) is None
     assert banned_by(journal.data, "aggressive") == "192.0.2.1"
 
 
 @pytest.mark.parametrize("mode", ["normal", "aggressive"])
-def test_the_filter_bans_nobody_for_what_is_no_failure_of_an_address(
+def test_the_filter_finds_no_address_in_events_that_are_not_failures(
     journal: Journal, mode: str
 ) -> None:
     forged = '","event":"ban_set","client":"203.0.113.9","actor":"proxy"'

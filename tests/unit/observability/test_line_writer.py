@@ -1,4 +1,4 @@
-"""Lines of several processes stay whole, also when one is killed at it, or a file is moved away."""
+"""Lines of several processes stay whole, even if one is killed or the file is moved away."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def read_to_end(reader: int) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def test_lines_of_several_processes_in_one_pipe_are_whole() -> None:
-    """Each is longer than what a pipe takes at once, and the reader is slow to begin."""
+def test_lines_of_several_processes_in_one_pipe_stay_whole() -> None:
+    """Each line is longer than a pipe's capacity, and the reader starts late."""
     lock = WriteLock()
     reader, output = os.pipe()
     writers = [start_writer(name, lock, output, BATCHES) for name in "ab"]
@@ -72,8 +72,8 @@ def test_lines_of_several_processes_in_one_pipe_are_whole() -> None:
     lock.close()
 
 
-def test_a_process_that_is_killed_at_a_line_spoils_that_one_alone() -> None:
-    """The pipe is full, so that one is killed in the middle; the next ends its line first."""
+def test_a_process_killed_while_writing_spoils_only_its_own_line() -> None:
+    """The pipe is full, so the process is killed within a line; the next writer ends that line."""
     lock = WriteLock()
     reader, output = os.pipe()
     victim = start_writer("v", lock, output, 100)
@@ -103,7 +103,7 @@ def is_full(pipe: int) -> bool:
     return not select.select([], [pipe], [], 0.1)[1]
 
 
-def test_a_file_that_was_moved_away_is_left_once_what_waited_is_in_it(tmp_path: Path) -> None:
+def test_a_moved_file_gets_the_backlog_before_the_path_is_opened_again(tmp_path: Path) -> None:
     path, moved = tmp_path / "log", tmp_path / "log.1"
     writer = LineWriter(str(path))
     writer.write(b"one\n", 1)
@@ -115,7 +115,7 @@ def test_a_file_that_was_moved_away_is_left_once_what_waited_is_in_it(tmp_path: 
     assert (moved.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
 
 
-def test_a_file_that_cannot_be_opened_anew_leaves_the_old_one_in_use(
+def test_the_old_file_stays_in_use_if_the_path_cannot_be_opened_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "logs"
@@ -129,8 +129,8 @@ def test_a_file_that_cannot_be_opened_anew_leaves_the_old_one_in_use(
     assert "No such file or directory; the old file stays in use" in caplog.text
 
 
-def test_a_pipe_that_nobody_reads_is_no_place_to_start_with(tmp_path: Path) -> None:
-    """Else a start would wait for a reader, and a reload too."""
+def test_a_pipe_without_a_reader_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Otherwise a start or a reload would wait for a reader."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with pytest.raises(UsageError, match="nobody reads this pipe"):
@@ -151,8 +151,8 @@ logging.info("the end")
 """
 
 
-def test_a_log_on_standard_error_that_nobody_reads_stops_nobody() -> None:
-    """What did not fit is counted, and told once there is room again."""
+def test_a_standard_error_that_nobody_reads_does_not_block_the_process() -> None:
+    """Lost lines are counted, and their number is logged once there is room again."""
     with subprocess.Popen(
         [sys.executable, "-c", TALKER],
         stdin=subprocess.PIPE,

@@ -69,12 +69,12 @@ def test_a_method_is_one_of_the_known_ones_or_other(method: str, label: str) -> 
     assert observed(entry(method=method))[REQUESTS] == {(ROUTE, label, "200", "none"): 1.0}
 
 
-def test_what_no_route_was_found_for_is_counted_under_none() -> None:
+def test_a_request_without_a_route_is_counted_under_none() -> None:
     snapshot = observed(entry(route="", method="", status=400, code="bad_request"))
     assert snapshot[REQUESTS] == {("none", "none", "400", "bad_request"): 1.0}
 
 
-def test_series_are_bounded_whatever_an_upstream_answers() -> None:
+def test_the_number_of_series_is_bounded_whatever_an_upstream_answers() -> None:
     many = [entry(route=f"/{n}", status=n % 500 + 100) for n in range(MOST_CELLS + 100)]
     counted = observed(*many)[REQUESTS]
     assert len(counted) == MOST_CELLS + 1
@@ -94,7 +94,7 @@ def test_a_duration_falls_into_the_first_bucket_that_holds_it(seconds: float, bu
     assert counts[-1] == seconds
 
 
-def test_an_upstreams_time_is_counted_only_where_there_was_an_upstream() -> None:
+def test_an_upstreams_time_is_counted_only_for_requests_that_had_one() -> None:
     assert "sidecar_upstream_duration_seconds" not in observed(entry())
     snapshot = observed(entry(upstream_seconds=0.002), entry())
     counts = snapshot["sidecar_upstream_duration_seconds"][ROUTE,]
@@ -109,7 +109,7 @@ def test_bytes_are_added_up_by_route() -> None:
 
 
 async def test_look_ups_are_timed_and_failures_counted() -> None:
-    """The cache tells of each look-up, also of one that got no answer."""
+    """The cache times each look-up, even one without an answer."""
 
     async def fetch(digest: str, asker: str) -> bytes | None:
         if digest == "away":
@@ -131,7 +131,7 @@ async def test_look_ups_are_timed_and_failures_counted() -> None:
     assert snapshot["sidecar_store_failures_total"] == {(): 1.0}
 
 
-async def test_a_caller_that_leaves_is_no_failure_of_the_store() -> None:
+async def test_a_caller_that_disconnects_does_not_count_as_a_failure_of_the_store() -> None:
     metrics = Metrics("1.0")
     cache = TokenCache(most_tokens=0, max_age_seconds=60, outage_grace_seconds=0)
 
@@ -176,7 +176,7 @@ class Counts:
     refused: int = 2
 
 
-def test_what_is_kept_elsewhere_is_read_when_somebody_looks() -> None:
+def test_metrics_of_other_parts_are_read_for_a_snapshot() -> None:
     metrics, counts = Metrics("1.0"), Counts()
     metrics.follow_cache(counts)
     metrics.follow_pools(lambda: {"listener": counts})
@@ -198,7 +198,7 @@ def test_what_is_kept_elsewhere_is_read_when_somebody_looks() -> None:
     assert snapshot["sidecar_upstream_retries_total"] == {("listener",): 2.0}
 
 
-def test_tokens_that_end_soon_are_counted_by_how_soon_and_looked_through_now_and_then() -> None:
+def test_tokens_that_expire_soon_are_counted_from_time_to_time() -> None:
     metrics, counts, clock = Metrics("1.0"), Counts(), [1000.0]
     counts.ends = (999.0, 1001.0, 1000.0 + 86400, 1000.0 + 2 * 86400, 1000.0 + 31 * 86400)
     metrics.follow_cache(counts, lambda: clock[0])
@@ -211,7 +211,7 @@ def test_tokens_that_end_soon_are_counted_by_how_soon_and_looked_through_now_and
     assert metrics.snapshot()["sidecar_tokens_ending"] == dict.fromkeys(wanted, 0.0)
 
 
-def test_what_may_come_is_shown_as_zero_and_adds_nothing_to_what_has_come() -> None:
+def test_series_to_come_are_shown_as_zero_and_add_nothing() -> None:
     metrics = Metrics("1.0")
     metrics.expect(lambda: [route(ROUTE, {"GET", "PURGE"}), route("/any", None)])
     before = metrics.snapshot()
@@ -235,7 +235,7 @@ def test_a_snapshot_can_be_sent_to_another_process() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from([200, 401, 503]), max_size=20), min_size=1, max_size=5))
-def test_what_several_processes_counted_is_what_one_would_have(shares: list[list[int]]) -> None:
+def test_several_processes_count_what_one_would_have_counted(shares: list[list[int]]) -> None:
     by_workers = merge([observed(*(entry(status=s) for s in share)) for share in shares])
     by_one = observed(*(entry(status=s) for share in shares for s in share))
     assert by_workers[REQUESTS] == by_one[REQUESTS] if any(shares) else REQUESTS not in by_workers
@@ -243,7 +243,7 @@ def test_what_several_processes_counted_is_what_one_would_have(shares: list[list
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_several_processes_stand_for_one_as_the_family_says(family: Any) -> None:
+def test_values_of_several_processes_are_merged_as_the_family_defines(family: Any) -> None:
     labels = family.labels
     both: dict[Aggregation, Any] = {
         Aggregation.ADDED: 5.0,
@@ -257,7 +257,7 @@ def test_several_processes_stand_for_one_as_the_family_says(family: Any) -> None
     }
 
 
-def test_merging_changes_nothing_of_what_is_put_in() -> None:
+def test_merging_does_not_change_the_snapshots() -> None:
     one, other = observed(entry()), observed(entry())
     before = marshal.dumps(one)
     merge([one, other])

@@ -1,4 +1,4 @@
-"""Document, families in the code, dashboard and alert rules speak of the same metrics."""
+"""The document, the code, the dashboard and the alert rules have the same metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_every_metric_is_documented_as_it_is_and_no_other() -> None:
+def test_the_document_lists_exactly_the_metrics_of_the_code() -> None:
     documented = [
         (name, kind, tuple(re.findall(r"`(\w+)`", labels)), how, says)
         for name, kind, labels, how, says in ROW.findall(PAGE)
@@ -55,7 +55,7 @@ def test_every_metric_is_documented_as_it_is_and_no_other() -> None:
     ]
 
 
-def test_every_documented_metric_is_on_the_page_even_before_it_has_a_value() -> None:
+def test_the_page_has_every_documented_metric_even_before_it_has_a_value() -> None:
     text, content_type = write_exposition({}, "")
     assert content_type.startswith("text/plain; version=0.0.4")
     told = re.findall(r"^# TYPE (\w+) (\w+)$", text.decode(), re.M)
@@ -73,7 +73,7 @@ def test_the_page_can_be_read_in_either_format(accept: str, read: Any) -> None:
     assert samples == EXPOSED
 
 
-def test_buckets_are_cumulative_and_end_with_all() -> None:
+def test_buckets_are_cumulative_and_the_last_one_counts_all() -> None:
     name = "sidecar_request_duration_seconds"
     counts = [*range(1, 18)]
     text = write_exposition({name: {("/x",): [*map(float, counts), 9.5]}}, "")[0].decode()
@@ -84,7 +84,7 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
     assert ends == {f"{name}_count": sum(counts), f"{name}_sum": 9.5}
 
 
-def test_the_alert_rules_know_only_metrics_that_there_are() -> None:
+def test_the_alert_rules_use_only_existing_metrics() -> None:
     rules = read_rules()
     assert {name for rule in rules for name in NAME.findall(rule["expr"])} <= EXPOSED
     for rule in rules:
@@ -92,7 +92,7 @@ def test_the_alert_rules_know_only_metrics_that_there_are() -> None:
         assert {"summary", "description"} <= rule["annotations"].keys()
 
 
-def test_the_dashboard_knows_only_metrics_that_there_are() -> None:
+def test_the_dashboard_uses_only_existing_metrics() -> None:
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert {name for text in expressions for name in NAME.findall(text)} <= EXPOSED
@@ -104,7 +104,7 @@ def test_promtool_accepts_the_alert_rules() -> None:
     assert status == 0, said
 
 
-def test_every_alert_fires_when_it_should_and_is_silent_when_it_should_not() -> None:
+def test_every_alert_fires_only_when_it_should() -> None:
     status, said = run_promtool("test", "rules", str(RULE_TESTS))
     assert status == 0, said
     cases = [
@@ -118,7 +118,7 @@ def test_every_alert_fires_when_it_should_and_is_silent_when_it_should_not() -> 
     assert (fires, is_silent) == (alerts, alerts)
 
 
-def test_promtool_finds_nothing_wrong_with_the_page() -> None:
+def test_promtool_accepts_the_page() -> None:
     text = write_exposition(ONE_OF_EACH, "")[0]
     assert run_promtool("check", "metrics", stdin=text) == (0, "")
 

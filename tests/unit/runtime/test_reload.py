@@ -1,4 +1,4 @@
-"""The rules of reloading, on real files and with a gateway that only remembers what it was told."""
+"""The rules of reloading, on real files, with changes that are recorded in place of applied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RULES = cast(Rules, object())
 
 
 class Bench:
-    """A file, its reloader, and what was made of each change."""
+    """A file, its reloader, and the changes that the reloader has found."""
 
     def __init__(self, directory: Path, more: str = "", **options: Any) -> None:
         self.file = directory / "sidecar.yaml"
@@ -69,8 +69,8 @@ class Bench:
     async def invalid(self) -> None:
         await self.until(lambda: not self.reloader.state.is_valid)
 
-    async def looks(self, number: int = 5) -> None:
-        """Let the watcher look a few times."""
+    async def checks(self, number: int = 5) -> None:
+        """Wait for a few checks of the files."""
         await asyncio.sleep(CHECK_SECONDS * 2 * number)
 
 
@@ -79,7 +79,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-async def test_a_change_of_the_file_is_applied_and_told(
+async def test_a_change_of_the_file_is_applied_and_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -92,11 +92,11 @@ async def test_a_change_of_the_file_is_applied_and_told(
 
 async def test_an_untouched_file_is_never_read_again(bench: Bench) -> None:
     async with bench.watched():
-        await bench.looks()
+        await bench.checks()
     assert bench.changes == []
 
 
-async def test_asking_reads_at_once_and_says_so_when_nothing_changed(
+async def test_a_requested_reload_logs_that_nothing_has_changed(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -106,7 +106,7 @@ async def test_asking_reads_at_once_and_says_so_when_nothing_changed(
     assert bench.reloader.state.generation == 1
 
 
-async def test_who_waits_for_a_reading_goes_on_once_it_is_applied_or_refused(bench: Bench) -> None:
+async def test_read_now_returns_once_the_file_is_applied_or_refused(bench: Bench) -> None:
     async with bench.watched():
         bench.file.write_text(GOOD + "credentials: {realm: other}\n")
         await asyncio.wait_for(bench.reloader.read_now(), 10)
@@ -116,10 +116,10 @@ async def test_who_waits_for_a_reading_goes_on_once_it_is_applied_or_refused(ben
         assert not bench.reloader.state.is_valid
 
 
-async def test_a_worker_that_joins_later_counts_on_and_leaves_the_telling_to_another(
+async def test_a_later_worker_continues_the_counts_and_leaves_details_to_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It starts under the configuration of the day; what all meet is told by one."""
+    """It starts under the configuration then in force; one worker logs what all of them see."""
     caplog.set_level(logging.INFO)
     bench = Bench(tmp_path, generation=7, refused=2, logs_details=False)
     async with bench.watched():
@@ -133,13 +133,13 @@ async def test_a_worker_that_joins_later_counts_on_and_leaves_the_telling_to_ano
     assert told.endswith("not reloaded: generation 8 stays in force")
 
 
-async def test_a_bad_file_changes_nothing_and_is_told_once_line_by_line(
+async def test_an_invalid_file_changes_nothing_and_is_logged_once_line_by_line(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench.watched():
         bench.file.write_text(GOOD + "colour: red\nworkers: none\n")
         await bench.invalid()
-        await bench.looks()
+        await bench.checks()
     assert (bench.changes, bench.reloader.state.refused) == ([], 1)
     assert [problem.split(": ")[0] for problem in bench.reloader.state.problems] == [
         f"{bench.file}:3:1",
@@ -148,7 +148,7 @@ async def test_a_bad_file_changes_nothing_and_is_told_once_line_by_line(
     assert f"configuration: {bench.reloader.state.problems[0]}" in caplog.messages
 
 
-async def test_a_file_that_is_as_before_again_is_valid_again(
+async def test_a_file_that_is_restored_is_valid_again(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -161,7 +161,7 @@ async def test_a_file_that_is_as_before_again_is_valid_again(
     assert "is valid again" in caplog.text
 
 
-async def test_a_file_that_is_gone_is_a_problem_and_its_return_is_noticed(bench: Bench) -> None:
+async def test_a_missing_file_is_a_problem_until_it_returns(bench: Bench) -> None:
     async with bench.watched():
         bench.file.unlink()
         await bench.invalid()
@@ -170,7 +170,7 @@ async def test_a_file_that_is_gone_is_a_problem_and_its_return_is_noticed(bench:
     assert bench.reloader.state.needs_restart == ("workers",)
 
 
-async def test_a_file_that_still_grows_is_not_read(tmp_path: Path) -> None:
+async def test_a_file_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     async with bench.watched():
         bench.file.write_text("")
@@ -182,7 +182,7 @@ async def test_a_file_that_still_grows_is_not_read(tmp_path: Path) -> None:
     assert bench.reloader.state.refused == 0
 
 
-async def test_a_substituted_file_counts_like_the_file_itself(tmp_path: Path) -> None:
+async def test_a_change_of_a_substituted_file_is_a_change(tmp_path: Path) -> None:
     (tmp_path / "realm").write_text("one")
     bench = Bench(tmp_path, 'credentials: {realm: "${file:realm}"}\n')
     async with bench.watched():
@@ -191,7 +191,7 @@ async def test_a_substituted_file_counts_like_the_file_itself(tmp_path: Path) ->
     assert bench.reloader.settings.credentials.realm == "two"
 
 
-async def test_the_file_that_a_bad_configuration_lacks_makes_it_good(bench: Bench) -> None:
+async def test_a_configuration_is_read_again_once_a_missing_file_appears(bench: Bench) -> None:
     async with bench.watched():
         bench.file.write_text(GOOD + 'credentials: {realm: "${file:realm}"}\n')
         await bench.invalid()
@@ -215,7 +215,9 @@ async def test_the_swap_of_a_symbolic_link_to_a_directory_is_a_change(tmp_path: 
     assert bench.reloader.settings.credentials.realm == "r2"
 
 
-async def test_what_cannot_be_prepared_leaves_the_old_one_in_force(bench: Bench) -> None:
+async def test_a_change_that_cannot_be_prepared_leaves_the_old_configuration_in_force(
+    bench: Bench,
+) -> None:
     bench.fault = UsageError("the access log can't be opened")
     async with bench.watched():
         bench.file.write_text(GOOD + "credentials: {realm: other}\n")
@@ -225,7 +227,7 @@ async def test_what_cannot_be_prepared_leaves_the_old_one_in_force(bench: Bench)
     assert bench.committed == 0
 
 
-async def test_an_unforeseen_fault_is_told_without_its_words_and_the_watch_goes_on(
+async def test_an_unexpected_error_is_logged_without_its_message_and_the_watch_continues(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.fault = RuntimeError("hunter2")
@@ -239,7 +241,7 @@ async def test_an_unforeseen_fault_is_told_without_its_words_and_the_watch_goes_
     assert "hunter2" not in caplog.text
 
 
-async def test_everybody_who_asked_is_told_of_the_new_rules(bench: Bench) -> None:
+async def test_every_callback_gets_the_new_rules(bench: Bench) -> None:
     told: list[Rules] = []
 
     def fail(rules: Rules) -> None:
@@ -254,8 +256,8 @@ async def test_everybody_who_asked_is_told_of_the_new_rules(bench: Bench) -> Non
     assert told == [RULES, RULES]
 
 
-async def test_a_file_that_changed_before_the_watch_began_is_noticed(tmp_path: Path) -> None:
-    """Between reading the settings and watching, nothing is lost."""
+async def test_a_change_made_before_the_watch_began_is_noticed(tmp_path: Path) -> None:
+    """No change between reading the settings and watching is lost."""
     file = tmp_path / "sidecar.yaml"
     file.write_text(GOOD)
     settings = load(file, {})
@@ -266,7 +268,7 @@ async def test_a_file_that_changed_before_the_watch_began_is_noticed(tmp_path: P
         await bench.generation(2)
 
 
-async def test_the_state_is_described_as_json_has_it(bench: Bench) -> None:
+async def test_the_state_is_described_in_values_for_json(bench: Bench) -> None:
     described = bench.reloader.state.describe()
     assert str(described.pop("loaded_at")).endswith("+00:00")
     assert described == {"valid": True, "problems": [], "generation": 1, "needs_restart": []}

@@ -1,4 +1,4 @@
-"""What supervisor and workers say to each other comes whole and in order, in whatever pieces."""
+"""Messages between supervisor and workers arrive whole and in order, however they are cut."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ messages = st.lists(st.tuples(st.text(), plain), max_size=5)
 
 
 @given(messages, st.data())
-def test_messages_come_out_as_they_went_in_however_they_are_cut(
+def test_messages_arrive_as_they_were_sent_however_they_are_cut(
     sent: list[Message], data: st.DataObject
 ) -> None:
     frames, stream = Frames(), b"".join(map(encode, sent))
@@ -36,7 +36,7 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(
 
 
 @pytest.mark.parametrize("bad", [b"\xff\xff\xff\xff", b"\0\0\0\1N", encode(())])
-def test_what_is_no_message_is_refused(bad: bytes) -> None:
+def test_a_bad_frame_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match="not a"):
         Frames().receive(bad)
 
@@ -51,7 +51,7 @@ def ends() -> Iterator[tuple[WorkerChannel, socket.socket]]:
 def test_the_supervisor_never_waits_for_a_worker_that_does_not_read(
     ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
-    """What can't be sent now is kept, and sent on when there is room."""
+    """The channel keeps what it can't send now, and sends it when there is room."""
     channel, other = ends
     for number in range(200):
         channel.send("told", number, "x" * 10_000)
@@ -65,7 +65,7 @@ def test_the_supervisor_never_waits_for_a_worker_that_does_not_read(
     assert [message[1] for message in received] == list(range(200))
 
 
-def test_the_other_end_that_has_gone_is_noticed_and_its_last_words_are_heard(
+def test_the_last_messages_of_a_closed_channel_are_received(
     ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     channel, other = ends
@@ -77,10 +77,10 @@ def test_the_other_end_that_has_gone_is_noticed_and_its_last_words_are_heard(
     assert channel.unsent == b""
 
 
-def test_a_channel_goes_on_in_the_middle_of_a_message(
+def test_a_channel_can_be_continued_in_the_middle_of_a_message(
     ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
-    """As it must when the supervisor becomes another program."""
+    """As it must when an upgrade replaces the supervisor's program."""
     channel, other = ends
     frame = encode(("ask", 7))
     other.sendall(frame[:5])
@@ -92,7 +92,7 @@ def test_a_channel_goes_on_in_the_middle_of_a_message(
     assert Frames().receive(other.recv(100)) == [("told", 1)]
 
 
-async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
+async def test_an_answer_reaches_the_request_that_has_its_number(
     ends: tuple[WorkerChannel, socket.socket],
 ) -> None:
     channel, other = ends
@@ -113,7 +113,7 @@ async def test_a_worker_is_told_how_all_are_by_the_number_of_its_question(
     await asyncio.wait_for(link.lost.wait(), 5)
 
 
-async def test_a_silent_supervisor_is_not_waited_for_in_vain(
+async def test_a_worker_gives_up_on_a_supervisor_that_does_not_answer(
     ends: tuple[WorkerChannel, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.workers.supervisor_link.ANSWER_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""What systemd is told, over a socket in the file system and over an abstract one."""
+"""Notifications to systemd, over a socket in the file system and over an abstract one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidecar.workers.service_manager import ServiceManager
 
 @pytest.fixture(params=["path", "abstract"])
 def heard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
-    """Return what ``$NOTIFY_SOCKET`` says, and the socket at the other end."""
+    """Yield the value of ``$NOTIFY_SOCKET``, and the socket that it names."""
     name = str(tmp_path / "notify")
     address = name if request.param == "path" else f"\0{name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -29,8 +29,8 @@ def read(listener: socket.socket) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def test_each_turn_of_its_life_is_told(heard: tuple[str, socket.socket]) -> None:
-    """sd_notify(3): a reload carries the time at which it began, readiness whose it is."""
+def test_each_change_of_state_is_notified(heard: tuple[str, socket.socket]) -> None:
+    """sd_notify(3): a reload has the time of its start, readiness has the process id."""
     name, listener = heard
     manager = ServiceManager({"NOTIFY_SOCKET": name})
     manager.ready("2 workers ready")
@@ -50,7 +50,7 @@ def test_each_turn_of_its_life_is_told(heard: tuple[str, socket.socket]) -> None
     assert read(listener) == {"WATCHDOG": "1"}
 
 
-def test_a_status_is_told_when_it_is_another(heard: tuple[str, socket.socket]) -> None:
+def test_a_status_is_sent_only_if_it_has_changed(heard: tuple[str, socket.socket]) -> None:
     name, listener = heard
     manager = ServiceManager({"NOTIFY_SOCKET": name})
     for status in ("one", "one", "two"):
@@ -62,7 +62,7 @@ def test_a_status_is_told_when_it_is_another(heard: tuple[str, socket.socket]) -
 
 
 @pytest.mark.parametrize("name", ["", "/nowhere/at/all"])
-def test_nobody_to_tell_is_no_fault(name: str) -> None:
+def test_a_missing_service_manager_is_ignored(name: str) -> None:
     ServiceManager({"NOTIFY_SOCKET": name}).ready("1 worker ready")
 
 
@@ -76,7 +76,7 @@ def test_nobody_to_tell_is_no_fault(name: str) -> None:
         ({"WATCHDOG_USEC": "soon"}, 0.0),
     ],
 )
-def test_the_watchdog_is_fed_at_half_of_its_patience(
+def test_the_watchdog_is_fed_at_half_of_its_time_out(
     environ: dict[str, str], seconds: float
 ) -> None:
     assert ServiceManager(environ).watchdog_seconds == seconds

@@ -1,4 +1,4 @@
-"""Ready only if every slot has a ready worker: who counts, who is asked, and what is said."""
+"""All workers as one: ready only if every slot has a ready worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def worker(
         (GOOD, None, ["worker 2: does not answer"]),
     ],
 )
-def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
+def test_a_reason_of_all_workers_is_given_once_and_one_of_some_with_their_numbers(
     channel: WorkerChannel, first: WorkerReport, second: WorkerReport | None, expected: list[str]
 ) -> None:
     current = current_of([worker(channel, 1, 0), worker(channel, 2, 1)])
@@ -59,7 +59,7 @@ def test_what_all_say_is_said_once_and_what_some_say_with_their_number(
     )
 
 
-def test_a_slot_without_a_worker_or_with_one_that_starts_is_not_ready(
+def test_a_slot_without_a_worker_or_with_a_starting_one_is_not_ready(
     channel: WorkerChannel,
 ) -> None:
     current = current_of([worker(channel, 1, 0, WorkerState.STARTING)])
@@ -78,7 +78,7 @@ def test_during_an_upgrade_the_old_worker_counts_until_the_new_one_is_ready(
 
 
 class Crew:
-    """Two workers and what was said to them."""
+    """Two workers, and the messages and answers that they got."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self.workers = [worker(channel, 1, 0), worker(channel, 2, 1)]
@@ -93,8 +93,8 @@ class Crew:
         self.answered.append(([number for _, number in requests], sorted(reports)))
 
 
-def test_who_asks_during_a_round_is_answered_by_the_next(channel: WorkerChannel) -> None:
-    """A report that was on its way before the question may lack what was counted since."""
+def test_a_request_during_a_poll_is_answered_by_the_next_poll(channel: WorkerChannel) -> None:
+    """A report sent before the request may lack what was counted since."""
     crew = Crew(channel)
     first, second = crew.workers
     crew.status_poll.ask(StatusRequest(first, 10))
@@ -110,7 +110,7 @@ def test_who_asks_during_a_round_is_answered_by_the_next(channel: WorkerChannel)
     assert crew.status_poll.is_idle
 
 
-def test_one_that_dies_is_neither_waited_for_nor_answered(channel: WorkerChannel) -> None:
+def test_a_poll_neither_waits_for_a_dead_worker_nor_answers_it(channel: WorkerChannel) -> None:
     crew = Crew(channel)
     first, second = crew.workers
     crew.status_poll.ask(StatusRequest(first, 10))
@@ -122,7 +122,7 @@ def test_one_that_dies_is_neither_waited_for_nor_answered(channel: WorkerChannel
     assert crew.status_poll.is_idle
 
 
-def test_one_that_does_not_answer_is_not_waited_for_for_ever(
+def test_a_poll_ends_without_a_worker_that_does_not_report(
     channel: WorkerChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_poll, "REPORT_SECONDS", 0.0)
@@ -133,7 +133,7 @@ def test_one_that_does_not_answer_is_not_waited_for_for_ever(
     assert crew.answered == [([10], [1])]
 
 
-def test_a_faulty_file_shows_whoever_has_met_it() -> None:
+def test_the_configuration_shown_is_that_of_a_worker_with_an_invalid_file() -> None:
     good = {"valid": True, "generation": 2}
     behind = {"valid": True, "generation": 1}
     bad = {"valid": False, "generation": 2}

@@ -22,17 +22,17 @@ PATIENCE_SECONDS = 10.0
 
 
 class NoWorkers:
-    """A plan that starts nobody."""
+    """A plan without workers."""
 
     count = 0
     drain_seconds = 1.0
     write_lock = -1
 
     def work(self, spec: WorkerSpec) -> int:
-        raise AssertionError("nobody is to work")
+        raise AssertionError("there are no workers")
 
     def refresh(self) -> None:
-        """Nobody is to come."""
+        """Do nothing: there are no later workers."""
 
     def measure(self) -> Snapshot:
         return {}
@@ -42,8 +42,8 @@ class NoWorkers:
 
 
 @pytest.mark.parametrize("has_last_words", [False, True])
-def test_a_workers_end_and_its_channels_may_come_in_one_turn(has_last_words: bool) -> None:
-    """The signal is heard first; what the selector still holds of the worker harms nobody."""
+def test_a_worker_and_its_channel_may_end_in_one_tick(has_last_words: bool) -> None:
+    """The signal is handled first; the event that the selector still holds does no harm."""
     supervisor = Supervisor(NoWorkers(), {}, {"proxy": "here"}, ServiceManager({}))
     ours, theirs = socket.socketpair()
     worker = WorkerProcess(

@@ -1,4 +1,4 @@
-"""Sums over workers that come and go: no counter goes back, and a gauge leaves with its worker."""
+"""Sums over workers that come and go: counters never decrease, gauges go with their worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def counted(requests: float, connections: float = 0.0) -> Snapshot:
     return {REQUESTS: {LABELS: requests}, "sidecar_connections": {(): connections}}
 
 
-def test_what_a_worker_had_counted_stays_when_it_goes_and_what_it_held_does_not() -> None:
+def test_the_counters_of_an_ended_worker_stay_and_its_gauges_go() -> None:
     totals = Totals()
     totals.learn(1, counted(10, 3))
     totals.learn(2, counted(20, 4))
@@ -24,8 +24,8 @@ def test_what_a_worker_had_counted_stays_when_it_goes_and_what_it_held_does_not(
     assert totals.sum() == counted(35, 5)
 
 
-def test_no_counter_ever_goes_back() -> None:
-    """Whatever order workers speak, die and are replaced in."""
+def test_no_counter_ever_decreases() -> None:
+    """Whatever the order in which workers report, end and are replaced."""
     chance = random.Random(20)
     totals, counts, last, born = Totals(), {0: 0.0, 1: 0.0}, 0.0, 2
     for _ in range(2000):
@@ -44,7 +44,7 @@ def test_no_counter_ever_goes_back() -> None:
         last = total
 
 
-def test_a_successor_goes_on_from_what_the_gone_had_counted() -> None:
+def test_the_next_program_continues_from_the_counts_of_ended_workers() -> None:
     totals = Totals()
     totals.learn(1, counted(10))
     totals.forget(1)
@@ -56,7 +56,7 @@ def test_a_successor_goes_on_from_what_the_gone_had_counted() -> None:
     ] == {(): 3}
 
 
-def test_a_faulty_file_counts_once_however_many_workers_met_it() -> None:
+def test_an_invalid_file_counts_once_however_many_workers_refuse_it() -> None:
     name = "sidecar_configuration_refused_total"
     totals = Totals()
     for worker in (1, 2):
@@ -66,8 +66,8 @@ def test_a_faulty_file_counts_once_however_many_workers_met_it() -> None:
     assert totals.largest(name) == 3
 
 
-def test_what_another_version_counts_is_left_out_of_the_sum() -> None:
-    """During an upgrade, workers of two versions speak."""
+def test_metrics_of_another_version_are_left_out_of_the_sum() -> None:
+    """During an upgrade, workers of two versions report."""
     totals = Totals({"sidecar_nonsense_total": {(): 1.0}})
     histogram = "sidecar_request_duration_seconds"
     right: list[float] = [1.0] * (len(REQUEST_BOUNDS) + 2)
@@ -75,7 +75,7 @@ def test_what_another_version_counts_is_left_out_of_the_sum() -> None:
     assert totals.sum() == {histogram: {("/x",): right}}
 
 
-def test_what_a_worker_leaves_out_is_as_it_was() -> None:
+def test_a_metric_that_a_worker_leaves_out_is_unchanged() -> None:
     totals = Totals()
     totals.learn(1, {"process_cpu_seconds_total": {(): 2.0}, **counted(1)})
     totals.learn(1, counted(4))
