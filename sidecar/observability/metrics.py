@@ -109,6 +109,8 @@ class ConfigurationState(Protocol):
 
 _BOUNDS: Final = list(REQUEST_BOUNDS)  # mypyc would build a tuple of floats on each use
 _FIRST_BOUND: Final = REQUEST_BOUNDS[0]
+
+
 def _bucket_of(seconds: float) -> int:
     """Return the bucket of a request's duration; most requests are in the first."""
     return 0 if seconds <= _FIRST_BOUND else bisect_left(_BOUNDS, seconds)
