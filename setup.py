@@ -1,7 +1,7 @@
 """Makes C of the modules that every request passes, where ``SIDECAR_COMPILE=1`` asks for it.
 
-All else is said in setup.cfg. mypyc and a C compiler have to be there then (docs/performance.md);
-without it the same modules run as Python, and do the same.
+Everything else is in setup.cfg. Compiling needs mypyc and a C compiler (docs/how-to/compile-it.md);
+without them the same modules run as Python, and do the same.
 """
 
 import os

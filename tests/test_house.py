@@ -43,9 +43,9 @@ TOP_LEVEL = [
     "SECURITY.md",
     "config/sidecar.yaml",
     "docs/architecture.md",
-    "docs/behaviour.md",
-    "docs/configuration.md",
-    "docs/errors.md",
+    "docs/reference/behaviour.md",
+    "docs/reference/configuration.md",
+    "docs/reference/errors.md",
     "pyproject.toml",
     "ruff.toml",
     "setup.cfg",
@@ -404,7 +404,7 @@ def test_the_hooks_before_a_commit_need_no_network() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name
+    "page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ set -eu
 umask 022
 cd /secrets
 [ -s redis-password ] || head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >redis-password
-# The least rights, as docs/redis.md has them, and those that `sidecar check --connect` asks for besides.
+# The least rights, as docs/reference/redis.md has them, and those that `sidecar check --connect` asks for besides.
 cat >users.acl <<ACL
 user default off
 user sidecar on >$(cat redis-password) ~sidecar:* -@all +get +mget +set +del +pttl +pexpire +scan +eval +incrby +hget +hset +hdel +hlen +hscan +hmget +zadd +zrem +zremrangebyscore +zremrangebyrank +zrevrangebyscore +client|tracking +select +info +config|get +time

@@ -1,6 +1,6 @@
 """The API's errors: the one table of codes and statuses, and how one is answered (RFC 9457).
 
-``docs/portal.md`` shows the same table, and a test holds the two together.
+``docs/reference/portal.md`` shows the same table, and a test holds the two together.
 """
 
 from __future__ import annotations

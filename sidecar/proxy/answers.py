@@ -1,6 +1,6 @@
 """What a caller is told when it is not served: the one table of codes, statuses and titles.
 
-``docs/errors.md`` shows the same table, and a test holds the two together. Bodies are
+``docs/reference/errors.md`` shows the same table, and a test holds the two together. Bodies are
 ``application/problem+json`` (RFC 9457) and never hold a part of a credential.
 """
 

@@ -34,7 +34,7 @@ FAULTS = (
 _MEANINGS: Final = {
     "NOAUTH": "Redis wants a user or a password, and store.url has none",
     "WRONGPASS": "Redis does not accept the user or the password in store.url",
-    "NOPERM": "Redis forbids its user something; docs/redis.md has the rules that it needs",
+    "NOPERM": "Redis denies its user a command; docs/reference/redis.md lists what it needs",
     "LOADING": "Redis is loading its data",
     "READONLY": "the Redis that answers is a replica, not a master",
     "MASTERDOWN": "the Redis that answers is a replica, and its master is away",

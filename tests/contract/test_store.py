@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATABASE = 2
 USER_RULES = next(
     line.split()[1:]
-    for line in (ROOT / "docs" / "redis.md").read_text(encoding="utf-8").splitlines()
+    for line in (ROOT / "docs" / "reference" / "redis.md").read_text(encoding="utf-8").splitlines()
     if line.startswith("user sidecar ")
 )
 """All that is promised is done with the rights that the documentation asks for."""

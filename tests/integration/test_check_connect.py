@@ -72,8 +72,8 @@ def test_a_redis_that_may_not_be_asked_is_not_called_good(
 
 
 def test_a_user_with_the_least_rights_is_enough_for_checks_and_backups(tmp_path: Path) -> None:
-    """Its rules are the line in docs/redis.md."""
-    page = (ROOT / "docs" / "redis.md").read_text().splitlines()
+    """Its rules are the line in docs/reference/redis.md."""
+    page = (ROOT / "docs" / "reference" / "redis.md").read_text().splitlines()
     rules = next(line for line in page if line.startswith("user sidecar ")).split()[1:]
     with running_redis(binary_of("debian"), tmp_path, "--appendonly", "yes") as redis:
         redis.command("ACL", "SETUSER", *rules)

@@ -49,7 +49,7 @@ def test_the_passwords_are_made_once_and_are_this_clones_own(secrets: Path, tmp_
 def test_redis_gives_the_rights_that_are_needed_and_those_that_a_check_asks_for(
     secrets: Path,
 ) -> None:
-    page = (ROOT / "docs" / "redis.md").read_text().splitlines()
+    page = (ROOT / "docs" / "reference" / "redis.md").read_text().splitlines()
     least = next(line for line in page if line.startswith("user sidecar ")).split()
     given = (secrets / "users.acl").read_text().splitlines()[1].split()
     of_clusters = {"+asking", "+cluster|info", "+cluster|slots"}

@@ -473,7 +473,7 @@ def test_the_description_has_every_operation_and_the_documentation_every_code() 
     assert described["openapi"].startswith("3.1")
     for operation in OPERATIONS:
         assert operation.method.lower() in described["paths"][operation.path]
-    text = (ROOT / "docs" / "portal.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "portal.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.M)
     assert dict(rows) == {code: str(row.status) for code, row in PROBLEMS.items()}
 

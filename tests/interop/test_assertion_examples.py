@@ -206,7 +206,7 @@ def test_keys_that_cannot_be_fetched_are_no_reason_to_say_no(command: list[str])
 def test_nginx_asks_an_example_before_a_service_that_cannot_check(
     upstream: int, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs" / "assertion.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "check-the-signed-assertion.md").read_text("utf-8")
     (block,) = re.findall(r"^```nginx\n(.*?)^```", page, re.M | re.S)
     with published_keys() as service:
         locations = block.replace("http://127.0.0.1:9000", service)

@@ -1,4 +1,4 @@
-"""The shipped example, its schema and docs/configuration.md say what the model says."""
+"""The shipped example, its schema and docs/reference/configuration.md say what the model says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sidecar.core.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "config" / "sidecar.yaml"
 EXAMPLE_SCHEMA = ROOT / "config" / "sidecar.schema.json"
-DOCUMENT = ROOT / "docs" / "configuration.md"
+DOCUMENT = ROOT / "docs" / "reference" / "configuration.md"
 SAMPLE_PASSWORD = b"correct horse battery staple"
 
 

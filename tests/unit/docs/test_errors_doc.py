@@ -1,4 +1,4 @@
-"""docs/errors.md and the table in the code are one table."""
+"""docs/reference/errors.md and the table in the code are one table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sidecar.proxy.answers import ANSWERS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "errors.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\d{3}) \| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.M)
 
 

@@ -14,7 +14,9 @@ from sidecar.config.load import load
 from sidecar.core.keys import generate_key
 from tests.proxy_process import ROOT
 
-PAGES = {name: (ROOT / "docs" / name).read_text("utf-8") for name in ("jwt.md", "assertion.md")}
+JWT = "reference/jwt.md"
+ASSERTION = "how-to/check-the-signed-assertion.md"
+PAGES = {name: (ROOT / "docs" / name).read_text("utf-8") for name in (JWT, ASSERTION)}
 REST = {
     "upstreams": {"listener": {"url": "http://127.0.0.1:8080"}},
     "routes": [{"path": "/v1/x"}],
@@ -37,12 +39,12 @@ def test_every_configuration_shown_is_valid(block: str, tmp_path: Path) -> None:
     load(file, {})
 
 
-@pytest.mark.parametrize("line", re.findall(r"^sidecar (.+?)(?: > .*)?$", PAGES["jwt.md"], re.M))
+@pytest.mark.parametrize("line", re.findall(r"^sidecar (.+?)(?: > .*)?$", PAGES[JWT], re.M))
 def test_every_command_shown_is_one(line: str) -> None:
     assert _parser().parse_args(shlex.split(line, comments=True)).run
 
 
 @pytest.mark.parametrize(("language", "file"), [("python", "upstream.py"), ("js", "upstream.mjs")])
 def test_what_is_quoted_stands_in_the_example(language: str, file: str) -> None:
-    (quoted,) = blocks_of("assertion.md", language)
+    (quoted,) = blocks_of(ASSERTION, language)
     assert quoted in (ROOT / "examples" / "assertion" / file).read_text("utf-8")

@@ -17,7 +17,7 @@ from sidecar.operations.exposition import write_exposition
 from tests.promtool import run_promtool
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.+?) \| (\w+) \| (.+?) \|$", re.M)
 RULES = ROOT / "deploy" / "prometheus" / "auth-sidecar.rules.yaml"
 RULE_TESTS = RULES.with_name("auth-sidecar.rules.test.yaml")
