@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Form(StrEnum):
-    """How a credential travelled in a request ("Credential forms" in docs/reference/behaviour.md)."""
+    """How a credential travelled ("Credential forms" in docs/reference/behaviour.md)."""
 
     BEARER = "bearer"
     HEADER = "header"
