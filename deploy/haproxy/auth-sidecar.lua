@@ -1,12 +1,12 @@
 -- Asks the sidecar whether a call may pass: http-request lua.sidecar ADDRESS IDENTITY-HEADERS
 --
--- ADDRESS is the operations listener's, IDENTITY-HEADERS a list with commas. 200 lets the call pass,
--- with the identity and with the target that was judged, less the credentials in its query. Any
--- other answer becomes the caller's; none at all is 503.
+-- ADDRESS is that of the operations listener; commas separate IDENTITY-HEADERS. A 200 lets the call
+-- pass, with the identity and with the target that was judged, without the credentials in its query.
+-- The caller gets any other answer; if there is none at all, it gets 503.
 
-local PATIENCE_MS = 2000 -- HAProxy asks four times
+local PATIENCE_MS = 2000 -- HAProxy tries four times
 
--- For one connection only (RFC 9110 section 7.6.1), or about the body, which is not sent along.
+-- Fields of one connection (RFC 9110 section 7.6.1), or of the body, which is not sent along.
 local LEFT_OUT = {
     ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
     ["transfer-encoding"] = true, ["upgrade"] = true, ["content-length"] = true, ["expect"] = true,
@@ -74,7 +74,7 @@ local function sidecar(txn, address, identity)
         headers = question(txn),
         timeout = PATIENCE_MS,
     })
-    -- Leave is only what comes with the target that was judged, whoever else may say 200.
+    -- Only an answer that names the target that was judged lets the call pass, whoever else says 200.
     local judged = response and response.status == 200 and first(response, "x-auth-uri")
     if judged and judged:sub(1, 1) == "/" then
         return pass(txn, response, identity)
