@@ -2,7 +2,7 @@
 
 A ``Snapshot`` consists of plain values, so that a worker can send it to its supervisor.
 ``FAMILIES`` lists all metrics, and whether to add the values of several processes or to take the
-largest or smallest. ``docs/metrics.md`` shows the same table, and a test holds the two together.
+largest or smallest. ``docs/reference/metrics.md`` shows the same table; a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The container image, built with Buildah and run as Docker would run it.
 
-What this can't show is in docs/operations.md: Docker's own builder, and the published base.
+docs/how-to/deploy-as-a-container.md says what this can't show: Docker's own builder, and the
+published base.
 """
 
 from __future__ import annotations
