@@ -97,9 +97,8 @@ class ConfiguredParts:
         if change.old.tracing != new.tracing:
             spans = open_spans(new)
         if _logs_elsewhere(change):
-            log = open_log(
-                new, self._loop, self._write_lock
-            )  # last, as it would have to be closed again
+            # Last: if a later step failed, this log would have to be closed again.
+            log = open_log(new, self._loop, self._write_lock)
 
         def commit() -> Rules:
             self.settings = new

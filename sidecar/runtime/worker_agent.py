@@ -84,9 +84,8 @@ class WorkerAgent:
         try:
             yield
         finally:
-            signal.pthread_sigmask(
-                signal.SIG_BLOCK, HELD
-            )  # without a handler, they would end the process
+            # Without a handler, these signals would end the process until ``ignore`` is called.
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
             for number in handlers:
                 loop.remove_signal_handler(number)
             ignore()

@@ -72,9 +72,8 @@ class Fleet:
         """Start a worker for ``slot`` of ``count``."""
         ours, theirs = socket.socketpair()
         spec = WorkerSpec(slot, count, self._sockets, theirs, generation, refused)
-        with (
-            blocked()
-        ):  # the child would report a signal to this process until it has its own handlers
+        # Until the child has handlers of its own, it would report its signals to this process.
+        with blocked():
             pid = os.fork()
             if not pid:
                 self._be_worker(spec, ours)

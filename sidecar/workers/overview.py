@@ -40,9 +40,8 @@ def join_reasons(by_worker: Mapping[int, Sequence[str]]) -> list[str]:
     joined = []
     for reason in distinct:
         numbers = [number for number, reasons in by_worker.items() if reason in reasons]
-        prefix = (
-            "" if len(numbers) == len(by_worker) else f"worker {', '.join(map(str, numbers))}: "
-        )
+        is_shared = len(numbers) == len(by_worker)
+        prefix = "" if is_shared else f"worker {', '.join(map(str, numbers))}: "
         joined.append(prefix + reason)
     return joined
 
