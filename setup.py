@@ -26,6 +26,7 @@ COMPILED = (
     "core/passwords",
     "core/patterns",
     "core/policy",
+    "core/problems",
     "core/readings",
     "core/request_heads",
     "core/response_heads",

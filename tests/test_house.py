@@ -97,14 +97,13 @@ MAY_IMPORT = {
         *("observability.fault_log", "proxy", "tokens.last_use", "wire"),
     },
     "observability": {"core", "observability"},
-    "observability.metrics": {"core", "observability", "proxy.answers"},
     "operations": {
         *("core", "observability", "operations", "proxy", "workers.overview"),
         *("wire.requests", "wire.web_runner"),  # `/auth` is read by the proxy's own parser
     },
     "portal": {
         *("auth.password_auth", "auth.password_verifier", "config.units", "core", "portal"),
-        *("observability.audit", "proxy.answers", "tokens.lifecycle", "wire.web_runner"),
+        *("observability.audit", "tokens", "wire.web_runner"),
     },
     "workers": {"core", "observability.metric_families", "wire.listening", "workers"},
     "workers.held_signals": set(),

@@ -9,11 +9,11 @@ from sidecar.core.errors import Fault
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
 from sidecar.core.patterns import PathPattern, normalise_path
+from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.core.readings import other_readings
 from sidecar.core.routes import Route
 from sidecar.core.targets import parse_target
 from sidecar.core.tokens import Shape, classify
-from sidecar.proxy.answers import ANSWERS
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -103,7 +103,7 @@ class Explainer:
             account=entry.account or None,
             token_id=entry.token_id or None,
             upstream=upstream,
-            status=None if code is None else ANSWERS[code].status,
+            status=None if code is None else PROBLEM_TYPES[code].status,
             code=code,
             why=why,
         )

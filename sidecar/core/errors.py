@@ -1,7 +1,7 @@
 """Exceptions: faults that callers see as an answer, and errors that admins see.
 
 A *denial* ("no") is a value, ``sidecar.core.model.Denial``. A *fault* means "I don't know" or "it
-does not work"; its ``code`` selects the one answer to it (``sidecar.proxy.answers``).
+does not work"; its ``code`` selects the one answer to it (``sidecar.core.problems``).
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ Credential = TokenCredential | PasswordCredential
 class Denial(ValueObject):
     """A refusal: a value, never an exception.
 
-    ``code`` is a stable code of ``sidecar.proxy.answers``. ``detail`` is a sentence for the caller
+    ``code`` is a stable code of ``sidecar.core.problems``. ``detail`` is a sentence for the caller
     that holds no part of a credential. ``allow`` lists the methods for ``Allow``, only with
     ``method_not_allowed`` (RFC 9110 section 15.5.6).
     """

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from sidecar.core.histogram import Histogram
 from sidecar.core.model import Form, TokenRecord
+from sidecar.core.problems import PROXY_CODES
 from sidecar.core.routes import Route
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.metric_families import (
@@ -28,7 +29,6 @@ from sidecar.observability.metric_families import (
     Snapshot,
     merge,
 )
-from sidecar.proxy.answers import ANSWERS
 
 LookUp = Callable[[str], Awaitable[TokenRecord | None]]
 
@@ -302,7 +302,7 @@ def _zeros(routes: Iterable[Route]) -> Snapshot:
         "sidecar_upstream_duration_seconds": dict.fromkeys(names, nothing),
         "sidecar_received_bytes_total": dict.fromkeys(names, 0.0),
         "sidecar_sent_bytes_total": dict.fromkeys(names, 0.0),
-        "sidecar_denials_total": dict.fromkeys(product([*ANSWERS, CUT], map(str, forms)), 0.0),
+        "sidecar_denials_total": dict.fromkeys(product([*PROXY_CODES, CUT], map(str, forms)), 0.0),
         "sidecar_bans_total": {(subject,): 0.0 for subject in SUBJECTS},
     }
 

@@ -20,11 +20,11 @@ from multidict import CIMultiDict
 
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.operations.original import PATH, check_line, find_misleading, find_original
-from sidecar.proxy.answers import ANSWERS, problem
 from sidecar.proxy.exchange import Authorization, denial_of
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.header_cache import ParsedHeaders
@@ -121,31 +121,31 @@ class Decisions:
 
 
 def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool) -> web.Response:
-    answer = ANSWERS[denial.code]
+    row = PROBLEM_TYPES[denial.code]
     entry.code = denial.code
-    entry.status = answer.status
-    if not takes_all and answer.status != _UNAUTHORIZED and answer.status < _FIRST_OF_FAULTS:
+    entry.status = row.status
+    if not takes_all and row.status != _UNAUTHORIZED and row.status < _FIRST_OF_FAULTS:
         entry.status = _FORBIDDEN
     fields = {
-        "X-Auth-Status": str(answer.status),
+        "X-Auth-Status": str(row.status),
         "X-Auth-Code": denial.code,
         "X-Request-Id": entry.request_id,
         "Cache-Control": "no-store",
     }
-    if answer.status == _UNAUTHORIZED:
+    if row.status == _UNAUTHORIZED:
         # In one field: nginx before 1.23 hands on only the first of several.
         lines = rules.challenges.fields(denial, entry.forms)
         fields["WWW-Authenticate"] = ", ".join(value for _, value in _read_lines(lines))
-    retry_after = denial.retry_after_seconds or answer.retry_after_seconds
+    retry_after = denial.retry_after_seconds or row.retry_after_seconds
     if retry_after is not None:
         fields["Retry-After"] = str(retry_after)
     if denial.allow:
         fields["Allow"] = ", ".join(denial.allow)
     return web.Response(
-        body=problem(denial, entry.request_id),
+        body=problem_document(denial, entry.request_id),
         status=entry.status,
         headers=fields,
-        content_type="application/problem+json",
+        content_type=MEDIA_TYPE,
     )
 
 

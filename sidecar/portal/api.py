@@ -15,12 +15,13 @@ from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenKind
 from sidecar.core.policy import Account
+from sidecar.core.problems import denial_for
 from sidecar.observability.audit import Actor
 from sidecar.portal.bodies import read_json
 from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler, Parts
-from sidecar.portal.problems import answer
+from sidecar.portal.problem_responses import problem_response
 from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token, as_sentence
 from sidecar.tokens.lifecycle import TooManyTokens, UnknownToken
 
@@ -30,8 +31,6 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 _UNKNOWN: Final = Denial("unknown_token", "The account has no live token with this id.")
 _TAKEN: Final = Denial("name_taken", "The account already has a live token of this name.")
 _ROTATED: Final = Denial("already_rotated", "This token has a successor; rotate that one.")
-_WRONG: Final = Denial("invalid_fields", "Nothing was done; `errors` says what to change.")
-_CROSS_SITE: Final = Denial("cross_site", "A page of another site may not do this.")
 
 _WRITTEN_AT_ONCE: Final = 100
 _HEADERS: Final = HeaderRules((), ())
@@ -52,16 +51,16 @@ async def _create(request: web.Request, parts: Parts, account: Account) -> web.R
     terms = parts.terms()
     fields = await read_json(request)
     if isinstance(fields, Denial):
-        return answer(request, fields)
+        return problem_response(request, fields)
     asked = NewToken.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
     if isinstance(asked, list):
-        return answer(request, _WRONG, asked)
+        return problem_response(request, denial_for("invalid_fields"), asked)
     try:
         record, secret = await terms.lifecycle.create(
             account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
         )
     except NameTaken:
-        return answer(request, _TAKEN)
+        return problem_response(request, _TAKEN)
     parts.audit.token_created(record, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
@@ -80,16 +79,16 @@ async def _revoke(request: web.Request, parts: Parts, account: Account) -> web.R
 async def _rotate(request: web.Request, parts: Parts, account: Account) -> web.Response:
     fields = await read_json(request, may_be_empty=True)
     if isinstance(fields, Denial):
-        return answer(request, fields)
+        return problem_response(request, fields)
     terms = parts.terms()
     asked = Rotation.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
     if isinstance(asked, list):
-        return answer(request, _WRONG, asked)
+        return problem_response(request, denial_for("invalid_fields"), asked)
     old_id = request.match_info["id"]
     try:
         record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
     except NameTaken:
-        return answer(request, _ROTATED)
+        return problem_response(request, _ROTATED)
     parts.audit.token_rotated(record, old_id, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
@@ -110,18 +109,18 @@ def _signed_in(action: Action) -> Handler:
 
     async def handle(request: web.Request) -> web.Response:
         if request.method not in _SAFE and (is_cross_site(request) or is_hidden_site(request)):
-            return answer(request, _CROSS_SITE)
+            return problem_response(request, denial_for("cross_site"))
         account = await _admit(request)
         if isinstance(account, Denial):
-            return answer(request, account)
+            return problem_response(request, account)
         try:
             return await action(request, request.app[PARTS], account)
         except UnknownToken:
-            return answer(request, _UNKNOWN)
+            return problem_response(request, _UNKNOWN)
         except TooManyTokens as error:
-            return answer(request, Denial("too_many_tokens", as_sentence(error)))
+            return problem_response(request, Denial("too_many_tokens", as_sentence(error)))
         except UsageError as error:
-            return answer(request, Denial("invalid_fields", as_sentence(error)))
+            return problem_response(request, Denial("invalid_fields", as_sentence(error)))
 
     return handle
 

@@ -1,4 +1,4 @@
-"""The portal's application: its paths, the headers of every answer, what a failure looks like."""
+"""The portal's web application: its routes, the headers of every response, and its failures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
+from sidecar.core.problems import PROBLEM_TYPES, denial_for
 from sidecar.observability.audit import AuditLog, keep_no_audit
 from sidecar.portal import changes, pages
 from sidecar.portal.api import OPERATIONS
-from sidecar.portal.bodies import MAX_BODY_BYTES
+from sidecar.portal.bodies import BODY_TOO_LARGE, MAX_BODY_BYTES
 from sidecar.portal.headers import HEADERS
 from sidecar.portal.openapi import describe
 from sidecar.portal.parts import (
@@ -31,27 +32,14 @@ from sidecar.portal.parts import (
     Terms,
     secret_of_this_process,
 )
-from sidecar.portal.problems import PROBLEMS, REQUEST_ID, answer
+from sidecar.portal.problem_responses import API_CODES, REQUEST_ID, problem_response
 from sidecar.portal.rendering import failure, serve_static
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.wire.web_runner import hide_server
 
 _log = logging.getLogger(__name__)
 
-_DETAILS: Final = {
-    "store_unavailable": "The token store can't be reached right now; try again shortly.",
-    "overloaded": "Too many sign-ins at once; try again shortly.",
-    "internal_error": "The log names this request's id.",
-    "not_found": "There is nothing at this address.",
-    "method_not_allowed": "This address takes other methods; they are in Allow.",
-    "body_too_large": f"A body has at most {MAX_BODY_BYTES} bytes.",
-    "bad_request": "The request can't be read.",
-}
-_CODES: Final = {
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "body_too_large",
-}
+_CODE_OF_STATUS: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 def portal_app(
@@ -117,7 +105,7 @@ async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
     """Ask for the body if that is waited for; refuse what else is expected (RFC 9110 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # so that aiohttp still begins the answer itself
+        request.writer.output_size = 0  # so that aiohttp still begins the problem_response itself
         return None
     request[REQUEST_ID] = secrets.token_hex(8)
     return _fail(request, Denial("bad_request", "What the request expects is not known here."))
@@ -145,24 +133,28 @@ async def _answer_failures(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _fail(request, _denial_for(error))
+        return _fail(request, _denial_of(error))
     except Fault as fault:
-        code = fault.code if fault.code in PROBLEMS else "internal_error"
+        code = fault.code if fault.code in API_CODES else "internal_error"
         _log.warning("request %s: %s: %s", request[REQUEST_ID], fault.code, fault)
-        return _fail(request, Denial(code, _DETAILS[code]))
+        return _fail(request, denial_for(code))
     except Exception as error:
         # The message and the locals may hold a password; the type and the place do not.
         _log.error("request %s: %s", request[REQUEST_ID], error_location(error))
-        return _fail(request, Denial("internal_error", _DETAILS["internal_error"]))
+        return _fail(request, denial_for("internal_error"))
 
 
-def _denial_for(error: web.HTTPException) -> Denial:
-    code = _CODES.get(error.status, "bad_request")
-    allow = tuple(error.headers.get("Allow", "").replace(" ", "").split(","))
-    return Denial(code, _DETAILS[code], allow=allow if code == "method_not_allowed" else ())
+def _denial_of(error: web.HTTPException) -> Denial:
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return BODY_TOO_LARGE
+    denial = denial_for(_CODE_OF_STATUS.get(error.status, "bad_request"))
+    if "Allow" not in error.headers:
+        return denial
+    allow = tuple(error.headers["Allow"].replace(" ", "").split(","))
+    return Denial(denial.code, denial.detail, allow=allow)
 
 
 def _fail(request: web.Request, denial: Denial) -> web.Response:
     if request.path.startswith("/api/") or request.path == "/openapi.json":
-        return answer(request, denial)
-    return failure(request, denial, PROBLEMS[denial.code].status)
+        return problem_response(request, denial)
+    return failure(request, denial, PROBLEM_TYPES[denial.code].status)

@@ -15,9 +15,9 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _PATIENCE_SECONDS: Final = 10.0
 _MOST_FIELDS: Final = 32
 
-_SLOW: Final = Denial("request_timeout", "The body took too long to arrive.")
-_LARGE: Final = Denial("body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes.")
-_PACKED: Final = Denial("unsupported_media_type", "Send the body as it is, not compressed.")
+_TOO_SLOW: Final = Denial("request_timeout", "The body took too long to arrive.")
+BODY_TOO_LARGE: Final = Denial("body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes.")
+_COMPRESSED: Final = Denial("unsupported_media_type", "Send the body as it is, not compressed.")
 _BROKEN: Final = Denial("bad_request", "The body can't be read, or it ended early.")
 _NOT_JSON: Final = Denial("unsupported_media_type", "Send JSON, as application/json.")
 _NOT_FORM: Final = Denial("unsupported_media_type", "Send a form, URL-encoded.")
@@ -59,15 +59,15 @@ async def read_form(request: web.Request) -> dict[str, str] | Denial:
 
 async def _read(request: web.Request) -> bytes | Denial:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        return _PACKED
+        return _COMPRESSED
     if (request.content_length or 0) > MAX_BODY_BYTES:
-        return _LARGE
+        return BODY_TOO_LARGE
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await request.read()
     except TimeoutError:
-        return _SLOW
+        return _TOO_SLOW
     except web.HTTPRequestEntityTooLarge:
-        return _LARGE
+        return BODY_TOO_LARGE
     except (web.RequestPayloadError, ConnectionError):
         return _BROKEN

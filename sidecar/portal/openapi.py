@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import sidecar
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
 from sidecar.portal.api import EVERY_OPERATION_CODES, OPERATIONS, Operation
-from sidecar.portal.problems import MEDIA_TYPE, PROBLEMS, Problem
+from sidecar.portal.problem_responses import Problem
 from sidecar.portal.token_fields import MadeToken, NewToken, Rotation, Token
 
 _REF: Final = "#/components/schemas/{model}"
@@ -100,12 +101,12 @@ def _success(operation: Operation) -> dict[str, Any]:
 def _refusals(codes: Iterable[str]) -> dict[str, Any]:
     by_status: dict[int, list[str]] = defaultdict(list)
     for code in codes:
-        by_status[PROBLEMS[code].status].append(code)
+        by_status[PROBLEM_TYPES[code].status].append(code)
     return {str(status): _refusal(status, by_status[status]) for status in sorted(by_status)}
 
 
 def _refusal(status: int, codes: list[str]) -> dict[str, Any]:
-    meant = "; ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes)
+    meant = "; ".join(f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes)
     described: dict[str, Any] = {
         "description": meant,
         "content": {MEDIA_TYPE: {"schema": _ref(Problem)}},

@@ -9,11 +9,12 @@ from aiohttp import web
 
 from sidecar.core.model import Denial
 from sidecar.core.policy import Account
+from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.portal.bodies import read_form
 from sidecar.portal.callers import is_cross_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler
-from sidecar.portal.problems import PROBLEMS, headers_of
+from sidecar.portal.problem_responses import problem_headers
 from sidecar.portal.rendering import failure, page
 from sidecar.portal.sessions import Visit, open_visit
 from sidecar.portal.token_fields import FieldError
@@ -48,7 +49,7 @@ def sent_by(sent: Sent) -> Handler:
     async def handle(request: web.Request, visit: Visit, account: Account) -> web.Response:
         fields = await read_form(request)
         if isinstance(fields, Denial):
-            return failure(request, fields, PROBLEMS[fields.code].status)
+            return failure(request, fields, PROBLEM_TYPES[fields.code].status)
         if is_cross_site(request) or not visit.is_own(fields):
             return failure(request, _STALE, 403)
         return await sent(request, visit, account, fields)
@@ -74,7 +75,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     visit = await open_visit(request)
     fields = await read_form(request)
     if isinstance(fields, Denial):
-        return failure(request, fields, PROBLEMS[fields.code].status)
+        return failure(request, fields, PROBLEM_TYPES[fields.code].status)
     # A phone's keyboard writes a space after a name that it has completed.
     name, password = fields.get("account", "").strip(), fields.get("password", "")
     if is_cross_site(request) or not visit.is_own(fields):
@@ -148,13 +149,13 @@ def sentence(denial: Denial) -> str:
 
 def form_status(denial: Denial) -> int:
     """Return the status of a form that is shown again: 401 would need a challenge."""
-    status = PROBLEMS[denial.code].status
+    status = PROBLEM_TYPES[denial.code].status
     return 403 if status == 401 else status
 
 
 def form_headers(denial: Denial) -> dict[str, str]:
     """Return what goes with it."""
-    headers = headers_of(denial)
+    headers = problem_headers(denial)
     headers.pop("WWW-Authenticate", None)
     return headers
 

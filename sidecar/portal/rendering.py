@@ -12,7 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sidecar.core.model import Denial
-from sidecar.portal.problems import REQUEST_ID, headers_of
+from sidecar.portal.problem_responses import REQUEST_ID, problem_headers
 from sidecar.portal.sessions import Visit
 
 _MEDIA_TYPES: Final = {
@@ -72,7 +72,7 @@ def page(
 
 def failure(request: web.Request, denial: Denial, status: int) -> web.Response:
     """Return the page that says why there is none; without the challenge, which is the API's."""
-    headers = headers_of(denial)
+    headers = problem_headers(denial)
     headers.pop("WWW-Authenticate", None)
     heading = _HEADINGS.get(status, HTTPStatus(status).phrase)
     return page(

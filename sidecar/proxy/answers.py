@@ -1,75 +1,21 @@
-"""What a caller is told when it is not served: the one table of codes, statuses and titles.
+"""The proxy's own responses: a denial as bytes, with its challenge, ready to be sent.
 
-``docs/reference/errors.md`` shows the same table, and a test holds the two together. Bodies are
-``application/problem+json`` (RFC 9457) and never hold a part of a credential.
+What each code means is in ``sidecar.core.problems``.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from time import time
 from typing import Final
 
 from sidecar.core.model import Denial, Form
+from sidecar.core.problems import DOCUMENT_END, PROBLEM_TYPES, begin_document
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One row: the status, a short title, and whether ``Retry-After`` goes with it (seconds)."""
-
-    status: int
-    title: str
-    retry_after_seconds: int | None = None
-
-
-ANSWERS: Final[dict[str, Answer]] = {
-    "bad_request": Answer(400, "The request is malformed"),
-    "unsafe_path": Answer(400, "The path is not safe to forward"),
-    "ambiguous_credentials": Answer(400, "More than one credential"),
-    "missing_credentials": Answer(401, "A credential is needed"),
-    "malformed_credentials": Answer(401, "The credential is unreadable"),
-    "invalid_token": Answer(401, "The token is not valid"),
-    "invalid_password": Answer(401, "Wrong account or password"),
-    "account_disabled": Answer(403, "The account is disabled"),
-    "not_allowed": Answer(403, "Not allowed"),
-    "no_route": Answer(404, "No such route"),
-    "method_not_allowed": Answer(405, "Method not allowed"),
-    "request_timeout": Answer(408, "The request took too long to arrive"),
-    "body_too_large": Answer(413, "The body is too large"),
-    "uri_too_long": Answer(414, "The request target is too long"),
-    "too_many_failures": Answer(429, "Too many failures", 60),
-    "headers_too_large": Answer(431, "The header fields are too large"),
-    "internal_error": Answer(500, "The proxy failed"),
-    "upstream_unreachable": Answer(502, "The upstream can't be reached"),
-    "upstream_broken": Answer(502, "The upstream's answer is broken"),
-    "store_unavailable": Answer(503, "The token store can't be asked", 1),
-    "overloaded": Answer(503, "Too busy", 1),
-    "draining": Answer(503, "Shutting down", 1),
-    "upstream_timeout": Answer(504, "The upstream took too long"),
-}
-
-_DETAILS: Final[dict[str, str]] = {
-    "internal_error": "The proxy could not handle this request; its log names the request id.",
-    "upstream_unreachable": "The service behind the proxy can't be reached.",
-    "upstream_broken": "The service behind the proxy gave no usable answer.",
-    "upstream_timeout": "The service behind the proxy did not answer in time.",
-    "store_unavailable": "Credentials can't be checked right now; try again shortly.",
-    "overloaded": "The proxy is too busy right now; try again shortly.",
-    "draining": "The proxy is shutting down; try again shortly.",
-}
-_DENIAL_OF_FAULT: Final = {code: Denial(code, detail) for code, detail in _DETAILS.items()}
 _BEARER_ERRORS: Final = frozenset({"invalid_token", "malformed_credentials"})
 _CHALLENGED: Final = 401
 _MOST_KNOWN: Final = 1024
-
-
-def denial_for(fault_code: str) -> Denial:
-    """Return what a caller is told of a fault; the fault's own message is for the log."""
-    return _DENIAL_OF_FAULT[fault_code]
 
 
 class Challenges:
@@ -106,27 +52,6 @@ class Challenges:
         return "".join(lines).encode("latin-1")
 
 
-def problem(denial: Denial, request_id: str) -> bytes:
-    """Return the problem document of a denial (RFC 9457)."""
-    return _begin_problem(denial) + request_id.encode() + _END_OF_PROBLEM
-
-
-_END_OF_PROBLEM: Final = b'"}\n'
-
-
-@lru_cache(maxsize=1024)
-def _begin_problem(denial: Denial) -> bytes:
-    """Return the document up to the request id, which is the same for all who get this denial."""
-    answer = ANSWERS[denial.code]
-    members = {
-        "title": answer.title,
-        "status": answer.status,
-        "code": denial.code,
-        "detail": denial.detail,
-    }
-    return json.dumps(members, ensure_ascii=False)[:-1].encode() + b', "request_id": "'
-
-
 def render(
     denial: Denial,
     request_id: str,
@@ -145,7 +70,7 @@ def render(
     key = (denial, challenge, closes, keeps_alive_1_0)
     frame = _frames.get(key) or _build_frame(key)
     sent_id = request_id.encode()
-    body = frame.document + sent_id + _END_OF_PROBLEM
+    body = frame.document + sent_id + DOCUMENT_END
     return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
         frame.begun,
         len(body),
@@ -178,7 +103,7 @@ def _build_frame(key: _Key) -> _Frame:
     if len(_frames) >= _MOST_KNOWN:
         _frames.clear()
     begun, ended = _render_head(denial, challenge, closes, keeps_alive_1_0)
-    frame = _frames[key] = _Frame(begun, ended, _begin_problem(denial))
+    frame = _frames[key] = _Frame(begun, ended, begin_document(denial))
     return frame
 
 
@@ -186,13 +111,13 @@ def _render_head(
     denial: Denial, challenge: bytes, closes: bool, keeps_alive_1_0: bool
 ) -> tuple[bytes, bytes]:
     """Return a head's bytes up to the value of Content-Length, and those behind what varies."""
-    answer = ANSWERS[denial.code]
+    row = PROBLEM_TYPES[denial.code]
     begun = (
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+        f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}\r\n"
         "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "
     )
     lines = []
-    retry_after = denial.retry_after_seconds or answer.retry_after_seconds
+    retry_after = denial.retry_after_seconds or row.retry_after_seconds
     if retry_after is not None:
         lines.append(f"Retry-After: {retry_after}\r\n")
     if denial.code == "method_not_allowed":
@@ -202,7 +127,7 @@ def _render_head(
     elif keeps_alive_1_0:
         lines.append("Connection: keep-alive\r\n")
     ended = "".join(lines).encode("latin-1")
-    if answer.status == _CHALLENGED:
+    if row.status == _CHALLENGED:
         ended += challenge
     return begun.encode("latin-1"), ended + b"\r\n"
 

@@ -20,6 +20,7 @@ from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnrea
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET
 from sidecar.core.model import Credential, Denial
 from sidecar.core.policy import Principal
+from sidecar.core.problems import PROBLEM_TYPES, denial_for
 from sidecar.core.request_heads import Downstream
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
@@ -27,7 +28,7 @@ from sidecar.core.targets import Target
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
-from sidecar.proxy.answers import ANSWERS, denial_for, render
+from sidecar.proxy.answers import render
 from sidecar.proxy.header_cache import ParsedHeaders
 from sidecar.proxy.rules import Rules, UpstreamHandle
 from sidecar.proxy.streams import LiveStreams, Stream
@@ -406,7 +407,7 @@ class Exchange:
         if not request.is_complete:
             client.reader.skip_small_body()
         stays = (
-            ANSWERS[denial.code].status not in _CLOSING_STATUSES
+            PROBLEM_TYPES[denial.code].status not in _CLOSING_STATUSES
             and request.keeps_alive
             and request.is_complete
             and not request.wants_upgrade
@@ -430,7 +431,7 @@ def answer(
 ) -> None:
     """Send the response to a denial, and log it. ``is_head``: the request's method is HEAD."""
     log.code = denial.code
-    log.status = ANSWERS[denial.code].status
+    log.status = PROBLEM_TYPES[denial.code].status
     is_challenge = log.status == _UNAUTHORIZED
     response = render(
         denial,

@@ -21,9 +21,10 @@ from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.auth.throttle import ThrottleLimits
 from sidecar.config.settings import Settings
 from sidecar.core.errors import UsageError
+from sidecar.core.problems import denial_for
 from sidecar.observability.access_log import AccessLog
 from sidecar.observability.line_writer import WriteLock
-from sidecar.proxy.answers import denial_for, render
+from sidecar.proxy.answers import render
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.streams import LiveStreams
 from sidecar.runtime.build import build_header_cache, build_limits, shortest_timeout_seconds

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from sidecar.core.error_location import error_location
+from sidecar.core.problems import MEDIA_TYPE, denial_for, problem_document
 
 _log = logging.getLogger(__name__)
 
@@ -26,14 +27,9 @@ HEAD_SECONDS: Final = 10.0
 
 MOST_CONNECTIONS: Final = 2000
 _KEPT_ALIVE_SECONDS: Final = 75.0  # includes the next head
-_UNREADABLE: Final = (
-    b'{"title":"The request is malformed","status":400,"code":"bad_request",'
-    b'"detail":"The request can\'t be read.","request_id":"-"}\n'
-)
-_FAILED: Final = (
-    b'{"title":"The proxy failed","status":500,"code":"internal_error",'
-    b'"detail":"The request could not be handled.","request_id":"-"}\n'
-)
+_NO_REQUEST_ID: Final = "-"
+_UNREADABLE: Final = problem_document(denial_for("bad_request"), _NO_REQUEST_ID)
+_FAILED: Final = problem_document(denial_for("internal_error"), _NO_REQUEST_ID)
 
 
 async def hide_server(request: web.Request, response: web.StreamResponse) -> None:
@@ -105,7 +101,7 @@ class BoundedConnection(RequestHandler):
         response = _Refusal(
             status=400 if is_unreadable else 500,
             body=_UNREADABLE if is_unreadable else _FAILED,
-            content_type="application/problem+json",
+            content_type=MEDIA_TYPE,
             headers={**self.refusal_headers, "Cache-Control": "no-store"},
         )
         response.force_close()

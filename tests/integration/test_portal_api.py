@@ -16,9 +16,10 @@ import pytest
 from aiohttp import ClientSession
 
 from sidecar.core.patterns import compile_pattern
+from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.portal.api import OPERATIONS
 from sidecar.portal.openapi import describe
-from sidecar.portal.problems import PROBLEMS
+from sidecar.portal.problem_responses import API_CODES
 from tests.browser.portal_stage import PASSWORD, ApiClient, PortalStage, running_portal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -475,7 +476,7 @@ def test_the_description_has_every_operation_and_the_documentation_every_code() 
         assert operation.method.lower() in described["paths"][operation.path]
     text = (ROOT / "docs" / "reference" / "portal.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.M)
-    assert dict(rows) == {code: str(row.status) for code, row in PROBLEMS.items()}
+    assert dict(rows) == {code: str(PROBLEM_TYPES[code].status) for code in API_CODES}
 
 
 async def test_schemathesis_finds_no_failure_and_no_status_that_is_not_described(

@@ -504,7 +504,7 @@ async def test_a_store_that_is_away_is_told_as_such(
     stage.store.is_away = True
     for response in (await browser.get("/"), await send(browser, "/tokens", page, **NEW)):
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
-        assert "can&#39;t be reached" in await response.text()
+        assert "can&#39;t be looked up or checked" in await response.text()
     stage.store.is_away = False
     assert await is_signed_in(browser)
 

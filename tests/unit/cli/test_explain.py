@@ -19,9 +19,9 @@ from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
+from sidecar.core.problems import PROXY_CODES
 from sidecar.core.signed_tokens import SignedTokens
 from sidecar.core.tokens import digest
-from sidecar.proxy.answers import ANSWERS
 from sidecar.store.memory import MemoryStore
 from sidecar.store.port import TokenStore
 
@@ -62,7 +62,7 @@ REVOKED = record_of("bolt", "boltjwt0001", TokenKind.JWT)
 
 def name_of_case(value: object) -> str:
     """Name a case by its code alone: what else it holds is new in each process."""
-    return value if isinstance(value, str) and value in ANSWERS else "-"
+    return value if isinstance(value, str) and value in PROXY_CODES else "-"
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from sidecar.core import errors
 from sidecar.core.model import ALL_FORMS, Denial, Form
+from sidecar.core.problems import PROBLEM_TYPES, PROXY_CODES, denial_for, problem_document
 from sidecar.proxy import answers
-from sidecar.proxy.answers import ANSWERS, Challenges, denial_for, problem, render
+from sidecar.proxy.answers import Challenges, render
 
 DENIAL = Denial("invalid_token", "The token is unknown.")
 
@@ -25,25 +26,25 @@ def parse(response: bytes) -> tuple[str, dict[str, list[str]], bytes]:
     return start, fields, body
 
 
-@pytest.mark.parametrize("code", ANSWERS)
+@pytest.mark.parametrize("code", PROXY_CODES)
 def test_every_code_makes_a_whole_response(code: str) -> None:
-    answer = ANSWERS[code]
+    row = PROBLEM_TYPES[code]
     start, fields, body = parse(render(Denial(code, "Why."), "r1", challenge=b"X-Challenge: y\r\n"))
-    assert start == f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"
+    assert start == f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}"
     assert fields["content-length"] == [str(len(body))]
     assert fields["content-type"] == ["application/problem+json"]
     assert fields["cache-control"] == ["no-store"]
     assert fields["x-request-id"] == ["r1"]
     assert json.loads(body) == {
-        "title": answer.title,
-        "status": answer.status,
+        "title": row.title,
+        "status": row.status,
         "code": code,
         "detail": "Why.",
         "request_id": "r1",
     }
-    assert ("x-challenge" in fields) == (answer.status == 401)
-    assert ("retry-after" in fields) == (answer.status in (429, 503))
-    assert ("allow" in fields) == (answer.status == 405)
+    assert ("x-challenge" in fields) == (row.status == 401)
+    assert ("retry-after" in fields) == (row.status in (429, 503))
+    assert ("allow" in fields) == (row.status == 405)
 
 
 def test_the_date_is_now_as_http_writes_it() -> None:
@@ -89,8 +90,8 @@ def test_every_fault_has_an_answer_that_keeps_its_message_to_the_log(
 ) -> None:
     fault = kind("redis://:hunter2@h is away")
     denial = denial_for(fault.code)
-    assert ANSWERS[denial.code].status >= 500
-    assert "hunter2" not in problem(denial, "r1").decode()
+    assert PROBLEM_TYPES[denial.code].status >= 500
+    assert "hunter2" not in problem_document(denial, "r1").decode()
 
 
 @pytest.mark.parametrize(

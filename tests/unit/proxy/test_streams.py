@@ -24,9 +24,9 @@ from sidecar.core.model import (
     TokenRecord,
 )
 from sidecar.core.policy import Principal
+from sidecar.core.problems import PROXY_CODES
 from sidecar.core.signed_tokens import SignedTokens, VerifiedToken
 from sidecar.proxy import streams as module
-from sidecar.proxy.answers import ANSWERS
 from sidecar.proxy.rules import Rules
 from sidecar.proxy.streams import LiveStreams, Stream
 from sidecar.runtime.build import build_rules
@@ -399,7 +399,7 @@ async def test_another_configuration_that_would_not_let_it_begin_ends_it(
     exchange = Exchange(streams, None if by_password else RECORD)
     streams.on_rules_changed(rules_with(**changes))
     assert exchange.cuts == 1
-    assert exchange.reasons[0] in ANSWERS
+    assert exchange.reasons[0] in PROXY_CODES
 
 
 async def test_another_password_ends_what_the_old_one_began_and_no_tokens(

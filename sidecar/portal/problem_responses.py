@@ -1,7 +1,4 @@
-"""The API's errors: the one table of codes and statuses, and how one is answered (RFC 9457).
-
-``docs/reference/portal.md`` shows the same table, and a test holds the two together.
-"""
+"""The API's error responses: which problems it has, and how one is sent (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -12,45 +9,41 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from sidecar.core.model import Denial
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
 from sidecar.portal.token_fields import FieldError
-from sidecar.proxy.answers import ANSWERS, Answer
 
-_SHARED_WITH_PROXY: Final = (
+API_CODES: Final = (
     "bad_request",
     "ambiguous_credentials",
     "missing_credentials",
     "malformed_credentials",
     "invalid_password",
     "account_disabled",
+    "cross_site",
+    "unknown_token",
+    "not_found",
     "method_not_allowed",
     "request_timeout",
+    "name_taken",
+    "already_rotated",
+    "too_many_tokens",
     "body_too_large",
+    "unsupported_media_type",
+    "invalid_fields",
     "too_many_failures",
+    "internal_error",
     "store_unavailable",
     "overloaded",
 )
-
-PROBLEMS: Final[dict[str, Answer]] = {
-    **{code: ANSWERS[code] for code in _SHARED_WITH_PROXY},
-    "cross_site": Answer(403, "Sent by a page of another site"),
-    "unknown_token": Answer(404, "No such token"),
-    "not_found": Answer(404, "Nothing is here"),
-    "name_taken": Answer(409, "The name is taken"),
-    "already_rotated": Answer(409, "The token has been rotated already"),
-    "too_many_tokens": Answer(409, "The account has too many tokens"),
-    "unsupported_media_type": Answer(415, "The body must be JSON"),
-    "invalid_fields": Answer(422, "Some fields are not right"),
-    "internal_error": Answer(500, "The portal failed"),
-}
+"""The codes that the API answers with. ``docs/portal.md`` lists them too, and a test compares."""
 
 CHALLENGE: Final = 'Basic realm="API keys", charset="UTF-8"'
 REQUEST_ID: Final = web.RequestKey("request_id", str)
-"""Under which the log knows a request."""
-MEDIA_TYPE: Final = "application/problem+json"
+"""The request's id, as the log and ``X-Request-Id`` have it."""
 
 
 class WrongField(BaseModel):
-    """One field that is not right."""
+    """A field that breaks its rule."""
 
     pointer: str = Field(description="A JSON pointer into the body (RFC 6901), as a fragment.")
     detail: str
@@ -63,15 +56,17 @@ class Problem(BaseModel):
 
     title: str
     status: int
-    code: Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEMS)})]
+    code: Annotated[str, Field(json_schema_extra={"enum": sorted(API_CODES)})]
     detail: str
     request_id: str
     errors: list[WrongField] | None = None
 
 
-def answer(request: web.Request, denial: Denial, errors: Iterable[FieldError] = ()) -> web.Response:
-    """Return the response to what is refused or could not be done."""
-    row = PROBLEMS[denial.code]
+def problem_response(
+    request: web.Request, denial: Denial, errors: Iterable[FieldError] = ()
+) -> web.Response:
+    """Return the response to a request that is refused or has failed."""
+    row = PROBLEM_TYPES[denial.code]
     problem = Problem(
         title=row.title,
         status=row.status,
@@ -84,13 +79,13 @@ def answer(request: web.Request, denial: Denial, errors: Iterable[FieldError] = 
         status=row.status,
         body=problem.model_dump_json(exclude_none=True).encode() + b"\n",
         content_type=MEDIA_TYPE,
-        headers=headers_of(denial),
+        headers=problem_headers(denial),
     )
 
 
-def headers_of(denial: Denial) -> dict[str, str]:
-    """Return the fields that go with a denial: when to try again, what is allowed, who may come."""
-    row = PROBLEMS[denial.code]
+def problem_headers(denial: Denial) -> dict[str, str]:
+    """Return a denial's ``Retry-After``, ``Allow`` and ``WWW-Authenticate``, those that apply."""
+    row = PROBLEM_TYPES[denial.code]
     headers = {}
     retry_after_seconds = denial.retry_after_seconds or row.retry_after_seconds
     if retry_after_seconds is not None:
