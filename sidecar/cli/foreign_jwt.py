@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sidecar.core import tokens
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import TokenKind, TokenRecord
+from sidecar.core.token_rules import DAY_SECONDS, MAX_NAME_CHARS, check_days
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -24,8 +25,6 @@ OWNER = "@denied"
 """The account that denials belong to. It can't be used while the configuration declares it."""
 
 DENIED_DAYS = 400
-_DAY_SECONDS = 86400
-_MAX_NAME_CHARS = 100
 _is_jti = re.compile(r"[!-~]{1,256}").fullmatch
 
 
@@ -40,6 +39,7 @@ async def deny(
     from sidecar.auth.jwt_verifier import foreign_denial_key
 
     _check(settings, issuer, jti)
+    check_days(days)
     record = _record(foreign_denial_key(issuer, jti), f"{jti} of {issuer}", days)
     try:
         await store.create(record)
@@ -67,9 +67,9 @@ def _record(digest: str, told: str, days: int) -> TokenRecord:
     return TokenRecord(
         id=tokens.new_id(os.urandom),
         account=OWNER,
-        name=f"{digest[:12]} {told}"[:_MAX_NAME_CHARS],
+        name=f"{digest[:12]} {told}"[:MAX_NAME_CHARS],
         kind=TokenKind.JWT,
         digest=digest,
         created_at=created_at,
-        expires_at=created_at + days * _DAY_SECONDS if days else None,
+        expires_at=created_at + days * DAY_SECONDS if days else None,
     )

@@ -19,6 +19,13 @@ from sidecar.cli.times import to_rfc3339
 from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import TokenKind, TokenRecord
+from sidecar.core.token_rules import (
+    MAX_NAME_CHARS,
+    InvalidField,
+    TooManyTokens,
+    describe_undeclared,
+    parse_days,
+)
 from sidecar.core.tokens import Shape
 from sidecar.observability.audit import Actor, AuditLog
 
@@ -86,7 +93,9 @@ def _add_import(actions: Subparsers) -> None:
 
 def _add_description_of_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", metavar="A", required=True, help="whom it belongs to")
-    parser.add_argument("--name", metavar="N", required=True, help="1 to 100 characters")
+    parser.add_argument(
+        "--name", metavar="N", required=True, help=f"1 to {MAX_NAME_CHARS} characters"
+    )
     parser.add_argument(
         "--days", metavar="D", required=True, type=_days, help="lifetime in days; 0: unlimited"
     )
@@ -153,9 +162,10 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 
 def _days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise argparse.ArgumentTypeError("write a whole number of days; 0 means unlimited")
-    return int(text)
+    try:
+        return parse_days(text)
+    except InvalidField as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _duration(text: str) -> float:
@@ -169,24 +179,19 @@ def _duration(text: str) -> float:
 
 async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
-    from sidecar.tokens.lifecycle import TooManyTokens, UnknownToken
+    from sidecar.tokens.lifecycle import AlreadyRotated, UnknownToken
 
     async with reached_store(settings) as store:
         reached = _Reached(settings, store, lifecycle_on(store, settings), audit_of(settings))
         try:
             return await action(reached, arguments)
-        except (NameTaken, TooManyTokens, UnknownToken) as error:
+        except (NameTaken, TooManyTokens, UnknownToken, AlreadyRotated) as error:
             return _fail(str(error))
 
 
 async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
-    from sidecar.runtime.signing import NO_KEY
-
-    kind = TokenKind(asked.kind)
-    if kind is TokenKind.JWT and not reached.settings.jwt.keys:
-        raise UsageError(NO_KEY)
     record, token = await reached.lifecycle.create(
-        asked.account, asked.name, asked.days, kind=kind, paths=asked.paths
+        asked.account, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
     )
     reached.audit.token_created(record, None, Actor.CLI)
     return print_made(record, token, asked)
@@ -216,7 +221,7 @@ def _describe_nothing(account: str | None, reached: _Reached) -> str:
     """Say that there are no tokens, and that a name may be mistyped."""
     if account is None or account in reached.settings.accounts:
         return "there is no live token" + (f" of account {account}" if account else "")
-    undeclared = reached.lifecycle.describe_undeclared(account)
+    undeclared = describe_undeclared(account, reached.settings.accounts)
     return f"there is no live token of account {account!r}, and {undeclared}"
 
 
@@ -258,7 +263,7 @@ def _judge_account(account: str, reached: _Reached) -> int:
         return 0
     if declared is not None:
         return _fail(f"it is refused: account {account} is disabled")
-    return _fail(f"it is refused: {reached.lifecycle.describe_undeclared(account)}")
+    return _fail(f"it is refused: {describe_undeclared(account, reached.settings.accounts)}")
 
 
 async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:

@@ -72,3 +72,5 @@ class ConfigurationError(UsageError):
 
 class NameTaken(Exception):
     """The account already has a live token of this name."""
+
+    code: ClassVar[str] = "name_taken"

@@ -11,26 +11,32 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from sidecar.core.credentials import CredentialRules, accept
-from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.errors import NameTaken
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenKind
 from sidecar.core.policy import Account
 from sidecar.core.problems import denial_for
+from sidecar.core.token_rules import InvalidField, TooManyTokens
 from sidecar.observability.audit import Actor
 from sidecar.portal.bodies import read_json
 from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
 from sidecar.portal.door import admit
 from sidecar.portal.parts import PARTS, Handler, Parts
 from sidecar.portal.problem_responses import problem_response
-from sidecar.portal.token_fields import Limits, MadeToken, NewToken, Rotation, Token, as_sentence
-from sidecar.tokens.lifecycle import TooManyTokens, UnknownToken
+from sidecar.portal.token_fields import (
+    FieldContext,
+    FieldError,
+    MadeToken,
+    NewToken,
+    Rotation,
+    Token,
+    as_sentence,
+)
+from sidecar.tokens.lifecycle import AlreadyRotated, UnknownToken
 
 Action = Callable[[web.Request, Parts, Account], Awaitable[web.Response]]
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
-_UNKNOWN: Final = Denial("unknown_token", "The account has no live token with this id.")
-_TAKEN: Final = Denial("name_taken", "The account already has a live token of this name.")
-_ROTATED: Final = Denial("already_rotated", "This token has a successor; rotate that one.")
 
 _WRITTEN_AT_ONCE: Final = 100
 _HEADERS: Final = HeaderRules((), ())
@@ -52,15 +58,12 @@ async def _create(request: web.Request, parts: Parts, account: Account) -> web.R
     fields = await read_json(request)
     if isinstance(fields, Denial):
         return problem_response(request, fields)
-    asked = NewToken.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
+    asked = NewToken.read(fields, FieldContext(account, terms.can_issue_jwt))
     if isinstance(asked, list):
         return problem_response(request, denial_for("invalid_fields"), asked)
-    try:
-        record, secret = await terms.lifecycle.create(
-            account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
-        )
-    except NameTaken:
-        return problem_response(request, _TAKEN)
+    record, secret = await terms.lifecycle.create(
+        account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
+    )
     parts.audit.token_created(record, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
@@ -81,14 +84,11 @@ async def _rotate(request: web.Request, parts: Parts, account: Account) -> web.R
     if isinstance(fields, Denial):
         return problem_response(request, fields)
     terms = parts.terms()
-    asked = Rotation.read(fields, Limits(account.max_token_days, terms.can_issue_jwt))
+    asked = Rotation.read(fields, FieldContext(account, terms.can_issue_jwt))
     if isinstance(asked, list):
         return problem_response(request, denial_for("invalid_fields"), asked)
     old_id = request.match_info["id"]
-    try:
-        record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
-    except NameTaken:
-        return problem_response(request, _ROTATED)
+    record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
     parts.audit.token_rotated(record, old_id, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
@@ -115,12 +115,11 @@ def _signed_in(action: Action) -> Handler:
             return problem_response(request, account)
         try:
             return await action(request, request.app[PARTS], account)
-        except UnknownToken:
-            return problem_response(request, _UNKNOWN)
-        except TooManyTokens as error:
-            return problem_response(request, Denial("too_many_tokens", as_sentence(error)))
-        except UsageError as error:
-            return problem_response(request, Denial("invalid_fields", as_sentence(error)))
+        except InvalidField as error:
+            field_error = FieldError(error.field, as_sentence(error))
+            return problem_response(request, denial_for(error.code), [field_error])
+        except (NameTaken, TooManyTokens, UnknownToken, AlreadyRotated) as error:
+            return problem_response(request, Denial(error.code, as_sentence(error)))
 
     return handle
 
@@ -129,7 +128,8 @@ async def _admit(request: web.Request) -> Account | Denial:
     scan = _HEADERS.scan(request.raw_headers)
     credential = accept(_CREDENTIALS.extract(scan, None).credential, _BASIC_ALONE)
     if not isinstance(credential, PasswordCredential):
-        return credential if isinstance(credential, Denial) else _UNKNOWN
+        assert isinstance(credential, Denial)  # no other form is accepted
+        return credential
     return await admit(request, credential.account, credential.password)
 
 

@@ -105,7 +105,7 @@ async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
     """Ask for the body if that is waited for; refuse what else is expected (RFC 9110 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # so that aiohttp still begins the problem_response itself
+        request.writer.output_size = 0  # aiohttp then still begins the response itself
         return None
     request[REQUEST_ID] = secrets.token_hex(8)
     return _fail(request, Denial("bad_request", "What the request expects is not known here."))

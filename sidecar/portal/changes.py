@@ -6,14 +6,16 @@ memory. The form's mark is spent by then, so that sending it again makes no seco
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
 
-from sidecar.core.errors import NameTaken, UsageError
+from sidecar.core.errors import NameTaken
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.policy import Account
+from sidecar.core.problems import PROBLEM_TYPES
+from sidecar.core.token_rules import InvalidField, TooManyTokens, parse_days
 from sidecar.observability.audit import Actor
 from sidecar.portal.callers import client_of
 from sidecar.portal.door import admit
@@ -23,14 +25,14 @@ from sidecar.portal.rendering import failure, page
 from sidecar.portal.sessions import Visit
 from sidecar.portal.token_fields import (
     DEFAULT_OVERLAP,
+    FieldContext,
     FieldError,
-    Limits,
     NewToken,
     Rotation,
     as_sentence,
 )
 from sidecar.portal.wording import row_of
-from sidecar.tokens.lifecycle import Description, TooManyTokens, UnknownToken
+from sidecar.tokens.lifecycle import AlreadyRotated, TokenDetails, UnknownToken
 
 OVERLAPS: Final = {
     "0": "None: the old token stops at once",
@@ -43,10 +45,9 @@ _SENT_BEFORE: Final = (
     "This form was sent before, and nothing was made this time. "
     "To make another token, enter your password and send it again."
 )
+_FORM_FIELDS: Final = frozenset({"name", "days", "kind", "paths", "overlap"})
 _PASSWORD_AGAIN: Final = "Enter your password: it is needed for every new token."  # noqa: S105
 _WRONG_PASSWORD: Final = "This is not your password. Try again."  # noqa: S105
-_GONE: Final = Denial("unknown_token", "This API key has expired or was revoked already.")
-_is_number = re.compile(r"[0-9]{1,6}").fullmatch
 
 
 async def create(
@@ -54,8 +55,8 @@ async def create(
 ) -> web.Response:
     """Take the *Create new token* form; show the new token, or the form with what is wrong."""
     parts = request.app[PARTS]
-    limits = Limits(account.max_token_days, parts.terms().can_issue_jwt)
-    asked = NewToken.read(_token_fields(fields), limits)
+    context = FieldContext(account, parts.terms().can_issue_jwt)
+    asked = NewToken.read(_token_fields(fields), context)
     errors = asked if isinstance(asked, list) else []
     refused = await _judge(request, visit, account, fields, errors)
     if refused or isinstance(asked, list):
@@ -64,8 +65,8 @@ async def create(
         record, secret = await parts.terms().lifecycle.create(
             account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
         )
-    except (NameTaken, UsageError) as error:
-        refused = _refused(409, [_field_of(error)])
+    except (NameTaken, TooManyTokens, InvalidField) as error:
+        refused = _refused(PROBLEM_TYPES[error.code].status, [_field_error(error)])
         return await keys_page(request, visit, account, values=fields, **refused)
     parts.audit.token_created(record, client_of(request), Actor.PORTAL)
     return _show_secret(request, visit, record, secret)
@@ -82,7 +83,7 @@ async def rotate(
     """Take that form; show the successor, or the form with what is wrong."""
     parts = request.app[PARTS]
     overlap = fields.get("overlap", "")
-    asked = Rotation.read({"overlap": overlap}, Limits(account.max_token_days, False))
+    asked = Rotation.read({"overlap": overlap}, FieldContext(account, can_issue_jwt=False))
     errors = asked if isinstance(asked, list) else []
     refused = await _judge(request, visit, account, fields, errors)
     if refused or isinstance(asked, list):
@@ -92,15 +93,10 @@ async def rotate(
         record, secret = await parts.terms().lifecycle.rotate(
             old_id, asked.overlap_seconds, account.name
         )
-    except UnknownToken:
-        return failure(request, _GONE, 404)
-    except NameTaken:
-        text = "This token has been rotated already: rotate its successor."
-        refused = _refused(409, [FieldError("", text)])
-        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
-    except UsageError as error:
-        status = 409 if isinstance(error, TooManyTokens) else 422
-        refused = _refused(status, [_field_of(error)])
+    except UnknownToken as error:
+        return _unknown(request, error)
+    except (AlreadyRotated, TooManyTokens, InvalidField) as error:
+        refused = _refused(PROBLEM_TYPES[error.code].status, [_field_error(error)])
         return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
     parts.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
     return _show_secret(request, visit, record, secret, _end_of_old(overlap))
@@ -118,8 +114,8 @@ async def revoke(
     parts = request.app[PARTS]
     try:
         record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
-    except UnknownToken:
-        return failure(request, _GONE, 404)
+    except UnknownToken as error:
+        return _unknown(request, error)
     parts.audit.token_revoked(record, client_of(request), Actor.PORTAL)
     visit.leave_notice("revoked", record.name)
     raise web.HTTPSeeOther("/")
@@ -132,8 +128,8 @@ async def _confirm(
     terms = parts.terms()
     try:
         token = await terms.lifecycle.show(request.match_info["id"], account.name)
-    except UnknownToken:
-        return failure(request, _GONE, 404)
+    except UnknownToken as error:
+        return _unknown(request, error)
     row = row_of(token, parts.now(), terms.expiry_notice_seconds, is_replaced=False)
     values.setdefault("errors", [])
     return page(template, visit, row=row, overlaps=OVERLAPS, **values)
@@ -179,7 +175,7 @@ def _show_secret(
 ) -> web.Response:
     visit.renew_form()
     parts = request.app[PARTS]
-    token = row_of(Description(record, None), parts.now(), 0.0, is_replaced=False)
+    token = row_of(TokenDetails(record, None), parts.now(), 0.0, is_replaced=False)
     return page("created.html", visit, row=token, secret=secret, old_token=old_token)
 
 
@@ -191,17 +187,26 @@ def _end_of_old(overlap: str) -> str:
 
 def _token_fields(fields: Fields) -> dict[str, Any]:
     """Return what the form says, typed as the API's body is."""
-    days = fields.get("days", "").strip()
+    typed = fields.get("days", "").strip()
+    days: int | str = typed
+    with suppress(InvalidField):  # NewToken.read reports it, with all else that is wrong
+        days = parse_days(typed)
     return {
         "name": fields.get("name", "").strip(),
-        "days": int(days) if _is_number(days) else days,
+        "days": days,
         "kind": fields.get("kind", "access"),
         "paths": fields.get("paths", "").split(),
     }
 
 
-def _field_of(error: Exception) -> FieldError:
-    """Say what the lifecycle refused, beside the field that it is about."""
+def _field_error(error: Exception) -> FieldError:
+    """Return what the lifecycle refused, for the field that it is about."""
     if isinstance(error, NameTaken):
-        return FieldError("name", "You already have a token of this name. Choose another name.")
-    return FieldError("", as_sentence(error))
+        return FieldError("name", as_sentence(error))
+    field = error.field if isinstance(error, InvalidField) else ""
+    return FieldError(field if field in _FORM_FIELDS else "", as_sentence(error))
+
+
+def _unknown(request: web.Request, error: UnknownToken) -> web.Response:
+    denial = Denial(error.code, as_sentence(error))
+    return failure(request, denial, PROBLEM_TYPES[error.code].status)

@@ -1,12 +1,13 @@
-"""What is asked for to make a token, and what is shown of one: the API's and the form's fields.
+"""What the API and the page's forms take to create or rotate a token, and what they show of one.
 
-Each field has one reader, whose messages say what to do; the page shows the same sentences.
-``sidecar.tokens.lifecycle`` checks again, for every door.
+The models describe the API in ``/openapi.json``. What a field may hold, and what is said when it
+does not, is in ``sidecar.core.token_rules``; the page shows the same sentences as the API.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -16,13 +17,22 @@ from pydantic_core import PydanticCustomError
 
 from sidecar.config.units import parse_duration
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
-from sidecar.core.patterns import compile_pattern
-from sidecar.tokens.lifecycle import MAX_DAYS, MAX_NAME_CHARS, MAX_PATHS_BYTES
+from sidecar.core.policy import Account
+from sidecar.core.token_rules import (
+    MAX_DAYS,
+    MAX_NAME_CHARS,
+    MAX_PATHS,
+    InvalidField,
+    check_days,
+    check_kind,
+    check_name,
+    check_overlap,
+    check_paths,
+)
 
 DEFAULT_OVERLAP: Final = "1h"
 _OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?[0-9]|30)d)$"
-"""Durations as everywhere, of 30 days (``MAX_OVERLAP_SECONDS``) at most."""
-_MOST_PATHS: Final = 64
+"""For the API's description: durations of at most ``MAX_OVERLAP_SECONDS``, in their usual forms."""
 _LONGEST_ERROR_CHARS: Final = 300
 _GRAPHIC: Final = r"(?:[\p{L}\p{N}\p{P}\p{S}]|(?![\u20F1-\u20FF])\p{M})"
 _NAME_PATTERN: Final = f"^ *{_GRAPHIC}(?: |{_GRAPHIC})*$"
@@ -35,15 +45,13 @@ _PATH_PATTERN: Final = (
 )
 """What ``compile_pattern`` takes, for those who read the description; a test holds them together.
 """
-_is_overlap = re.compile(_OVERLAP_PATTERN, re.ASCII).fullmatch
 _PLAINER: Final = {"missing": "This is needed.", "extra_forbidden": "There is no such field."}
 
 
-class Limits(NamedTuple):
-    """What an account may ask for; the context in which fields are read."""
+class FieldContext(NamedTuple):
+    """What the fields are checked against besides their own rules."""
 
-    max_days: int
-    """0: no limit."""
+    account: Account
     can_issue_jwt: bool
 
 
@@ -54,64 +62,47 @@ class FieldError(NamedTuple):
     text: str
 
 
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("field", "{text}", {"text": text[:_LONGEST_ERROR_CHARS]})
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Report a broken rule as Pydantic wants it; the message is shown as a sentence."""
+    try:
+        yield
+    except (InvalidField, ValueError) as error:
+        text = as_sentence(error)[:_LONGEST_ERROR_CHARS]
+        raise PydanticCustomError("field", "{text}", {"text": text}) from None
 
 
 def _read_name(value: object) -> str:
-    """Return the name without the spaces around it, which nobody could see."""
-    if not isinstance(value, str) or not value.strip():
-        raise _wrong("Give the token a name, so that you know it again.")
-    if len(value) > MAX_NAME_CHARS:
-        raise _wrong(f"Shorten the name to {MAX_NAME_CHARS} characters.")
-    if not value.isprintable():
-        raise _wrong("Remove control and invisible characters from the name.")
-    return value.strip(" ")
+    with _reported():
+        return check_name(value)
 
 
 def _read_days(value: object, info: ValidationInfo) -> int:
-    limits = _limits(info)
-    most = limits.max_days or MAX_DAYS
-    least = 1 if limits.max_days else 0
     if type(value) is float and value.is_integer():  # 30.0 is an integer in JSON Schema
         value = int(value)
-    if type(value) is not int or not least <= value <= most:
-        unlimited = "" if least else "; 0 means that it never expires"
-        raise _wrong(f"Enter a whole number of days from {least} to {most}{unlimited}.")
-    return value
+    with _reported():
+        return check_days(value, _context(info).account)
 
 
 def _read_kind(value: object, info: ValidationInfo) -> str:
-    if value == TokenKind.JWT and not _limits(info).can_issue_jwt:
-        raise _wrong("Choose an access token: JWTs are not issued here.")
-    if value not in (TokenKind.ACCESS, TokenKind.JWT):
-        raise _wrong("Choose an access token or a JWT.")
-    return str(value)
+    with _reported():
+        return str(check_kind(value, can_issue_jwt=_context(info).can_issue_jwt))
 
 
 def _read_paths(value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
-        raise _wrong("Give paths as a list of texts.")
-    if len(value) > _MOST_PATHS:
-        raise _wrong(f"Give at most {_MOST_PATHS} paths.")
-    if sum(len(path.encode(errors="replace")) + 3 for path in value) > MAX_PATHS_BYTES:
-        raise _wrong(f"Shorten the paths: together they have at most {MAX_PATHS_BYTES} bytes.")
-    for path in value:
-        try:
-            compile_pattern(path)
-        except ValueError as error:
-            raise _wrong(as_sentence(error)) from None
-    return value
+    with _reported():
+        return list(check_paths(value))
 
 
 def _read_overlap(value: object) -> str:
-    if not isinstance(value, str) or not _is_overlap(value):
-        raise _wrong(f"Give an overlap such as {DEFAULT_OVERLAP}, from 0s to 30d.")
-    return value
+    with _reported():
+        text = value if isinstance(value, str) else ""
+        check_overlap(parse_duration(text))
+        return text
 
 
-def _limits(info: ValidationInfo) -> Limits:
-    assert isinstance(info.context, Limits)
+def _context(info: ValidationInfo) -> FieldContext:
+    assert isinstance(info.context, FieldContext)
     return info.context
 
 
@@ -125,10 +116,10 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def read(cls, fields: dict[str, Any], limits: Limits) -> Self | list[FieldError]:
+    def read(cls, fields: dict[str, Any], context: FieldContext) -> Self | list[FieldError]:
         """Return what was asked for, or all that is wrong with it."""
         try:
-            return cls.model_validate(fields, context=limits)
+            return cls.model_validate(fields, context=context)
         except ValidationError as error:
             return [
                 FieldError(_place(one["loc"]), _PLAINER.get(one["type"], one["msg"]))
@@ -179,7 +170,7 @@ class NewToken(_Asked):
                     "pattern": _PATH_PATTERN,
                     "examples": ["/v1/dynamic/listener/{id}"],
                 },
-                "maxItems": _MOST_PATHS,
+                "maxItems": MAX_PATHS,
             }
         ),
         Field(description="Path patterns the token is limited to; none: the account's own."),

@@ -9,7 +9,7 @@ from typing import Final
 
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.portal.token_fields import as_time
-from sidecar.tokens.lifecycle import Description
+from sidecar.tokens.lifecycle import TokenDetails
 
 KINDS: Final = {
     TokenKind.ACCESS: "Access token",
@@ -76,7 +76,7 @@ class Table:
     total: int
 
 
-def row_of(token: Description, now: float, notice_seconds: float, *, is_replaced: bool) -> Row:
+def row_of(token: TokenDetails, now: float, notice_seconds: float, *, is_replaced: bool) -> Row:
     """Return how one token is shown at ``now``."""
     record, use = token.record, token.last_use
     ends = record.expires_at
@@ -95,7 +95,7 @@ def row_of(token: Description, now: float, notice_seconds: float, *, is_replaced
 
 
 def table_of(
-    tokens: Sequence[Description], now: float, notice_seconds: float, page: int = 1
+    tokens: Sequence[TokenDetails], now: float, notice_seconds: float, page: int = 1
 ) -> Table:
     """Return a page of the table: newest first, a token that was rotated after its successor.
 

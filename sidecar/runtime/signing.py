@@ -8,11 +8,6 @@ from sidecar.core.signed_tokens import SignedTokens
 from sidecar.runtime.build import own_keys
 from sidecar.tokens.lifecycle import Signer
 
-NO_KEY = (
-    "a JWT can't be made: no key is configured to sign it with; "
-    "`sidecar key generate` makes one for jwt.keys"
-)
-
 
 def signer_of(settings: Settings) -> Signer | None:
     """Return the function that signs JWTs for ``tokens.lifecycle``; ``None`` without a key.

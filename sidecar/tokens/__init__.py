@@ -1,1 +1,1 @@
-"""What can be done to a token, whichever door it is done by: command line, page or API."""
+"""What can be done to a token, from the command line, the page and the API alike."""

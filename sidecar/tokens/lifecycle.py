@@ -1,10 +1,11 @@
-"""The life of a token: made, imported, shown, rotated, revoked; the same rules by whichever door.
+"""The life of a token: created, imported, listed, rotated, revoked. Everyone comes through here.
 
-The command line and the HTTP API both stand on this. Who may do what is theirs to check; where an
-``account`` can be passed beside an id, only that account's tokens are seen.
+The command line, the page and the API all use this. Who may do what is theirs to check; a method
+that takes an ``account`` beside an id sees only that account's tokens. What a token may be called
+and how long it may live is in ``sidecar.core.token_rules``.
 
-A time in a record is a whole second, the one that has begun: a token lives at most its days, and
-less by under a second.
+A time in a record is the whole second that has begun: a token lives at most its days, and less by
+under a second.
 """
 
 from __future__ import annotations
@@ -15,23 +16,18 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import ClassVar
 
-from sidecar.core import tokens
-from sidecar.core.errors import Overloaded, UsageError
+from sidecar.core import token_rules, tokens
+from sidecar.core.errors import NameTaken, Overloaded, UsageError
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
-from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
+from sidecar.core.token_rules import DAY_SECONDS
 from sidecar.core.tokens import Entropy, Shape
 from sidecar.store.port import TokenStore
 
-DAY_SECONDS = 86400
-MAX_DAYS = 36_500
-MAX_NAME_CHARS = 100
-MAX_PATHS_BYTES = 2048
-MAX_OVERLAP_SECONDS = 30 * DAY_SECONDS
 MOST_WAITING = 64
-"""So many tokens of one account may wait to be made by a process; beyond it: ``Overloaded``."""
+"""So many tokens of one account may wait to be created by a process; beyond it: ``Overloaded``."""
 
 Signer = Callable[[TokenRecord], str]
 """Makes the JWT whose ``jti`` is the record's id and whose ``exp`` is its expiry."""
@@ -40,13 +36,26 @@ Signer = Callable[[TokenRecord], str]
 class UnknownToken(UsageError):
     """No live token has this id, or none of this account's has."""
 
+    code: ClassVar[str] = "unknown_token"
 
-class TooManyTokens(UsageError):
-    """The account has as many live tokens as it may have."""
+    def __init__(self) -> None:
+        super().__init__(
+            "no live token has this id: it may have expired or been revoked; "
+            "list the tokens to see which are live"
+        )
+
+
+class AlreadyRotated(UsageError):
+    """The token has a live successor."""
+
+    code: ClassVar[str] = "already_rotated"
+
+    def __init__(self) -> None:
+        super().__init__("this token has been rotated already: rotate its successor instead")
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class TokenDetails:
     """A token as it is shown: never with its secret."""
 
     record: TokenRecord
@@ -59,17 +68,27 @@ class Inspection:
 
     shape: Shape
     is_checksum_right: bool | None
-    """``None``: this is no access token of ours, so there is no checksum."""
+    """``None``: the string is not one of our access tokens, and has no checksum."""
     record: TokenRecord | None
     """The live record; ``None``: unknown, expired or revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NewToken:
+    """What a token is to be, once every rule has been checked."""
+
+    account: str
+    name: str
+    lifetime_seconds: float | None
+    paths: tuple[str, ...]
 
 
 class Lifecycle:
     """Every change to tokens.
 
-    All methods may raise ``StoreUnavailable``, and ``UsageError`` with the reason when asked for
-    what can't be done. What makes a token may raise ``TooManyTokens``, and ``Overloaded`` when too
-    many are asked for at once.
+    All methods may raise ``StoreUnavailable``, and ``UsageError`` with what to do instead when the
+    request can't be met. What creates a token may raise ``TooManyTokens``, and ``Overloaded`` when
+    too many are requested at once.
     """
 
     def __init__(
@@ -87,7 +106,7 @@ class Lifecycle:
         self._now = now
         self._entropy = entropy
         self._signer = signer
-        self._turns = _Turns()
+        self._locks = _AccountLocks()
 
     async def create(
         self,
@@ -98,16 +117,14 @@ class Lifecycle:
         kind: TokenKind = TokenKind.ACCESS,
         paths: Sequence[str] = (),
     ) -> tuple[TokenRecord, str]:
-        """Make a token that lives ``days`` (0: unlimited) and return it, for the only time.
+        """Create a token that lives ``days`` (0: unlimited); its secret is returned this once.
 
         Spaces around the name, which nobody could see, are not part of it.
         Raises ``NameTaken`` when the account has a live token of this name.
         """
-        self._check(account, name, days, paths)
-        name = name.strip(" ")
-        record, secret = self._make(account, name, kind, _seconds(days), tuple(paths))
-        async with self._room_for_one_more(account):
-            await self._store.create(record)
+        wanted = self._check(account, name, days, paths)
+        record, secret = self._make(wanted, kind)
+        await self._store_new(record)
         return record, secret
 
     async def import_token(
@@ -117,30 +134,26 @@ class Lifecycle:
 
         Raises ``NameTaken`` when the account has a live token of this name.
         """
-        self._check(account, name, days, paths)
-        name = name.strip(" ")
+        wanted = self._check(account, name, days, paths)
         self._check_importable(secret)
         digest = tokens.digest(secret)
         if await self._store.look_up(digest) is not None:
             raise UsageError("this token has been imported already")
-        record = self._record(
-            account, name, TokenKind.IMPORTED, _seconds(days), tuple(paths), digest
-        )
-        async with self._room_for_one_more(account):
-            await self._store.create(record)
+        record = self._record(wanted, TokenKind.IMPORTED, digest)
+        await self._store_new(record)
         return record
 
-    async def list(self, account: str | None = None) -> builtins.list[Description]:
+    async def list(self, account: str | None = None) -> builtins.list[TokenDetails]:
         """Return the live tokens of one account, or of all, oldest first."""
         records = await self._store.list(account)
         uses = await self._store.last_uses(records)
-        return [Description(record, uses.get(record.digest)) for record in records]
+        return [TokenDetails(record, uses.get(record.digest)) for record in records]
 
-    async def show(self, token_id: str, account: str | None = None) -> Description:
+    async def show(self, token_id: str, account: str | None = None) -> TokenDetails:
         """Return one live token; raises ``UnknownToken``."""
         record = await self._find(token_id, account)
         uses = await self._store.last_uses([record])
-        return Description(record, uses.get(record.digest))
+        return TokenDetails(record, uses.get(record.digest))
 
     async def revoke(self, token_id: str, account: str | None = None) -> TokenRecord:
         """End a token at once and return what it was; raises ``UnknownToken``."""
@@ -156,136 +169,104 @@ class Lifecycle:
     async def rotate(
         self, token_id: str, overlap_seconds: float, account: str | None = None
     ) -> tuple[TokenRecord, str]:
-        """Make a successor of same name, paths and lifetime; the old one lives for the overlap.
+        """Create a successor with the same name, paths and lifetime.
 
-        The lifetime is the one that the old token was given, also when it has been cut short since.
-        An imported token is succeeded by an access token. Raises ``UnknownToken``, and
-        ``NameTaken`` when the token has been rotated before.
+        The old token lives on for ``overlap_seconds``. The lifetime is the one that the old token
+        was created with, even if that has been cut short since.
+        The successor of an imported token is an access token. Raises ``UnknownToken``, and
+        ``AlreadyRotated`` when the token has a live successor.
         """
-        if not 0 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
-            raise UsageError(
-                f"the overlap must be from 0 to {MAX_OVERLAP_SECONDS // DAY_SECONDS} days"
-            )
+        token_rules.check_overlap(overlap_seconds)
         old = await self._find(token_id, account)
-        lifetime = old.lifetime_seconds
-        self._check_account(old.account)
-        self._check_longest(old.account, lifetime)
+        owner = token_rules.check_account(old.account, self._accounts)
+        token_rules.check_renewable(old.lifetime_seconds, owner)
         kind = TokenKind.JWT if old.kind is TokenKind.JWT else TokenKind.ACCESS
-        successor, secret = self._make(old.account, old.name, kind, lifetime, old.paths)
+        wanted = _NewToken(old.account, old.name, old.lifetime_seconds, old.paths)
+        successor, secret = self._make(wanted, kind)
         ends_at_once = not overlap_seconds
         async with self._room_for_one_more(old.account, old.id, ends_at_once=ends_at_once):
-            await self._store.supersede(old, successor, overlap_seconds)
+            try:
+                await self._store.supersede(old, successor, overlap_seconds)
+            except NameTaken:
+                raise AlreadyRotated from None
         return successor, secret
 
     async def inspect(self, secret: str) -> Inspection:
-        """Tell what a string is; the store is asked only if it can be one of its tokens."""
+        """Say what a string is; ask the store only if the string can be one of its tokens."""
         shape = tokens.classify(secret, self._token_prefix)
         is_ours = shape in (Shape.ACCESS, Shape.BAD_CHECKSUM)
         can_be_known = shape in (Shape.ACCESS, Shape.OTHER)
         record = await self._store.look_up(tokens.digest(secret)) if can_be_known else None
         return Inspection(shape, shape is Shape.ACCESS if is_ours else None, record)
 
-    def describe_undeclared(self, account: str) -> str:
-        """Say that there is no such account, and which one may be meant."""
-        near = get_close_matches(account, self._accounts, n=1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        return f"the configuration declares no account {account!r}{meant}"
+    async def _store_new(self, record: TokenRecord) -> None:
+        async with self._room_for_one_more(record.account):
+            try:
+                await self._store.create(record)
+            except NameTaken:
+                raise NameTaken(
+                    f"account {record.account} already has a token named {record.name!r}: "
+                    "choose another name, or rotate that token"
+                ) from None
 
     @asynccontextmanager
     async def _room_for_one_more(
         self, account: str, replaces: str = "", *, ends_at_once: bool = False
     ) -> AsyncIterator[None]:
-        """Hold a place for another token of the account, or one instead of that with an id.
+        """Reserve a place for one more token; ``replaces`` is the id of the token it succeeds.
 
-        Those that have been rotated and live on have as many places again: so a token can be
-        rotated at the limit, and rotating again and again makes no more than twice as many.
-        Raises ``TooManyTokens``.
+        Tokens that were rotated and live on have as many places again: so a token can be rotated at
+        the limit, and rotating it over and over makes at most twice as many. Raises
+        ``TooManyTokens``.
         """
-        most = self._accounts[account].max_tokens
-        if not most:
+        owner = self._accounts[account]
+        if not owner.max_tokens:
             yield
             return
-        async with self._turns.of(account):
-            if await self._store.count_at_most(account) >= most:
+        async with self._locks.hold(account):
+            if await self._store.count_at_most(account) >= owner.max_tokens:
                 live = await self._store.list(account)
                 current = [r for r in live if r.granted_until is None and r.id != replaces]
-                _check_room(account, most, len(current), len(live) - ends_at_once)
+                token_rules.check_room(owner, len(current), len(live) - ends_at_once)
             yield
 
     async def _find(self, token_id: str, account: str | None) -> TokenRecord:
         record = await self._store.find(token_id, account)
         if record is None:
-            raise UnknownToken(
-                "no live token has this id; `sidecar token list` shows those there are"
-            )
+            raise UnknownToken
         return record
 
-    def _make(
-        self,
-        account: str,
-        name: str,
-        kind: TokenKind,
-        lifetime_seconds: float | None,
-        paths: tuple[str, ...],
-    ) -> tuple[TokenRecord, str]:
-        if kind is TokenKind.JWT:
-            return self._make_jwt(account, name, lifetime_seconds, paths)
-        if kind is not TokenKind.ACCESS:
-            raise UsageError("a token that is made here is an access token or a JWT")
+    def _make(self, wanted: _NewToken, kind: TokenKind) -> tuple[TokenRecord, str]:
+        token_rules.check_kind(kind, can_issue_jwt=self._signer is not None)
+        if kind is TokenKind.JWT and self._signer is not None:
+            jti = tokens.new_id(self._entropy)
+            record = self._record(wanted, kind, tokens.digest(jti), jti)
+            return record, self._signer(record)
         secret = tokens.generate(self._token_prefix, self._entropy)
-        digest = tokens.digest(secret)
-        return self._record(account, name, kind, lifetime_seconds, paths, digest), secret
-
-    def _make_jwt(
-        self, account: str, name: str, lifetime_seconds: float | None, paths: tuple[str, ...]
-    ) -> tuple[TokenRecord, str]:
-        if self._signer is None:
-            raise UsageError("a JWT can't be made: no key is configured to sign it with")
-        jti = tokens.new_id(self._entropy)
-        digest = tokens.digest(jti)
-        record = self._record(account, name, TokenKind.JWT, lifetime_seconds, paths, digest, jti)
-        return record, self._signer(record)
+        return self._record(wanted, kind, tokens.digest(secret)), secret
 
     def _record(
-        self,
-        account: str,
-        name: str,
-        kind: TokenKind,
-        lifetime_seconds: float | None,
-        paths: tuple[str, ...],
-        digest: str,
-        token_id: str | None = None,
+        self, wanted: _NewToken, kind: TokenKind, digest: str, token_id: str | None = None
     ) -> TokenRecord:
         created_at = float(math.floor(self._now()))
+        lifetime = wanted.lifetime_seconds
         return TokenRecord(
             id=token_id or tokens.new_id(self._entropy),
-            account=account,
-            name=name,
+            account=wanted.account,
+            name=wanted.name,
             kind=kind,
             digest=digest,
             created_at=created_at,
-            expires_at=None if lifetime_seconds is None else created_at + lifetime_seconds,
-            paths=paths,
+            expires_at=None if lifetime is None else created_at + lifetime,
+            paths=wanted.paths,
         )
 
-    def _check(self, account: str, name: str, days: int, paths: Sequence[str]) -> None:
-        self._check_account(account)
-        _check_name(name)
-        _check_days(days)
-        self._check_longest(account, _seconds(days))
-        _check_paths(paths)
-
-    def _check_account(self, account: str) -> None:
-        declared = self._accounts.get(account)
-        if declared is None:
-            raise UsageError(self.describe_undeclared(account))
-        if declared.disabled:
-            raise UsageError(f"account {account} is disabled")
-
-    def _check_longest(self, account: str, lifetime_seconds: float | None) -> None:
-        longest = self._accounts[account].max_token_days
-        if longest and (lifetime_seconds is None or lifetime_seconds > longest * DAY_SECONDS):
-            raise UsageError(f"tokens of account {account} live at most {longest} days")
+    def _check(self, account: str, name: str, days: int, paths: Sequence[str]) -> _NewToken:
+        owner = token_rules.check_account(account, self._accounts)
+        checked_name = token_rules.check_name(name)
+        checked_days = token_rules.check_days(days, owner)
+        lifetime = float(checked_days * DAY_SECONDS) if checked_days else None
+        return _NewToken(account, checked_name, lifetime, token_rules.check_paths(paths))
 
     def _check_importable(self, secret: str) -> None:
         shape = tokens.classify(secret, self._token_prefix)
@@ -302,15 +283,15 @@ class Lifecycle:
         has_prefix = self._token_prefix != "" and secret.startswith(self._token_prefix)
         if shape is not Shape.OTHER or has_prefix:
             raise UsageError(
-                f"a token that begins with {self._token_prefix} is not imported: "
-                "only this sidecar's own tokens do"
+                f"a token that begins with {self._token_prefix} can't be imported: "
+                "only this sidecar's own tokens begin so"
             )
 
 
-class _Turns:
-    """One after the other of each account, so that what is counted is still true when it is used.
+class _AccountLocks:
+    """Lets one task of each account through at a time, so that its count of tokens stays true.
 
-    A process has its own; others may make one token each in between.
+    Each process has its own locks; another process may create a token in between.
     """
 
     def __init__(self) -> None:
@@ -318,8 +299,8 @@ class _Turns:
         self._waiting: dict[str, int] = {}
 
     @asynccontextmanager
-    async def of(self, account: str) -> AsyncIterator[None]:
-        """Wait for the account's turn and have it. Raises ``Overloaded``."""
+    async def hold(self, account: str) -> AsyncIterator[None]:
+        """Wait for the account's lock and hold it. Raises ``Overloaded``."""
         waiting = self._waiting.get(account, 0)
         if waiting >= MOST_WAITING:
             raise Overloaded(f"too many tokens of account {account} are being made at once")
@@ -331,50 +312,3 @@ class _Turns:
             self._waiting[account] -= 1
             if not self._waiting[account]:
                 del self._waiting[account], self._locks[account]
-
-
-def _check_room(account: str, most: int, current: int, live: int) -> None:
-    """Raise ``TooManyTokens`` unless an account with so many tokens may have one more.
-
-    ``current`` are those that were not rotated, ``live`` all.
-    """
-    if current >= most:
-        raise TooManyTokens(
-            f"account {account} has {_tokens(current)}, and may have {most}: revoke one that is "
-            f"no longer needed, or have accounts.{account}.max_tokens raised"
-        )
-    if live >= 2 * most:
-        raise TooManyTokens(
-            f"account {account} has {_tokens(live)} with those that were rotated and live on, and "
-            f"may have {2 * most}: revoke one that is no longer needed, or rotate without overlap"
-        )
-
-
-def _tokens(number: int) -> str:
-    return f"{number} token{'' if number == 1 else 's'}"
-
-
-def _seconds(days: int) -> float | None:
-    return float(days * DAY_SECONDS) if days else None
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > MAX_NAME_CHARS:
-        raise UsageError(f"a token's name has 1 to {MAX_NAME_CHARS} characters")
-    if not name.isprintable():
-        raise UsageError("a token's name holds no control or invisible characters")
-
-
-def _check_days(days: object) -> None:
-    if type(days) is not int or not 0 <= days <= MAX_DAYS:
-        raise UsageError(f"days is a whole number from 0 (unlimited) to {MAX_DAYS}")
-
-
-def _check_paths(paths: Sequence[str]) -> None:
-    if sum(len(path.encode(errors="replace")) + 3 for path in paths) > MAX_PATHS_BYTES:
-        raise UsageError(f"a token's paths together have at most {MAX_PATHS_BYTES} bytes")
-    for path in paths:
-        try:
-            compile_pattern(path)
-        except ValueError as error:
-            raise UsageError(str(error)) from None

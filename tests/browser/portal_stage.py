@@ -23,7 +23,7 @@ from sidecar.portal.app import portal_app
 from sidecar.portal.parts import Hops, NoHops, SharedSecret, Terms
 from sidecar.portal.runner import PortalRunner
 from sidecar.store.memory import MemoryStore
-from sidecar.tokens.lifecycle import Description, Lifecycle
+from sidecar.tokens.lifecycle import Lifecycle, TokenDetails
 
 PASSWORD = "correct horse"
 _HASH = hash_password(PASSWORD)
@@ -130,7 +130,7 @@ class PortalStage:
         """Return the names of an account's live tokens."""
         return [token.record.name for token in await self.tokens(account)]
 
-    async def tokens(self, account: str) -> list[Description]:
+    async def tokens(self, account: str) -> list[TokenDetails]:
         """Return an account's live tokens."""
         return await self.terms.lifecycle.list(account)
 

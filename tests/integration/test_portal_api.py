@@ -150,7 +150,7 @@ async def test_a_banned_caller_is_told_when_to_come_back_and_no_password_is_look
     assert (stage.gate.failures, stage.gate.sign_ins) == ([], [])
 
 
-DAYS = "Enter a whole number of days from 0 to 36500; 0 means that it never expires."
+DAYS = "Enter a whole number of days from 0 to 36500; 0 means that the token never expires."
 WRONG_FIELDS: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {"#/name": "This is needed.", "#/days": "This is needed."}),
     ({"name": "a", "days": "30"}, {"#/days": DAYS}),
@@ -160,11 +160,11 @@ WRONG_FIELDS: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"name": "a", "days": 36501}, {"#/days": DAYS}),
     ({"name": "a", "days": 1, "token": "x"}, {"#/token": "There is no such field."}),
     ({"name": "a", "days": 1, "kind": "imported"}, {"#/kind": "Choose an access token or a JWT."}),
-    ({"name": "a", "days": 1, "paths": "/a"}, {"#/paths": "Give paths as a list of texts."}),
+    ({"name": "a", "days": 1, "paths": "/a"}, {"#/paths": "Give the paths as a list of texts."}),
     (
         {"name": " ", "days": None, "kind": 1, "paths": ["v1"]},
         {
-            "#/name": "Give the token a name, so that you know it again.",
+            "#/name": "Give the token a name, so that you can recognise it later.",
             "#/days": DAYS,
             "#/kind": "Choose an access token or a JWT.",
             "#/paths": "The path pattern 'v1' does not start with a slash.",
@@ -196,7 +196,7 @@ async def test_an_account_gets_no_longer_lifetime_than_it_may_have(
     status, problem, _ = await brief.call("POST", "/api/tokens", {"name": "a", "days": days})
     assert (status, problem["errors"][0]["detail"]) == (
         422,
-        "Enter a whole number of days from 1 to 30.",
+        "Enter a whole number of days from 1 to 30: no token of account brief may live longer.",
     )
 
 
@@ -336,7 +336,8 @@ async def test_another_accounts_token_is_as_unknown_as_one_that_does_not_exist(
             "title": "No such token",
             "status": 404,
             "code": "unknown_token",
-            "detail": "The account has no live token with this id.",
+            "detail": "No live token has this id: it may have expired or been revoked; list the "
+            "tokens to see which are live.",
         },
     )
     assert await stage.is_live(secret)

@@ -11,13 +11,14 @@ from sidecar.core import tokens
 from sidecar.core.errors import NameTaken, Overloaded, UsageError
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.policy import Account
+from sidecar.core.token_rules import TooManyTokens
 from sidecar.core.tokens import Shape
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.lifecycle import (
     MOST_WAITING,
-    Description,
+    AlreadyRotated,
     Lifecycle,
-    TooManyTokens,
+    TokenDetails,
     UnknownToken,
 )
 
@@ -80,20 +81,20 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"account": "acmee"}, r"no account 'acmee' \(did you mean acme\?\)"),
     ({"account": "zzz"}, "no account 'zzz'$"),
     ({"account": "off"}, "account off is disabled"),
-    ({"name": ""}, "1 to 100 characters"),
-    ({"name": "   "}, "1 to 100 characters"),
-    ({"name": "n" * 101}, "1 to 100 characters"),
-    ({"name": "a\nb"}, "no control"),
-    ({"name": "a\x1b[31m"}, "no control"),
-    ({"name": "\u202eevil"}, "no control"),
-    ({"name": "\ud800"}, "no control"),
-    ({"days": -1}, "whole number from 0"),
+    ({"name": ""}, "give the token a name"),
+    ({"name": "   "}, "give the token a name"),
+    ({"name": "n" * 101}, "to 100 characters"),
+    ({"name": "a\nb"}, "remove control"),
+    ({"name": "a\x1b[31m"}, "remove control"),
+    ({"name": "\u202eevil"}, "remove control"),
+    ({"name": "\ud800"}, "remove control"),
+    ({"days": -1}, "whole number of days from 0"),
     ({"days": 1.5}, "whole number"),
     ({"days": True}, "whole number"),
     ({"days": "30"}, "whole number"),
-    ({"days": 10**9}, "whole number from 0"),
-    ({"account": "brief", "days": 31}, "at most 30 days"),
-    ({"account": "brief", "days": 0}, "at most 30 days"),
+    ({"days": 10**9}, "whole number of days from 0"),
+    ({"account": "brief", "days": 31}, "from 1 to 30: no token of account brief"),
+    ({"account": "brief", "days": 0}, "from 1 to 30: no token of account brief"),
     ({"paths": ["v1"]}, "does not start with a slash"),
     ({"paths": ["/a", "/{x}y"]}, "whole segment"),
     ({"paths": ["/" + "a" * 3000]}, "at most 2048 bytes"),
@@ -161,8 +162,8 @@ async def test_lists_and_single_tokens_are_shown_with_their_last_use(bench: Benc
     unused, _ = await bench.lifecycle.create("brief", "Unused", 1)
     use = LastUse(1_800_000_000.0, "192.0.2.1")
     await bench.store.record_use([(use, [used.digest])])
-    assert await bench.lifecycle.show(used.id) == Description(used, use)
-    assert await bench.lifecycle.list("brief") == [Description(unused, None)]
+    assert await bench.lifecycle.show(used.id) == TokenDetails(used, use)
+    assert await bench.lifecycle.list("brief") == [TokenDetails(unused, None)]
     assert len(await bench.lifecycle.list()) == 2
 
 
@@ -247,14 +248,14 @@ async def test_an_imported_token_is_succeeded_by_an_access_token(bench: Bench) -
 async def test_a_token_is_rotated_once(bench: Bench) -> None:
     old, _ = await bench.lifecycle.create("acme", "Shop", 1)
     await bench.lifecycle.rotate(old.id, 60)
-    with pytest.raises(NameTaken):
+    with pytest.raises(AlreadyRotated):
         await bench.lifecycle.rotate(old.id, 60)
 
 
 @pytest.mark.parametrize("overlap_seconds", [-1, 31 * DAY_SECONDS, float("nan"), float("inf")])
 async def test_an_overlap_has_bounds(bench: Bench, overlap_seconds: float) -> None:
     old, _ = await bench.lifecycle.create("acme", "Shop", 1)
-    with pytest.raises(UsageError, match="from 0 to 30 days"):
+    with pytest.raises(UsageError, match="from 0s to 30d"):
         await bench.lifecycle.rotate(old.id, overlap_seconds)
 
 
@@ -267,7 +268,7 @@ async def test_a_lifetime_that_is_no_longer_allowed_is_not_renewed(bench: Bench)
         os.urandom,
     )
     old, _ = await bench.lifecycle.create("acme", "Shop", 0)
-    with pytest.raises(UsageError, match="at most 5 days"):
+    with pytest.raises(UsageError, match="may live at most 5 days"):
         await strict.rotate(old.id, 60)
 
 
@@ -354,7 +355,7 @@ async def test_without_a_limit_nothing_is_counted(bench: Bench) -> None:
 
 
 async def test_a_jwt_needs_a_signer(bench: Bench) -> None:
-    with pytest.raises(UsageError, match="no key is configured"):
+    with pytest.raises(UsageError, match="have a key added"):
         await bench.lifecycle.create("acme", "Shop", 1, kind=TokenKind.JWT)
     with pytest.raises(UsageError, match="access token or a JWT"):
         await bench.lifecycle.create("acme", "Shop", 1, kind=TokenKind.IMPORTED)
