@@ -122,7 +122,7 @@ MAY_IMPORT = {
         *("tokens", "wire.server", "__version__"),
     },
     "runtime.swap": {
-        *("auth", "config", "core", "observability", "operations.exposition", "portal.parts"),
+        *("auth", "config", "core", "observability", "operations.exposition", "portal.context"),
         *("proxy", "runtime.build", "runtime.parts", "runtime.reload", "runtime.signing"),
         *("tokens.lifecycle", "wire"),
         "__version__",

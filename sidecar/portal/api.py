@@ -18,12 +18,12 @@ from sidecar.core.policy import Account
 from sidecar.core.problems import denial_for
 from sidecar.core.token_rules import InvalidField, TooManyTokens
 from sidecar.observability.audit import Actor
-from sidecar.portal.bodies import read_json
-from sidecar.portal.callers import client_of, is_cross_site, is_hidden_site
-from sidecar.portal.door import admit
-from sidecar.portal.parts import PARTS, Handler, Parts
+from sidecar.portal.authentication import admit
+from sidecar.portal.context import PARTS, Handler, Parts
 from sidecar.portal.problem_responses import problem_response
-from sidecar.portal.token_fields import (
+from sidecar.portal.request_bodies import read_json
+from sidecar.portal.request_origin import client_of, is_cross_site, is_hidden_site
+from sidecar.portal.token_models import (
     FieldContext,
     FieldError,
     MadeToken,

@@ -19,12 +19,9 @@ from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
 from sidecar.core.problems import PROBLEM_TYPES, denial_for
 from sidecar.observability.audit import AuditLog, keep_no_audit
-from sidecar.portal import changes, pages
+from sidecar.portal import token_views, views
 from sidecar.portal.api import OPERATIONS
-from sidecar.portal.bodies import BODY_TOO_LARGE, MAX_BODY_BYTES
-from sidecar.portal.headers import HEADERS
-from sidecar.portal.openapi import describe
-from sidecar.portal.parts import (
+from sidecar.portal.context import (
     PARTS,
     Handler,
     Parts,
@@ -32,8 +29,11 @@ from sidecar.portal.parts import (
     Terms,
     secret_of_this_process,
 )
+from sidecar.portal.openapi import describe
 from sidecar.portal.problem_responses import API_CODES, REQUEST_ID, problem_response
 from sidecar.portal.rendering import failure, serve_static
+from sidecar.portal.request_bodies import BODY_TOO_LARGE, MAX_BODY_BYTES
+from sidecar.portal.security_headers import HEADERS
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.wire.web_runner import hide_server
 
@@ -82,16 +82,16 @@ def portal_app(
 
 
 def _add_pages(router: web.UrlDispatcher) -> None:
-    _add(router, "GET", "/", pages.show_home)
-    _add(router, "POST", "/sign-in", pages.sign_in)
-    _add(router, "POST", "/sign-out", pages.sent_by(pages.sign_out))
-    _add(router, "POST", "/tokens", pages.sent_by(changes.create))
+    _add(router, "GET", "/", views.show_home)
+    _add(router, "POST", "/sign-in", views.sign_in)
+    _add(router, "POST", "/sign-out", views.sent_by(views.sign_out))
+    _add(router, "POST", "/tokens", views.sent_by(token_views.create))
     for path in ("/sign-in", "/sign-out", "/tokens"):
-        _add(router, "GET", path, pages.go_home)
-    _add(router, "GET", "/tokens/{id}/rotate", pages.signed_in(changes.ask_rotate))
-    _add(router, "POST", "/tokens/{id}/rotate", pages.sent_by(changes.rotate))
-    _add(router, "GET", "/tokens/{id}/revoke", pages.signed_in(changes.ask_revoke))
-    _add(router, "POST", "/tokens/{id}/revoke", pages.sent_by(changes.revoke))
+        _add(router, "GET", path, views.go_home)
+    _add(router, "GET", "/tokens/{id}/rotate", views.signed_in(token_views.ask_rotate))
+    _add(router, "POST", "/tokens/{id}/rotate", views.sent_by(token_views.rotate))
+    _add(router, "GET", "/tokens/{id}/revoke", views.signed_in(token_views.ask_revoke))
+    _add(router, "POST", "/tokens/{id}/revoke", views.sent_by(token_views.revoke))
     _add(router, "GET", "/static/{version}/{name}", serve_static)
     _add(router, "GET", "/openapi.json", _serve_description)
 

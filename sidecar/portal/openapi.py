@@ -13,7 +13,7 @@ import sidecar
 from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
 from sidecar.portal.api import EVERY_OPERATION_CODES, OPERATIONS, Operation
 from sidecar.portal.problem_responses import Problem
-from sidecar.portal.token_fields import MadeToken, NewToken, Rotation, Token
+from sidecar.portal.token_models import MadeToken, NewToken, Rotation, Token
 
 _REF: Final = "#/components/schemas/{model}"
 _MODELS: Final[tuple[type[BaseModel], ...]] = (Token, MadeToken, NewToken, Rotation, Problem)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sidecar.core.model import Denial
 from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
-from sidecar.portal.token_fields import FieldError
+from sidecar.portal.token_models import FieldError
 
 API_CODES: Final = (
     "bad_request",

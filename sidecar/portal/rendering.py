@@ -76,7 +76,7 @@ def failure(request: web.Request, denial: Denial, status: int) -> web.Response:
     headers.pop("WWW-Authenticate", None)
     heading = _HEADINGS.get(status, HTTPStatus(status).phrase)
     return page(
-        "failure.html",
+        "error.html",
         None,
         status=status,
         headers=headers,

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.portal.headers import HEADERS
+from sidecar.portal.security_headers import HEADERS
 from sidecar.wire.web_runner import BoundedConnection, BoundedRunner
 
 

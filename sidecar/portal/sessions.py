@@ -20,8 +20,8 @@ from aiohttp_session import AbstractStorage, Session
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 
 from sidecar.core.policy import Account
-from sidecar.portal.callers import is_secure
-from sidecar.portal.parts import PARTS, Handler
+from sidecar.portal.context import PARTS, Handler
+from sidecar.portal.request_origin import is_secure
 
 IDLE_SECONDS: Final = 15 * 60
 LONGEST_SECONDS: Final = 8 * 3600

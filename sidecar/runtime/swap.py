@@ -23,7 +23,7 @@ from sidecar.observability.audit import AuditLog
 from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metrics import SPAN_RESULTS, Metrics
 from sidecar.observability.stderr_log import write_at_once
-from sidecar.portal.parts import Terms
+from sidecar.portal.context import Terms
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.rules import Rules
 from sidecar.runtime.build import build_jwt, build_listening_tls, build_rules, reaches_alike

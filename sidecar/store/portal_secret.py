@@ -28,7 +28,7 @@ def connect_secret(url: str, *, prefix: str, budget_seconds: float = 0.25) -> Re
 
 
 class RedisPortalSecret:
-    """``sidecar.portal.parts.SharedSecret`` is its ``read``."""
+    """``sidecar.portal.context.SharedSecret`` is its ``read``."""
 
     def __init__(self, connector: RedisConnector, key: bytes, budget_seconds: float) -> None:
         self._connector = connector

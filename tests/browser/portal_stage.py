@@ -20,7 +20,7 @@ from sidecar.core.passwords import hash_password
 from sidecar.core.policy import Account
 from sidecar.observability.audit import AuditLog
 from sidecar.portal.app import portal_app
-from sidecar.portal.parts import Hops, NoHops, SharedSecret, Terms
+from sidecar.portal.context import Hops, NoHops, SharedSecret, Terms
 from sidecar.portal.runner import PortalRunner
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.lifecycle import Lifecycle, TokenDetails

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from sidecar.core.passwords import hash_password
-from sidecar.portal.parts import secret_of_this_process
+from sidecar.portal.context import secret_of_this_process
 from sidecar.portal.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from tests.browser.portal_stage import (
     PASSWORD,

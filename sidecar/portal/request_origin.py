@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sidecar.observability.audit import Actor
-from sidecar.portal.parts import PARTS, Hops
+from sidecar.portal.context import PARTS, Hops
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}

@@ -10,15 +10,15 @@ from aiohttp import web
 from sidecar.core.model import Denial
 from sidecar.core.policy import Account
 from sidecar.core.problems import PROBLEM_TYPES
-from sidecar.portal.bodies import read_form
-from sidecar.portal.callers import is_cross_site
-from sidecar.portal.door import admit
-from sidecar.portal.parts import PARTS, Handler
+from sidecar.portal.authentication import admit
+from sidecar.portal.context import PARTS, Handler
+from sidecar.portal.formatting import table_of, wait_of
 from sidecar.portal.problem_responses import problem_headers
 from sidecar.portal.rendering import failure, page
+from sidecar.portal.request_bodies import read_form
+from sidecar.portal.request_origin import is_cross_site
 from sidecar.portal.sessions import Visit, open_visit
-from sidecar.portal.token_fields import FieldError
-from sidecar.portal.wording import table_of, wait_of
+from sidecar.portal.token_models import FieldError
 
 Fields = Mapping[str, str]
 Shown = Callable[[web.Request, Visit, Account], Awaitable[web.Response]]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from sidecar.core.model import TokenKind, TokenRecord
-from sidecar.portal.token_fields import as_time
+from sidecar.portal.token_models import as_time
 from sidecar.tokens.lifecycle import TokenDetails
 
 KINDS: Final = {

@@ -17,13 +17,13 @@ from sidecar.core.policy import Account
 from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.core.token_rules import InvalidField, TooManyTokens, parse_days
 from sidecar.observability.audit import Actor
-from sidecar.portal.callers import client_of
-from sidecar.portal.door import admit
-from sidecar.portal.pages import Fields, form_headers, form_status, keys_page, sentence
-from sidecar.portal.parts import PARTS
+from sidecar.portal.authentication import admit
+from sidecar.portal.context import PARTS
+from sidecar.portal.formatting import row_of
 from sidecar.portal.rendering import failure, page
+from sidecar.portal.request_origin import client_of
 from sidecar.portal.sessions import Visit
-from sidecar.portal.token_fields import (
+from sidecar.portal.token_models import (
     DEFAULT_OVERLAP,
     FieldContext,
     FieldError,
@@ -31,7 +31,7 @@ from sidecar.portal.token_fields import (
     Rotation,
     as_sentence,
 )
-from sidecar.portal.wording import row_of
+from sidecar.portal.views import Fields, form_headers, form_status, keys_page, sentence
 from sidecar.tokens.lifecycle import AlreadyRotated, TokenDetails, UnknownToken
 
 OVERLAPS: Final = {

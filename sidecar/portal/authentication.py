@@ -6,8 +6,8 @@ from aiohttp import web
 
 from sidecar.core.model import Denial
 from sidecar.core.policy import DISABLED, Account
-from sidecar.portal.callers import actor_of, client_of
-from sidecar.portal.parts import PARTS
+from sidecar.portal.context import PARTS
+from sidecar.portal.request_origin import actor_of, client_of
 
 
 async def admit(request: web.Request, name: str, password: str) -> Account | Denial:
