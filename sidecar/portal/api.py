@@ -1,4 +1,4 @@
-"""The HTTP API of an account's tokens: each call carries the account's name and password."""
+"""The HTTP API to an account's tokens; each request carries the account's name and password."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
 from sidecar.core.credentials import CredentialRules, accept
@@ -18,78 +19,78 @@ from sidecar.core.policy import Account
 from sidecar.core.problems import denial_for
 from sidecar.core.token_rules import InvalidField, TooManyTokens
 from sidecar.observability.audit import Actor
-from sidecar.portal.authentication import admit
-from sidecar.portal.context import PARTS, Handler, Parts
+from sidecar.portal.authentication import authenticate
+from sidecar.portal.context import CONTEXT, PortalContext
+from sidecar.portal.formatting import as_sentence
 from sidecar.portal.problem_responses import problem_response
 from sidecar.portal.request_bodies import read_json
-from sidecar.portal.request_origin import client_of, is_cross_site, is_hidden_site
+from sidecar.portal.request_origin import client_of, is_cross_site, is_opaque_origin
 from sidecar.portal.token_models import (
-    FieldContext,
     FieldError,
     MadeToken,
     NewToken,
     Rotation,
     Token,
-    as_sentence,
+    TokenLimits,
 )
 from sidecar.tokens.lifecycle import AlreadyRotated, UnknownToken
 
-Action = Callable[[web.Request, Parts, Account], Awaitable[web.Response]]
+ApiView = Callable[[web.Request, PortalContext, Account], Awaitable[web.Response]]
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
-_WRITTEN_AT_ONCE: Final = 100
+_BATCH_TOKENS: Final = 100
 _HEADERS: Final = HeaderRules((), ())
 _CREDENTIALS: Final = CredentialRules((), ())
-_BASIC_ALONE: Final = frozenset({Form.BASIC})
+_BASIC_ONLY: Final = frozenset({Form.BASIC})
 
 
-async def _list(request: web.Request, parts: Parts, account: Account) -> web.Response:
-    written = []
-    for one in await parts.terms().lifecycle.list(account.name):
-        written.append(Token.of(one.record, one.last_use).model_dump_json())
-        if len(written) % _WRITTEN_AT_ONCE == 0:
-            await asyncio.sleep(0)  # thousands of tokens must not hold up everybody's requests
-    return _json(f"[{','.join(written)}]".encode())
+async def _list(request: web.Request, context: PortalContext, account: Account) -> web.Response:
+    objects = []
+    for token in await context.config().lifecycle.list(account.name):
+        objects.append(Token.of(token.record, token.last_use).model_dump_json())
+        if len(objects) % _BATCH_TOKENS == 0:
+            await asyncio.sleep(0)  # thousands of tokens must not delay all other requests
+    return _json(f"[{','.join(objects)}]".encode())
 
 
-async def _create(request: web.Request, parts: Parts, account: Account) -> web.Response:
-    terms = parts.terms()
+async def _create(request: web.Request, context: PortalContext, account: Account) -> web.Response:
+    config = context.config()
     fields = await read_json(request)
     if isinstance(fields, Denial):
         return problem_response(request, fields)
-    asked = NewToken.read(fields, FieldContext(account, terms.can_issue_jwt))
-    if isinstance(asked, list):
-        return problem_response(request, denial_for("invalid_fields"), asked)
-    record, secret = await terms.lifecycle.create(
-        account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
+    wanted = NewToken.read(fields, TokenLimits(account, config.can_issue_jwt))
+    if isinstance(wanted, list):
+        return problem_response(request, denial_for("invalid_fields"), wanted)
+    record, secret = await config.lifecycle.create(
+        account.name, wanted.name, wanted.days, kind=TokenKind(wanted.kind), paths=wanted.paths
     )
-    parts.audit.token_created(record, client_of(request), Actor.API)
+    context.audit.token_created(record, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
 
-async def _show(request: web.Request, parts: Parts, account: Account) -> web.Response:
-    found = await parts.terms().lifecycle.show(request.match_info["id"], account.name)
+async def _show(request: web.Request, context: PortalContext, account: Account) -> web.Response:
+    found = await context.config().lifecycle.show(request.match_info["id"], account.name)
     return _json(Token.of(found.record, found.last_use).model_dump_json().encode())
 
 
-async def _revoke(request: web.Request, parts: Parts, account: Account) -> web.Response:
-    record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
-    parts.audit.token_revoked(record, client_of(request), Actor.API)
+async def _revoke(request: web.Request, context: PortalContext, account: Account) -> web.Response:
+    record = await context.config().lifecycle.revoke(request.match_info["id"], account.name)
+    context.audit.token_revoked(record, client_of(request), Actor.API)
     return web.Response(status=204)
 
 
-async def _rotate(request: web.Request, parts: Parts, account: Account) -> web.Response:
+async def _rotate(request: web.Request, context: PortalContext, account: Account) -> web.Response:
     fields = await read_json(request, may_be_empty=True)
     if isinstance(fields, Denial):
         return problem_response(request, fields)
-    terms = parts.terms()
-    asked = Rotation.read(fields, FieldContext(account, terms.can_issue_jwt))
-    if isinstance(asked, list):
-        return problem_response(request, denial_for("invalid_fields"), asked)
+    config = context.config()
+    wanted = Rotation.read(fields, TokenLimits(account, config.can_issue_jwt))
+    if isinstance(wanted, list):
+        return problem_response(request, denial_for("invalid_fields"), wanted)
     old_id = request.match_info["id"]
-    record, secret = await terms.lifecycle.rotate(old_id, asked.overlap_seconds, account.name)
-    parts.audit.token_rotated(record, old_id, client_of(request), Actor.API)
+    record, secret = await config.lifecycle.rotate(old_id, wanted.overlap_seconds, account.name)
+    context.audit.token_rotated(record, old_id, client_of(request), Actor.API)
     return _made(MadeToken.made(record, secret))
 
 
@@ -104,17 +105,17 @@ def _made(token: MadeToken) -> web.Response:
     return _json(token.model_dump_json().encode(), 201, f"/api/tokens/{token.id}")
 
 
-def _signed_in(action: Action) -> Handler:
-    """Let an action be done by whoever the request's password belongs to."""
+def _with_account(view: ApiView) -> Handler:
+    """Run a view for the account that the request's password belongs to."""
 
     async def handle(request: web.Request) -> web.Response:
-        if request.method not in _SAFE and (is_cross_site(request) or is_hidden_site(request)):
+        if request.method not in _SAFE and (is_cross_site(request) or is_opaque_origin(request)):
             return problem_response(request, denial_for("cross_site"))
-        account = await _admit(request)
+        account = await _authenticate(request)
         if isinstance(account, Denial):
             return problem_response(request, account)
         try:
-            return await action(request, request.app[PARTS], account)
+            return await view(request, request.app[CONTEXT], account)
         except InvalidField as error:
             field_error = FieldError(error.field, as_sentence(error))
             return problem_response(request, denial_for(error.code), [field_error])
@@ -124,35 +125,35 @@ def _signed_in(action: Action) -> Handler:
     return handle
 
 
-async def _admit(request: web.Request) -> Account | Denial:
+async def _authenticate(request: web.Request) -> Account | Denial:
     scan = _HEADERS.scan(request.raw_headers)
-    credential = accept(_CREDENTIALS.extract(scan, None).credential, _BASIC_ALONE)
+    credential = accept(_CREDENTIALS.extract(scan, None).credential, _BASIC_ONLY)
     if not isinstance(credential, PasswordCredential):
         assert isinstance(credential, Denial)  # no other form is accepted
         return credential
-    return await admit(request, credential.account, credential.password)
+    return await authenticate(request, credential.account, credential.password)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path: what it takes, what it gives, what can be refused."""
+    """One method on one path: what it accepts, what it returns, how it can be refused."""
 
     method: str
     path: str
-    action: Action
+    view: ApiView
     summary: str
     status: int
-    gives: type[BaseModel] | None
-    takes: type[BaseModel] | None = None
+    response_model: type[BaseModel] | None
+    request_model: type[BaseModel] | None = None
     codes: tuple[str, ...] = ()
-    """Problems besides those that every operation has."""
+    """Problem codes beside those of every operation."""
     is_body_required: bool = True
-    gives_list: bool = False
+    returns_list: bool = False
 
     @property
     def handler(self) -> Handler:
-        """What serves it."""
-        return _signed_in(self.action)
+        """The handler that serves it."""
+        return _with_account(self.view)
 
 
 EVERY_OPERATION_CODES: Final = (
@@ -183,13 +184,13 @@ OPERATIONS: Final = (
         "List the account's live tokens, oldest first",
         200,
         Token,
-        gives_list=True,
+        returns_list=True,
     ),
     Operation(
         "POST",
         "/api/tokens",
         _create,
-        "Make a token; its secret is in this answer alone",
+        "Create a token; its secret is in this response alone",
         201,
         MadeToken,
         NewToken,
@@ -202,7 +203,7 @@ OPERATIONS: Final = (
         "DELETE",
         "/api/tokens/{id}",
         _revoke,
-        "Revoke a token: it is refused from now on",
+        "Revoke a token; it is refused from now on",
         204,
         None,
         codes=("unknown_token",),
@@ -211,7 +212,7 @@ OPERATIONS: Final = (
         "POST",
         "/api/tokens/{id}/rotate",
         _rotate,
-        "Make a successor of same name, paths and lifetime; the old one lives for the overlap",
+        "Create a successor with the same name, paths and lifetime; the old token lives on a while",
         201,
         MadeToken,
         Rotation,

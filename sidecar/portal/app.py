@@ -11,29 +11,28 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sidecar.auth.password_auth import PasswordAuth, ThrottlePort
 from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
 from sidecar.core.model import Denial
-from sidecar.core.problems import PROBLEM_TYPES, denial_for
-from sidecar.observability.audit import AuditLog, keep_no_audit
+from sidecar.core.problems import denial_for
+from sidecar.observability.audit import AuditLog
 from sidecar.portal import token_views, views
 from sidecar.portal.api import OPERATIONS
 from sidecar.portal.context import (
-    PARTS,
-    Handler,
-    Parts,
+    CONTEXT,
+    PortalConfig,
+    PortalContext,
     SharedSecret,
-    Terms,
-    secret_of_this_process,
 )
 from sidecar.portal.openapi import describe
 from sidecar.portal.problem_responses import API_CODES, REQUEST_ID, problem_response
-from sidecar.portal.rendering import failure, serve_static
+from sidecar.portal.rendering import render_error, serve_static
 from sidecar.portal.request_bodies import BODY_TOO_LARGE, MAX_BODY_BYTES
-from sidecar.portal.security_headers import HEADERS
+from sidecar.portal.security_headers import SECURITY_HEADERS
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.wire.web_runner import hide_server
 
@@ -43,83 +42,79 @@ _CODE_OF_STATUS: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 def portal_app(
-    terms: Callable[[], Terms],
-    sign_in: PasswordVerifier,
+    config: Callable[[], PortalConfig],
+    passwords: PasswordVerifier,
     *,
-    gate: ThrottlePort | None = None,
-    audit: AuditLog | None = None,
-    secret: SharedSecret | None = None,
+    throttle: ThrottlePort,
+    audit: AuditLog,
+    secret: SharedSecret,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
     """Return the application: the page at ``/``, the API at ``/api/tokens``, ``/openapi.json``.
 
-    ``terms`` is asked anew for each request, so that a new configuration is seen at once. Without a
-    shared ``secret``, sessions end with the process and belong to one worker.
+    ``config`` is called for each request, so that a new configuration takes effect at once.
     """
     app = web.Application(
         middlewares=[_answer_failures, keep_session],
         client_max_size=MAX_BODY_BYTES,
     )
     app[COOKIES] = SessionCookies()
-    audit = audit or keep_no_audit()
-    app[PARTS] = Parts(
-        terms,
-        PasswordAuth(sign_in, gate, audit),
-        audit,
-        secret or secret_of_this_process(),
-        now,
-    )
+    password_auth = PasswordAuth(passwords, throttle, audit)
+    app[CONTEXT] = PortalContext(config, password_auth, audit, secret, now)
     app.on_response_prepare.extend((hide_server, _set_headers))
-    _add_pages(app.router)
+    _add_views(app.router)
     for operation in OPERATIONS:
         app.router.add_route(
             operation.method,
             operation.path,
             operation.handler,
-            expect_handler=_meet_expectation,
+            expect_handler=_handle_expect,
         )
     return app
 
 
-def _add_pages(router: web.UrlDispatcher) -> None:
+def _add_views(router: web.UrlDispatcher) -> None:
     _add(router, "GET", "/", views.show_home)
     _add(router, "POST", "/sign-in", views.sign_in)
-    _add(router, "POST", "/sign-out", views.sent_by(views.sign_out))
-    _add(router, "POST", "/tokens", views.sent_by(token_views.create))
+    _add(router, "POST", "/sign-out", views.form_view(views.sign_out))
+    _add(router, "POST", "/tokens", views.form_view(token_views.create))
     for path in ("/sign-in", "/sign-out", "/tokens"):
-        _add(router, "GET", path, views.go_home)
-    _add(router, "GET", "/tokens/{id}/rotate", views.signed_in(token_views.ask_rotate))
-    _add(router, "POST", "/tokens/{id}/rotate", views.sent_by(token_views.rotate))
-    _add(router, "GET", "/tokens/{id}/revoke", views.signed_in(token_views.ask_revoke))
-    _add(router, "POST", "/tokens/{id}/revoke", views.sent_by(token_views.revoke))
+        _add(router, "GET", path, views.redirect_home)
+    _add(router, "GET", "/tokens/{id}/rotate", views.login_required(token_views.ask_rotate))
+    _add(router, "POST", "/tokens/{id}/rotate", views.form_view(token_views.rotate))
+    _add(router, "GET", "/tokens/{id}/revoke", views.login_required(token_views.ask_revoke))
+    _add(router, "POST", "/tokens/{id}/revoke", views.form_view(token_views.revoke))
     _add(router, "GET", "/static/{version}/{name}", serve_static)
-    _add(router, "GET", "/openapi.json", _serve_description)
+    _add(router, "GET", "/openapi.json", _serve_openapi)
 
 
 def _add(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
     add = router.add_get if method == "GET" else router.add_post
-    add(path, handler, expect_handler=_meet_expectation)
+    add(path, handler, expect_handler=_handle_expect)
 
 
-async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
-    """Ask for the body if that is waited for; refuse what else is expected (RFC 9110 10.1.1)."""
+async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
+    """Ask for the body with a 100; refuse any other expectation (RFC 9110 section 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # aiohttp then still begins the response itself
         return None
     request[REQUEST_ID] = secrets.token_hex(8)
-    return _fail(request, Denial("bad_request", "What the request expects is not known here."))
+    return _fail(
+        request,
+        Denial("bad_request", "Send no Expect field, or `100-continue`: nothing else is known."),
+    )
 
 
-_DESCRIPTION: Final = json.dumps(describe(), indent=2).encode() + b"\n"
+_OPENAPI_DOCUMENT: Final = json.dumps(describe(), indent=2).encode() + b"\n"
 
 
-async def _serve_description(_request: web.Request) -> web.Response:
-    return web.Response(body=_DESCRIPTION, content_type="application/json")
+async def _serve_openapi(_request: web.Request) -> web.Response:
+    return web.Response(body=_OPENAPI_DOCUMENT, content_type="application/json")
 
 
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
+    response.headers.update(SECURITY_HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
@@ -157,4 +152,4 @@ def _denial_of(error: web.HTTPException) -> Denial:
 def _fail(request: web.Request, denial: Denial) -> web.Response:
     if request.path.startswith("/api/") or request.path == "/openapi.json":
         return problem_response(request, denial)
-    return failure(request, denial, PROBLEM_TYPES[denial.code].status)
+    return render_error(request, denial)

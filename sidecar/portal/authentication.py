@@ -1,4 +1,4 @@
-"""Who may come in: the one place where the portal judges a password, for the page and the API."""
+"""The one place where the portal checks a password, for the page and the API alike."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from aiohttp import web
 
 from sidecar.core.model import Denial
 from sidecar.core.policy import DISABLED, Account
-from sidecar.portal.context import PARTS
+from sidecar.portal.context import CONTEXT
 from sidecar.portal.request_origin import actor_of, client_of
 
 
-async def admit(request: web.Request, name: str, password: str) -> Account | Denial:
-    """Return the account whose password this is, or why it may not come in.
+async def authenticate(request: web.Request, name: str, password: str) -> Account | Denial:
+    """Return the account that this password belongs to, or the denial.
 
-    That an account is disabled is told only to who knows its password. May raise ``Overloaded``.
+    Only a caller that knows the password learns that an account is disabled. May raise
+    ``Overloaded``.
     """
-    parts = request.app[PARTS]
-    accounts = parts.terms().accounts
+    context = request.app[CONTEXT]
+    accounts = context.config().accounts
     client, actor = client_of(request), actor_of(request)
-    denial = await parts.admission.authenticate(accounts, name, password, client, actor)
+    denial = await context.password_auth.authenticate(accounts, name, password, client, actor)
     if denial is not None:
         return denial
     account = accounts[name]

@@ -1,14 +1,13 @@
-"""How tokens and times are put into words on the page."""
+"""Formats tokens, times and messages for the page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from sidecar.core.model import TokenKind, TokenRecord
-from sidecar.portal.token_models import as_time
 from sidecar.tokens.lifecycle import TokenDetails
 
 KINDS: Final = {
@@ -17,15 +16,15 @@ KINDS: Final = {
     TokenKind.IMPORTED: "Imported",
 }
 
-_ROWS: Final = 100
+_ROWS_PER_PAGE: Final = 100
 _STEPS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
-_ALMOST: Final = {86400: 1800, 3600: 30, 60: 0}
-"""A day less some minutes counts as a day: a token of 30 days has 30 days when it is new."""
+_ROUNDED_UP_SECONDS: Final = {86400: 1800, 3600: 30, 60: 0}
+"""A day less so many seconds counts as a day: a new token of 30 days expires in 30 days."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A point in time in the forms that a page needs."""
+class DisplayTime:
+    """A point in time, in the formats that a page needs."""
 
     at: datetime
     relative: str
@@ -47,105 +46,118 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """A token in the table."""
 
     id: str
     name: str
     kind: str
-    created: Moment
-    expires: Moment | None
+    created: DisplayTime
+    expires: DisplayTime | None
     is_expiring: bool
-    last_used: Moment | None
+    last_used: DisplayTime | None
     last_client: str
     paths: tuple[str, ...]
     is_replaced: bool
-    """It has a successor, and lives on for the overlap."""
+    """The token has a successor, and lives on for the overlap."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TokenTable:
     """One page of the table: some of all tokens, newest first."""
 
-    rows: list[Row]
+    rows: list[TokenRow]
     number: int
-    """Of the page, from 1."""
+    """The page's number, from 1."""
     pages: int
     first: int
-    """The place of the first row among all, from 1."""
+    """The position of the first row among all rows, from 1."""
     total: int
 
 
-def row_of(token: TokenDetails, now: float, notice_seconds: float, *, is_replaced: bool) -> Row:
-    """Return how one token is shown at ``now``."""
+def token_row(
+    token: TokenDetails, now: float, notice_seconds: float, *, is_replaced: bool
+) -> TokenRow:
+    """Return one token as the table shows it at ``now``."""
     record, use = token.record, token.last_use
     ends = record.expires_at
-    return Row(
+    return TokenRow(
         id=record.id,
         name=record.name,
         kind=KINDS[record.kind],
-        created=_moment(record.created_at, now),
-        expires=None if ends is None else _moment(ends, now),
+        created=_display_time(record.created_at, now),
+        expires=None if ends is None else _display_time(ends, now),
         is_expiring=ends is not None and ends - now < notice_seconds,
-        last_used=None if use is None else _moment(use.at, now),
+        last_used=None if use is None else _display_time(use.at, now),
         last_client="" if use is None else use.client,
         paths=record.paths,
         is_replaced=is_replaced,
     )
 
 
-def table_of(
+def token_table(
     tokens: Sequence[TokenDetails], now: float, notice_seconds: float, page: int = 1
-) -> Table:
-    """Return a page of the table: newest first, a token that was rotated after its successor.
+) -> TokenTable:
+    """Return a page of the table: newest first, and a rotated token right below its successor.
 
-    Of ``page`` the nearest is taken that there is. Pages are short, as whoever writes one holds up
-    everybody's requests.
+    A ``page`` beyond the last is the last. Pages are short, because rendering one delays all other
+    requests.
     """
     newest = _newest([token.record for token in tokens])
     ordered = sorted(tokens, key=lambda token: _age_key(token.record), reverse=True)
     ordered.sort(key=lambda token: (-newest[token.record.name].created_at, token.record.name))
-    pages = max(1, -(-len(ordered) // _ROWS))
+    pages = max(1, -(-len(ordered) // _ROWS_PER_PAGE))
     number = min(max(page, 1), pages)
-    start = (number - 1) * _ROWS
+    start = (number - 1) * _ROWS_PER_PAGE
     rows = [
-        row_of(
+        token_row(
             token, now, notice_seconds, is_replaced=token.record is not newest[token.record.name]
         )
-        for token in ordered[start : start + _ROWS]
+        for token in ordered[start : start + _ROWS_PER_PAGE]
     ]
-    return Table(rows, number, pages, start + 1, len(ordered))
+    return TokenTable(rows, number, pages, start + 1, len(ordered))
 
 
 def _newest(records: Iterable[TokenRecord]) -> dict[str, TokenRecord]:
-    """Return, of each name, the token that holds it."""
+    """Return the token that holds each name: the newest one."""
     return {record.name: record for record in sorted(records, key=_age_key)}
 
 
 def _age_key(record: TokenRecord) -> tuple[float, float]:
-    """Order by age; of two of one second, one that was rotated ends first."""
+    """Order by age; of two created in one second, the one that was rotated ends first."""
     return record.created_at, float("inf") if record.expires_at is None else record.expires_at
 
 
-def _moment(at: float, now: float) -> Moment:
+def _display_time(at: float, now: float) -> DisplayTime:
     time = as_time(at)
     assert time is not None
-    return Moment(time, relative_to(at, now))
+    return DisplayTime(time, format_relative(at, now))
 
 
-def relative_to(at: float, now: float) -> str:
-    """Say how far off a time is: ``in 12 days``, ``3 minutes ago``, ``just now``."""
+def format_relative(at: float, now: float) -> str:
+    """Return how far away a time is: ``in 12 days``, ``3 minutes ago``, ``just now``."""
     distance = abs(at - now)
     for seconds, unit in _STEPS:
-        count = int((distance + _ALMOST[seconds]) // seconds)
+        count = int((distance + _ROUNDED_UP_SECONDS[seconds]) // seconds)
         if count:
             text = f"{count} {unit}{'s' if count != 1 else ''}"
             return f"in {text}" if at > now else f"{text} ago"
     return "in less than a minute" if at > now else "just now"
 
 
-def wait_of(seconds: int) -> str:
-    """Say how long to wait: ``5 minutes``, ``1 second``."""
+def as_sentence(error: Exception) -> str:
+    """Return an error's message as a sentence of its own."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def as_time(at: float | None) -> datetime | None:
+    """Return Unix seconds as a time in UTC, to the second; ``None`` stays ``None``."""
+    return None if at is None else datetime.fromtimestamp(int(at), UTC)
+
+
+def format_wait(seconds: int) -> str:
+    """Return a waiting time: ``5 minutes``, ``1 second``."""
     for size, unit in (*_STEPS, (1, "second")):
         if seconds >= size:
             count = -(-seconds // size)

@@ -21,7 +21,7 @@ _TOKEN_ID: Final = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "A token's id, as listed.",
+    "description": "The token's id, as the list shows it.",
     "schema": {"type": "string", "pattern": "^[0-9a-z]{14}$"},
 }
 _RETRY_AFTER: Final = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
@@ -49,7 +49,7 @@ def describe() -> dict[str, Any]:
         "info": {
             "title": "API keys",
             "version": sidecar.__version__,
-            "description": "An account's tokens: made, listed, rotated, revoked by its holder.",
+            "description": "Lets an account holder create, list, rotate and revoke its tokens.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -61,7 +61,7 @@ def describe() -> dict[str, Any]:
                 "password": {
                     "type": "http",
                     "scheme": "basic",
-                    "description": "The account's name and password, with each request.",
+                    "description": "The account's name and password, on each request.",
                 }
             },
         },
@@ -70,7 +70,7 @@ def describe() -> dict[str, Any]:
 
 def _describe(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": operation.action.__name__.strip("_") + "_token",
+        "operationId": operation.view.__name__.strip("_") + "_token",
         "summary": operation.summary,
         "responses": {
             str(operation.status): _success(operation),
@@ -79,19 +79,19 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     if "{id}" in operation.path:
         described["parameters"] = [_TOKEN_ID]
-    if operation.takes is not None:
+    if operation.request_model is not None:
         described["requestBody"] = {
             "required": operation.is_body_required,
-            "content": {"application/json": {"schema": _ref(operation.takes)}},
+            "content": {"application/json": {"schema": _ref(operation.request_model)}},
         }
     return described
 
 
 def _success(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
-    if operation.gives is not None:
-        one = _ref(operation.gives)
-        schema = {"type": "array", "items": one} if operation.gives_list else one
+    if operation.response_model is not None:
+        one = _ref(operation.response_model)
+        schema = {"type": "array", "items": one} if operation.returns_list else one
         described["content"] = {"application/json": {"schema": schema}}
     if operation.status == 201:
         described["headers"] = {"Location": _LOCATION}
@@ -106,9 +106,9 @@ def _refusals(codes: Iterable[str]) -> dict[str, Any]:
 
 
 def _refusal(status: int, codes: list[str]) -> dict[str, Any]:
-    meant = "; ".join(f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes)
+    meanings = "; ".join(f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes)
     described: dict[str, Any] = {
-        "description": meant,
+        "description": meanings,
         "content": {MEDIA_TYPE: {"schema": _ref(Problem)}},
     }
     if status in _HEADERS_OF_STATUS:

@@ -1,4 +1,4 @@
-"""Templates and the files beside them: HTML with everything escaped, and no code within it."""
+"""Renders the page's templates, with every value escaped, and serves its static files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sidecar.core.model import Denial
+from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.portal.problem_responses import REQUEST_ID, problem_headers
-from sidecar.portal.sessions import Visit
+from sidecar.portal.sessions import PortalSession
 
 _MEDIA_TYPES: Final = {
     "portal.css": "text/css",
@@ -23,14 +24,14 @@ _MEDIA_TYPES: Final = {
 _CONTENTS: Final = {
     name: files("sidecar.portal").joinpath("static", name).read_bytes() for name in _MEDIA_TYPES
 }
-_FOREVER: Final = "public, max-age=31536000, immutable"
+_CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 _HEADINGS: Final = {
     400: "This could not be read",
     403: "This page is out of date",
     404: "Nothing is here",
     405: "Nothing is here",
     408: "That took too long",
-    413: "That is too much",
+    413: "That request is too large",
     415: "This could not be read",
     500: "Something went wrong",
     503: "Not available right now",
@@ -55,27 +56,28 @@ _ENVIRONMENT: Final = Environment(
 _ENVIRONMENT.globals["static"] = _static
 
 
-def page(
+def render_page(
     template: str,
-    visit: Visit | None,
+    session: PortalSession | None,
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> web.Response:
-    """Return a page; ``visit`` says who is signed in and what the forms carry."""
+    """Return a page; one without a ``session`` has no forms and shows no account."""
     text = _ENVIRONMENT.get_template(template).render(
-        visit=visit, account=visit.account if visit else None, **values
+        session=session, account=session.account if session else None, **values
     )
     return web.Response(status=status, text=text, content_type="text/html", headers=headers)
 
 
-def failure(request: web.Request, denial: Denial, status: int) -> web.Response:
-    """Return the page that says why there is none; without the challenge, which is the API's."""
+def render_error(request: web.Request, denial: Denial) -> web.Response:
+    """Return the error page for a denial, without the challenge, which is for the API alone."""
+    status = PROBLEM_TYPES[denial.code].status
     headers = problem_headers(denial)
     headers.pop("WWW-Authenticate", None)
     heading = _HEADINGS.get(status, HTTPStatus(status).phrase)
-    return page(
+    return render_page(
         "error.html",
         None,
         status=status,
@@ -87,7 +89,7 @@ def failure(request: web.Request, denial: Denial, status: int) -> web.Response:
 
 
 async def serve_static(request: web.Request) -> web.Response:
-    """Serve one of the few files, under a name that changes with its content."""
+    """Serve a static file; its address changes with its content, so it can be cached for ever."""
     name = request.match_info["name"]
     if name not in _CONTENTS or request.match_info["version"] != _version_of(name):
         raise web.HTTPNotFound
@@ -95,5 +97,5 @@ async def serve_static(request: web.Request) -> web.Response:
         body=_CONTENTS[name],
         content_type=_MEDIA_TYPES[name],
         charset="utf-8",
-        headers={"Cache-Control": _FOREVER},
+        headers={"Cache-Control": _CACHE_FOREVER},
     )

@@ -1,4 +1,4 @@
-"""Who sent a request, over what, and whether a page of another site made the browser do it."""
+"""Where a request comes from: which client, over TLS or not, and from a page of which site."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sidecar.observability.audit import Actor
-from sidecar.portal.context import PARTS, Hops
+from sidecar.portal.context import CONTEXT, TrustedProxies
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_NOTHING_SAID: Final = "null"
+_OPAQUE: Final = "null"
 
 
 def client_of(request: web.Request) -> str:
-    """Return the caller's address; ``unix:`` for who comes through a socket of this machine."""
+    """Return the client's address; ``unix:`` for a client on a Unix socket of this machine."""
     peer = request.remote or ""
-    hops = _hops(request)
-    if not hops.is_trusted(peer):
+    trusted_proxies = _trusted_proxies(request)
+    if not trusted_proxies.is_trusted(peer):
         return peer or "unix:"
     forwarded = request.headers.getall("X-Forwarded-For", [])
     lines = tuple(line.encode("utf-8", "surrogateescape") for line in forwarded)
-    return hops.caller_of(peer, lines) if lines else peer
+    return trusted_proxies.caller_of(peer, lines) if lines else peer
 
 
 def actor_of(request: web.Request) -> Actor:
-    """Return the door that a request came to."""
+    """Return how the audit log names what the request came through: the API or the page."""
     return Actor.API if request.path.startswith("/api/") else Actor.PORTAL
 
 
@@ -37,27 +37,28 @@ def is_secure(request: web.Request) -> bool:
 
 
 def is_cross_site(request: web.Request) -> bool:
-    """Tell whether another site's page sent this (Fetch Metadata, else ``Origin``; RFC 6454).
+    """Tell whether a page of another site sent this (Fetch Metadata, else ``Origin``; RFC 6454).
 
     Over plain HTTP a browser sends no Fetch Metadata, and ``Origin: null`` under our own
-    ``Referrer-Policy``: that says nothing, and the form's token must tell. See ``is_hidden_site``.
+    ``Referrer-Policy``. That says nothing, so the CSRF token must decide. See ``is_opaque_origin``.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in _OWN_SITE
-    origin = request.headers.get("Origin", _NOTHING_SAID)
-    if origin == _NOTHING_SAID:
+    origin = request.headers.get("Origin", _OPAQUE)
+    if origin == _OPAQUE:
         return False
     theirs = _authority(origin)
     return theirs is None or theirs != _own_authority(request, origin)
 
 
-def is_hidden_site(request: web.Request) -> bool:
-    """Tell whether a page that does not say whose it is sent this, one in a sandbox perhaps.
+def is_opaque_origin(request: web.Request) -> bool:
+    """Tell whether a page with an opaque origin sent this, such as one in a sandboxed frame.
 
-    Programs send no ``Origin``, and our own page does not call the API, which knows no form tokens.
+    The API refuses these, as it has no CSRF tokens: programs send no ``Origin``, and our own page
+    does not call the API.
     """
-    return request.headers.get("Origin") == _NOTHING_SAID
+    return request.headers.get("Origin") == _OPAQUE
 
 
 def _own_authority(request: web.Request, origin: str) -> str | None:
@@ -66,7 +67,7 @@ def _own_authority(request: web.Request, origin: str) -> str | None:
 
 
 def _authority(url: str) -> str | None:
-    """Return host and port, the scheme's own left out; ``None`` for what is no origin."""
+    """Return host and port, less the scheme's default port; ``None`` if that is no origin."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -79,11 +80,11 @@ def _authority(url: str) -> str | None:
 
 
 def _forwarded(request: web.Request, name: str) -> str:
-    """Return what the nearest trusted proxy says; empty if there is none."""
-    if not _hops(request).is_trusted(request.remote or ""):
+    """Return what the nearest trusted proxy says; empty without such a proxy."""
+    if not _trusted_proxies(request).is_trusted(request.remote or ""):
         return ""
     return request.headers.get(name, "").rpartition(",")[2].strip()
 
 
-def _hops(request: web.Request) -> Hops:
-    return request.app[PARTS].terms().hops
+def _trusted_proxies(request: web.Request) -> TrustedProxies:
+    return request.app[CONTEXT].config().trusted_proxies

@@ -6,20 +6,20 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.portal.security_headers import HEADERS
+from sidecar.portal.security_headers import SECURITY_HEADERS
 from sidecar.wire.web_runner import BoundedConnection, BoundedRunner
 
 
-class _Connection(BoundedConnection):
-    """One connection of a browser or of a caller of the API."""
+class _PortalConnection(BoundedConnection):
+    """One connection of a browser or of an API client."""
 
     __slots__ = ()
     listener = "portal"
-    refusal_headers = HEADERS
+    refusal_headers = SECURITY_HEADERS
 
 
 class PortalRunner(BoundedRunner):
-    """What serves the portal's application."""
+    """Serves the portal's application."""
 
     def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, _Connection, **options)
+        super().__init__(app, _PortalConnection, **options)

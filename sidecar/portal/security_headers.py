@@ -1,10 +1,10 @@
-"""What every answer of the portal carries, a page, a file or a refusal."""
+"""The security headers that every response of the portal carries: pages, files and refusals."""
 
 from __future__ import annotations
 
 from typing import Final
 
-HEADERS: Final = {
+SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",

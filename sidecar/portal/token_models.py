@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
@@ -29,6 +29,7 @@ from sidecar.core.token_rules import (
     check_overlap,
     check_paths,
 )
+from sidecar.portal.formatting import as_sentence, as_time
 
 DEFAULT_OVERLAP: Final = "1h"
 _OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?[0-9]|30)d)$"
@@ -37,26 +38,28 @@ _LONGEST_ERROR_CHARS: Final = 300
 _GRAPHIC: Final = r"(?:[\p{L}\p{N}\p{P}\p{S}]|(?![\u20F1-\u20FF])\p{M})"
 _NAME_PATTERN: Final = f"^ *{_GRAPHIC}(?: |{_GRAPHIC})*$"
 """``str.isprintable``, and something besides spaces, in the words of ECMA-262. U+20F1 to U+20FF
-are unassigned: they are named for tools that take marks by whole blocks."""
+are unassigned: they are excluded for tools that match marks by whole blocks."""
 _PATH_PATTERN: Final = (
     r"^(?=/)(/(?!(\.|%2[Ee]){1,2}(/|$))"
     r"(\{[A-Za-z_][A-Za-z0-9_-]*\}|([!$&'()+,.0-9:;<=>@A-Z\[\]^_`a-z|~-]|%[0-9A-Fa-f]{2}|\*(?!\*))*))*"
     r"(/\*\*)?$"
 )
-"""What ``compile_pattern`` takes, for those who read the description; a test holds them together.
-"""
-_PLAINER: Final = {"missing": "This is needed.", "extra_forbidden": "There is no such field."}
+"""What ``compile_pattern`` accepts, for the API's description; a test holds them together."""
+_PLAIN_MESSAGES: Final = {
+    "missing": "This is needed.",
+    "extra_forbidden": "There is no such field.",
+}
 
 
-class FieldContext(NamedTuple):
-    """What the fields are checked against besides their own rules."""
+class TokenLimits(NamedTuple):
+    """What an account may ask for; the context in which Pydantic reads the fields."""
 
     account: Account
     can_issue_jwt: bool
 
 
 class FieldError(NamedTuple):
-    """What is wrong with one field, and what to do."""
+    """A field that breaks its rule, and what to do about it."""
 
     field: str
     text: str
@@ -64,10 +67,10 @@ class FieldError(NamedTuple):
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """Report a broken rule as Pydantic wants it; the message is shown as a sentence."""
+    """Turn a broken rule into Pydantic's error, with the message as a sentence."""
     try:
         yield
-    except (InvalidField, ValueError) as error:
+    except (InvalidField, ValueError) as error:  # the latter from parse_duration
         text = as_sentence(error)[:_LONGEST_ERROR_CHARS]
         raise PydanticCustomError("field", "{text}", {"text": text}) from None
 
@@ -81,12 +84,12 @@ def _read_days(value: object, info: ValidationInfo) -> int:
     if type(value) is float and value.is_integer():  # 30.0 is an integer in JSON Schema
         value = int(value)
     with _reported():
-        return check_days(value, _context(info).account)
+        return check_days(value, _limits(info).account)
 
 
 def _read_kind(value: object, info: ValidationInfo) -> str:
     with _reported():
-        return str(check_kind(value, can_issue_jwt=_context(info).can_issue_jwt))
+        return str(check_kind(value, can_issue_jwt=_limits(info).can_issue_jwt))
 
 
 def _read_paths(value: object) -> list[str]:
@@ -101,28 +104,22 @@ def _read_overlap(value: object) -> str:
         return text
 
 
-def _context(info: ValidationInfo) -> FieldContext:
-    assert isinstance(info.context, FieldContext)
+def _limits(info: ValidationInfo) -> TokenLimits:
+    assert isinstance(info.context, TokenLimits)
     return info.context
 
 
-def as_sentence(error: Exception) -> str:
-    """Return what an error says as a sentence of its own."""
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-class _Asked(BaseModel):
+class _RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def read(cls, fields: dict[str, Any], context: FieldContext) -> Self | list[FieldError]:
-        """Return what was asked for, or all that is wrong with it."""
+    def read(cls, fields: dict[str, Any], limits: TokenLimits) -> Self | list[FieldError]:
+        """Return the request, or an error for each field that breaks its rule."""
         try:
-            return cls.model_validate(fields, context=context)
+            return cls.model_validate(fields, context=limits)
         except ValidationError as error:
             return [
-                FieldError(_place(one["loc"]), _PLAINER.get(one["type"], one["msg"]))
+                FieldError(_place(one["loc"]), _PLAIN_MESSAGES.get(one["type"], one["msg"]))
                 for one in error.errors(include_input=False, include_url=False)
             ]
 
@@ -131,8 +128,8 @@ def _place(path: tuple[int | str, ...]) -> str:
     return "/".join(str(step) for step in path)
 
 
-class NewToken(_Asked):
-    """A token to be made."""
+class NewToken(_RequestModel):
+    """A token to be created."""
 
     name: Annotated[
         str,
@@ -177,8 +174,8 @@ class NewToken(_Asked):
     ] = []
 
 
-class Rotation(_Asked):
-    """How a token is to be rotated."""
+class Rotation(_RequestModel):
+    """How to rotate a token."""
 
     overlap: Annotated[
         str,
@@ -209,7 +206,7 @@ class Token(BaseModel):
 
     @classmethod
     def of(cls, record: TokenRecord, use: LastUse | None = None) -> Token:
-        """Return what is shown of a record."""
+        """Return a record as the API shows it."""
         return cls(**_shown(record, use))
 
 
@@ -220,7 +217,7 @@ class MadeToken(Token):
 
     @classmethod
     def made(cls, record: TokenRecord, secret: str) -> MadeToken:
-        """Return a new token to its owner."""
+        """Return a new token, for its owner, once."""
         return cls(**_shown(record, None), token=secret)
 
 
@@ -235,8 +232,3 @@ def _shown(record: TokenRecord, use: LastUse | None) -> dict[str, Any]:
         "last_used_at": as_time(use.at if use else None),
         "paths": list(record.paths),
     }
-
-
-def as_time(at: float | None) -> datetime | None:
-    """Return Unix seconds as a time in UTC, to the second; ``None`` stays ``None``."""
-    return None if at is None else datetime.fromtimestamp(int(at), UTC)

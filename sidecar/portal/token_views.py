@@ -1,7 +1,7 @@
-"""The page's forms that change tokens: create, rotate, revoke. Each asks before it does harm.
+"""The page's views that change tokens: create, rotate, revoke. Each asks before it does harm.
 
-What makes a token answers the form itself with the new token: it is in no URL, no cookie and no
-memory. The form's mark is spent by then, so that sending it again makes no second one.
+The new token is in the response to the form, and nowhere else: in no URL, no cookie and no memory.
+The form token is renewed with it, so that submitting the form again creates no second one.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from sidecar.core.policy import Account
 from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.core.token_rules import InvalidField, TooManyTokens, parse_days
 from sidecar.observability.audit import Actor
-from sidecar.portal.authentication import admit
-from sidecar.portal.context import PARTS
-from sidecar.portal.formatting import row_of
-from sidecar.portal.rendering import failure, page
+from sidecar.portal.authentication import authenticate
+from sidecar.portal.context import CONTEXT
+from sidecar.portal.formatting import as_sentence, token_row
+from sidecar.portal.rendering import render_error, render_page
 from sidecar.portal.request_origin import client_of
-from sidecar.portal.sessions import Visit
+from sidecar.portal.sessions import PortalSession
 from sidecar.portal.token_models import (
     DEFAULT_OVERLAP,
-    FieldContext,
     FieldError,
     NewToken,
     Rotation,
-    as_sentence,
+    TokenLimits,
 )
-from sidecar.portal.views import Fields, form_headers, form_status, keys_page, sentence
+from sidecar.portal.views import FormData, Rejection, reject_password, render_keys
 from sidecar.tokens.lifecycle import AlreadyRotated, TokenDetails, UnknownToken
 
 OVERLAPS: Final = {
@@ -41,142 +40,172 @@ OVERLAPS: Final = {
     "7d": "7 days",
 }
 
-_SENT_BEFORE: Final = (
-    "This form was sent before, and nothing was made this time. "
-    "To make another token, enter your password and send it again."
+_SUBMITTED_BEFORE: Final = (
+    "This form was sent before, so no second token was created. "
+    "To create another token, enter your password and send the form again."
 )
 _FORM_FIELDS: Final = frozenset({"name", "days", "kind", "paths", "overlap"})
-_PASSWORD_AGAIN: Final = "Enter your password: it is needed for every new token."  # noqa: S105
+_PASSWORD_NEEDED: Final = "Enter your password: it is needed for every new token."  # noqa: S105
 _WRONG_PASSWORD: Final = "This is not your password. Try again."  # noqa: S105
 
 
 async def create(
-    request: web.Request, visit: Visit, account: Account, fields: Fields
+    request: web.Request, session: PortalSession, account: Account, form: FormData
 ) -> web.Response:
-    """Take the *Create new token* form; show the new token, or the form with what is wrong."""
-    parts = request.app[PARTS]
-    context = FieldContext(account, parts.terms().can_issue_jwt)
-    asked = NewToken.read(_token_fields(fields), context)
-    errors = asked if isinstance(asked, list) else []
-    refused = await _judge(request, visit, account, fields, errors)
-    if refused or isinstance(asked, list):
-        return await keys_page(request, visit, account, values=fields, **refused)
+    """Accept the *Create new token* form; show the new token, or the form with what to correct."""
+    context = request.app[CONTEXT]
+    config = context.config()
+    wanted = NewToken.read(_read_token_form(form), TokenLimits(account, config.can_issue_jwt))
+    errors = wanted if isinstance(wanted, list) else []
+    rejection = await _check_form(request, session, account, form, errors)
+    if rejection or isinstance(wanted, list):
+        return await render_keys(request, session, account, form=form, rejection=rejection)
     try:
-        record, secret = await parts.terms().lifecycle.create(
-            account.name, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
+        record, secret = await config.lifecycle.create(
+            account.name, wanted.name, wanted.days, kind=TokenKind(wanted.kind), paths=wanted.paths
         )
     except (NameTaken, TooManyTokens, InvalidField) as error:
-        refused = _refused(PROBLEM_TYPES[error.code].status, [_field_error(error)])
-        return await keys_page(request, visit, account, values=fields, **refused)
-    parts.audit.token_created(record, client_of(request), Actor.PORTAL)
-    return _show_secret(request, visit, record, secret)
+        rejection = _reject(error)
+        return await render_keys(request, session, account, form=form, rejection=rejection)
+    context.audit.token_created(record, client_of(request), Actor.PORTAL)
+    return _render_secret(request, session, record, secret)
 
 
-async def ask_rotate(request: web.Request, visit: Visit, account: Account) -> web.Response:
+async def ask_rotate(
+    request: web.Request, session: PortalSession, account: Account
+) -> web.Response:
     """Show the form that rotates one token."""
-    return await _confirm(request, visit, account, "rotate.html", overlap=DEFAULT_OVERLAP)
+    return await _render_token(request, session, account, "rotate.html", overlap=DEFAULT_OVERLAP)
 
 
 async def rotate(
-    request: web.Request, visit: Visit, account: Account, fields: Fields
+    request: web.Request, session: PortalSession, account: Account, form: FormData
 ) -> web.Response:
-    """Take that form; show the successor, or the form with what is wrong."""
-    parts = request.app[PARTS]
-    overlap = fields.get("overlap", "")
-    asked = Rotation.read({"overlap": overlap}, FieldContext(account, can_issue_jwt=False))
-    errors = asked if isinstance(asked, list) else []
-    refused = await _judge(request, visit, account, fields, errors)
-    if refused or isinstance(asked, list):
-        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
+    """Accept that form; show the successor, or the form with what to correct."""
+    context = request.app[CONTEXT]
+    config = context.config()
+    overlap = form.get("overlap", "")
+    wanted = Rotation.read({"overlap": overlap}, TokenLimits(account, config.can_issue_jwt))
+    errors = wanted if isinstance(wanted, list) else []
+    rejection = await _check_form(request, session, account, form, errors)
+    if rejection or isinstance(wanted, list):
+        return await _render_token(
+            request, session, account, "rotate.html", rejection, overlap=overlap
+        )
     old_id = request.match_info["id"]
     try:
-        record, secret = await parts.terms().lifecycle.rotate(
-            old_id, asked.overlap_seconds, account.name
-        )
+        record, secret = await config.lifecycle.rotate(old_id, wanted.overlap_seconds, account.name)
     except UnknownToken as error:
-        return _unknown(request, error)
+        return _render_unknown(request, error)
     except (AlreadyRotated, TooManyTokens, InvalidField) as error:
-        refused = _refused(PROBLEM_TYPES[error.code].status, [_field_error(error)])
-        return await _confirm(request, visit, account, "rotate.html", overlap=overlap, **refused)
-    parts.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
-    return _show_secret(request, visit, record, secret, _end_of_old(overlap))
+        return await _render_token(
+            request, session, account, "rotate.html", _reject(error), overlap=overlap
+        )
+    context.audit.token_rotated(record, old_id, client_of(request), Actor.PORTAL)
+    return _render_secret(request, session, record, secret, _end_of_old(overlap))
 
 
-async def ask_revoke(request: web.Request, visit: Visit, account: Account) -> web.Response:
+async def ask_revoke(
+    request: web.Request, session: PortalSession, account: Account
+) -> web.Response:
     """Ask whether one token is really to be revoked."""
-    return await _confirm(request, visit, account, "revoke.html")
+    return await _render_token(request, session, account, "revoke.html")
 
 
 async def revoke(
-    request: web.Request, visit: Visit, account: Account, _fields: Fields
+    request: web.Request, session: PortalSession, account: Account, _form: FormData
 ) -> web.Response:
     """Revoke one token, and say so on the front page."""
-    parts = request.app[PARTS]
+    context = request.app[CONTEXT]
     try:
-        record = await parts.terms().lifecycle.revoke(request.match_info["id"], account.name)
+        record = await context.config().lifecycle.revoke(request.match_info["id"], account.name)
     except UnknownToken as error:
-        return _unknown(request, error)
-    parts.audit.token_revoked(record, client_of(request), Actor.PORTAL)
-    visit.leave_notice("revoked", record.name)
+        return _render_unknown(request, error)
+    context.audit.token_revoked(record, client_of(request), Actor.PORTAL)
+    session.add_notice("revoked", record.name)
     raise web.HTTPSeeOther("/")
 
 
-async def _confirm(
-    request: web.Request, visit: Visit, account: Account, template: str, **values: Any
-) -> web.Response:
-    parts = request.app[PARTS]
-    terms = parts.terms()
-    try:
-        token = await terms.lifecycle.show(request.match_info["id"], account.name)
-    except UnknownToken as error:
-        return _unknown(request, error)
-    row = row_of(token, parts.now(), terms.expiry_notice_seconds, is_replaced=False)
-    values.setdefault("errors", [])
-    return page(template, visit, row=row, overlaps=OVERLAPS, **values)
-
-
-async def _judge(
+async def _render_token(
     request: web.Request,
-    visit: Visit,
+    session: PortalSession,
     account: Account,
-    fields: Fields,
-    errors: list[FieldError],
-) -> dict[str, Any]:
-    """Return how the form is shown again; empty: it came for the first time, all fields are right
-    and so is the password, which is checked last.
-    """
-    if not visit.is_first(fields):
-        return _refused(409, [FieldError("", _SENT_BEFORE)])
-    password = fields.get("password", "")
-    if not password:
-        errors = [*errors, FieldError("password", _PASSWORD_AGAIN)]
-    if errors:
-        return _refused(422, errors)
-    admitted = await admit(request, account.name, password)
-    if not isinstance(admitted, Denial):
-        return {}
-    error = FieldError("", sentence(admitted))
-    if admitted.code == "invalid_password":
-        error = FieldError("password", _WRONG_PASSWORD)
-    refused = _refused(form_status(admitted), [error])
-    return {**refused, "headers": form_headers(admitted)}
+    template: str,
+    rejection: Rejection | None = None,
+    **values: Any,
+) -> web.Response:
+    """Return a form that is about one token."""
+    context = request.app[CONTEXT]
+    config = context.config()
+    try:
+        token = await config.lifecycle.show(request.match_info["id"], account.name)
+    except UnknownToken as error:
+        return _render_unknown(request, error)
+    return render_page(
+        template,
+        session,
+        status=rejection.status if rejection else 200,
+        headers=rejection.headers if rejection else None,
+        row=token_row(token, context.now(), config.expiry_notice_seconds, is_replaced=False),
+        overlaps=OVERLAPS,
+        errors=rejection.errors if rejection else [],
+        **values,
+    )
 
 
-def _refused(status: int, errors: list[FieldError]) -> dict[str, Any]:
-    return {"status": status, "errors": errors}
-
-
-def _show_secret(
+async def _check_form(
     request: web.Request,
-    visit: Visit,
+    session: PortalSession,
+    account: Account,
+    form: FormData,
+    errors: list[FieldError],
+) -> Rejection | None:
+    """Return why the form is shown again, or ``None``; the password is checked last.
+
+    ``errors`` are those of the other fields.
+    """
+    if not session.has_form_token(form):
+        return Rejection(409, [FieldError("", _SUBMITTED_BEFORE)])
+    password = form.get("password", "")
+    if not password:
+        errors = [*errors, FieldError("password", _PASSWORD_NEEDED)]
+    if errors:
+        return Rejection(422, errors)
+    admitted = await authenticate(request, account.name, password)
+    if not isinstance(admitted, Denial):
+        return None
+    rejection = reject_password(admitted)
+    if admitted.code == "invalid_password":
+        wrong_password = [FieldError("password", _WRONG_PASSWORD)]
+        return Rejection(rejection.status, wrong_password, rejection.headers)
+    return rejection
+
+
+def _reject(error: NameTaken | AlreadyRotated | TooManyTokens | InvalidField) -> Rejection:
+    """Return how the form is shown again after the lifecycle refused it."""
+    field = error.field if isinstance(error, InvalidField) else ""
+    if isinstance(error, NameTaken):
+        field = "name"
+    shown_at = field if field in _FORM_FIELDS else ""
+    errors = [FieldError(shown_at, as_sentence(error))]
+    return Rejection(PROBLEM_TYPES[error.code].status, errors)
+
+
+def _render_secret(
+    request: web.Request,
+    session: PortalSession,
     record: TokenRecord,
     secret: str,
     old_token: str | None = None,
 ) -> web.Response:
-    visit.renew_form()
-    parts = request.app[PARTS]
-    token = row_of(TokenDetails(record, None), parts.now(), 0.0, is_replaced=False)
-    return page("created.html", visit, row=token, secret=secret, old_token=old_token)
+    session.renew_form_token()
+    now = request.app[CONTEXT].now()
+    row = token_row(TokenDetails(record, None), now, 0.0, is_replaced=False)
+    return render_page("created.html", session, row=row, secret=secret, old_token=old_token)
+
+
+def _render_unknown(request: web.Request, error: UnknownToken) -> web.Response:
+    return render_error(request, Denial(error.code, as_sentence(error)))
 
 
 def _end_of_old(overlap: str) -> str:
@@ -185,28 +214,15 @@ def _end_of_old(overlap: str) -> str:
     return f"Works for {OVERLAPS.get(overlap, overlap)} at most"
 
 
-def _token_fields(fields: Fields) -> dict[str, Any]:
-    """Return what the form says, typed as the API's body is."""
-    typed = fields.get("days", "").strip()
+def _read_token_form(form: FormData) -> dict[str, Any]:
+    """Return the form's fields with the types that the API's body has."""
+    typed = form.get("days", "").strip()
     days: int | str = typed
     with suppress(InvalidField):  # NewToken.read reports it, with all else that is wrong
         days = parse_days(typed)
     return {
-        "name": fields.get("name", "").strip(),
+        "name": form.get("name", "").strip(),
         "days": days,
-        "kind": fields.get("kind", "access"),
-        "paths": fields.get("paths", "").split(),
+        "kind": form.get("kind", "access"),
+        "paths": form.get("paths", "").split(),
     }
-
-
-def _field_error(error: Exception) -> FieldError:
-    """Return what the lifecycle refused, for the field that it is about."""
-    if isinstance(error, NameTaken):
-        return FieldError("name", as_sentence(error))
-    field = error.field if isinstance(error, InvalidField) else ""
-    return FieldError(field if field in _FORM_FIELDS else "", as_sentence(error))
-
-
-def _unknown(request: web.Request, error: UnknownToken) -> web.Response:
-    denial = Denial(error.code, as_sentence(error))
-    return failure(request, denial, PROBLEM_TYPES[error.code].status)

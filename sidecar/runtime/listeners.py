@@ -64,9 +64,9 @@ async def open_portal(
     secret = connect_secret(parts.store_url, prefix=configured.settings.store.prefix)
     stack.push_async_callback(secret.close)
     app = portal_app(
-        lambda: configured.terms,
+        lambda: configured.portal_config,
         parts.passwords,
-        gate=configured.throttle,
+        throttle=configured.throttle,
         audit=configured.audit,
         secret=secret.read,
     )

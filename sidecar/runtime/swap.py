@@ -23,7 +23,7 @@ from sidecar.observability.audit import AuditLog
 from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metrics import SPAN_RESULTS, Metrics
 from sidecar.observability.stderr_log import write_at_once
-from sidecar.portal.context import Terms
+from sidecar.portal.context import PortalConfig
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.rules import Rules
 from sidecar.runtime.build import build_jwt, build_listening_tls, build_rules, reaches_alike
@@ -77,7 +77,7 @@ class ConfiguredParts:
         )
         rules.jwt.issuers.start()
         self._parts = parts
-        self.terms = self._build_terms()
+        self.portal_config = self._build_portal_config()
         self.server = build_server(settings, self.gateway)
 
     async def accept(self, listener: socket.socket) -> Acceptor:
@@ -107,7 +107,7 @@ class ConfiguredParts:
                 self.tls.current = tls
             apply_limits(self.server, new)
             self.throttle.limits = throttle_limits(new)
-            self.terms = self._build_terms()
+            self.portal_config = self._build_portal_config()
             self._swap_log(log)
             self._swap_spans(spans)
             return rules
@@ -149,8 +149,8 @@ class ConfiguredParts:
         if reloader is not None:
             metrics.follow_configuration(lambda: reloader.state)
 
-    def _build_terms(self) -> Terms:
-        """Return the rules of the portal under the configuration in force."""
+    def _build_portal_config(self) -> PortalConfig:
+        """Return what the portal takes from the configuration in force."""
         rules = self.gateway.rules
         lifecycle = Lifecycle(
             self._parts.store,
@@ -160,12 +160,12 @@ class ConfiguredParts:
             os.urandom,
             signer_of(self.settings),
         )
-        return Terms(
+        return PortalConfig(
             rules.accounts,
             lifecycle,
             bool(self.settings.jwt.keys),
             rules.expiry_notice_seconds,
-            hops=rules,
+            trusted_proxies=rules,
         )
 
     def _note_ban(self, network: str | None, account: str | None, seconds: float) -> None:

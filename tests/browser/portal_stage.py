@@ -20,7 +20,7 @@ from sidecar.core.passwords import hash_password
 from sidecar.core.policy import Account
 from sidecar.observability.audit import AuditLog
 from sidecar.portal.app import portal_app
-from sidecar.portal.context import Hops, NoHops, SharedSecret, Terms
+from sidecar.portal.context import PortalConfig, SharedSecret, TrustedProxies
 from sidecar.portal.runner import PortalRunner
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.lifecycle import Lifecycle, TokenDetails
@@ -28,6 +28,26 @@ from sidecar.tokens.lifecycle import Lifecycle, TokenDetails
 PASSWORD = "correct horse"
 _HASH = hash_password(PASSWORD)
 NOW = 1_795_460_400.0  # 23 November 2026
+
+
+class NoTrustedProxies:
+    """Trusts no peer: each is the caller itself."""
+
+    def is_trusted(self, peer: str) -> bool:
+        return False
+
+    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
+        return peer
+
+
+def secret_of_this_process() -> SharedSecret:
+    """Return a secret that no other process shares."""
+    secret = os.urandom(32)
+
+    async def read() -> bytes:
+        return secret
+
+    return read
 
 
 def sign(record: TokenRecord) -> str:
@@ -84,27 +104,29 @@ class RecordingGate:
 class PortalStage:
     """What a test sees and turns: the time, the accounts, the store, the gate, the audit lines."""
 
-    def __init__(self, secret: SharedSecret | None = None, hops: Hops | None = None) -> None:
+    def __init__(
+        self, secret: SharedSecret | None = None, trusted_proxies: TrustedProxies | None = None
+    ) -> None:
         self.now = NOW
         self.store = Store(lambda: self.now)
         self.gate = RecordingGate()
         self.audit_lines: list[dict[str, Any]] = []
         self.sign_in = PasswordVerifier(verify_in_thread)
         self.url = ""
-        self._hops = hops or NoHops()
+        self._trusted_proxies = trusted_proxies or NoTrustedProxies()
         self.set_accounts(
             Account("acme", _HASH),
             Account("brief", _HASH, max_token_days=30),
             Account("other", _HASH),
             Account("off", _HASH, disabled=True),
         )
-        audit = AuditLog(self._keep_line, lambda name: name in self.terms.accounts)
+        audit = AuditLog(self._keep_line, lambda name: name in self.config.accounts)
         self.app = portal_app(
-            lambda: self.terms,
+            lambda: self.config,
             self.sign_in,
-            gate=self.gate,
+            throttle=self.gate,
             audit=audit,
-            secret=secret,
+            secret=secret or secret_of_this_process(),
             now=lambda: self.now,
         )
 
@@ -113,18 +135,24 @@ class PortalStage:
         by_name = {account.name: account for account in accounts}
         signer = sign if can_issue_jwt else None
         lifecycle = Lifecycle(self.store, by_name, "sct_", lambda: self.now, os.urandom, signer)
-        self.terms = Terms(by_name, lifecycle, can_issue_jwt=can_issue_jwt, hops=self._hops)
+        self.config = PortalConfig(
+            by_name,
+            lifecycle,
+            can_issue_jwt=can_issue_jwt,
+            expiry_notice_seconds=14 * 86400.0,
+            trusted_proxies=self._trusted_proxies,
+        )
 
     def change_account(self, name: str, **changes: Any) -> None:
         """Change one account in the configuration."""
-        accounts = {**self.terms.accounts, name: replace(self.terms.accounts[name], **changes)}
+        accounts = {**self.config.accounts, name: replace(self.config.accounts[name], **changes)}
         self.set_accounts(*accounts.values())
 
     async def create(
         self, account: str, name: str, days: int = 30, **more: Any
     ) -> tuple[TokenRecord, str]:
         """Make a token as the command line would."""
-        return await self.terms.lifecycle.create(account, name, days, **more)
+        return await self.config.lifecycle.create(account, name, days, **more)
 
     async def names(self, account: str) -> list[str]:
         """Return the names of an account's live tokens."""
@@ -132,11 +160,11 @@ class PortalStage:
 
     async def tokens(self, account: str) -> list[TokenDetails]:
         """Return an account's live tokens."""
-        return await self.terms.lifecycle.list(account)
+        return await self.config.lifecycle.list(account)
 
     async def is_live(self, secret: str) -> bool:
         """Tell whether the proxy would know this token."""
-        return (await self.terms.lifecycle.inspect(secret)).record is not None
+        return (await self.config.lifecycle.inspect(secret)).record is not None
 
     def _keep_line(self, lines: bytes, _count: int) -> None:
         self.audit_lines += [json.loads(line) for line in lines.splitlines()]
@@ -144,10 +172,10 @@ class PortalStage:
 
 @asynccontextmanager
 async def running_portal(
-    secret: SharedSecret | None = None, hops: Hops | None = None
+    secret: SharedSecret | None = None, trusted_proxies: TrustedProxies | None = None
 ) -> AsyncIterator[PortalStage]:
     """Serve a portal on a free port of this machine."""
-    stage = PortalStage(secret, hops)
+    stage = PortalStage(secret, trusted_proxies)
     runner = PortalRunner(stage.app)
     await runner.setup()
     try:

@@ -52,7 +52,7 @@ async def fill_table(stage: PortalStage) -> None:
     erp, _ = await stage.create("acme", "ERP", 0)
     stage.now += 5 * day
     shop, _ = await stage.create("acme", "Shop", 365, paths=["/v1/dynamic/listener/{id}"])
-    await stage.terms.lifecycle.rotate(shop.id, 3600, "acme")
+    await stage.config.lifecycle.rotate(shop.id, 3600, "acme")
     await stage.store.record_use([(LastUse(stage.now - 240, "203.0.113.7"), [erp.digest])])
     stage.now += 60
 
@@ -292,7 +292,7 @@ async def test_nothing_overflows_at_360_pixels(
     await create(page, "Phone", "30")
     await is_narrow(page)
     long = next(one for one in await stage.tokens("acme") if one.record.name.startswith("nn"))
-    await stage.terms.lifecycle.revoke(long.record.id)
+    await stage.config.lifecycle.revoke(long.record.id)
     await page.goto(stage.url)
     await shoot(page, "phone")
 

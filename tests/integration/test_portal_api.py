@@ -201,7 +201,7 @@ async def test_an_account_gets_no_longer_lifetime_than_it_may_have(
 
 
 async def test_without_a_key_no_jwt_can_be_asked_for(stage: PortalStage, acme: ApiClient) -> None:
-    stage.set_accounts(*stage.terms.accounts.values(), can_issue_jwt=False)
+    stage.set_accounts(*stage.config.accounts.values(), can_issue_jwt=False)
     asked = {"name": "a", "days": 1, "kind": "jwt"}
     status, problem, _ = await acme.call("POST", "/api/tokens", asked)
     assert (status, problem["errors"][0]["pointer"]) == (422, "#/kind")

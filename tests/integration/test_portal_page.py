@@ -9,12 +9,12 @@ import pytest
 from aiohttp import ClientSession
 
 from sidecar.core.passwords import hash_password
-from sidecar.portal.context import secret_of_this_process
 from sidecar.portal.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from tests.browser.portal_stage import (
     PASSWORD,
     PortalStage,
     running_portal,
+    secret_of_this_process,
     send,
     sign_in,
     visiting,
@@ -106,7 +106,7 @@ async def test_a_token_that_was_rotated_stands_right_below_its_successor(
 ) -> None:
     """Also among others of the same second."""
     tokens = {name: (await stage.create("acme", name))[0] for name in ("a", "b", "c")}
-    successor, _ = await stage.terms.lifecycle.rotate(tokens["b"].id, 3600, "acme")
+    successor, _ = await stage.config.lifecycle.rotate(tokens["b"].id, 3600, "acme")
     page = await sign_in(browser)
     ids = (tokens["a"].id, successor.id, tokens["b"].id, tokens["c"].id)
     assert [token_id for _, token_id in sorted((page.index(one), one) for one in ids)] == [*ids]
@@ -337,7 +337,7 @@ async def test_a_changed_account_is_signed_out_at_once(
     elif change == "disabled":
         stage.change_account("acme", disabled=True)
     else:
-        stage.set_accounts(stage.terms.accounts["other"])
+        stage.set_accounts(stage.config.accounts["other"])
     assert not await is_signed_in(browser)
 
 
@@ -359,21 +359,24 @@ async def test_the_cookie_is_for_this_page_alone(stage: PortalStage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hops", "proto", "is_secure"),
+    ("trusted_proxies", "proto", "is_secure"),
     [(Proxied(), "https", True), (Proxied(), "http", False), (None, "https", False)],
 )
 async def test_the_cookie_is_secure_where_a_trusted_proxy_speaks_tls(
-    hops: Proxied | None, proto: str, is_secure: bool
+    trusted_proxies: Proxied | None, proto: str, is_secure: bool
 ) -> None:
     headers = {"X-Forwarded-Proto": proto}
-    async with running_portal(hops=hops) as stage, ClientSession(stage.url) as browser:
+    async with (
+        running_portal(trusted_proxies=trusted_proxies) as stage,
+        ClientSession(stage.url) as browser,
+    ):
         cookie = (await browser.get("/", headers=headers)).headers["Set-Cookie"]
     assert cookie.startswith("__Host-portal_session=") == is_secure
     assert ("; Secure" in cookie) == is_secure
 
 
 async def test_behind_a_trusted_proxy_origin_and_client_are_what_it_says() -> None:
-    async with running_portal(hops=Proxied()) as stage, visiting(stage) as browser:
+    async with running_portal(trusted_proxies=Proxied()) as stage, visiting(stage) as browser:
         page = await (await browser.get("/")).text()
         headers = {
             "Origin": "https://keys.example.com",
@@ -464,7 +467,7 @@ async def test_the_kind_is_a_question_only_where_jwts_are_issued(
     stage: PortalStage, browser: ClientSession
 ) -> None:
     assert 'name="kind"' in await sign_in(browser)
-    stage.set_accounts(*stage.terms.accounts.values(), can_issue_jwt=False)
+    stage.set_accounts(*stage.config.accounts.values(), can_issue_jwt=False)
     page = await (await browser.get("/")).text()
     assert 'name="kind"' not in page
     refused = await send(browser, "/tokens", page, **{**NEW, "kind": "jwt"})

@@ -1,4 +1,4 @@
-// Copies a field's text; the buttons are hidden where this does not run.
+// Copies a field's text; without this script, its buttons stay hidden.
 "use strict";
 
 async function copyFrom(field) {
@@ -19,9 +19,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     try {
       await copyFrom(field);
       said.textContent = "Copied";
-      button.focus(); // where a keyboard was
+      button.focus(); // back to where the keyboard was
     } catch {
-      said.textContent = "It is selected: press Ctrl+C or ⌘C";
+      said.textContent = "The token is selected: press Ctrl+C or ⌘C";
     }
   });
 }
