@@ -1,4 +1,4 @@
-"""Where a command's audit lines go: to the service's own, if its log is a file."""
+"""Where a command's audit lines go: into the service's access log, if that is a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sidecar.config.settings import Settings
 
 
-def audit_of(settings: Settings) -> AuditLog:
-    """Return what notes an admin's changes; on standard error where there is no log file."""
+def open_audit_log(settings: Settings) -> AuditLog:
+    """Return the audit log for an admin's changes; it is standard error without a log file."""
     path = settings.access_log.path if settings.access_log.enabled else "-"
     return AuditLog(appending_to(path), settings.accounts.__contains__)

@@ -1,7 +1,7 @@
-"""A foreign issuer's JWT is denied by a record: while the record lives, its ``jti`` is refused.
+"""Denies a foreign issuer's JWT: while a record of the denial lives, the JWT's ``jti`` is refused.
 
-The record belongs to an account of its own and not to the one that the JWT names, because the
-holder of that one could find the record among its tokens and revoke it.
+The record belongs to an account of its own, not to the one that the JWT names: otherwise that
+account's holder could find the denial among its tokens and revoke it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.store.port import TokenStore
 
-OWNER = "@denied"
-"""The account that denials belong to. It can't be used while the configuration declares it."""
+DENIALS_ACCOUNT = "@denied"
+"""The account that denials belong to; nothing can be denied while the configuration declares it."""
 
 DENIED_DAYS = 400
 _is_jti = re.compile(r"[!-~]{1,256}").fullmatch
@@ -33,8 +33,8 @@ async def deny(
 ) -> TokenRecord:
     """Refuse a foreign JWT from now on, for ``days`` (0: for ever); return the record that says so.
 
-    Denying it again changes nothing. Raises ``UsageError`` for an issuer that is not trusted anyway
-    and for what is no ``jti``, and ``StoreUnavailable``.
+    Denying it again changes nothing. Raises ``StoreUnavailable``, and ``UsageError`` for an issuer
+    that is not trusted or a malformed ``jti``.
     """
     from sidecar.auth.jwt_verifier import foreign_denial_key
 
@@ -50,24 +50,24 @@ async def deny(
 
 def _check(settings: Settings, issuer: str, jti: str) -> None:
     if issuer == settings.jwt.issuer:
-        raise UsageError("this issuer is the sidecar itself: its JWTs are revoked by their ID")
+        raise UsageError("this issuer is the sidecar itself: revoke its JWTs by their id")
     trusted = [one.issuer for one in settings.jwt.trusted_issuers]
     if issuer not in trusted:
         listed = ", ".join(trusted) or "none"
-        raise UsageError(f"no JWT of this issuer is accepted; jwt.trusted_issuers has: {listed}")
+        raise UsageError(f"this issuer is not trusted; name one of jwt.trusted_issuers: {listed}")
     if not _is_jti(jti):
-        raise UsageError("a jti is 1 to 256 visible ASCII characters")
-    if OWNER in settings.accounts:
-        raise UsageError(f"the account {OWNER} is declared, and denials need this name: rename it")
+        raise UsageError("give a jti of 1 to 256 visible ASCII characters")
+    if DENIALS_ACCOUNT in settings.accounts:
+        raise UsageError(f"rename the account {DENIALS_ACCOUNT}: denials are kept under this name")
 
 
-def _record(digest: str, told: str, days: int) -> TokenRecord:
-    """Return the denial; its name begins with the digest, so that no two have the same."""
+def _record(digest: str, subject: str, days: int) -> TokenRecord:
+    """Return the denial's record; its name begins with the digest, so that it is unique."""
     created_at = float(math.floor(time.time()))
     return TokenRecord(
         id=tokens.new_id(os.urandom),
-        account=OWNER,
-        name=f"{digest[:12]} {told}"[:MAX_NAME_CHARS],
+        account=DENIALS_ACCOUNT,
+        name=f"{digest[:12]} {subject}"[:MAX_NAME_CHARS],
         kind=TokenKind.JWT,
         digest=digest,
         created_at=created_at,

@@ -1,4 +1,4 @@
-"""``sidecar store``: all tokens out into a file, and back in. Digests only, never a token."""
+"""``sidecar store``: exports all tokens to a file and imports them. Digests only, never a token."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sidecar.cli.auditing import audit_of
-from sidecar.cli.foreign_jwt import OWNER
+from sidecar.cli.auditing import open_audit_log
+from sidecar.cli.foreign_jwt import DENIALS_ACCOUNT
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_archive
 from sidecar.core.errors import StoreUnavailable, UsageError
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20
 
 _ABOUT_EXPORT = (
-    "Write every live token to standard output, one JSON object a line: digests, never a token. "
-    "What is made or revoked meanwhile may or may not be in it."
+    "Write every live token to standard output, one JSON object per line: digests, never a token. "
+    "A token that is created or revoked meanwhile may or may not be included."
 )
 _ABOUT_IMPORT = (
-    "Take back what `sidecar store export` wrote. The whole file is checked first. What has "
-    "expired stays away, and a token that is there stays as it is; so doing it again changes "
-    "nothing. Exit status 1 if a line could not be taken."
+    "Import what `sidecar store export` wrote. The whole file is checked first. Expired tokens are "
+    "skipped, and tokens that exist stay as they are, so importing again changes nothing. Exit "
+    "status 1 if a line could not be imported."
 )
 _OUTCOMES = {
-    "different": "a token with this digest is there and differs, as after a rotation; it stays as "
-    "it is. To take this one instead, revoke {id} of {account} first",
-    "id taken": "its id, {id}, is another token's of {account}; make a new token instead",
+    "different": "a token with this digest exists and differs, as after a rotation; it stays as it "
+    "is. To import this one instead, revoke {id} of {account} first",
+    "id taken": "its id, {id}, belongs to another token of {account}; create a new token instead",
 }
 
-Action = Callable[["Settings", "TokenArchive", argparse.Namespace], Awaitable[int]]
+StoreAction = Callable[["Settings", "TokenArchive", argparse.Namespace], Awaitable[int]]
 
 
 def add_to(commands: Subparsers) -> None:
@@ -59,18 +59,20 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument(
         "--skip-invalid",
         action="store_true",
-        help="import the good lines of a file that has bad ones, or was cut off",
+        help="import the valid lines of a file that has invalid ones, or was cut off",
     )
 
 
-def _add(actions: Subparsers, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+def _add(
+    actions: Subparsers, name: str, action: StoreAction, about: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_archive(action, arguments)))
     add_config(parser)
     return parser
 
 
-async def _with_archive(action: Action, arguments: argparse.Namespace) -> int:
+async def _with_archive(action: StoreAction, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     async with reached_archive(settings) as archive:
         return await action(settings, archive, arguments)
@@ -88,11 +90,11 @@ async def _export(settings: Settings, archive: TokenArchive, _: argparse.Namespa
         unreadable += batch.unreadable
     out.write(write_last(tokens))
     out.flush()
-    audit_of(settings).tokens_exported(tokens, Actor.CLI)
+    open_audit_log(settings).tokens_exported(tokens, Actor.CLI)
     print(f"exported {_count(tokens, 'token')}", file=sys.stderr)
     if unreadable:
         print(
-            f"left out {_count(unreadable, 'key')} that can't be read: they authorize nothing",
+            f"skipped {_count(unreadable, 'key')} that can't be read; they authorize nothing",
             file=sys.stderr,
         )
     return 0
@@ -100,7 +102,7 @@ async def _export(settings: Settings, archive: TokenArchive, _: argparse.Namespa
 
 @dataclass(slots=True)
 class _Summary:
-    """What came of an import."""
+    """The result of an import."""
 
     findings: Findings
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -120,24 +122,24 @@ class _Summary:
         }
 
 
-async def _import(settings: Settings, archive: TokenArchive, asked: argparse.Namespace) -> int:
+async def _import(settings: Settings, archive: TokenArchive, arguments: argparse.Namespace) -> int:
     from sidecar.cli.token_file import TokenFile
 
-    with _opened(asked.file) as stream, TokenFile(stream) as file:
+    with _opened(arguments.file) as stream, TokenFile(stream) as file:
         summary = _Summary(file.check())
-        if summary.findings.invalid and not asked.skip_invalid:
-            _print(summary, asked)
+        if summary.findings.invalid and not arguments.skip_invalid:
+            _print(summary, arguments)
             print(
-                "sidecar: nothing was imported. Take the file from a whole export again, or import "
-                "its good lines with --skip-invalid",
+                "sidecar: nothing was imported. Export the tokens again, or import the valid lines "
+                "of this file with --skip-invalid",
                 file=sys.stderr,
             )
             return 1
         try:
             await _restore(file, archive, settings, summary)
         finally:
-            audit_of(settings).tokens_restored(summary.counts(), Actor.CLI)
-    _print(summary, asked)
+            open_audit_log(settings).tokens_restored(summary.counts(), Actor.CLI)
+    _print(summary, arguments)
     return 1 if summary.refused or summary.findings.invalid else 0
 
 
@@ -162,7 +164,7 @@ async def _restore(
             outcomes = await archive.restore([token for _, token in batch])
         except StoreUnavailable as fault:
             raise StoreUnavailable(
-                f"{fault}; what stands before line {batch[0][0]} is imported: run it again, "
+                f"{fault}; the lines before line {batch[0][0]} are imported. Run the command again: "
                 "nothing is imported twice"
             ) from None
         for (line, token), outcome in zip(batch, outcomes, strict=True):
@@ -171,7 +173,7 @@ async def _restore(
             if outcome.value in _OUTCOMES:
                 told = _OUTCOMES[outcome.value].format(id=record.id, account=record.account)
                 summary.findings.note(line, told)
-            if record.account not in settings.accounts and record.account != OWNER:
+            if record.account not in settings.accounts and record.account != DENIALS_ACCOUNT:
                 summary.undeclared.add(record.account)
 
 
@@ -183,11 +185,11 @@ def _batches(
         yield batch
 
 
-def _print(summary: _Summary, asked: argparse.Namespace) -> None:
+def _print(summary: _Summary, arguments: argparse.Namespace) -> None:
     counts = summary.counts()
     undeclared = sorted(summary.undeclared)
     problems = summary.findings.problems
-    if asked.json:
+    if arguments.json:
         told = [{"line": line, "problem": problem} for line, problem in problems]
         print_json({**counts, "undeclared_accounts": undeclared, "problems": told})
     else:
@@ -203,14 +205,14 @@ def _print_for_people(
     if more:
         print(f"and {_count(more, 'line')} more; --json lists them", file=sys.stderr)
     print(
-        f"{counts['created']} imported, {counts['present']} there already, "
-        f"{counts['expired']} expired meanwhile, {counts['refused']} refused, "
+        f"{counts['created']} imported, {counts['present']} present already, "
+        f"{counts['expired']} expired, {counts['refused']} refused, "
         f"{counts['invalid']} invalid"
     )
     if undeclared:
         print(
             f"note: the configuration declares no account {', '.join(undeclared)}; "
-            "their tokens pass nothing until it does",
+            "their tokens are refused until it does",
             file=sys.stderr,
         )
 

@@ -1,4 +1,4 @@
-"""How a list of things is printed for people: columns under their names."""
+"""Prints a list as a table for people: columns under their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows that share their keys; of nothing, nothing."""
+    """Print rows that share their keys; print nothing without rows."""
     if not rows:
         return
     heads = [key.replace("_", " ").upper() for key in rows[0]]
@@ -17,10 +17,10 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _cell(value: object) -> str:
-    """Return a value in a few plain characters; control characters can't reach the terminal."""
+    """Return a value as text, without control characters, which could command the terminal."""
     if value is None or value == []:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_store, url_of
 from sidecar.cli.table import print_table
-from sidecar.cli.times import to_rfc3339
 from sidecar.core.errors import UsageError
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
+from sidecar.core.times import optional_rfc3339
 from sidecar.observability.audit import Actor, AuditLog, appending_to
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _describe(subject: str, names: dict[str, str], until: float | None = None) -
         "undeclared_account": key if key and key not in names else None,
     }
     if until is not None:
-        banned["banned_until"] = to_rfc3339(until)
+        banned["banned_until"] = optional_rfc3339(until)
         banned["seconds_left"] = max(0, math.ceil(until - time.time()))
     return banned
 

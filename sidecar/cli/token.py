@@ -1,4 +1,4 @@
-"""``sidecar token``: the admin's door to the life of tokens."""
+"""``sidecar token``: how an admin creates, lists, rotates, revokes and inspects tokens."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.cli import foreign_jwt, jwt_report
-from sidecar.cli.auditing import audit_of
+from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.table import print_table
-from sidecar.cli.times import to_rfc3339
 from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import TokenKind, TokenRecord
+from sidecar.core.times import optional_rfc3339
 from sidecar.core.token_rules import (
+    DEFAULT_OVERLAP,
     MAX_NAME_CHARS,
     InvalidField,
     TooManyTokens,
@@ -34,18 +35,17 @@ if TYPE_CHECKING:
     from sidecar.store.port import TokenStore
     from sidecar.tokens.lifecycle import Lifecycle
 
-OVERLAP_SECONDS = 3600.0
 MAX_INPUT_BYTES = 16384
 
 _UNKNOWN = {
     Shape.BAD_CHECKSUM: "this looks like one of our access tokens, but its checksum is wrong",
-    Shape.UNREADABLE: "this is no token: a token is 16 to 4096 visible ASCII characters",
+    Shape.UNREADABLE: "this is not a token: a token is 16 to 4096 visible ASCII characters",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class _Reached:
-    """What an action works on."""
+class _Context:
+    """What every action works with."""
 
     settings: Settings
     store: TokenStore
@@ -53,7 +53,7 @@ class _Reached:
     audit: AuditLog
 
 
-Action = Callable[[_Reached, argparse.Namespace], Awaitable[int]]
+TokenAction = Callable[[_Context, argparse.Namespace], Awaitable[int]]
 
 
 def add_to(commands: Subparsers) -> None:
@@ -69,7 +69,9 @@ def add_to(commands: Subparsers) -> None:
     _add_inspect(actions)
 
 
-def _add(actions: Subparsers, name: str, action: Action, about: str) -> argparse.ArgumentParser:
+def _add(
+    actions: Subparsers, name: str, action: TokenAction, about: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_lifecycle(action, arguments)))
     add_config(parser)
@@ -78,21 +80,21 @@ def _add(actions: Subparsers, name: str, action: Action, about: str) -> argparse
 
 
 def _add_create(actions: Subparsers) -> None:
-    about = "Make a token; it alone goes to standard output, and it is shown this once."
+    about = "Create a token and print it, alone, on standard output. It is shown only once."
     parser = _add(actions, "create", _create, about)
-    _add_description_of_token(parser)
+    _add_token_fields(parser)
     parser.add_argument(
         "--kind", choices=["access", "jwt"], default="access", help="default: access"
     )
 
 
 def _add_import(actions: Subparsers) -> None:
-    about = "Take over a token of another system; it is read from standard input."
-    _add_description_of_token(_add(actions, "import", _import, about))
+    about = "Import a token of another system, read from standard input."
+    _add_token_fields(_add(actions, "import", _import, about))
 
 
-def _add_description_of_token(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--account", metavar="A", required=True, help="whom it belongs to")
+def _add_token_fields(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="A", required=True, help="the account it belongs to")
     parser.add_argument(
         "--name", metavar="N", required=True, help=f"1 to {MAX_NAME_CHARS} characters"
     )
@@ -105,27 +107,27 @@ def _add_description_of_token(parser: argparse.ArgumentParser) -> None:
         dest="paths",
         action="append",
         default=[],
-        help="a path pattern it is limited to; may be given more than once",
+        help="a path pattern that it is limited to; may be repeated",
     )
 
 
 def _add_list(actions: Subparsers) -> None:
     parser = _add(actions, "list", _list, "List live tokens, oldest first.")
-    parser.add_argument("--account", metavar="A", help="those of one account")
+    parser.add_argument("--account", metavar="A", help="only those of this account")
 
 
 def _add_show(actions: Subparsers) -> None:
-    _add_id(_add(actions, "show", _show, "Show one token's record."))
+    _add_id(_add(actions, "show", _show, "Show one token."))
 
 
 def _add_revoke(actions: Subparsers) -> None:
     about = (
-        "Revoke one token by its id, all of an account, or a trusted issuer's JWT by its jti: "
-        "they are refused from then on."
+        "Revoke one token by its id, all tokens of an account, or a trusted issuer's JWT by its "
+        "jti. They are refused from then on."
     )
     parser = _add(actions, "revoke", _revoke, about)
     parser.add_argument("id", metavar="ID", nargs="?", help="the token's id")
-    parser.add_argument("--account", metavar="A", help="whose; needed with --all")
+    parser.add_argument("--account", metavar="A", help="the account; needed with --all")
     parser.add_argument("--all", action="store_true", help="all tokens of the account")
     parser.add_argument("--issuer", metavar="ISS", help="a trusted issuer, with --jti")
     parser.add_argument("--jti", metavar="JTI", help="the jti of that issuer's JWT")
@@ -140,7 +142,7 @@ def _add_revoke(actions: Subparsers) -> None:
 
 def _add_rotate(actions: Subparsers) -> None:
     about = (
-        "Make a successor with the same name, paths and lifetime; the old one lives on for a while."
+        "Create a successor with the same name, paths and lifetime; the old token lives on a while."
     )
     parser = _add(actions, "rotate", _rotate, about)
     _add_id(parser)
@@ -148,17 +150,17 @@ def _add_rotate(actions: Subparsers) -> None:
         "--overlap",
         metavar="TIME",
         type=_duration,
-        default=OVERLAP_SECONDS,
-        help="how long the old one still works (default: 1h)",
+        default=DEFAULT_OVERLAP,
+        help=f"how long the old token keeps working (default: {DEFAULT_OVERLAP})",
     )
 
 
 def _add_inspect(actions: Subparsers) -> None:
-    _add(actions, "inspect", _inspect, "Say what a token is; it is read from standard input.")
+    _add(actions, "inspect", _inspect, "Say what a token is, read from standard input.")
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the token's id, as `sidecar token list` has it")
+    parser.add_argument("id", metavar="ID", help="the token's id, from `sidecar token list`")
 
 
 def _days(text: str) -> int:
@@ -177,148 +179,158 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-async def _with_lifecycle(action: Action, arguments: argparse.Namespace) -> int:
+async def _with_lifecycle(action: TokenAction, arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     from sidecar.tokens.lifecycle import AlreadyRotated, UnknownToken
 
     async with reached_store(settings) as store:
-        reached = _Reached(settings, store, lifecycle_on(store, settings), audit_of(settings))
+        context = _Context(settings, store, lifecycle_on(store, settings), open_audit_log(settings))
         try:
-            return await action(reached, arguments)
+            return await action(context, arguments)
         except (NameTaken, TooManyTokens, UnknownToken, AlreadyRotated) as error:
             return _fail(str(error))
 
 
-async def _create(reached: _Reached, asked: argparse.Namespace) -> int:
-    record, token = await reached.lifecycle.create(
-        asked.account, asked.name, asked.days, kind=TokenKind(asked.kind), paths=asked.paths
+async def _create(context: _Context, arguments: argparse.Namespace) -> int:
+    record, token = await context.lifecycle.create(
+        arguments.account,
+        arguments.name,
+        arguments.days,
+        kind=TokenKind(arguments.kind),
+        paths=arguments.paths,
     )
-    reached.audit.token_created(record, None, Actor.CLI)
-    return print_made(record, token, asked)
+    context.audit.token_created(record, None, Actor.CLI)
+    return print_made(record, token, arguments)
 
 
-async def _import(reached: _Reached, asked: argparse.Namespace) -> int:
-    record = await reached.lifecycle.import_token(
-        asked.account, asked.name, asked.days, _read_token(), asked.paths
+async def _import(context: _Context, arguments: argparse.Namespace) -> int:
+    record = await context.lifecycle.import_token(
+        arguments.account, arguments.name, arguments.days, _read_token(), arguments.paths
     )
-    reached.audit.token_imported(record, None, Actor.CLI)
-    return print_one(as_object(record), asked)
+    context.audit.token_imported(record, None, Actor.CLI)
+    return print_one(as_object(record), arguments)
 
 
-async def _list(reached: _Reached, asked: argparse.Namespace) -> int:
-    found = await reached.lifecycle.list(asked.account)
+async def _list(context: _Context, arguments: argparse.Namespace) -> int:
+    found = await context.lifecycle.list(arguments.account)
     objects = [as_object(token.record, token.last_use) for token in found]
-    if asked.json:
+    if arguments.json:
         print_json(objects)
     else:
         print_table(objects)
     if not objects:
-        print(f"sidecar: {_describe_nothing(asked.account, reached)}", file=sys.stderr)
+        print(f"sidecar: {_describe_nothing(arguments.account, context)}", file=sys.stderr)
     return 0
 
 
-def _describe_nothing(account: str | None, reached: _Reached) -> str:
-    """Say that there are no tokens, and that a name may be mistyped."""
-    if account is None or account in reached.settings.accounts:
+def _describe_nothing(account: str | None, context: _Context) -> str:
+    """Say that there are no tokens, and whether the account's name may be mistyped."""
+    if account is None or account in context.settings.accounts:
         return "there is no live token" + (f" of account {account}" if account else "")
-    undeclared = describe_undeclared(account, reached.settings.accounts)
+    undeclared = describe_undeclared(account, context.settings.accounts)
     return f"there is no live token of account {account!r}, and {undeclared}"
 
 
-async def _show(reached: _Reached, asked: argparse.Namespace) -> int:
-    token = await reached.lifecycle.show(asked.id)
-    return print_one(as_object(token.record, token.last_use), asked)
+async def _show(context: _Context, arguments: argparse.Namespace) -> int:
+    token = await context.lifecycle.show(arguments.id)
+    return print_one(as_object(token.record, token.last_use), arguments)
 
 
-async def _inspect(reached: _Reached, asked: argparse.Namespace) -> int:
+async def _inspect(context: _Context, arguments: argparse.Namespace) -> int:
     secret = _read_token()
-    found = await reached.lifecycle.inspect(secret)
+    found = await context.lifecycle.inspect(secret)
     if found.shape is Shape.JWT:
-        return await _inspect_jwt(secret, reached, asked)
+        return await _inspect_jwt(secret, context, arguments)
     if found.record is None:
         return _fail(_UNKNOWN.get(found.shape, "the token is unknown, expired or revoked"))
-    return await _print_used(found.record, reached, asked)
+    return await _print_used(found.record, context, arguments)
 
 
-async def _inspect_jwt(secret: str, reached: _Reached, asked: argparse.Namespace) -> int:
-    report = await jwt_report.judge_jwt(secret, reached.settings, reached.store)
+async def _inspect_jwt(secret: str, context: _Context, arguments: argparse.Namespace) -> int:
+    report = await jwt_report.judge_jwt(secret, context.settings, context.store)
     if report.record is not None:
-        return await _print_used(report.record, reached, asked)
+        return await _print_used(report.record, context, arguments)
     if report.foreign is not None:
-        print_one(jwt_report.as_object(report.foreign), asked)
-        return _judge_account(report.foreign.account, reached)
+        print_one(jwt_report.as_object(report.foreign), arguments)
+        return _judge_account(report.foreign.account, context)
     return _fail(report.problem)
 
 
-async def _print_used(record: TokenRecord, reached: _Reached, asked: argparse.Namespace) -> int:
-    token = await reached.lifecycle.show(record.id, record.account)
-    print_one(as_object(token.record, token.last_use), asked)
-    return _judge_account(record.account, reached)
+async def _print_used(record: TokenRecord, context: _Context, arguments: argparse.Namespace) -> int:
+    token = await context.lifecycle.show(record.id, record.account)
+    print_one(as_object(token.record, token.last_use), arguments)
+    return _judge_account(record.account, context)
 
 
-def _judge_account(account: str, reached: _Reached) -> int:
-    """Say why a good token is refused all the same, if it is; return the exit status."""
-    declared = reached.settings.accounts.get(account)
+def _judge_account(account: str, context: _Context) -> int:
+    """Say why a valid token is still refused, if it is; return the exit status."""
+    declared = context.settings.accounts.get(account)
     if declared is not None and not declared.disabled:
         return 0
     if declared is not None:
         return _fail(f"it is refused: account {account} is disabled")
-    return _fail(f"it is refused: {describe_undeclared(account, reached.settings.accounts)}")
+    return _fail(f"it is refused: {describe_undeclared(account, context.settings.accounts)}")
 
 
-async def _revoke(reached: _Reached, asked: argparse.Namespace) -> int:
-    is_foreign = asked.issuer is not None or asked.jti is not None
-    if asked.all + (asked.id is not None) + is_foreign != 1 or not _is_complete(asked, is_foreign):
+async def _revoke(context: _Context, arguments: argparse.Namespace) -> int:
+    if not _says_what_to_revoke(arguments):
         raise UsageError(
             "revoke takes the ID of one token, or --account A --all, or --issuer ISS --jti JTI"
         )
-    if is_foreign:
-        return await _deny(reached, asked)
-    if asked.all:
-        revoked = await reached.lifecycle.revoke_all(asked.account)
+    if arguments.issuer is not None:
+        return await _deny(context, arguments)
+    if arguments.all:
+        revoked = await context.lifecycle.revoke_all(arguments.account)
     else:
-        revoked = [await reached.lifecycle.revoke(asked.id, asked.account)]
+        revoked = [await context.lifecycle.revoke(arguments.id, arguments.account)]
     for record in revoked:
-        reached.audit.token_revoked(record, None, Actor.CLI)
-    print_revoked(revoked, asked)
+        context.audit.token_revoked(record, None, Actor.CLI)
+    print_revoked(revoked, arguments)
     if revoked:
         return 0
-    print(f"sidecar: {_describe_nothing(asked.account, reached)}", file=sys.stderr)
-    return 0 if asked.account in reached.settings.accounts else 1
+    print(f"sidecar: {_describe_nothing(arguments.account, context)}", file=sys.stderr)
+    return 0 if arguments.account in context.settings.accounts else 1
 
 
-def _is_complete(asked: argparse.Namespace, is_foreign: bool) -> bool:
+def _says_what_to_revoke(arguments: argparse.Namespace) -> bool:
+    """Tell whether exactly one of the three ways to revoke is chosen, and complete."""
+    is_foreign = arguments.issuer is not None or arguments.jti is not None
+    if arguments.all + (arguments.id is not None) + is_foreign != 1:
+        return False
     if is_foreign:
-        return asked.account is None and asked.issuer is not None and asked.jti is not None
-    return not asked.all or asked.account is not None
+        named = (arguments.issuer, arguments.jti)
+        return None not in named and arguments.account is None
+    return not arguments.all or arguments.account is not None
 
 
-async def _deny(reached: _Reached, asked: argparse.Namespace) -> int:
+async def _deny(context: _Context, arguments: argparse.Namespace) -> int:
     record = await foreign_jwt.deny(
-        reached.store, reached.settings, asked.issuer, asked.jti, asked.days
+        context.store, context.settings, arguments.issuer, arguments.jti, arguments.days
     )
-    reached.audit.token_created(record, None, Actor.CLI)
-    if asked.json:
+    context.audit.token_created(record, None, Actor.CLI)
+    if arguments.json:
         print_json([as_object(record)])
         return 0
-    end = to_rfc3339(record.expires_at)
+    end = optional_rfc3339(record.expires_at)
     print(f"denied {'until ' + end if end else 'for ever'}; revoking {record.id} lifts it")
     return 0
 
 
-async def _rotate(reached: _Reached, asked: argparse.Namespace) -> int:
-    successor, token = await reached.lifecycle.rotate(asked.id, asked.overlap)
-    reached.audit.token_rotated(successor, asked.id, None, Actor.CLI)
-    return print_made(successor, token, asked)
+async def _rotate(context: _Context, arguments: argparse.Namespace) -> int:
+    successor, token = await context.lifecycle.rotate(arguments.id, arguments.overlap)
+    context.audit.token_rotated(successor, arguments.id, None, Actor.CLI)
+    return print_made(successor, token, arguments)
 
 
 def _read_token() -> str:
-    """Return what standard input holds, less the white space around it; no echo on a terminal."""
+    """Return the token on standard input, stripped; a terminal does not echo it."""
     if sys.stdin.isatty():
         return getpass.getpass("Token: ").strip()
     text = sys.stdin.buffer.read(MAX_INPUT_BYTES).decode("utf-8", "replace").strip()
     if not text:
-        raise UsageError("no token came on standard input; pipe it in, so that no shell keeps it")
+        raise UsageError(
+            "no token came on standard input; pipe it in, which keeps it out of the shell's history"
+        )
     return text
 
 

@@ -1,4 +1,4 @@
-"""A file of exported tokens, checked whole before the first of its tokens is taken."""
+"""A file of exported tokens, checked as a whole before its first token is imported."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from sidecar.store.port import Exported
 from sidecar.store.token_lines import MAX_LINE_BYTES, check_first, read
 
 MOST_PROBLEMS = 1000
-"""So many are told one by one; beyond it they are counted."""
+"""So many problems are listed; more are only counted."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong with a file, by the number of the line (from 1)."""
+    """What is wrong with a file, by line number (from 1)."""
 
     tokens: int = 0
     invalid: int = 0
     is_whole: bool = False
-    """The line that ends an export has come."""
+    """The line that ends an export was read."""
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, problem: str) -> None:
-        """Note a line that is not of an export."""
+        """Add an invalid line."""
         self.invalid += 1
         self.note(line, problem)
 
     def note(self, line: int, problem: str) -> None:
-        """Note what became of a line."""
+        """Note why a line was not imported."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append((line, problem))
 
 
 class TokenFile:
-    """The lines of an export, to be read twice: once to check, once to import.
+    """The lines of an export, which are read twice: once to check, once to import.
 
-    A stream that can't be rewound is put aside in a temporary file while it is checked. Memory does
-    not grow with the file.
+    A stream that can't be rewound is copied to a temporary file first. Memory does not grow with
+    the file.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -57,7 +57,7 @@ class TokenFile:
         self._held.close()
 
     def check(self) -> Findings:
-        """Read the whole file; raises ``UsageError`` for no export, or one of another version."""
+        """Read the whole file. Raises ``UsageError`` unless it is an export of this version."""
         findings = Findings()
         source = self._rewindable()
         try:
@@ -72,7 +72,7 @@ class TokenFile:
         return findings
 
     def tokens(self) -> Iterator[tuple[int, Exported]]:
-        """Yield the tokens of good lines, with the line's number; ``check`` comes first."""
+        """Yield the tokens of valid lines, with the line number; call ``check`` first."""
         self._stream.seek(self._start)
         self._stream.readline(MAX_LINE_BYTES + 1)
         for number, line in _lines(self._stream):
@@ -85,29 +85,29 @@ class TokenFile:
             yield number, found
 
     def _rewindable(self) -> BinaryIO:
-        """Return the stream, or all of it in a temporary file, at its start."""
+        """Return the stream, or a copy of it in a temporary file, at its start."""
         try:
             self._start = self._stream.seek(0, os.SEEK_CUR)
         except OSError:
-            self._stream = self._put_aside()
+            self._stream = self._copy_to_file()
             self._start = self._stream.seek(0)
         return self._stream
 
-    def _put_aside(self) -> BinaryIO:
+    def _copy_to_file(self) -> BinaryIO:
         try:
-            aside = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it does
+            copy = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it does
             while piece := self._stream.read(1 << 20):
-                aside.write(piece)
+                copy.write(piece)
         except OSError as error:
             raise UsageError(
-                f"what came can't be put aside to check it first ({error.strerror}); "
+                f"the input can't be copied to a temporary file to be checked ({error.strerror}); "
                 "name the file instead: sidecar store import FILE"
             ) from None
-        return aside
+        return copy
 
 
 def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield each line but the first and blank ones; of one too long, no more than shows it."""
+    """Yield each line but the first and blank ones; a line that is too long is cut."""
     number = 1
     while line := source.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -120,7 +120,7 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def _check_line(number: int, line: bytes, findings: Findings) -> None:
     if findings.is_whole:
-        findings.add(number, "it stands after the line that ends the export")
+        findings.add(number, "this line comes after the line that ends the export")
         return
     try:
         found = read(line)
@@ -133,4 +133,10 @@ def _check_line(number: int, line: bytes, findings: Findings) -> None:
     findings.is_whole = True
     came = findings.tokens + findings.invalid
     if found != came:
-        findings.add(number, f"the export had {found} tokens, and {came} lines came before this")
+        findings.add(
+            number, f"the export had {found} tokens, but {_count(came)} came before this one"
+        )
+
+
+def _count(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines} lines"

@@ -16,7 +16,7 @@ _WRITE_DURATION = "write it like 500ms, 3s, 5m, 1h or 14d"
 _WRITE_SIZE = "write it like 16KiB, 1MiB, 2GiB or a plain number of bytes"
 
 MAX_DURATION_SECONDS = 36500 * 86400.0
-"""A hundred years: more is a slip of the finger, and timers overflow."""
+"""A hundred years: more is a typing mistake, and timers would overflow."""
 
 DURATION_PATTERN = r"^(0|[0-9]{1,13}(\.[0-9]{1,6})?(ms|s|m|h|d))$"
 SIZE_PATTERN = r"^[0-9]{1,12}(B|KiB|MiB|GiB)?$"
@@ -75,7 +75,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size_bytes: int) -> str | int:
-    """Return the size as the file would spell it: in the largest unit that divides it, or plain."""
+    """Return the size as the file has it: in the largest unit that divides it, or in bytes."""
     for unit in ("GiB", "MiB", "KiB"):
         count, rest = divmod(size_bytes, _BYTES[unit])
         if count and not rest:

@@ -22,6 +22,7 @@ MAX_NAME_CHARS: Final = 100
 MAX_PATHS: Final = 64
 MAX_PATHS_BYTES: Final = 2048
 MAX_OVERLAP_SECONDS: Final = 30 * DAY_SECONDS
+DEFAULT_OVERLAP: Final = "1h"
 
 _is_day_count: Final = re.compile(r"[0-9]{1,6}").fullmatch
 _Declared = TypeVar("_Declared")

@@ -19,6 +19,7 @@ from sidecar.config.units import parse_duration
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.token_rules import (
+    DEFAULT_OVERLAP,
     MAX_DAYS,
     MAX_NAME_CHARS,
     MAX_PATHS,
@@ -31,7 +32,6 @@ from sidecar.core.token_rules import (
 )
 from sidecar.portal.formatting import as_sentence, as_time
 
-DEFAULT_OVERLAP: Final = "1h"
 _OVERLAP_PATTERN: Final = r"^(0|[0-9]{1,6}s|[0-9]{1,4}m|[1-6]?[0-9]{1,2}h|([12]?[0-9]|30)d)$"
 """For the API's description: durations of at most ``MAX_OVERLAP_SECONDS``, in their usual forms."""
 _LONGEST_ERROR_CHARS: Final = 300

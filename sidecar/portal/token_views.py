@@ -15,7 +15,7 @@ from sidecar.core.errors import NameTaken
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.problems import PROBLEM_TYPES
-from sidecar.core.token_rules import InvalidField, TooManyTokens, parse_days
+from sidecar.core.token_rules import DEFAULT_OVERLAP, InvalidField, TooManyTokens, parse_days
 from sidecar.observability.audit import Actor
 from sidecar.portal.authentication import authenticate
 from sidecar.portal.context import CONTEXT
@@ -24,7 +24,6 @@ from sidecar.portal.rendering import render_error, render_page
 from sidecar.portal.request_origin import client_of
 from sidecar.portal.sessions import PortalSession
 from sidecar.portal.token_models import (
-    DEFAULT_OVERLAP,
     FieldError,
     NewToken,
     Rotation,

@@ -15,7 +15,7 @@ from sidecar.core.problems import DOCUMENT_END, PROBLEM_TYPES, begin_document
 
 _BEARER_ERRORS: Final = frozenset({"invalid_token", "malformed_credentials"})
 _CHALLENGED: Final = 401
-_MOST_KNOWN: Final = 1024
+_MAX_CACHED: Final = 1024
 
 
 class Challenges:
@@ -26,17 +26,17 @@ class Challenges:
 
     def __init__(self, realm: str) -> None:
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
-        self._known: dict[tuple[Denial, frozenset[Form]], bytes] = {}
+        self._cached: dict[tuple[Denial, frozenset[Form]], bytes] = {}
 
     def fields(self, denial: Denial, forms: frozenset[Form]) -> bytes:
         """Return the header lines, one for each scheme that the forms allow."""
         key = (denial, forms)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[key] = self._build(denial, forms)
-        return known
+        lines = self._cached.get(key)
+        if lines is None:
+            if len(self._cached) >= _MAX_CACHED:
+                self._cached.clear()
+            lines = self._cached[key] = self._build(denial, forms)
+        return lines
 
     def _build(self, denial: Denial, forms: frozenset[Form]) -> bytes:
         lines = []
@@ -63,34 +63,34 @@ def render(
 ) -> bytes:
     """Return the whole HTTP/1.1 response to a denial.
 
-    ``challenge`` are the ``WWW-Authenticate`` lines, used with a 401 alone. ``keeps_alive_1_0``: an
-    HTTP/1.0 client's connection stays open, which must be said. ``request_id`` is one that
-    ``core.headers.is_sane_request_id`` holds for sane.
+    ``challenge`` holds the ``WWW-Authenticate`` lines; only a 401 carries them. With
+    ``keeps_alive_1_0``, the response tells an HTTP/1.0 client that its connection stays open.
+    ``request_id`` must be one that ``core.headers.is_sane_request_id`` accepts.
     """
     key = (denial, challenge, closes, keeps_alive_1_0)
     frame = _frames.get(key) or _build_frame(key)
     sent_id = request_id.encode()
     body = frame.document + sent_id + DOCUMENT_END
     return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
-        frame.begun,
+        frame.head_start,
         len(body),
         http_date(),
         sent_id,
-        frame.ended,
+        frame.head_end,
         b"" if is_head_request else body,
     )
 
 
 class _Frame:
-    """What a response has besides its time and request id: the head up to the value of
-    Content-Length, the head behind what varies, and the document up to the request id.
+    """The fixed parts of a response: the head up to Content-Length's value, the head after the
+    varying fields, and the document up to the request id.
     """
 
-    __slots__ = ("begun", "document", "ended")
+    __slots__ = ("document", "head_end", "head_start")
 
-    def __init__(self, begun: bytes, ended: bytes, document: bytes) -> None:
-        self.begun = begun
-        self.ended = ended
+    def __init__(self, head_start: bytes, head_end: bytes, document: bytes) -> None:
+        self.head_start = head_start
+        self.head_end = head_end
         self.document = document
 
 
@@ -100,19 +100,19 @@ _frames: Final[dict[_Key, _Frame]] = {}  # compiled, half of what lru_cache take
 
 def _build_frame(key: _Key) -> _Frame:
     denial, challenge, closes, keeps_alive_1_0 = key
-    if len(_frames) >= _MOST_KNOWN:
+    if len(_frames) >= _MAX_CACHED:
         _frames.clear()
-    begun, ended = _render_head(denial, challenge, closes, keeps_alive_1_0)
-    frame = _frames[key] = _Frame(begun, ended, begin_document(denial))
+    head_start, head_end = _render_head(denial, challenge, closes, keeps_alive_1_0)
+    frame = _frames[key] = _Frame(head_start, head_end, begin_document(denial))
     return frame
 
 
 def _render_head(
     denial: Denial, challenge: bytes, closes: bool, keeps_alive_1_0: bool
 ) -> tuple[bytes, bytes]:
-    """Return a head's bytes up to the value of Content-Length, and those behind what varies."""
+    """Return the head up to the value of Content-Length, and the head after the varying fields."""
     row = PROBLEM_TYPES[denial.code]
-    begun = (
+    head_start = (
         f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}\r\n"
         "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "
     )
@@ -126,14 +126,14 @@ def _render_head(
         lines.append("Connection: close\r\n")
     elif keeps_alive_1_0:
         lines.append("Connection: keep-alive\r\n")
-    ended = "".join(lines).encode("latin-1")
+    head_end = "".join(lines).encode("latin-1")
     if row.status == _CHALLENGED:
-        ended += challenge
-    return begun.encode("latin-1"), ended + b"\r\n"
+        head_end += challenge
+    return head_start.encode("latin-1"), head_end + b"\r\n"
 
 
 class _DateClock:
-    """The ``Date`` field's text, made once a second."""
+    """The text of the ``Date`` field, formatted once a second."""
 
     __slots__ = ("second", "text")
 

@@ -1,7 +1,7 @@
-"""When and from where each token last came: noted without slowing requests, written in batches.
+"""Records when and from where each token was last used: noted in memory, written in batches.
 
-A token is noted once a minute; within it, further requests cost one look-up in a set. Losing what
-was noted is no fault: nothing here is retried for long, and nothing grows beyond its bound.
+A token is noted once a minute; its further requests in that minute cost one look-up in a set. It is
+acceptable to lose last uses: nothing is retried for long, and nothing grows beyond its bound.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class LastUses:
         self._noted_until = 0.0
         self._pending: list[_Group] = []
         self._pending_tokens = 0
-        self._latest: dict[str, _Group] = {}  # of each client, since the last flush
+        self._latest: dict[str, _Group] = {}  # by client, since the last flush
         self._is_failing = False
 
     def __repr__(self) -> str:
         return f"<LastUses noted={len(self._noted)} pending={self._pending_tokens}>"
 
     def note(self, digest: str, client: str) -> None:
-        """Note that the token with this digest was let through for a client address."""
+        """Note that a client at this address was let through with the token of this digest."""
         if digest not in self._noted:
             self._note_first(digest, client)
 
@@ -69,13 +69,13 @@ class LastUses:
             self._drop_oldest()
 
     async def run(self) -> None:
-        """Write what is noted, again and again, until cancelled."""
+        """Write the noted uses at each interval, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_seconds)
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is pending; what can't be written now is kept, as far as there is room."""
+        """Write the pending uses; keep those that can't be written now, as far as there is room."""
         now = self._now()
         if now >= self._noted_until:
             self._noted.clear()
@@ -89,17 +89,17 @@ class LastUses:
             await self._record_use([(LastUse(g.at, g.client), g.digests) for g in batch])
             self._is_failing = False
         except StoreUnavailable as fault:
-            self._tell_failure(fault)
+            self._log_failure(fault)
             self._pending = batch + self._pending
             self._pending_tokens += written
             self._drop_oldest()
 
     async def close(self) -> None:
-        """Write what is left, once."""
+        """Write the pending uses a last time."""
         await self.flush()
 
     def _drop_oldest(self) -> None:
-        """Drop what was noted first, a group at once, until there is room."""
+        """Drop the oldest uses, a group at a time, until there is room."""
         dropped = 0
         while self._pending_tokens > self._most_tokens:
             self._pending_tokens -= len(self._pending[dropped].digests)
@@ -109,15 +109,15 @@ class LastUses:
                 del self._latest[group.client]
         del self._pending[:dropped]
 
-    def _tell_failure(self, fault: StoreUnavailable) -> None:
-        """Log the first failure of a row of them."""
+    def _log_failure(self, fault: StoreUnavailable) -> None:
+        """Log the first of several failures in a row."""
         if not self._is_failing:
-            _log.warning("last uses wait to be written: %s", fault)
+            _log.warning("last uses can't be written yet: %s", fault)
         self._is_failing = True
 
 
 class _Group:
-    """Tokens that a client used in the same second, which is what is written of the time."""
+    """The tokens that one client used in the same second, the precision that is stored."""
 
     __slots__ = ("at", "client", "digests")
 
@@ -127,5 +127,5 @@ class _Group:
         self.digests: list[str] = []
 
     def takes(self, now: float) -> bool:
-        """Tell whether a token that is used now may join."""
+        """Tell whether a token that is used now belongs to this group, and fits."""
         return int(now) == self.at and len(self.digests) < _MOST_IN_GROUP

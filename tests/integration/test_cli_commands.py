@@ -224,7 +224,7 @@ def test_an_imported_token_is_taken_from_standard_input_and_is_not_shown(admin: 
         (["revoke", "--all"], None, 2, "the ID of one token, or --account A --all"),
         (["revoke", "x", "--all"], None, 2, "the ID of one token, or --account A --all"),
         (["inspect"], "", 2, "no token came on standard input"),
-        (["inspect"], "short", 1, "this is no token"),
+        (["inspect"], "short", 1, "this is not a token"),
         (["inspect"], "sct_" + "x" * 60, 1, "its checksum is wrong"),
         (["inspect"], "no-such-token-of-anybody", 1, "unknown, expired or revoked"),
         (["inspect"], "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln", 1, "JWT"),

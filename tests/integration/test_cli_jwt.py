@@ -175,7 +175,7 @@ def test_a_foreign_jwt_is_told_of_with_its_issuer(admin: Admin) -> None:
         ({"exp": 1}, "expires 1970-01-01T00:00:01Z; it is refused: The token has expired."),
         ({"iss": "mallory\x1b[2J"}, "issuer 'mallory?[2J'"),
         ({"iss": ["x"]}, "issuer (none)"),
-        ({"exp": 10**15}, "without an end"),
+        ({"exp": 10**15}, "without an expiry"),
         ({"aud": "another", "sub": "a" * 500}, f"account '{'a' * 100}…'"),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_denial_is_nobodys_token(admin: Admin) -> None:
         (["ID", "--issuer", ISSUER, "--jti", "x"], "--issuer ISS --jti JTI"),
         (["--issuer", ISSUER, "--jti", "x", "--account", "acme"], "--issuer ISS --jti JTI"),
         (["--issuer", "https://other.example.com/", "--jti", "x"], ISSUER),
-        (["--issuer", "sidecar", "--jti", "x"], "revoked by their ID"),
+        (["--issuer", "sidecar", "--jti", "x"], "revoke its JWTs by their id"),
         (["--issuer", ISSUER, "--jti", "a b"], "1 to 256 visible ASCII"),
         (["--issuer", ISSUER, "--jti", ""], "1 to 256 visible ASCII"),
     ],
@@ -274,7 +274,7 @@ def test_no_denial_is_made_while_an_account_has_its_name(admin: Admin) -> None:
     admin.write()
     done = admin.run("token", "revoke", "--issuer", ISSUER, "--jti", "x")
     assert done.returncode == 2
-    assert "@denied is declared" in done.stderr
+    assert "rename the account @denied" in done.stderr
 
 
 def test_every_change_is_in_the_audit_log_and_no_token_is(admin: Admin, tmp_path: Path) -> None:

@@ -122,9 +122,7 @@ def test_both_leave_a_line_for_auditors(admin: Admin) -> None:
 def test_people_are_told_in_a_sentence(admin: Admin) -> None:
     admin.create("shop")
     done = admin.run("store", "import", stdin=admin.export())
-    assert done.stdout == (
-        "0 imported, 1 there already, 0 expired meanwhile, 0 refused, 0 invalid\n"
-    )
+    assert done.stdout == ("0 imported, 1 present already, 0 expired, 0 refused, 0 invalid\n")
 
 
 def test_nothing_of_a_file_with_a_bad_line_is_imported_unless_asked(admin: Admin) -> None:
@@ -155,7 +153,7 @@ def exported_file(*numbers: int) -> list[bytes]:
     [
         (exported_file(1, 2)[:-1], 3, "the file ends after this line: the export was cut off"),
         (exported_file(1)[:1], 1, "the file ends after this line: the export was cut off"),
-        ([*exported_file(1, 2)[:-2], write_last(2)], 3, "had 2 tokens, and 1 lines came before"),
+        ([*exported_file(1, 2)[:-2], write_last(2)], 3, "had 2 tokens, but 1 line came before"),
         ([*exported_file(1), *exported_file(2)[1:]], 4, "after the line that ends the export"),
         ([*exported_file(1)[:-1], b"x" * 200_000, write_last(2)], 3, "longer than any line"),
         ([*exported_file(1)[:-1], b'{"digest":', write_last(2)], 3, "not strict JSON"),
@@ -207,7 +205,7 @@ def test_tokens_of_an_account_that_is_not_declared_come_back_and_are_told_of(adm
     assert (status, summary["undeclared_accounts"]) == (0, ["gone"])
     assert counts_in(summary) == counts(created=2)
     done = admin.run("store", "import", stdin=text.decode())
-    assert "declares no account gone; their tokens pass nothing until it does" in done.stderr
+    assert "declares no account gone; their tokens are refused until it does" in done.stderr
 
 
 def test_a_token_that_differs_by_now_stays_and_the_line_says_what_to_do(admin: Admin) -> None:
@@ -218,7 +216,7 @@ def test_a_token_that_differs_by_now_stays_and_the_line_says_what_to_do(admin: A
     before = admin.run("token", "list", "--json").stdout
     done = admin.run("store", "import", stdin=lines)
     assert done.returncode == 1
-    assert "line 2: a token with this digest is there and differs" in done.stderr
+    assert "line 2: a token with this digest exists and differs" in done.stderr
     assert f"revoke {token_id} of acme first" in done.stderr
     assert admin.run("token", "list", "--json").stdout == before
 
@@ -232,7 +230,7 @@ def test_a_store_that_is_away_is_one_failure_that_says_so(admin: Admin, tmp_path
         done = admin.run("store", *words, stdin=lines)
         assert done.returncode == 1
         assert done.stderr.startswith("sidecar: store_unavailable: ")
-    assert "what stands before line 2 is imported: run it again" in done.stderr
+    assert "the lines before line 2 are imported. Run the command again" in done.stderr
 
 
 def test_what_comes_through_a_pipe_is_checked_first_as_well(admin: Admin) -> None:
@@ -249,7 +247,9 @@ def test_a_file_can_be_named(admin: Admin, tmp_path: Path) -> None:
     admin.create("shop")
     file = tmp_path / "tokens.jsonl"
     file.write_text(admin.export())
-    assert admin.run("store", "import", str(file)).stdout.startswith("0 imported, 1 there already")
+    assert admin.run("store", "import", str(file)).stdout.startswith(
+        "0 imported, 1 present already"
+    )
     missing = admin.run("store", "import", str(tmp_path / "missing"))
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "No such file" in missing.stderr

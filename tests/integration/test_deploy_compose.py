@@ -83,7 +83,7 @@ def test_redis_as_shipped_keeps_tokens_and_lets_the_sidecar_do_its_work(
         backup = run_command("store", "export", "--config", str(config))
         assert backup.returncode == 0
         done = run_command("store", "import", "--config", str(config), stdin=backup.stdout)
-        assert done.stdout.startswith("0 imported, 1 there already")
+        assert done.stdout.startswith("0 imported, 1 present already")
 
 
 def test_what_is_mounted_is_there_and_what_is_named_is_declared() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sidecar.cli.table import print_table
-from sidecar.cli.times import to_rfc3339
 from sidecar.cli.token_output import as_object
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
+from sidecar.core.times import optional_rfc3339
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from sidecar.core.model import LastUse, TokenKind, TokenRecord
     [(None, None), (0, "1970-01-01T00:00:00Z"), (1763920000.9, "2025-11-23T17:46:40Z")],
 )
 def test_times_are_rfc_3339_in_utc(at: float | None, shown: str | None) -> None:
-    assert to_rfc3339(at) == shown
+    assert optional_rfc3339(at) == shown
 
 
 def test_a_token_is_shown_with_the_promised_keys_and_without_its_digest() -> None:

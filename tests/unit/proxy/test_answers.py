@@ -156,7 +156,7 @@ def test_each_denial_has_its_own_answer_however_many_there_were() -> None:
         error = challenges.fields(Denial("invalid_token", f"Why {number}."), ALL_FORMS)
         assert f'"Why {number}."'.encode() in error
     assert len(answers._frames) <= 1024
-    assert len(challenges._known) <= 1024
+    assert len(challenges._cached) <= 1024
 
 
 def test_equal_denials_are_answered_alike_and_others_are_not() -> None:
