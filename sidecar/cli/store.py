@@ -164,8 +164,8 @@ async def _restore(
             outcomes = await archive.restore([token for _, token in batch])
         except StoreUnavailable as fault:
             raise StoreUnavailable(
-                f"{fault}; the lines before line {batch[0][0]} are imported. Run the command again: "
-                "nothing is imported twice"
+                f"{fault}; the lines before line {batch[0][0]} are imported. Run the command "
+                "again: nothing is imported twice"
             ) from None
         for (line, token), outcome in zip(batch, outcomes, strict=True):
             record = token.record

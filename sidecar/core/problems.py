@@ -76,6 +76,11 @@ PROBLEM_TYPES: Final[dict[str, ProblemType]] = {
         "The upstream's answer is broken",
         "The service behind the proxy gave no usable answer.",
     ),
+    "service_unavailable": ProblemType(
+        503,
+        "Not available right now",
+        "The supervisor of the workers does not answer; try again.",
+    ),
     "store_unavailable": ProblemType(
         503,
         "The token store can't be asked",
@@ -104,7 +109,7 @@ PROBLEM_TYPES: Final[dict[str, ProblemType]] = {
 _NEVER_FROM_PROXY: Final = frozenset(
     (
         *("cross_site", "not_found", "unknown_token", "name_taken", "already_rotated"),
-        *("too_many_tokens", "unsupported_media_type", "invalid_fields"),
+        *("too_many_tokens", "unsupported_media_type", "invalid_fields", "service_unavailable"),
     )
 )
 PROXY_CODES: Final = tuple(code for code in PROBLEM_TYPES if code not in _NEVER_FROM_PROXY)

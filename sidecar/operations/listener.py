@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
 from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
@@ -31,7 +32,6 @@ _DETAIL = (
     "The operations listener has /healthz, /readyz, /metrics and /.well-known/jwks.json, "
     "for GET and HEAD, and /auth."
 )
-_SILENT = "The supervisor of the workers does not answer; try again."
 
 
 def operations_runner(app: web.Application) -> web.AppRunner:
@@ -139,17 +139,19 @@ async def _errors_as_problems(request: web.Request, handler: Handler) -> web.Str
 
 
 def _problem(error: web.HTTPException) -> web.Response:
-    status = HTTPStatus(error.status)
+    code = HTTPStatus(error.status).name.lower()
+    row = PROBLEM_TYPES[code if code in PROBLEM_TYPES else "bad_request"]
+    is_refusal = error.status < HTTPStatus.INTERNAL_SERVER_ERROR
     body = {
-        "title": status.phrase,
+        "title": row.title,
         "status": error.status,
-        "code": status.name.lower(),
-        "detail": _DETAIL if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SILENT,
+        "code": code,
+        "detail": _DETAIL if is_refusal else row.detail,
     }
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return web.json_response(
         body,
         status=error.status,
         headers={**_NO_STORE, **allow},
-        content_type="application/problem+json",
+        content_type=MEDIA_TYPE,
     )

@@ -158,9 +158,9 @@ class PortalSession:
         account = accounts.get(session.get("account", ""))
         if account is None or account.disabled:
             return None
-        is_active = self._now < session.get("seen", 0) + IDLE_SECONDS
-        is_young = self._now < session.get("started", 0) + LONGEST_SECONDS
-        has_same_password = _is_same(session.get("password", ""), _fingerprint(account))
+        is_active = self._now < session["seen"] + IDLE_SECONDS
+        is_young = self._now < session["started"] + LONGEST_SECONDS
+        has_same_password = _is_same(session["password"], _fingerprint(account))
         return account if is_active and is_young and has_same_password else None
 
 

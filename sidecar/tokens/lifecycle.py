@@ -67,8 +67,6 @@ class Inspection:
     """What is known of a string that may be a token."""
 
     shape: Shape
-    is_checksum_right: bool | None
-    """``None``: the string is not one of our access tokens, and has no checksum."""
     record: TokenRecord | None
     """The live record; ``None``: unknown, expired or revoked."""
 
@@ -194,10 +192,9 @@ class Lifecycle:
     async def inspect(self, secret: str) -> Inspection:
         """Say what a string is; ask the store only if the string can be one of its tokens."""
         shape = tokens.classify(secret, self._token_prefix)
-        is_ours = shape in (Shape.ACCESS, Shape.BAD_CHECKSUM)
         can_be_known = shape in (Shape.ACCESS, Shape.OTHER)
         record = await self._store.look_up(tokens.digest(secret)) if can_be_known else None
-        return Inspection(shape, shape is Shape.ACCESS if is_ours else None, record)
+        return Inspection(shape, record)
 
     async def _store_new(self, record: TokenRecord) -> None:
         async with self._room_for_one_more(record.account):
