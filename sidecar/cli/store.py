@@ -171,8 +171,8 @@ async def _restore(
             record = token.record
             summary.outcomes[outcome.value] += 1
             if outcome.value in _OUTCOMES:
-                told = _OUTCOMES[outcome.value].format(id=record.id, account=record.account)
-                summary.findings.note(line, told)
+                problem = _OUTCOMES[outcome.value].format(id=record.id, account=record.account)
+                summary.findings.note(line, problem)
             if record.account not in settings.accounts and record.account != DENIALS_ACCOUNT:
                 summary.undeclared.add(record.account)
 
@@ -190,8 +190,8 @@ def _print(summary: _Summary, arguments: argparse.Namespace) -> None:
     undeclared = sorted(summary.undeclared)
     problems = summary.findings.problems
     if arguments.json:
-        told = [{"line": line, "problem": problem} for line, problem in problems]
-        print_json({**counts, "undeclared_accounts": undeclared, "problems": told})
+        listed = [{"line": line, "problem": problem} for line, problem in problems]
+        print_json({**counts, "undeclared_accounts": undeclared, "problems": listed})
     else:
         _print_for_people(counts, undeclared, problems)
 

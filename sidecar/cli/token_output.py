@@ -35,8 +35,10 @@ def print_made(record: TokenRecord, token: str, arguments: argparse.Namespace) -
     print(token)
     end = optional_rfc3339(record.expires_at)
     life = f"expires {end}" if end else "never expires"
-    told = f"Token {record.id}, {record.name!r} of {record.account}, {life}. It is shown only once."
-    print(told, file=sys.stderr)
+    description = (
+        f"Token {record.id}, {record.name!r} of {record.account}, {life}. It is shown only once."
+    )
+    print(description, file=sys.stderr)
     return 0
 
 

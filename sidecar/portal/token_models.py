@@ -46,8 +46,8 @@ _PATH_PATTERN: Final = (
 )
 """What ``compile_pattern`` accepts, for the API's description; a test holds them together."""
 _PLAIN_MESSAGES: Final = {
-    "missing": "This is needed.",
-    "extra_forbidden": "There is no such field.",
+    "missing": "This field is required.",
+    "extra_forbidden": "Remove this field: it is unknown.",
 }
 
 

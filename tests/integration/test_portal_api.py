@@ -141,7 +141,7 @@ async def test_a_failed_sign_in_is_counted_and_written_down_without_what_was_typ
     assert "secret" not in repr(stage.audit_lines)
 
 
-async def test_a_banned_caller_is_told_when_to_come_back_and_no_password_is_looked_at(
+async def test_a_banned_caller_learns_when_to_retry_and_no_password_is_checked(
     stage: PortalStage, acme: ApiClient
 ) -> None:
     stage.gate.ban_seconds = 42
@@ -152,13 +152,13 @@ async def test_a_banned_caller_is_told_when_to_come_back_and_no_password_is_look
 
 DAYS = "Enter a whole number of days from 0 to 36500; 0 means that the token never expires."
 WRONG_FIELDS: list[tuple[dict[str, Any], dict[str, str]]] = [
-    ({}, {"#/name": "This is needed.", "#/days": "This is needed."}),
+    ({}, {"#/name": "This field is required.", "#/days": "This field is required."}),
     ({"name": "a", "days": "30"}, {"#/days": DAYS}),
     ({"name": "a", "days": True}, {"#/days": DAYS}),
     ({"name": "a", "days": -1}, {"#/days": DAYS}),
     ({"name": "a", "days": 1.5}, {"#/days": DAYS}),
     ({"name": "a", "days": 36501}, {"#/days": DAYS}),
-    ({"name": "a", "days": 1, "token": "x"}, {"#/token": "There is no such field."}),
+    ({"name": "a", "days": 1, "token": "x"}, {"#/token": "Remove this field: it is unknown."}),
     ({"name": "a", "days": 1, "kind": "imported"}, {"#/kind": "Choose an access token or a JWT."}),
     ({"name": "a", "days": 1, "paths": "/a"}, {"#/paths": "Give the paths as a list of texts."}),
     (
@@ -179,7 +179,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("asked", "wrong"), WRONG_FIELDS)
-async def test_all_that_is_wrong_is_told_at_once_and_nothing_is_made(
+async def test_all_wrong_fields_are_reported_at_once_and_nothing_is_created(
     stage: PortalStage, acme: ApiClient, asked: dict[str, Any], wrong: dict[str, str]
 ) -> None:
     status, problem, _ = await acme.call("POST", "/api/tokens", asked)
@@ -255,7 +255,7 @@ async def test_a_body_that_can_not_be_read_is_refused_at_once_and_leaves_no_trac
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_caller_that_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(
+async def test_a_caller_that_leaves_in_the_middle_of_a_body_causes_no_error(
     stage: PortalStage, acme: ApiClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = f"POST /api/tokens HTTP/1.1\r\nHost: a\r\nAuthorization: {basic(f'acme:{PASSWORD}')}\r\n"
@@ -383,7 +383,9 @@ async def test_a_page_of_another_site_can_not_use_a_password_the_browser_remembe
     assert len(await stage.tokens("acme")) == 1
 
 
-async def test_a_store_that_is_away_is_no_refusal(stage: PortalStage, acme: ApiClient) -> None:
+async def test_an_unreachable_store_is_a_503_and_not_a_refusal(
+    stage: PortalStage, acme: ApiClient
+) -> None:
     stage.store.is_away = True
     status, problem, headers = await acme.call("GET", "/api/tokens")
     assert (status, problem["code"], headers["Retry-After"]) == (503, "store_unavailable", "1")
@@ -421,7 +423,7 @@ async def test_a_fault_in_the_portal_tells_its_place_to_the_log_and_nothing_to_t
         ("POST", "/openapi.json", 405, "method_not_allowed"),
     ],
 )
-async def test_what_is_not_there_is_a_problem_too(
+async def test_an_unknown_address_or_method_is_a_problem_too(
     acme: ApiClient, method: str, path: str, status: int, code: str
 ) -> None:
     got, problem, headers = await acme.call(method, path)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
+from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.passwords import hash_password
+from sidecar.portal.formatting import as_sentence
 from sidecar.portal.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from tests.browser.portal_stage import (
     PASSWORD,
+    ApiClient,
     PortalStage,
     running_portal,
     secret_of_this_process,
@@ -165,7 +170,41 @@ async def test_a_wrong_form_comes_back_with_what_was_entered_and_what_to_do(
     assert PASSWORD not in text
 
 
-async def test_a_taken_name_is_told_beside_its_field(
+BROKEN_RULES: list[dict[str, str]] = [
+    {"name": "n" * 101},
+    {"name": "a\u202eb"},
+    {"days": "-1"},
+    {"days": "36501"},
+    {"paths": "v1"},
+    {"paths": " ".join(["/a"] * 65)},
+    {"paths": "/" + "a" * 2048},
+    {"name": "taken"},
+]
+
+
+@pytest.mark.parametrize("change", BROKEN_RULES, ids=lambda change: str(change)[:24])
+async def test_command_line_page_and_api_say_the_same_of_a_broken_rule(
+    stage: PortalStage, browser: ClientSession, change: dict[str, str]
+) -> None:
+    await stage.create("acme", "taken")
+    form = {**NEW, **change}
+    body: dict[str, Any] = {
+        "name": form["name"],
+        "days": int(form["days"]),
+        "kind": form["kind"],
+        "paths": form["paths"].split(),
+    }
+    page = await sign_in(browser)
+    shown = await (await send(browser, "/tokens", page, **form)).text()
+    _, problem, _ = await ApiClient(browser, "acme").call("POST", "/api/tokens", body)
+    with pytest.raises((UsageError, NameTaken)) as caught:  # the command line prints its text
+        await stage.create("acme", body["name"], body["days"], paths=body["paths"])
+    sentence = as_sentence(caught.value)
+    assert sentence in html.unescape(shown)
+    assert sentence in [problem["detail"], *(one["detail"] for one in problem.get("errors", ()))]
+
+
+async def test_a_taken_name_is_reported_beside_its_field(
     stage: PortalStage, browser: ClientSession
 ) -> None:
     await stage.create("acme", "shop")
@@ -195,7 +234,9 @@ async def test_spaces_around_the_account_are_no_part_of_it(browser: ClientSessio
     assert "Create new token" in await (await browser.get("/")).text()
 
 
-async def test_a_disabled_account_is_told_so_only_with_its_password(browser: ClientSession) -> None:
+async def test_only_the_right_password_reveals_that_an_account_is_disabled(
+    browser: ClientSession,
+) -> None:
     page = await (await browser.get("/")).text()
     told = await send(browser, "/sign-in", page, account="off", password=PASSWORD)
     assert "This account is disabled" in await told.text()
@@ -203,7 +244,7 @@ async def test_a_disabled_account_is_told_so_only_with_its_password(browser: Cli
     assert "disabled" not in await untold.text()
 
 
-async def test_a_banned_visitor_is_told_how_long_to_wait(
+async def test_a_banned_client_sees_how_long_to_wait(
     stage: PortalStage, browser: ClientSession
 ) -> None:
     stage.gate.ban_seconds = 300
@@ -262,7 +303,7 @@ async def test_a_sign_in_from_elsewhere_signs_nobody_in(browser: ClientSession) 
     assert "Sign out" not in await (await browser.get("/")).text()
 
 
-async def test_a_session_of_another_visitor_does_not_lend_its_marks(stage: PortalStage) -> None:
+async def test_the_csrf_token_of_another_session_is_refused(stage: PortalStage) -> None:
     async with visiting(stage) as mine, visiting(stage) as theirs:
         await sign_in(mine)
         page = await sign_in(theirs, "other")
@@ -270,7 +311,7 @@ async def test_a_session_of_another_visitor_does_not_lend_its_marks(stage: Porta
 
 
 @pytest.mark.parametrize("action", ["rotate", "revoke"])
-async def test_another_accounts_token_is_not_to_be_seen_or_touched(
+async def test_another_accounts_token_can_not_be_seen_or_changed(
     stage: PortalStage, browser: ClientSession, action: str
 ) -> None:
     record, secret = await stage.create("other", "private")
@@ -284,7 +325,9 @@ async def test_another_accounts_token_is_not_to_be_seen_or_touched(
 
 
 @pytest.mark.parametrize("path", ["/tokens/0123456789abcd/revoke", "/tokens/0123456789abcd/rotate"])
-async def test_pages_are_for_those_who_are_signed_in(browser: ClientSession, path: str) -> None:
+async def test_pages_redirect_anyone_who_is_not_signed_in(
+    browser: ClientSession, path: str
+) -> None:
     assert (await browser.get(path, allow_redirects=False)).status == 303
     assert (await browser.post(path, data=NEW, allow_redirects=False)).status == 303
     assert (await browser.post("/tokens", data=NEW, allow_redirects=False)).status == 303
@@ -398,9 +441,7 @@ async def test_workers_with_one_secret_share_sessions_and_others_do_not() -> Non
 
 
 @pytest.mark.parametrize("cookie", ["x", "gAAAAA", "é", "a" * 4000, '"'])
-async def test_a_cookie_that_is_none_of_ours_is_a_new_visitor(
-    stage: PortalStage, cookie: str
-) -> None:
+async def test_a_foreign_cookie_starts_a_new_session(stage: PortalStage, cookie: str) -> None:
     async with ClientSession(stage.url) as browser:
         response = await browser.get("/", headers={"Cookie": f"portal_session={cookie}"})
     assert response.status == 200
@@ -474,7 +515,7 @@ async def test_the_kind_is_a_question_only_where_jwts_are_issued(
     assert refused.status == 422
 
 
-async def test_an_account_with_a_limit_is_told_of_it(browser: ClientSession) -> None:
+async def test_the_form_shows_the_limit_of_an_account(browser: ClientSession) -> None:
     page = await sign_in(browser, "brief")
     assert "30 at most" in page
     refused = await send(browser, "/tokens", page, **{**NEW, "days": "0"})
@@ -491,7 +532,7 @@ async def test_an_account_with_a_limit_is_told_of_it(browser: ClientSession) -> 
         ("application/x-www-form-urlencoded", b"a=" + b"x" * 70000, 413),
     ],
 )
-async def test_a_form_that_can_not_be_read_is_told_so_in_html(
+async def test_an_unreadable_form_is_refused_in_html(
     browser: ClientSession, media_type: str, body: bytes, status: int
 ) -> None:
     await sign_in(browser)
@@ -500,7 +541,7 @@ async def test_a_form_that_can_not_be_read_is_told_so_in_html(
     assert (response.status, response.content_type) == (status, "text/html")
 
 
-async def test_a_store_that_is_away_is_told_as_such(
+async def test_the_page_says_that_the_store_is_away(
     stage: PortalStage, browser: ClientSession
 ) -> None:
     page = await sign_in(browser)

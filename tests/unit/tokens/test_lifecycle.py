@@ -277,7 +277,7 @@ async def fill(bench: Bench) -> list[TokenRecord]:
     return [(await bench.lifecycle.create("few", f"Shop {number}", 30))[0] for number in range(3)]
 
 
-async def test_an_account_has_at_most_its_number_of_tokens_however_they_are_made(
+async def test_an_account_has_at_most_its_number_of_tokens_however_made(
     bench: Bench,
 ) -> None:
     first, *_ = await fill(bench)
@@ -328,7 +328,7 @@ async def test_of_many_asked_for_at_once_no_more_are_made_than_there_is_room_for
     assert len(await bench.lifecycle.list("few")) == 3
 
 
-async def test_a_few_wait_to_be_made_and_more_are_told_to_come_again(bench: Bench) -> None:
+async def test_a_few_creations_wait_and_more_are_refused_as_overload(bench: Bench) -> None:
     stopped = asyncio.Event()
 
     async def count_late(_account: str) -> int:
@@ -382,7 +382,7 @@ async def test_a_jwts_id_is_its_jti_whose_digest_is_stored(bench: Bench) -> None
         ("\ud800" * 20, Shape.UNREADABLE),
     ],
 )
-async def test_an_unknown_string_is_told_by_its_shape(
+async def test_an_unknown_string_is_described_by_its_shape(
     bench: Bench, secret: str, shape: Shape
 ) -> None:
     found = await bench.lifecycle.inspect(secret)
@@ -390,7 +390,7 @@ async def test_an_unknown_string_is_told_by_its_shape(
     assert found.record is None
 
 
-async def test_a_known_token_is_told_with_its_record(bench: Bench) -> None:
+async def test_a_known_token_is_described_by_its_record(bench: Bench) -> None:
     record, secret = await bench.lifecycle.create("acme", "Shop", 1)
     imported = await bench.lifecycle.import_token("acme", "Old", 1, FOREIGN)
     found = await bench.lifecycle.inspect(secret)
