@@ -99,9 +99,8 @@ def _read_paths(value: object) -> list[str]:
 
 def _read_overlap(value: object) -> str:
     with _reported():
-        text = value if isinstance(value, str) else ""
-        check_overlap(parse_duration(text))
-        return text
+        check_overlap(parse_duration(value if isinstance(value, str) else None))
+    return str(value)
 
 
 def _limits(info: ValidationInfo) -> TokenLimits:

@@ -188,6 +188,26 @@ async def test_all_wrong_fields_are_reported_at_once_and_nothing_is_created(
     assert await stage.names("acme") == []
 
 
+OVERLAPS: list[tuple[object, int, str]] = [
+    ("720h", 201, ""),
+    ("1.5h", 201, ""),
+    ("30.5d", 422, "Choose an overlap from 0s to 30d, such as 1h."),
+    ("60", 422, "'60' is not a duration; write it like 500ms, 3s, 5m, 1h or 14d."),
+    (60, 422, "This value is not a duration; write it like 500ms, 3s, 5m, 1h or 14d."),
+]
+
+
+@pytest.mark.parametrize(("overlap", "status", "detail"), OVERLAPS)
+async def test_an_overlap_is_any_duration_up_to_30_days(
+    stage: PortalStage, acme: ApiClient, overlap: object, status: int, detail: str
+) -> None:
+    record, _ = await stage.create("acme", "shop")
+    path = f"/api/tokens/{record.id}/rotate"
+    got, answer, _ = await acme.call("POST", path, {"overlap": overlap})
+    assert got == status
+    assert [error["detail"] for error in answer.get("errors", [])] == ([detail] if detail else [])
+
+
 @pytest.mark.parametrize("days", [0, 31])
 async def test_an_account_gets_no_longer_lifetime_than_it_may_have(
     session: ClientSession, days: int
