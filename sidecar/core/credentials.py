@@ -32,7 +32,6 @@ EMPTY: Final = Denial("malformed_credentials", "The credential is empty.")
 AMBIGUOUS: Final = Denial(
     "ambiguous_credentials", "The request carries more than one credential, and they differ."
 )
-MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
 
 _BEARER: Final = Form.BEARER  # a module constant, as an enumeration look-up costs 0.1 µs
 _MAX_BASIC_BYTES: Final = 4096
@@ -119,25 +118,6 @@ def _spellings(name: str) -> str:
     return "".join(
         f"(?:{re.escape(chr(byte))}|(?i:%{byte:02x}))" if byte < 0x80 else f"(?i:%{byte:02x})"
         for byte in name.encode()
-    )
-
-
-def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Credential | Denial:
-    """Return the extracted credential if a route accepts its form, else a denial.
-
-    No credential, or one in another form, is ``missing_credentials``.
-    """
-    if credential is None:
-        return MISSING
-    if isinstance(credential, Denial):
-        return credential
-    form = credential.form if isinstance(credential, TokenCredential) else Form.BASIC
-    if form in forms:
-        return credential
-    accepted = ", ".join(sorted(forms)) or "none"
-    return Denial(
-        "missing_credentials",
-        f"A credential in the form {form} is not accepted here; accepted: {accepted}.",
     )
 
 

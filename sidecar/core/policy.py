@@ -12,10 +12,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from sidecar.core.model import Denial, Form, TokenRecord, ValueObject
+from sidecar.core.model import (
+    Credential,
+    Denial,
+    Form,
+    TokenCredential,
+    TokenRecord,
+    ValueObject,
+)
 from sidecar.core.patterns import PathPattern, compile_pattern
 from sidecar.core.routes import Route
 
+_MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
 UNDECLARED: Final = Denial("invalid_token", "The token is not valid.")
 DISABLED: Final = Denial("account_disabled", "The account is disabled.")
 NOT_ON_ROUTE: Final = Denial("not_allowed", "The account may not use this route.")
@@ -61,6 +69,25 @@ class Principal(ValueObject):
     def parts(self) -> tuple[object, ...]:
         """See ``ValueObject``."""
         return self.account, self.form, self.record
+
+
+def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Credential | Denial:
+    """Return the extracted credential if a route accepts its form, else a denial.
+
+    No credential, or one in another form, is ``missing_credentials``.
+    """
+    if credential is None:
+        return _MISSING
+    if isinstance(credential, Denial):
+        return credential
+    form = credential.form if isinstance(credential, TokenCredential) else Form.BASIC
+    if form in forms:
+        return credential
+    accepted = ", ".join(sorted(forms)) or "none"
+    return Denial(
+        "missing_credentials",
+        f"A credential in the form {form} is not accepted here; accepted: {accepted}.",
+    )
 
 
 def judge(

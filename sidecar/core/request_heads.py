@@ -6,11 +6,14 @@ follow them, the identity last and exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
 from sidecar.core.headers import WEBSOCKET, HeaderClass, HeaderRules, Headers, Scan, canonical
+from sidecar.core.memo import BoundedMemo
+from sidecar.core.model import Form
+from sidecar.core.policy import Principal
 from sidecar.core.trace_context import is_tracestate, is_within
 
 _VIA_11: Final = b"Via: 1.1 sidecar\r\n"
@@ -222,3 +225,51 @@ def encode_token_name(name: str) -> bytes:
     inner = encoded.strip(" ")
     start = len(encoded) - len(encoded.lstrip(" "))
     return ("%20" * start + inner + "%20" * (len(encoded) - start - len(inner))).encode()
+
+
+_CALLERS_REMEMBERED: Final = 10_000
+
+_Identity = tuple[str, Form, str, str]
+"""All that identity lines are made of: an account, a form, a token's id and its name."""
+
+
+class IdentityLines:
+    """The header lines that tell an upstream who is calling, written once per caller.
+
+    ``headers`` maps header names to what each carries: ``account``, ``method``, ``token_id`` or
+    ``token_name``. The cache is keyed by all the values that go into the lines. A token's id would
+    not be enough: a foreign JWT's id is its ``jti``, and two issuers may use the same one.
+    """
+
+    def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
+        self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
+        self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
+        self._known: BoundedMemo[_Identity, bytes] = BoundedMemo(most)
+
+    def lines(self, principal: Principal) -> bytes:
+        """Return the lines for a caller, without those that it has no value for.
+
+        Raises ``ValueError`` for a value that no header can hold.
+        """
+        record = principal.record
+        if record is None or not self._per_token:
+            key = (principal.account, principal.form, "", "")
+        else:
+            key = (principal.account, principal.form, record.id, record.name)
+        known = self._known.get(key)
+        if known is None:
+            known = identity_lines(self._values(principal))
+            self._known.put(key, known)
+        return known
+
+    def _values(self, principal: Principal) -> Iterator[tuple[bytes, bytes]]:
+        record = principal.record
+        for name, attribute in self._headers:
+            if attribute == "account":
+                yield name, principal.account.encode()
+            elif attribute == "method":
+                yield name, principal.form.encode()
+            elif record is not None and attribute == "token_id":
+                yield name, record.id.encode()
+            elif record is not None:
+                yield name, encode_token_name(record.name)

@@ -11,11 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from sidecar.core.credentials import CredentialRules, accept
+from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import NameTaken
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenKind
-from sidecar.core.policy import Account
+from sidecar.core.policy import Account, accept
 from sidecar.core.problems import denial_for
 from sidecar.core.token_rules import InvalidField, TooManyTokens
 from sidecar.observability.audit import Actor

@@ -17,10 +17,10 @@ from typing import Final
 
 from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
-from sidecar.core.credentials import accept
 from sidecar.core.headers import Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Denial
+from sidecar.core.policy import accept
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.request_heads import Downstream
 from sidecar.core.targets import path_of
@@ -179,7 +179,8 @@ class Gateway:
         given = scan.traceparent
         if given and is_repeated(given[0].decode("latin-1"), cached.credential):
             given = ()
-        log.traceparent, log.parent_id = rules.traces.find(given)
+        if given or rules.traces.begins:
+            log.traceparent, log.parent_id = rules.traces.find(given)
         log.request_id = self._id_for(scan, rules, cached) if scan.request_id else self.new_id()
         if asked.credential is not None:
             log.form = asked.credential.form

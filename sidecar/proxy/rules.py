@@ -7,7 +7,7 @@ configuration takes effect between two requests and never within one.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,9 +15,8 @@ from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.auth.authenticator import AuthRules
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
-from sidecar.core.model import Form
 from sidecar.core.policy import Principal
-from sidecar.core.request_heads import RequestHeads, encode_token_name, identity_lines
+from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import RouteTable
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.tracing import Traces
@@ -27,7 +26,6 @@ from sidecar.wire.relay import Timeouts
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAX_HOPS: Final = 32
-_CALLERS_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,54 +47,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text
-
-
-_Identity = tuple[str, Form, str, str]
-"""All that identity lines are made of: an account, a form, a token's id and its name."""
-
-
-class IdentityLines:
-    """The header lines that tell an upstream who is calling, written once per caller.
-
-    ``headers`` maps header names to what each carries: ``account``, ``method``, ``token_id`` or
-    ``token_name``. The cache is keyed by all the values that go into the lines. A token's id would
-    not be enough: a foreign JWT's id is its ``jti``, and two issuers may use the same one.
-    """
-
-    def __init__(self, headers: Mapping[str, str], most: int = _CALLERS_REMEMBERED) -> None:
-        self._most = most
-        self._headers = [(name.encode(), attribute) for name, attribute in headers.items()]
-        self._per_token = any(attribute.startswith("token_") for attribute in headers.values())
-        self._known: dict[_Identity, bytes] = {}
-
-    def lines(self, principal: Principal) -> bytes:
-        """Return the lines for a caller, without those that it has no value for.
-
-        Raises ``ValueError`` for a value that no header can hold.
-        """
-        record = principal.record
-        if record is None or not self._per_token:
-            key = (principal.account, principal.form, "", "")
-        else:
-            key = (principal.account, principal.form, record.id, record.name)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= self._most:
-                self._known.clear()
-            known = self._known[key] = identity_lines(self._values(principal))
-        return known
-
-    def _values(self, principal: Principal) -> Iterator[tuple[bytes, bytes]]:
-        record = principal.record
-        for name, attribute in self._headers:
-            if attribute == "account":
-                yield name, principal.account.encode()
-            elif attribute == "method":
-                yield name, principal.form.encode()
-            elif record is not None and attribute == "token_id":
-                yield name, record.id.encode()
-            elif record is not None:
-                yield name, encode_token_name(record.name)
 
 
 class AssertionLines:

@@ -31,10 +31,10 @@ class Traces:
     the sidecar adds a span to those that are sampled.
     """
 
-    __slots__ = ("_begins", "_bound", "_exports", "_samples_all")
+    __slots__ = ("_bound", "_exports", "_samples_all", "begins")
 
     def __init__(self, *, begins: bool = True, share: float = 1.0, exports: bool = False) -> None:
-        self._begins = begins
+        self.begins = begins
         self._samples_all = share >= 1
         self._bound = f"{round(share * _ALL):016x}"  # unused if all are sampled
         self._exports = exports
@@ -43,7 +43,7 @@ class Traces:
         """Return the trace of a request with these ``traceparent`` values."""
         parent = find_parent(given) if given else None
         if parent is None:
-            return self._begin() if self._begins else _NO_TRACE
+            return self._begin() if self.begins else _NO_TRACE
         if self._exports and is_sampled(parent):
             span_id = getrandbits(64).to_bytes(8, "big").hex()
             return f"00-{parent[TRACE_ID]}-{span_id}-01", parent[PARENT_ID]

@@ -23,12 +23,12 @@ from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
-from sidecar.core.request_heads import RequestHeads
+from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.header_cache import HeaderCache
-from sidecar.proxy.rules import AssertionLines, IdentityLines, Rules, UpstreamHandle
+from sidecar.proxy.rules import AssertionLines, Rules, UpstreamHandle
 from sidecar.proxy.tracing import Traces
 from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.credentials import CredentialRules, Extracted, accept
+from sidecar.core.credentials import CredentialRules, Extracted
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import (
     ALL_FORMS,
@@ -19,6 +19,7 @@ from sidecar.core.model import (
     PasswordCredential,
     TokenCredential,
 )
+from sidecar.core.policy import accept
 
 RULES = CredentialRules(("access_token", "jwt_token"), ("access_token", "token", "jwt_token"))
 HEADERS = HeaderRules(["X-Account"], RULES.headers)

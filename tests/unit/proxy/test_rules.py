@@ -13,10 +13,11 @@ from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Form, TokenKind, TokenRecord
 from sidecar.core.policy import Principal
+from sidecar.core.request_heads import IdentityLines
 from sidecar.core.routes import RouteTable
 from sidecar.core.signed_tokens import SignedTokens
 from sidecar.proxy.answers import Challenges
-from sidecar.proxy.rules import IdentityLines, Rules
+from sidecar.proxy.rules import Rules
 from sidecar.proxy.tracing import Traces
 
 
