@@ -128,6 +128,21 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
     assert [name for name in named if name not in made and not (ROOT / name).exists()] == []
 
 
+def test_the_modules_and_classes_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    files = set(re.findall(r"`([a-z]+/[a-z_]+\.py)`", text))
+    classes = re.findall(r"`([a-z_]+/[a-z_]+\.py)` `([A-Z]\w+)", text)
+    dotted = re.findall(r"`([a-z]+\.[a-z_]+)\.([A-Z]\w+)`", text)
+    classes += [(f"{module.replace('.', '/')}.py", name) for module, name in dotted]
+    places = [name if name.startswith("tests/") else f"sidecar/{name}" for name in files]
+    assert [name for name in places if not (ROOT / name).exists()] == []
+    assert [
+        (file, name)
+        for file, name in classes
+        if f"class {name}" not in (ROOT / "sidecar" / file).read_text("utf-8")
+    ] == []
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the files that the pages' configurations name."""
