@@ -2,7 +2,8 @@
 
 A refusal or an error is answered with a problem document (RFC 9457), which never holds any part of
 a credential. ``code`` is stable, and programs may rely on it; ``title`` and ``detail`` are for
-people. ``docs/errors.md`` lists the proxy's problems and ``docs/portal.md`` those of the token API;
+people. ``docs/reference/errors.md`` lists the proxy's problems, ``docs/reference/portal.md`` those
+of the token API;
 tests hold both pages to this table.
 """
 

@@ -35,7 +35,7 @@ API_CODES: Final = (
     "store_unavailable",
     "overloaded",
 )
-"""The codes that the API answers with. ``docs/portal.md`` lists them too, and a test compares."""
+"""The codes that the API answers with; a test compares them with ``docs/reference/portal.md``."""
 
 CHALLENGE: Final = 'Basic realm="API keys", charset="UTF-8"'
 REQUEST_ID: Final = web.RequestKey("request_id", str)

@@ -163,7 +163,11 @@ def judge(seen: Observation, received: bytes) -> None:
     if seen.case.asks_store is False:
         honest = seen.stage.key(seen.stage.secrets["other"]).encode()
         asked = seen.store_requests.replace(honest, b"").splitlines()
-        about_tokens = [line for line in asked if b"sidecar:token:" in line]
+        about_tokens = [
+            line
+            for line in asked
+            if b"sidecar:token:" in line and b"sidecar:used:" not in line and b" lua] " not in line
+        ]  # the last uses of earlier cases are written a while later, by a script
         assert not about_tokens, f"Redis was asked: {about_tokens}"
     judge_leaks(seen, received)
     if seen.case.check:
