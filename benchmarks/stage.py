@@ -22,6 +22,9 @@ from sidecar.core.model import TokenRecord
 from sidecar.core.tokens import digest
 from sidecar.store import record
 
+OLD_DATABASES = 8
+"""The first of the Redis databases that the old tree uses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -71,6 +74,7 @@ class Stage:
         self.holder = tokens.Holder()
         self._stack = ExitStack()
         self._started = 0
+        self._first_database = 0
 
     def __enter__(self) -> Stage:
         self.directory.mkdir(parents=True)
@@ -102,6 +106,7 @@ class Stage:
         """
         other = copy.copy(self)
         other.tree = tree
+        other._first_database = OLD_DATABASES
         other.directory = self.directory / "old"
         other.directory.mkdir()
         return other
@@ -113,12 +118,20 @@ class Stage:
         database: int = 0,
         lifetime_seconds: float = tokens.LIFETIME_SECONDS,
     ) -> None:
-        """Store these tokens for every peer (the peers' keys are in database 0 only)."""
+        """Store these tokens for every peer (the peers' keys are in database 0 only).
+
+        The old tree has its tokens in databases of its own, in the format that it reads.
+        """
         account = self.holder.account
         if database == 0:
             self.redis.send(tokens.peers_commands(given, account))
         ours = tokens.sidecar_commands(given, account, lifetime_seconds=lifetime_seconds)
         self.redis.send(ours, database=database)
+        if self.settings.old is not None:
+            old = tokens.commands_of(
+                self.settings.old.root, given, account, lifetime_seconds=lifetime_seconds
+            )
+            self.redis.send(old, database=OLD_DATABASES + database)
 
     def record(self, token: str) -> TokenRecord:
         """Return the record of a token in database 0."""
@@ -143,6 +156,7 @@ class Stage:
             tree=self.tree,
         )
         place = replace(place, **changes)  # type: ignore[arg-type]
+        place = replace(place, database=self._first_database + place.database)
         running = PEERS[name].start(place)
         self._stack.callback(running.stop)
         echoes = place.upstream_port == self.upstream.port

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import marshal
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
+from benchmarks.processes import BenchError
 from benchmarks.redis_server import Command
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.tokens import digest, generate, new_id
@@ -94,6 +100,37 @@ def sidecar_commands(
         yield tuple(map(_as_bytes, reservation(index, known, now)))
         lifetime_ms = b"%d" % (lifetime_seconds * 1000)
         yield (b"SET", sidecar_key(token), record.encode(known), b"PX", lifetime_ms)
+
+
+def commands_of(
+    root: Path, tokens: Iterable[str], account: str, *, lifetime_seconds: float
+) -> Iterator[Command]:
+    """Return ``sidecar_commands`` as the code at ``root`` has them: a record's format may differ.
+
+    Raises ``BenchError`` if that code has no such benchmark.
+    """
+    script = _SCRIPT.format(account=account, lifetime_seconds=lifetime_seconds)
+    asked = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        input="\n".join(tokens).encode(),
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if asked.returncode:
+        raise BenchError(f"{root} does not write the records of tokens (status {asked.returncode})")
+    answer = io.BytesIO(asked.stdout)
+    while answer.tell() < len(asked.stdout):
+        yield marshal.load(answer)
+
+
+_SCRIPT: Final = """
+import marshal, sys
+from benchmarks.tokens import sidecar_commands
+tokens = sys.stdin.read().split()
+for command in sidecar_commands(tokens, {account!r}, lifetime_seconds={lifetime_seconds!r}):
+    marshal.dump(tuple(command), sys.stdout.buffer)
+"""
 
 
 def _as_bytes(part: str | bytes | int) -> bytes:

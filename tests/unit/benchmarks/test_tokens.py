@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tokens
+from benchmarks.processes import BenchError
 from benchmarks.redis_server import RedisServer, encode
+from benchmarks.trees import ours
 from sidecar.core.tokens import Shape, classify, digest
 from sidecar.store import record
 from sidecar.store.index import name_field
@@ -33,6 +35,20 @@ def test_a_written_record_is_one_that_the_store_reads() -> None:
     assert known is not None
     assert known.account == "bench"
     assert int(lifetime_ms) == tokens.LIFETIME_SECONDS * 1000
+
+
+def test_a_tree_writes_its_tokens_by_its_own_code() -> None:
+    given = tokens.mint(3)
+
+    written = list(tokens.commands_of(ours().checkout, given, "bench", lifetime_seconds=86400))
+
+    records = [command for command in written if command[0] == b"SET"]
+    assert [command[1] for command in records] == [tokens.sidecar_key(token) for token in given]
+
+
+def test_a_tree_without_a_benchmark_can_write_none(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="does not write the records"):
+        list(tokens.commands_of(tmp_path, ["a"], "bench", lifetime_seconds=86400))
 
 
 def test_no_command_holds_a_token() -> None:
