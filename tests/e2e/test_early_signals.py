@@ -167,7 +167,7 @@ def test_a_signal_while_the_demo_starts_does_not_keep_it_from_starting(
         if number == signal.SIGHUP:
             demo.process.wait(PATIENCE_SECONDS)
     assert demo.process.returncode == 0, demo.said
-    assert "nothing is left behind" in demo.output
+    assert "all data of the demo is deleted" in demo.output
 
 
 def test_programs_that_are_started_meanwhile_inherit_nothing_of_it(

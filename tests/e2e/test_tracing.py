@@ -241,5 +241,5 @@ def test_export_without_opentelemetry_is_a_mistake_in_the_file_that_says_what_to
     for command in ("check", "run"):
         done = run_sidecar(command, config=config, environment={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 2
-        assert "8:3: tracing.endpoint: OpenTelemetry is not installed" in done.stderr
+        assert "8:3: tracing.endpoint: OpenTelemetry is missing" in done.stderr
         assert "pip install 'auth-sidecar[otel]'" in done.stderr
