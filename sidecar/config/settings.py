@@ -220,7 +220,7 @@ class StoreCacheSettings(Section):
 class StoreSettings(Section):
     """Redis, where tokens live."""
 
-    url: values.StoreUrl = Field(default="embedded", repr=False)
+    url: values.StoreUrlText = Field(default="embedded", repr=False)
     """`embedded`, `redis://`, `rediss://`, `unix://`, `redis+sentinel://h1:p,h2:p/NAME/0` or `redis+cluster://h1:p,h2:p`."""
     prefix: values.KeyPrefix = "sidecar:"
     """What every key in Redis begins with."""

@@ -278,7 +278,7 @@ Ratio = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
 
 PasswordHash = Annotated[str, _checked(_check_password_hash)]
 PatternText = Annotated[str, _checked(_check_path_pattern)]
-StoreUrl = Annotated[str, _checked(_check_store_url)]
+StoreUrlText = Annotated[str, _checked(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
 Text = Annotated[
