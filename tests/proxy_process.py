@@ -23,24 +23,12 @@ import yaml
 
 from tests.command_line import run_command
 from tests.patience import PATIENCE_SECONDS
+from tests.ports import free_port as free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")
 # Tests trust no authority but their own, and reading the system's is a tenth of each start.
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-_named_ports: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago, and that this process has not named before."""
-    while True:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _named_ports:
-            _named_ports.add(port)
-            return port
 
 
 def run_sidecar(

