@@ -27,19 +27,6 @@ def faults() -> FaultLog:
     return FaultLog(logging.getLogger("sidecar"))
 
 
-@pytest.fixture
-async def rules() -> Rules:
-    upstreams = {
-        "plain": {"url": "http://127.0.0.1:1"},
-        "forwarding": {"url": "http://127.0.0.1:1", "forward_credentials": True},
-    }
-    routes = [{"path": f"/{name}", "upstream": name} for name in upstreams]
-    settings = Settings.model_validate(
-        {"upstreams": upstreams, "routes": routes}, context={"directory": Path()}
-    )
-    return build_rules(settings, asyncio.get_running_loop())
-
-
 def test_a_refusal_is_answered_with_its_own_words(faults: FaultLog) -> None:
     refusal = RequestRefused("body_too_large", "The body may have 7 bytes.")
     assert denial_of(refusal, "id", faults) == Denial("body_too_large", refusal.detail)

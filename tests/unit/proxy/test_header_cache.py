@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
-from sidecar.config.settings import Settings
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import digest
 from sidecar.proxy.header_cache import BAD_EXPECT, BAD_HOST, ParsedHeaders
 from sidecar.proxy.rules import Rules
-from sidecar.runtime.build import build_rules
 
 TOKEN = "legacy-token-of-the-old-system"
 Header = tuple[bytes, bytes]
 HOST: Header = (b"Host", b"shop.example")
 BEARER: Header = (b"Authorization", b"Bearer " + TOKEN.encode())
-
-
-@pytest.fixture
-async def rules() -> Rules:
-    upstreams = {
-        "plain": {"url": "http://127.0.0.1:1"},
-        "forwarding": {"url": "http://127.0.0.1:1", "forward_credentials": True},
-    }
-    routes = [{"path": f"/{name}", "upstream": name} for name in upstreams]
-    settings = Settings.model_validate(
-        {"upstreams": upstreams, "routes": routes}, context={"directory": Path()}
-    )
-    return build_rules(settings, asyncio.get_running_loop())
 
 
 @pytest.mark.parametrize(
