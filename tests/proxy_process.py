@@ -23,7 +23,7 @@ import yaml
 
 from tests.command_line import run_command
 from tests.patience import PATIENCE_SECONDS
-from tests.ports import free_port as free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = (sys.executable, "-m", "sidecar")

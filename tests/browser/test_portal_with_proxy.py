@@ -18,7 +18,8 @@ from tests.browser.conftest import sign_in
 from tests.browser.portal_stage import PASSWORD, ApiClient
 from tests.command_line import run_command
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ProxyProcess, create_token, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import binary_of, running_redis
 from tests.upstream_recorder import Recorder
 

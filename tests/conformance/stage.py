@@ -24,7 +24,8 @@ from sidecar.core.tokens import generate
 from sidecar.store.record import decode
 from tests.command_line import run_command
 from tests.conformance.raw_client import Answer, RawClient
-from tests.proxy_process import ProxyProcess, create_token, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 

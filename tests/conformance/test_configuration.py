@@ -21,7 +21,8 @@ from sidecar.cli.main import main
 from tests.conformance.configuration import CASES, GOOD, Mistake
 from tests.conformance.raw_client import RawClient
 from tests.conformance.stage import Stage
-from tests.proxy_process import ROOT, ProxyProcess, free_port, run_sidecar
+from tests.ports import free_port
+from tests.proxy_process import ROOT, ProxyProcess, run_sidecar
 from tests.upstream_recorder import Recorder
 
 POSITION = re.compile(r"sidecar\.yaml:(\d+):(\d+): \S")

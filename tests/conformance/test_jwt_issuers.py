@@ -30,7 +30,8 @@ from tests.conformance.jwt_stage import (
 )
 from tests.conformance.raw_client import Answer, RawClient
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ProxyProcess, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 

@@ -23,7 +23,8 @@ from tests.command_line import run_command
 from tests.conformance.password_plays import FAILURES, PASSWORD, PLAYS, Play, Step, Token
 from tests.conformance.stage import unsigned_jwt
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ProxyProcess, create_token, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess, create_token
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 

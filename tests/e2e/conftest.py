@@ -16,7 +16,8 @@ from sidecar.core.passwords import hash_password
 from sidecar.store.record import decode, encode
 from tests.command_line import run_command
 from tests.conformance.raw_client import Answer, RawClient
-from tests.proxy_process import ProxyProcess, create_token, free_port, run_sidecar
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess, create_token, run_sidecar
 from tests.redis_servers import RedisServer, binary_of, running_redis
 from tests.upstream_recorder import Recorder
 

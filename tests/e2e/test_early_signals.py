@@ -20,7 +20,8 @@ import yaml
 
 from tests.e2e.conftest import plain_settings
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ENVIRONMENT, ROOT, free_port
+from tests.ports import free_port
+from tests.proxy_process import ENVIRONMENT, ROOT
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 

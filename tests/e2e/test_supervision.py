@@ -21,7 +21,8 @@ import yaml
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import ask, plain_settings
 from tests.e2e.test_workers import call, readiness, until
-from tests.proxy_process import ProxyProcess, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 

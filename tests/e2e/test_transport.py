@@ -21,7 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.conformance.raw_client import RawClient
 from tests.e2e.conftest import Tokens, ask, plain_settings
-from tests.proxy_process import ProxyProcess, free_port
+from tests.ports import free_port
+from tests.proxy_process import ProxyProcess
 from tests.redis_servers import RedisServer
 from tests.upstream_recorder import Recorder
 

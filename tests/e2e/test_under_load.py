@@ -22,7 +22,8 @@ import yaml
 from tests.e2e.conftest import LISTENER, Tokens, plain_settings
 from tests.e2e.test_workers import readiness
 from tests.integration.test_reload import replace, until, write_certificate
-from tests.proxy_process import ROOT, ProxyProcess, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT, ProxyProcess
 from tests.redis_servers import RedisServer
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")

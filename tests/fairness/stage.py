@@ -29,7 +29,8 @@ from tests.fairness.attacks import Attack
 from tests.fairness.honest import FAILED, HEALTH, KEPT, NEW, Figures, Testimony
 from tests.integration.test_reload import write_certificate
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ROOT, ProxyProcess, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT, ProxyProcess
 from tests.redis_servers import RedisServer
 
 REST_SECONDS = 4.0

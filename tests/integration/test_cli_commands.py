@@ -18,7 +18,8 @@ import yaml
 from sidecar.core.passwords import hash_password, verify
 from sidecar.store.embedded import find_binary
 from tests.command_line import Run, run_command
-from tests.proxy_process import ROOT, ProxyProcess, free_port, run_sidecar
+from tests.ports import free_port
+from tests.proxy_process import ROOT, ProxyProcess, run_sidecar
 from tests.redis_servers import RedisServer, running_redis
 
 TOKEN_KEYS = ["id", "account", "name", "kind", "created_at", "expires_at", "last_used_at", "paths"]

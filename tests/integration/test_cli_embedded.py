@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from tests.command_line import run_command
-from tests.proxy_process import ROOT, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 CONFIG = Path("sidecar.yaml")

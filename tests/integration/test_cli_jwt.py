@@ -18,7 +18,7 @@ from sidecar.core.keys import ALGORITHMS, generate_key
 from sidecar.core.tokens import digest
 from sidecar.store.embedded import find_binary
 from tests.command_line import Run, run_command
-from tests.proxy_process import free_port
+from tests.ports import free_port
 from tests.redis_servers import RedisServer, running_redis
 
 ISSUER = "https://login.example.com/"

@@ -18,7 +18,8 @@ from sidecar.store.port import Exported
 from sidecar.store.token_lines import write_first, write_last, write_token
 from tests.command_line import Run, run_command
 from tests.contract.records import make_record
-from tests.proxy_process import free_port, run_sidecar
+from tests.ports import free_port
+from tests.proxy_process import run_sidecar
 from tests.redis_servers import RedisServer, running_redis
 
 

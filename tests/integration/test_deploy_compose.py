@@ -18,7 +18,8 @@ import yaml
 
 from sidecar.config.load import load
 from tests.command_line import run_command
-from tests.proxy_process import ROOT, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT
 from tests.redis_servers import binary_of, running_redis
 
 PLACE = ROOT / "deploy" / "compose"

@@ -23,7 +23,8 @@ from sidecar.core.keys import Key, generate_key
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens
 from tests.patience import PATIENCE_SECONDS
-from tests.proxy_process import ROOT, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT
 
 EXAMPLES = ROOT / "examples" / "assertion"
 KEY = load_key("k1", "EdDSA", generate_key("EdDSA"))

@@ -13,7 +13,7 @@ from sidecar.config.settings import Settings
 from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, running_proxy
 from tests.interop.test_assertion_examples import NGINX, running
-from tests.proxy_process import free_port
+from tests.ports import free_port
 
 LOCATIONS = """
         location / { return 200 "open"; }

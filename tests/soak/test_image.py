@@ -21,7 +21,8 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import plain_settings
-from tests.proxy_process import ROOT, free_port
+from tests.ports import free_port
+from tests.proxy_process import ROOT
 from tests.redis_servers import RedisServer
 from tests.soak.debian_image import Builder, Container, base_of, require_tools
 
