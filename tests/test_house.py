@@ -18,6 +18,7 @@ import yaml
 import sidecar
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
+from sidecar.core.password_schemes import sha_crypt
 from sidecar.core.patterns import compile_pattern
 from sidecar.proxy.header_cache import HeaderCache
 from sidecar.wire.chunked import mixed_data, mixed_run, tiny_run
@@ -316,6 +317,7 @@ def uses_what_is_broken(pattern: str | bytes) -> bool:
 MAKERS: dict[str, Callable[[], object]] = {
     "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
+    "core.password_schemes": lambda: sha_crypt("SHA-256-crypt", 5, 43),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
     "proxy.header_cache": lambda: HeaderCache(RequestLimits(), ["a-b", "c"]),
     "wire.chunked": lambda: (tiny_run(3), mixed_run(), mixed_data()),

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from time import monotonic
@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from sidecar.auth.hash_pool import Verify
 from sidecar.core.errors import Overloaded
-from sidecar.core.passwords import PasswordProof, decoy_for
+from sidecar.core.passwords import PasswordProof, decoys_for
 from sidecar.core.policy import Account
 
 _REMEMBERED: Final = 10_000
@@ -112,7 +112,7 @@ class PasswordVerifier:
         room: int = 128,
         room_for_suspects: int = 32,
         remembered: int = _REMEMBERED,
-        make_decoy: Callable[[Iterable[str]], str] = decoy_for,
+        make_decoys: Callable[[Sequence[str]], Callable[[str], str]] = decoys_for,
     ) -> None:
         self._verify = verify
         self._lanes = lanes
@@ -120,13 +120,13 @@ class PasswordVerifier:
         self._room = room
         self._room_for_suspects = room_for_suspects
         self._most_remembered = remembered
-        self._make_decoy = make_decoy
+        self._make_decoys = make_decoys
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, PasswordProof] = OrderedDict()
         self._by_digest: dict[bytes, _Verification] = {}
         self._waiting: list[_Verification] = []
         self._decoy_accounts: Mapping[str, Account] | None = None
-        self._decoy = ""
+        self._decoy_of = make_decoys(())
 
     def __repr__(self) -> str:
         return f"<PasswordVerifier known={len(self._known)} pending={len(self._by_digest)}>"
@@ -156,7 +156,7 @@ class PasswordVerifier:
         """
         account = accounts.get(name)
         stored = account.password_hash if account is not None else None
-        phc = stored or self._decoy_for(accounts)
+        phc = stored or self._decoy_for(accounts, name)
         digest = self._digest(name, password, phc)
         if self._proof_of(digest) is not None:
             attempt.settle(True)
@@ -270,15 +270,15 @@ class PasswordVerifier:
         if len(known) > self._most_remembered:
             known.popitem(last=False)
 
-    def _decoy_for(self, accounts: Mapping[str, Account]) -> str:
-        """Return a hash that no password matches, as costly as the accounts' own.
+    def _decoy_for(self, accounts: Mapping[str, Account], name: str) -> str:
+        """Return a hash that no password matches, as costly as that of an account.
 
-        It is computed once for each configuration.
+        The decoys are made once for each configuration.
         """
         if self._decoy_accounts is not accounts:
             hashes = [one.password_hash for one in accounts.values() if one.password_hash]
-            self._decoy_accounts, self._decoy = accounts, self._make_decoy(hashes)
-        return self._decoy
+            self._decoy_accounts, self._decoy_of = accounts, self._make_decoys(hashes)
+        return self._decoy_of(name)
 
     def _digest(self, account: str, password: str, phc: str) -> bytes:
         name = account.encode("utf-8", "surrogatepass")

@@ -127,7 +127,7 @@ class AccountSettings(Section):
     """Who may call."""
 
     password_hash: values.PasswordHash | None = Field(default=None, repr=False)
-    """Argon2id hash, from `sidecar account hash-password`; left out: tokens only."""
+    """Hash of the password, ours or that of an existing system; left out: tokens only."""
     paths: values.NonEmptyListOf[values.PatternText] = ()
     """Path patterns that the account may call; left out: any."""
     max_token_days: values.Count = 0

@@ -1,21 +1,22 @@
-"""Hashes and verifies passwords with Argon2id; unknown accounts cost the same work.
+"""Hashes passwords with Argon2id and verifies them; unknown accounts cost the same work.
 
 A password is 1 to 1024 bytes of UTF-8, taken as it is, without Unicode normalisation: an "é" typed
-as one code point differs from an "é" typed as two. A hash takes some 30 ms and 19 MiB, so callers
-must limit how many run at once.
+as one code point differs from an "é" typed as two. A hash of ours takes some 30 ms and 19 MiB, one
+of another system (``password_schemes.py``) up to two seconds and 256 MiB, so callers must limit how
+many run at once.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Final
 
-from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from sidecar.core.password_schemes import read_hash, why_unusable
 
 MAX_PASSWORD_BYTES: Final = 1024
 
@@ -25,18 +26,11 @@ _ITERATIONS: Final = 2
 _LANES: Final = 1
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
-_OUR_COST: Final = (_MEMORY_KIB, _ITERATIONS, _LANES)
 
-# What one verification may cost. More is a mistake in the file or an attack.
-_MAX_MEMORY_KIB: Final = 262144
-_MAX_ITERATIONS: Final = 16
-_MAX_LANES: Final = 16
-_ADVICE: Final = "create one with `sidecar account hash-password`"
-
-_parse_phc = re.compile(
-    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
-    r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
-).fullmatch
+_MAX_SAMPLE: Final = 1024  # of hashes, to know the costs of
+_ADVICE: Final = (
+    "hash the password with `sidecar account hash-password`; if nobody knows it, give out a new one"
+)
 
 
 class PasswordProof:
@@ -78,11 +72,8 @@ def verify(password: str, phc: str) -> bool:
     secret = _encode(password)
     if secret is None:
         return False
-    try:
-        Argon2id.verify_phc_encoded(secret, phc)
-    except (InvalidKey, ValueError):
-        return False
-    return True
+    found = read_hash(phc)
+    return found is not None and found.matches(secret)
 
 
 class UnusableHash(ValueError):
@@ -94,27 +85,36 @@ class UnusableHash(ValueError):
         self.advice = advice
 
 
-def check_hash(phc: str) -> None:
-    """Raise ``UnusableHash`` unless this is an Argon2id hash at a bearable cost."""
-    if not _parse_phc(phc):
-        raise UnusableHash("is not an Argon2id hash", _ADVICE)
-    memory_kib, passes, lanes = _cost_of(phc)
-    if memory_kib > _MAX_MEMORY_KIB or passes > _MAX_ITERATIONS or lanes > _MAX_LANES:
-        most = f"{_MAX_MEMORY_KIB // 1024} MiB, {_MAX_ITERATIONS} passes or {_MAX_LANES} lanes"
-        raise UnusableHash(f"is an Argon2id hash that costs more than {most}", _ADVICE)
-    if memory_kib < 8 * lanes:
-        raise UnusableHash("is an Argon2id hash with less than 8 KiB of memory a lane", _ADVICE)
+def check_hash(text: str) -> None:
+    """Raise ``UnusableHash`` unless this is a hash of a known kind, at a bearable cost."""
+    why = why_unusable(text)
+    if why:
+        raise UnusableHash(why, _ADVICE)
 
 
-def decoy_for(hashes: Iterable[str]) -> str:
-    """Return a hash that no password matches and that costs what most of ``hashes`` cost.
+def decoys_for(hashes: Sequence[str]) -> Callable[[str], str]:
+    """Return a function from the name of an account that doesn't exist to a hash that no password
+    has.
 
-    Verifying it for an unknown account takes as long as a wrong password does.
+    Verifying that takes as long as a wrong password does. Where the accounts' ``hashes`` have
+    several costs, each unknown name always gets the same one of these, in the same proportions: so
+    the duration doesn't tell whether an account exists.
     """
-    costs = Counter(_cost_of(phc) for phc in hashes)
-    memory_kib, iterations, lanes = costs.most_common(1)[0][0] if costs else _OUR_COST
+    sample = sorted(hashes[:: 1 + len(hashes) // _MAX_SAMPLE]) or [_decoy_of_our_cost()]
+    # From the hashes alone, so that all processes agree; they are as secret as any key.
+    key = blake2b("\n".join(sample).encode()).digest()
+
+    def decoy_of(name: str) -> str:
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
+        found = read_hash(sample[int.from_bytes(digest, "big") % len(sample)])
+        return _decoy_of_our_cost() if found is None else found.decoy()
+
+    return decoy_of
+
+
+def _decoy_of_our_cost() -> str:
     salt, unknown = _base64(os.urandom(_SALT_BYTES)), _base64(os.urandom(_HASH_BYTES))
-    return f"$argon2id$v=19$m={memory_kib},t={iterations},p={lanes}${salt}${unknown}"
+    return f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p={_LANES}${salt}${unknown}"
 
 
 def _encode(password: str) -> bytes | None:
@@ -124,11 +124,6 @@ def _encode(password: str) -> bytes | None:
     except UnicodeEncodeError:
         return None
     return secret if 1 <= len(secret) <= MAX_PASSWORD_BYTES else None
-
-
-def _cost_of(phc: str) -> tuple[int, int, int]:
-    found = _parse_phc(phc)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else _OUR_COST
 
 
 def _base64(raw: bytes) -> str:

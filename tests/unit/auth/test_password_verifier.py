@@ -165,7 +165,7 @@ async def test_every_refusal_costs_one_verification(
 async def test_no_password_is_right_for_a_decoy_even_if_it_fits(
     hasher: Hasher,
 ) -> None:
-    verifier = PasswordVerifier(hasher.verify, make_decoy=lambda hashes: "hash:guess")
+    verifier = PasswordVerifier(hasher.verify, make_decoys=lambda hashes: lambda name: "hash:guess")
     for _ in range(2):
         assert not await check(verifier, ACME, "nobody", "guess")
 

@@ -6,10 +6,8 @@ import re
 
 import pytest
 
-from sidecar.core.passwords import check_hash, decoy_for, hash_password, verify
+from sidecar.core.passwords import check_hash, decoys_for, hash_password, verify
 
-# Cheap, so that the tables below cost no minute: m=8 KiB, t=1.
-CHEAP = "$argon2id$v=19$m=8,t=1,p=1$"
 HASH = hash_password("päß:wörd")
 
 
@@ -52,7 +50,6 @@ def test_the_longest_password_works() -> None:
         "secret",
         "$argon2id$",
         HASH[:-1] + "!",
-        HASH.replace("argon2id", "argon2i"),
         HASH.replace("argon2id", "argon2d"),
         HASH.replace("v=19", "v=16"),
         HASH.replace("m=19456", "m=1"),
@@ -65,24 +62,16 @@ def test_the_longest_password_works() -> None:
 )
 def test_a_hash_that_cannot_be_read_verifies_nothing_and_is_reported(phc: str) -> None:
     assert not verify("päß:wörd", phc)
-    with pytest.raises(ValueError, match="Argon2id hash"):
+    with pytest.raises(ValueError, match="the password hash"):
         check_hash(phc)
 
 
-@pytest.mark.parametrize("cost", ["m=262145,t=2,p=1", "m=19456,t=17,p=1", "m=19456,t=2,p=17"])
-def test_a_hash_that_costs_too_much_is_reported(cost: str) -> None:
-    with pytest.raises(ValueError, match="costs more"):
-        check_hash(HASH.replace("m=19456,t=2,p=1", cost))
-
-
-def test_a_decoy_costs_what_most_hashes_cost_and_no_password_has_it() -> None:
-    cheap = CHEAP + "a" * 22 + "$" + "a" * 43
-    decoy = decoy_for([cheap, HASH, cheap])
-    assert decoy.startswith(CHEAP)
+def test_a_decoy_costs_what_the_hashes_cost_and_no_password_has_it() -> None:
+    decoy = decoys_for([HASH, HASH])("nobody")
+    assert decoy.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert not verify("päß:wörd", decoy)
     check_hash(decoy)
-    assert decoy_for([cheap]) != decoy_for([cheap])
 
 
 def test_a_decoy_without_hashes_costs_what_ours_do() -> None:
-    assert decoy_for([]).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert decoys_for([])("nobody").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
