@@ -81,6 +81,8 @@ MAY_IMPORT = {
     "auth.password_verifier": {"core", "auth.hash_pool"},
     "auth.throttle": {"core", "auth.lookup_rate_limit", "store.port"},
     "tokens": {"core", "store.port"},
+    "tokens.bulk_import": {"core", "store.port", "tokens"},
+    "tokens.staging": {"tokens.import_rows"},
     "proxy.answers": {"core"},
     "proxy.tracing": {"core"},
     "proxy": set(),

@@ -6,27 +6,25 @@ import argparse
 import asyncio
 import sys
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.foreign_jwt import DENIALS_ACCOUNT
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
+from sidecar.cli.import_report import ImportReport, count_of
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
 from sidecar.cli.reach import reached_archive
 from sidecar.core.errors import StoreUnavailable, UsageError
 from sidecar.observability.audit import Actor
 
 if TYPE_CHECKING:
-    from sidecar.cli.token_file import Findings, TokenFile
+    from sidecar.cli.token_file import TokenFile
     from sidecar.config.settings import Settings
-    from sidecar.store.port import Exported, TokenArchive
-
-MOST_SHOWN = 20
+    from sidecar.core.model import TokenRecord
+    from sidecar.store.port import Exported, Outcome, TokenArchive
 
 _ABOUT_EXPORT = (
     "Write every live token to standard output, one JSON object per line: digests, never a token. "
@@ -37,7 +35,7 @@ _ABOUT_IMPORT = (
     "skipped, and tokens that exist stay as they are, so importing again changes nothing. Exit "
     "status 1 if a line could not be imported."
 )
-_OUTCOMES = {
+_REFUSALS = {
     "different": "a token with this digest exists and differs, as after a rotation; it stays as it "
     "is. To import this one instead, revoke {id} of {account} first",
     "id taken": "its id, {id}, belongs to another token of {account}; create a new token instead",
@@ -91,44 +89,22 @@ async def _export(settings: Settings, archive: TokenArchive, _: argparse.Namespa
     out.write(write_last(tokens))
     out.flush()
     open_audit_log(settings).tokens_exported(tokens, Actor.CLI)
-    print(f"exported {_count(tokens, 'token')}", file=sys.stderr)
+    print(f"exported {count_of(tokens, 'token')}", file=sys.stderr)
     if unreadable:
         print(
-            f"skipped {_count(unreadable, 'key')} that can't be read; they authorize nothing",
+            f"skipped {count_of(unreadable, 'key')} that can't be read; they authorize nothing",
             file=sys.stderr,
         )
     return 0
-
-
-@dataclass(slots=True)
-class _Summary:
-    """The result of an import."""
-
-    findings: Findings
-    outcomes: Counter[str] = field(default_factory=Counter)
-    undeclared: set[str] = field(default_factory=set)
-
-    @property
-    def refused(self) -> int:
-        return self.outcomes["different"] + self.outcomes["id taken"]
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "created": self.outcomes["created"],
-            "present": self.outcomes["present"],
-            "expired": self.outcomes["expired"],
-            "refused": self.refused,
-            "invalid": self.findings.invalid,
-        }
 
 
 async def _import(settings: Settings, archive: TokenArchive, arguments: argparse.Namespace) -> int:
     from sidecar.cli.token_file import TokenFile
 
     with _opened(arguments.file) as stream, TokenFile(stream) as file:
-        summary = _Summary(file.check())
-        if summary.findings.invalid and not arguments.skip_invalid:
-            _print(summary, arguments)
+        report = file.check()
+        if report.invalid and not arguments.skip_invalid:
+            report.print(arguments)
             print(
                 "sidecar: nothing was imported. Export the tokens again, or import the valid lines "
                 "of this file with --skip-invalid",
@@ -136,11 +112,11 @@ async def _import(settings: Settings, archive: TokenArchive, arguments: argparse
             )
             return 1
         try:
-            await _restore(file, archive, settings, summary)
+            await _restore(file, archive, settings, report)
         finally:
-            open_audit_log(settings).tokens_restored(summary.counts(), Actor.CLI)
-    _print(summary, arguments)
-    return 1 if summary.refused or summary.findings.invalid else 0
+            open_audit_log(settings).tokens_restored(report.counts(), Actor.CLI)
+    report.print(arguments)
+    return 1 if report.refused or report.invalid else 0
 
 
 @contextmanager
@@ -155,7 +131,7 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
 
 
 async def _restore(
-    file: TokenFile, archive: TokenArchive, settings: Settings, summary: _Summary
+    file: TokenFile, archive: TokenArchive, settings: Settings, report: ImportReport
 ) -> None:
     from sidecar.store.port import MOST_RESTORED
 
@@ -169,12 +145,19 @@ async def _restore(
             ) from None
         for (line, token), outcome in zip(batch, outcomes, strict=True):
             record = token.record
-            summary.outcomes[outcome.value] += 1
-            if outcome.value in _OUTCOMES:
-                problem = _OUTCOMES[outcome.value].format(id=record.id, account=record.account)
-                summary.findings.note(line, problem)
+            _note(report, line, record, outcome)
             if record.account not in settings.accounts and record.account != DENIALS_ACCOUNT:
-                summary.undeclared.add(record.account)
+                report.undeclared.add(record.account)
+
+
+def _note(report: ImportReport, line: int, record: TokenRecord, outcome: Outcome) -> None:
+    if outcome.value in _REFUSALS:
+        text = _REFUSALS[outcome.value].format(id=record.id, account=record.account)
+        report.refuse(line, text)
+        return
+    report.created += outcome.value == "created"
+    report.present += outcome.value == "present"
+    report.expired += outcome.value == "expired"
 
 
 def _batches(
@@ -183,39 +166,3 @@ def _batches(
     source = iter(tokens)
     while batch := list(islice(source, size)):
         yield batch
-
-
-def _print(summary: _Summary, arguments: argparse.Namespace) -> None:
-    counts = summary.counts()
-    undeclared = sorted(summary.undeclared)
-    problems = summary.findings.problems
-    if arguments.json:
-        listed = [{"line": line, "problem": problem} for line, problem in problems]
-        print_json({**counts, "undeclared_accounts": undeclared, "problems": listed})
-    else:
-        _print_for_people(counts, undeclared, problems)
-
-
-def _print_for_people(
-    counts: dict[str, int], undeclared: list[str], problems: list[tuple[int, str]]
-) -> None:
-    for line, problem in problems[:MOST_SHOWN]:
-        print(f"line {line}: {problem}", file=sys.stderr)
-    more = counts["refused"] + counts["invalid"] - min(len(problems), MOST_SHOWN)
-    if more:
-        print(f"and {_count(more, 'line')} more; --json lists them", file=sys.stderr)
-    print(
-        f"{counts['created']} imported, {counts['present']} present already, "
-        f"{counts['expired']} expired, {counts['refused']} refused, "
-        f"{counts['invalid']} invalid"
-    )
-    if undeclared:
-        print(
-            f"note: the configuration declares no account {', '.join(undeclared)}; "
-            "their tokens are refused until it does",
-            file=sys.stderr,
-        )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

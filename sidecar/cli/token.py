@@ -8,6 +8,7 @@ import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.cli import foreign_jwt, jwt_report
@@ -89,17 +90,52 @@ def _add_create(actions: Subparsers) -> None:
 
 
 def _add_import(actions: Subparsers) -> None:
-    about = "Import a token of another system, read from standard input."
-    _add_token_fields(_add(actions, "import", _import, about))
-
-
-def _add_token_fields(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--account", metavar="A", required=True, help="the account it belongs to")
+    about = (
+        "Import a token of another system, read from standard input, or with --file many at once: "
+        "a CSV file whose first line names its columns (token, account, name, days or expires_at, "
+        "and paths separated by spaces). The whole file is checked first. Importing it again "
+        "changes nothing. Exit status 1 if a line could not be imported."
+    )
+    parser = _add(actions, "import", _import, about)
+    _add_token_fields(parser, is_required=False)
     parser.add_argument(
-        "--name", metavar="N", required=True, help=f"1 to {MAX_NAME_CHARS} characters"
+        "--file", metavar="FILE", type=Path, help="a CSV file of tokens; -: standard input"
     )
     parser.add_argument(
-        "--days", metavar="D", required=True, type=_days, help="lifetime in days; 0: unlimited"
+        "--skip-invalid",
+        action="store_true",
+        help="with --file: import the valid lines of a file that has invalid ones",
+    )
+    parser.set_defaults(run=_run_import)
+
+
+def _run_import(arguments: argparse.Namespace) -> int:
+    """Import one token, or those of a file."""
+    of_one = (arguments.account, arguments.name, arguments.days)
+    if arguments.file is None and None not in of_one and not arguments.skip_invalid:
+        return asyncio.run(_with_lifecycle(_import, arguments))
+    if arguments.file is None or of_one != (None, None, None) or arguments.paths:
+        raise UsageError(
+            "import takes --account, --name and --days for one token, or --file for many"
+        )
+    from sidecar.cli.token_import import import_file
+
+    return asyncio.run(import_file(arguments))
+
+
+def _add_token_fields(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
+    parser.add_argument(
+        "--account", metavar="A", required=is_required, help="the account it belongs to"
+    )
+    parser.add_argument(
+        "--name", metavar="N", required=is_required, help=f"1 to {MAX_NAME_CHARS} characters"
+    )
+    parser.add_argument(
+        "--days",
+        metavar="D",
+        required=is_required,
+        type=_days,
+        help="lifetime in days; 0: unlimited",
     )
     parser.add_argument(
         "--path",

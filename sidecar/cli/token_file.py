@@ -6,36 +6,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from sidecar.cli.import_report import ImportReport, count_of
 from sidecar.core.errors import UsageError
 from sidecar.store.port import Exported
 from sidecar.store.token_lines import MAX_LINE_BYTES, check_first, read
-
-MOST_PROBLEMS = 1000
-"""So many problems are listed; more are only counted."""
-
-
-@dataclass(slots=True)
-class Findings:
-    """What is wrong with a file, by line number (from 1)."""
-
-    tokens: int = 0
-    invalid: int = 0
-    is_whole: bool = False
-    """The line that ends an export was read."""
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, line: int, problem: str) -> None:
-        """Add an invalid line."""
-        self.invalid += 1
-        self.note(line, problem)
-
-    def note(self, line: int, problem: str) -> None:
-        """Note why a line was not imported."""
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append((line, problem))
 
 
 class TokenFile:
@@ -56,20 +32,21 @@ class TokenFile:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def check(self) -> Findings:
+    def check(self) -> ImportReport:
         """Read the whole file. Raises ``UsageError`` unless it is an export of this version."""
-        findings = Findings()
         source = self._rewindable()
         try:
             check_first(source.readline(MAX_LINE_BYTES + 1))
         except ValueError as error:
             raise UsageError(str(error)) from None
+        check = _Check()
         number = 1
         for number, line in _lines(source):
-            _check_line(number, line, findings)
-        if not findings.is_whole:
-            findings.add(number, "the file ends after this line: the export was cut off")
-        return findings
+            check.read(number, line)
+        if not check.is_whole:
+            what = "the file ends after this line: the export was cut off"
+            check.report.invalidate(number, what)
+        return check.report
 
     def tokens(self) -> Iterator[tuple[int, Exported]]:
         """Yield the tokens of valid lines, with the line number; call ``check`` first."""
@@ -118,25 +95,32 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _check_line(number: int, line: bytes, findings: Findings) -> None:
-    if findings.is_whole:
-        findings.add(number, "this line comes after the line that ends the export")
-        return
-    try:
-        found = read(line)
-    except ValueError as error:
-        findings.add(number, str(error))
-        return
-    if isinstance(found, Exported):
-        findings.tokens += 1
-        return
-    findings.is_whole = True
-    came = findings.tokens + findings.invalid
-    if found != came:
-        findings.add(
-            number, f"the export had {found} tokens, but {_count(came)} came before this one"
-        )
+class _Check:
+    """The lines so far, and whether the one that ends an export was among them."""
 
+    def __init__(self) -> None:
+        self.report = ImportReport()
+        self.is_whole = False
+        self._tokens = 0
 
-def _count(lines: int) -> str:
-    return "1 line" if lines == 1 else f"{lines} lines"
+    def read(self, number: int, line: bytes) -> None:
+        """Check one line."""
+        if self.is_whole:
+            what = "this line comes after the line that ends the export"
+            self.report.invalidate(number, what)
+            return
+        try:
+            found = read(line)
+        except ValueError as error:
+            self.report.invalidate(number, str(error))
+            return
+        if isinstance(found, Exported):
+            self._tokens += 1
+            return
+        self.is_whole = True
+        came = self._tokens + self.report.invalid
+        if found != came:
+            what = (
+                f"the export had {found} tokens, but {count_of(came, 'line')} came before this one"
+            )
+            self.report.invalidate(number, what)

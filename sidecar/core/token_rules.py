@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import ClassVar, Final, TypeVar
 
+from sidecar.core import tokens
 from sidecar.core.errors import UsageError
 from sidecar.core.model import TokenKind
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
+from sidecar.core.tokens import Shape
 
 DAY_SECONDS: Final = 86400
 MAX_DAYS: Final = 36_500
@@ -119,6 +121,30 @@ def check_paths(paths: object) -> tuple[str, ...]:
     return tuple(paths)
 
 
+def check_importable(secret: str, prefix: str) -> None:
+    """Check that this can be a token of another system; ``prefix`` is that of our own.
+
+    Raises ``UsageError``.
+    """
+    shape = tokens.classify(secret, prefix)
+    if shape is Shape.JWT:
+        raise UsageError(
+            "a JWT is not imported: configure the key of the system that signed it under "
+            "jwt.trusted_issuers (a JWKS may hold a shared HS256 secret)"
+        )
+    if shape is Shape.UNREADABLE:
+        raise UsageError(
+            f"an imported token has {tokens.MIN_OPAQUE_CHARS} to {tokens.MAX_OPAQUE_CHARS} "
+            "visible ASCII characters"
+        )
+    has_prefix = prefix != "" and secret.startswith(prefix)
+    if shape is not Shape.OTHER or has_prefix:
+        raise UsageError(
+            f"a token that begins with {prefix} can't be imported: "
+            "only this sidecar's own tokens begin so"
+        )
+
+
 def check_overlap(overlap_seconds: float) -> float:
     """Return for how long a rotated token may go on living."""
     if not 0 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
@@ -154,16 +180,16 @@ def check_room(account: Account, current: int, live: int) -> None:
     most = account.max_tokens
     if most and current >= most:
         raise TooManyTokens(
-            f"account {account.name} has {_tokens(current)}, and may have {most}: revoke one that "
+            f"account {account.name} has {_counted(current)}, and may have {most}: revoke one that "
             f"is no longer needed, or have accounts.{account.name}.max_tokens raised"
         )
     if most and live >= 2 * most:
         raise TooManyTokens(
-            f"account {account.name} has {_tokens(live)} with those that were rotated and live on, "
-            f"and may have {2 * most}: revoke one that is no longer needed, or rotate without "
+            f"account {account.name} has {_counted(live)} with those that were rotated and live "
+            f"on, and may have {2 * most}: revoke one that is no longer needed, or rotate without "
             "overlap"
         )
 
 
-def _tokens(number: int) -> str:
+def _counted(number: int) -> str:
     return f"{number} token{'' if number == 1 else 's'}"

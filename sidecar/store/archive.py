@@ -118,6 +118,36 @@ class RedisArchive:
             for record, use, holder in zip(records, uses, holders, strict=True)
         ]
 
+    async def compare(self, records: Sequence[TokenRecord]) -> list[Outcome]:
+        """See ``TokenArchive``."""
+        values = await self._commands.get([self._layout.token_key(r.digest) for r in records])
+        holders = await self._index.holders(records)
+        return [
+            await self._compare(record, value, holder)
+            for record, value, holder in zip(records, values, holders, strict=True)
+        ]
+
+    async def _compare(
+        self, record: TokenRecord, value: bytes | None, holder: str | None
+    ) -> Outcome:
+        if record.is_expired(self._now()):
+            return Outcome.EXPIRED
+        if value is not None:
+            found = decode(record.digest, value)
+            is_same = found is not None and _told_apart(found) == _told_apart(record)
+            return Outcome.PRESENT if is_same else Outcome.DIFFERENT
+        if holder is not None and await self._is_live(record.account, holder):
+            return Outcome.NAME_TAKEN
+        return Outcome.CREATED
+
+    async def _is_live(self, account: str, token_id: str) -> bool:
+        """Tell whether an indexed token is live, or about to be."""
+        entry = await self._index.find(account, token_id)
+        if entry is None:
+            return False
+        (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
+        return value is not None or entry.may_be_in_flight(self._now())
+
     async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:
         """See ``TokenArchive``. A step that takes too long is repeated, which is harmless."""
         for pause_seconds in _PAUSES_SECONDS:
@@ -196,12 +226,8 @@ class RedisArchive:
 
     async def _take_over_name(self, record: TokenRecord, holder: str) -> None:
         """Reserve a token's name if its holder is dead."""
-        entry = await self._index.find(record.account, holder)
-        if entry is not None:
-            (value,) = await self._commands.get([self._layout.token_key(entry.digest)])
-            if value is not None or entry.may_be_in_flight(self._now()):
-                return
-        await self._index.reserve(record, instead_of=holder)
+        if not await self._is_live(record.account, holder):
+            await self._index.reserve(record, instead_of=holder)
 
     async def close(self) -> None:
         """Release connections; idempotent."""
@@ -213,6 +239,10 @@ class RedisArchive:
 def _ttl(record: TokenRecord, now: float) -> int:
     """Return the milliseconds until a token expires; 0 for an unlimited one."""
     return 0 if record.expires_at is None else max(1, int((record.expires_at - now) * 1000))
+
+
+def _told_apart(record: TokenRecord) -> tuple[object, ...]:
+    return record.kind, record.account, record.name, record.paths
 
 
 def _rounded(record: TokenRecord) -> TokenRecord:

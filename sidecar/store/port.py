@@ -176,6 +176,8 @@ class Outcome(Enum):
     """The store has another record at that digest, which stays."""
     ID_TAKEN = "id taken"
     """Another token of the account has this id."""
+    NAME_TAKEN = "name taken"
+    """Another live token of the account has this name. ``restore`` never says so."""
     EXPIRED = "expired"
 
 
@@ -191,6 +193,12 @@ class TokenArchive(Protocol):
 
         Changes made meanwhile may or may not be included. Memory does not grow with the number of
         tokens, and Redis answers other clients between two batches.
+        """
+
+    async def compare(self, records: Sequence[TokenRecord]) -> list[Outcome]:
+        """Return what importing each record would come to, without writing; ids don't matter.
+
+        ``PRESENT``: the store has this token with the same kind, account, name and paths.
         """
 
     async def restore(self, tokens: Sequence[Exported]) -> list[Outcome]:

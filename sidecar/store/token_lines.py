@@ -26,6 +26,7 @@ from typing import Final, TypeVar
 from sidecar.core.errors import UsageError
 from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.strict_json import read_object
+from sidecar.core.times import from_rfc3339
 from sidecar.store.layout import decode_use, encode_use
 from sidecar.store.port import Exported
 from sidecar.store.record import encode
@@ -173,12 +174,9 @@ def _read_time_or_none(members: Mapping[str, object], name: str) -> float | None
 def _read_time(members: Mapping[str, object], name: str) -> float:
     text = _take(members, name, str)
     try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError
-        return at.timestamp()
-    except (ValueError, OverflowError):
-        raise ValueError(f"{name} is not a time like 2026-11-26T15:40:52Z") from None
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from None
 
 
 def _write_time(at: float) -> str:

@@ -133,7 +133,7 @@ class Lifecycle:
         Raises ``NameTaken`` when the account has a live token of this name.
         """
         wanted = self._check(account, name, days, paths)
-        self._check_importable(secret)
+        token_rules.check_importable(secret, self._token_prefix)
         digest = tokens.digest(secret)
         if await self._store.look_up(digest) is not None:
             raise UsageError("this token has been imported already")
@@ -264,25 +264,6 @@ class Lifecycle:
         checked_days = token_rules.check_days(days, owner)
         lifetime = float(checked_days * DAY_SECONDS) if checked_days else None
         return _NewToken(account, checked_name, lifetime, token_rules.check_paths(paths))
-
-    def _check_importable(self, secret: str) -> None:
-        shape = tokens.classify(secret, self._token_prefix)
-        if shape is Shape.JWT:
-            raise UsageError(
-                "a JWT is not imported: configure the key of the system that signed it under "
-                "jwt.trusted_issuers (a JWKS may hold a shared HS256 secret)"
-            )
-        if shape is Shape.UNREADABLE:
-            raise UsageError(
-                f"an imported token has {tokens.MIN_OPAQUE_CHARS} to {tokens.MAX_OPAQUE_CHARS} "
-                "visible ASCII characters"
-            )
-        has_prefix = self._token_prefix != "" and secret.startswith(self._token_prefix)
-        if shape is not Shape.OTHER or has_prefix:
-            raise UsageError(
-                f"a token that begins with {self._token_prefix} can't be imported: "
-                "only this sidecar's own tokens begin so"
-            )
 
 
 class _AccountLocks:

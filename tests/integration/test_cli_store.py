@@ -166,9 +166,9 @@ def test_a_file_that_is_not_whole_is_not_taken_for_one(
 ) -> None:
     text = b"\n".join(part.rstrip(b"\n") for part in lines) + b"\n"
     with TokenFile(io.BytesIO(text)) as file:
-        findings = file.check()
-    assert findings.invalid
-    assert any(at == line and problem in told for at, told in findings.problems)
+        report = file.check()
+    assert report.invalid
+    assert any(at == line and problem in told for at, told in report.problems)
 
 
 def test_blank_lines_do_no_harm() -> None:

@@ -1,0 +1,83 @@
+"""What became of a file of tokens: counts, and the lines that were not imported."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+
+from sidecar.cli.options import print_json
+
+MOST_PROBLEMS = 1000
+"""So many problems are listed; more are only counted."""
+MOST_SHOWN = 20
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """The result so far. Line numbers count from 1."""
+
+    created: int = 0
+    present: int = 0
+    expired: int = 0
+    refused: int = 0
+    """Valid lines that the store did not take."""
+    invalid: int = 0
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    undeclared: set[str] = field(default_factory=set)
+    """Accounts of tokens that the configuration doesn't declare."""
+
+    def invalidate(self, line: int, problem: str) -> None:
+        """Add an invalid line."""
+        self.invalid += 1
+        self._note(line, problem)
+
+    def refuse(self, line: int, problem: str) -> None:
+        """Add a valid line that is not imported."""
+        self.refused += 1
+        self._note(line, problem)
+
+    def _note(self, line: int, problem: str) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append((line, problem))
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of lines, by what became of them."""
+        return {
+            "created": self.created,
+            "present": self.present,
+            "expired": self.expired,
+            "refused": self.refused,
+            "invalid": self.invalid,
+        }
+
+    def print(self, arguments: argparse.Namespace) -> None:
+        """Print the report, as JSON with ``--json``."""
+        undeclared = sorted(self.undeclared)
+        if arguments.json:
+            listed = [{"line": line, "problem": problem} for line, problem in self.problems]
+            print_json({**self.counts(), "undeclared_accounts": undeclared, "problems": listed})
+            return
+        self._print_problems()
+        print(
+            f"{self.created} imported, {self.present} present already, {self.expired} expired, "
+            f"{self.refused} refused, {self.invalid} invalid"
+        )
+        if undeclared:
+            print(
+                f"note: the configuration declares no account {', '.join(undeclared)}; "
+                "their tokens are refused until it does",
+                file=sys.stderr,
+            )
+
+    def _print_problems(self) -> None:
+        for line, problem in self.problems[:MOST_SHOWN]:
+            print(f"line {line}: {problem}", file=sys.stderr)
+        more = self.refused + self.invalid - min(len(self.problems), MOST_SHOWN)
+        if more:
+            print(f"and {count_of(more, 'line')} more; --json lists them", file=sys.stderr)
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 line``, ``2 lines``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
