@@ -61,12 +61,13 @@ def _list(arguments: argparse.Namespace) -> int:
         {
             "account": name,
             "password": account.password_hash is not None,
-            "paths": list(account.paths),
+            "paths": [pattern.text for pattern in account.paths],
+            "groups": sorted(account.groups),
             "max_token_days": account.max_token_days,
             "max_tokens": account.max_tokens,
             "disabled": account.disabled,
         }
-        for name, account in load_settings(arguments).accounts.items()
+        for name, account in load_settings(arguments).known_accounts.items()
     ]
     if arguments.json:
         print_json(accounts)

@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 def open_audit_log(settings: Settings) -> AuditLog:
     """Return the audit log for an admin's changes; it is standard error without a log file."""
     path = settings.access_log.path if settings.access_log.enabled else "-"
-    return AuditLog(appending_to(path), settings.accounts.__contains__)
+    return AuditLog(appending_to(path), settings.known_accounts.__contains__)

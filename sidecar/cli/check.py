@@ -41,7 +41,7 @@ def _summarise(settings: Settings) -> str:
         for name, part in (
             ("route", settings.routes),
             ("upstream", settings.upstreams),
-            ("account", settings.accounts),
+            ("account", settings.known_accounts),
         )
     )
 

@@ -122,7 +122,7 @@ class Explainer:
                 return self._places()
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
                 return "Its checksum is wrong: it was mistyped, truncated or made up."
-            case "invalid_token" if account and account not in self._settings.accounts:
+            case "invalid_token" if account and account not in self._settings.known_accounts:
                 return f"The configuration declares no account {account!r}."
             case "invalid_token" if self._shape is Shape.JWT:
                 return "`sidecar token inspect` shows its claims."

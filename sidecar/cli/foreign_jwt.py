@@ -57,7 +57,7 @@ def _check(settings: Settings, issuer: str, jti: str) -> None:
         raise UsageError(f"this issuer is not trusted; name one of jwt.trusted_issuers: {listed}")
     if not _is_jti(jti):
         raise UsageError("give a jti of 1 to 256 visible ASCII characters")
-    if DENIALS_ACCOUNT in settings.accounts:
+    if DENIALS_ACCOUNT in settings.known_accounts:
         raise UsageError(f"rename the account {DENIALS_ACCOUNT}: denials are kept under this name")
 
 

@@ -146,7 +146,7 @@ async def _restore(
         for (line, token), outcome in zip(batch, outcomes, strict=True):
             record = token.record
             _note(report, line, record, outcome)
-            if record.account not in settings.accounts and record.account != DENIALS_ACCOUNT:
+            if record.account not in settings.known_accounts and record.account != DENIALS_ACCOUNT:
                 report.undeclared.add(record.account)
 
 

@@ -72,7 +72,7 @@ async def _list(
     settings: Settings, counters: FailureCounters, arguments: argparse.Namespace
 ) -> int:
     bans = await counters.bans()
-    names = _names_by_key(settings.accounts)
+    names = _names_by_key(settings.known_accounts)
     return _print(
         [_describe(subject, names, until) for subject, until in sorted(bans.items())], arguments
     )
@@ -81,9 +81,9 @@ async def _list(
 async def _clear(settings: Settings, counters: FailureCounters, asked: argparse.Namespace) -> int:
     subjects = await _choose(counters, asked)
     cleared = sorted(await counters.clear(subjects))
-    names = _names_by_key(settings.accounts)
+    names = _names_by_key(settings.known_accounts)
     path = settings.access_log.path if settings.access_log.enabled else "-"
-    audit = AuditLog(appending_to(path), settings.accounts.__contains__)
+    audit = AuditLog(appending_to(path), settings.known_accounts.__contains__)
     for subject in cleared:
         network, key = split_subject(subject)
         audit.ban_cleared(network or None, names.get(key), Actor.CLI)

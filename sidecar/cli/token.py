@@ -261,9 +261,9 @@ async def _list(context: _Context, arguments: argparse.Namespace) -> int:
 
 def _describe_nothing(account: str | None, context: _Context) -> str:
     """Say that there are no tokens, and whether the account's name may be mistyped."""
-    if account is None or account in context.settings.accounts:
+    if account is None or account in context.settings.known_accounts:
         return "there is no live token" + (f" of account {account}" if account else "")
-    undeclared = describe_undeclared(account, context.settings.accounts)
+    undeclared = describe_undeclared(account, context.settings.known_accounts)
     return f"there is no live token of account {account!r}, and {undeclared}"
 
 
@@ -300,12 +300,12 @@ async def _print_used(record: TokenRecord, context: _Context, arguments: argpars
 
 def _judge_account(account: str, context: _Context) -> int:
     """Say why a valid token is still refused, if it is; return the exit status."""
-    declared = context.settings.accounts.get(account)
+    declared = context.settings.known_accounts.get(account)
     if declared is not None and not declared.disabled:
         return 0
     if declared is not None:
         return _fail(f"it is refused: account {account} is disabled")
-    return _fail(f"it is refused: {describe_undeclared(account, context.settings.accounts)}")
+    return _fail(f"it is refused: {describe_undeclared(account, context.settings.known_accounts)}")
 
 
 async def _revoke(context: _Context, arguments: argparse.Namespace) -> int:
@@ -325,7 +325,7 @@ async def _revoke(context: _Context, arguments: argparse.Namespace) -> int:
     if revoked:
         return 0
     print(f"sidecar: {_describe_nothing(arguments.account, context)}", file=sys.stderr)
-    return 0 if arguments.account in context.settings.accounts else 1
+    return 0 if arguments.account in context.settings.known_accounts else 1
 
 
 def _says_what_to_revoke(arguments: argparse.Namespace) -> bool:

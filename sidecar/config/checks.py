@@ -6,8 +6,11 @@ has others. Whatever a check can't interpret is left to the model to report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
+from itertools import islice
+from types import MappingProxyType
+from typing import Final
 
 from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import YamlNode
@@ -20,11 +23,25 @@ from sidecar.config.settings import (
     OperationsSettings,
     PortalSettings,
 )
+from sidecar.core.policy import Account
+
+_MOST_COMPARED: Final = 2000  # names, to find one that is written alike; each takes 10 µs
+_NO_ACCOUNTS: Final[Mapping[str, Account]] = MappingProxyType({})
+_DECLARE: Final = {
+    "account": "declare it under accounts, or correct the name",
+    "upstream": "declare it under upstreams, or correct the name",
+    "group": "name it in the groups of an account, or correct it",
+}
 
 
-def check_agreement(root: YamlNode) -> Iterator[Diagnostic]:
-    """Yield a diagnostic for each conflict between keys, in no particular order."""
-    yield from _check_routes(root)
+def check_agreement(
+    root: YamlNode, of_files: Mapping[str, Account] = _NO_ACCOUNTS
+) -> Iterator[Diagnostic]:
+    """Yield a diagnostic for each conflict between keys, in no particular order.
+
+    ``of_files`` are the accounts that the files of ``accounts_from`` hold.
+    """
+    yield from _check_routes(root, of_files)
     yield from _check_upstreams(root)
     yield from _check_identity_headers(root)
     yield from _check_assertion(root)
@@ -46,13 +63,18 @@ def _is_true(node: YamlNode | None) -> bool:
     return node is not None and (node.value is True or node.text() == "true")
 
 
-def _check_routes(root: YamlNode) -> Iterator[Diagnostic]:
-    upstreams, accounts = _entries(root, "upstreams"), _entries(root, "accounts")
+def _check_routes(root: YamlNode, of_files: Mapping[str, Account]) -> Iterator[Diagnostic]:
+    upstreams, accounts = _entries(root, "upstreams"), {*_entries(root, "accounts"), *of_files}
+    groups = _groups(root, of_files)
     for index, route in enumerate(_items(root.at("routes"))):
         path = f"routes[{index}]"
         yield from _check_upstream_of(route, path, list(upstreams))
         for number, name in enumerate(_items(route.at("accounts"))):
-            yield from _dangling(name, f"{path}.accounts[{number}]", "account", list(accounts))
+            where = f"{path}.accounts[{number}]"
+            if (name.text() or "").startswith("@"):
+                yield from _dangling(name, where, "group", groups)
+            else:
+                yield from _dangling(name, where, "account", accounts)
         if _is_true(route.at("public")) and "accounts" in route.keys:
             text = f"{path}.accounts: a public route lets everyone pass; remove accounts, or public"
             yield Diagnostic(*route.keys["accounts"], text)
@@ -71,12 +93,20 @@ def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator
         )
 
 
-def _dangling(node: YamlNode, path: str, kind: str, names: list[str]) -> Iterator[Diagnostic]:
+def _groups(root: YamlNode, of_files: Mapping[str, Account]) -> set[str]:
+    """Return every group that an account is in, as a route names it."""
+    listed = {group for account in of_files.values() for group in account.groups}
+    for account in _entries(root, "accounts").values():
+        listed.update(text for item in _items(account.at("groups")) if (text := item.text()))
+    return {f"@{group}" for group in listed}
+
+
+def _dangling(node: YamlNode, path: str, kind: str, names: Collection[str]) -> Iterator[Diagnostic]:
     name = node.text()
     if name is None or name in names:
         return
-    meant = near_miss(name, names)
-    advice = f"did you mean {meant}?" if meant else f"declare it under {kind}s, or correct the name"
+    meant = near_miss(name, islice(names, _MOST_COMPARED))
+    advice = f"did you mean {meant}?" if meant else _DECLARE[kind]
     yield Diagnostic(*node.position, f"{path}: there is no {kind} {shown(name)}; {advice}")
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sidecar.config.settings import Section, Settings
+from sidecar.core.policy import Account
 
 _MOST_DIGEST_BYTES: Final = 1024 * 1024
+_MOST_NAMED: Final = 20
 _FIXED: Final = ("listen.address", "listen.tls", "workers")
 _FIXED_SECTIONS: Final = ("operations", "portal", "store")
 
@@ -31,7 +33,8 @@ class _Difference(NamedTuple):
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """Return one line for each difference, in the model's order, such as ``workers: 1 -> 2``."""
-    return [str(difference) for difference in _between("", old, new)]
+    lines = [str(difference) for difference in _between("", old, new)]
+    return lines + _between_files(old.accounts_of_files, new.accounts_of_files)
 
 
 def needs_restart(running: Settings, new: Settings) -> list[str]:
@@ -58,6 +61,17 @@ def content_differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[
 
 
 # Comparing.
+
+
+def _between_files(old: Mapping[str, Account], new: Mapping[str, Account]) -> list[str]:
+    """Return a line for each of a few accounts in files, or the numbers of many."""
+    added, removed = new.keys() - old.keys(), old.keys() - new.keys()
+    changed = {name for name in new.keys() & old.keys() if new[name] != old[name]}
+    parts = [(added, "added"), (removed, "removed"), (changed, "changed")]
+    if len(added) + len(removed) + len(changed) > _MOST_NAMED:
+        counts = ", ".join(f"{len(names)} {what}" for names, what in parts if names)
+        return [f"accounts_from: {counts}"]
+    return [f"accounts.{name} {what}" for names, what in parts for name in sorted(names)]
 
 
 def _between(path: str, old: Section, new: Section) -> Iterator[_Difference]:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from pydantic import ValidationError
 
+from sidecar.config.account_files import AccountFiles, Placed, find_files
 from sidecar.config.checks import check_agreement
-from sidecar.config.diagnostics import Diagnostic
-from sidecar.config.document import Unreadable, compose
+from sidecar.config.document import Unreadable, YamlNode, compose
 from sidecar.config.error_messages import describe
 from sidecar.config.files import check_files, files_named_in
 from sidecar.config.settings import Settings
 from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
 from sidecar.core.errors import ConfigurationError
+from sidecar.core.policy import Account
 
 MAX_FILE_BYTES = 1024 * 1024
 
+_ACCOUNT_FILES: Final = AccountFiles()
+"""What this process has read; a worker is forked with what its supervisor has."""
+
 
 def load(
-    path: Path, environ: Mapping[str, str], note: Callable[[Path], None] | None = None
+    path: Path,
+    environ: Mapping[str, str],
+    note: Callable[[Path], None] | None = None,
+    account_files: AccountFiles = _ACCOUNT_FILES,
 ) -> Settings:
     """Return the settings in the file at ``path``; ``${...}`` is taken from ``environ`` and files.
 
@@ -30,7 +39,8 @@ def load(
     diagnostic, sorted by position, each a line ``file:line:column: what is wrong; what to do``.
     None holds a value that may be secret. Reads files and changes nothing.
 
-    ``note`` is called with each file before it is read, even if it does not exist.
+    ``note`` is called with each file before it is read, even if it does not exist. What
+    ``account_files`` has read before is not read again unless it has changed.
     """
     note = note or _note_nothing
 
@@ -43,7 +53,7 @@ def load(
         note(path)
         root, problems = compose(_read(path), replace)
     except Unreadable as error:
-        raise _failure(path, [error.problem]) from None
+        raise ConfigurationError([_line_of(Placed(path, error.problem))]) from None
     for file in files_named_in(root, path.parent):
         note(file)
     settings: Settings | None = None
@@ -51,10 +61,33 @@ def load(
         settings = Settings.model_validate(root.plain(), context={"directory": path.parent})
     except ValidationError as error:
         problems += describe(error, root)
-    problems += [*check_agreement(root), *check_files(root, path.parent)]
-    if settings is None or problems:
-        raise _failure(path, problems)
+    accounts, of_files = _read_accounts(path, root, replace, note, account_files)
+    problems += [*check_agreement(root, accounts), *check_files(root, path.parent)]
+    if settings is None or problems or of_files:
+        placed = [Placed(path, problem) for problem in sorted(set(problems))]
+        raise ConfigurationError([_line_of(one) for one in [*placed, *of_files]])
+    settings.add_accounts(accounts)
     return settings
+
+
+def _read_accounts(
+    path: Path,
+    root: YamlNode,
+    replace: Callable[[str], str],
+    note: Callable[[Path], None],
+    files: AccountFiles,
+) -> tuple[Mapping[str, Account], list[Placed]]:
+    """Return the accounts of the files that ``accounts_from`` names, and what is wrong in them."""
+    node, declared = root.at("accounts_from"), root.at("accounts")
+    patterns = [
+        text for item in (node.items() if node is not None else []) if (text := item.text())
+    ]
+    paths = [found for _, found in find_files(patterns, path.parent, note)]
+    if not paths:
+        return MappingProxyType({}), []
+    places = {} if declared is None else declared.keys
+    own = {name: (path, position) for name, position in places.items()}
+    return files.read(paths, replace, own)
 
 
 def _read(path: Path) -> str:
@@ -84,9 +117,9 @@ def _why_unreadable(error: OSError | ValueError) -> str:
     return f"the file can't be read ({reason}); {advice}"
 
 
-def _failure(path: Path, problems: list[Diagnostic]) -> ConfigurationError:
-    lines = [f"{path}:{p.line}:{p.column}: {_in_one_line(p.text)}" for p in sorted(set(problems))]
-    return ConfigurationError(lines)
+def _line_of(placed: Placed) -> str:
+    problem = placed.problem
+    return f"{placed.path}:{problem.line}:{problem.column}: {_in_one_line(problem.text)}"
 
 
 def _note_nothing(file: Path) -> None:

@@ -7,13 +7,23 @@ networks and file paths are parsed. The text below each key is what an editor sh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
 
 from sidecar.config import endpoints, values
 from sidecar.core.model import Form
+from sidecar.core.patterns import compile_pattern
+from sidecar.core.policy import Account
 
 IdentityAttribute = Literal["account", "method", "token_id", "token_name"]
 Algorithm = Literal["EdDSA", "ES256", "RS256", "PS256", "HS256"]
@@ -107,7 +117,7 @@ class RouteSettings(Section):
     credentials: values.NonEmptyListOf[Annotated[Form, Field(strict=False)]] = tuple(Form)
     """Forms of credential that are accepted."""
     accounts: values.NonEmptyListOf[str] = ()
-    """Accounts that may pass; left out: every account."""
+    """Accounts that may pass, and groups as `@group`; left out: every account."""
     public: values.Switch = False
     """Let everyone pass, without a credential and without an identity."""
 
@@ -134,8 +144,22 @@ class AccountSettings(Section):
     """The longest lifetime of a new token, in days; 0: no limit."""
     max_tokens: values.Count = 1000
     """How many live tokens it may have; 0: no limit."""
+    groups: values.ListOf[values.GroupName] = ()
+    """Groups that it is in; a route's `accounts` may name a group as `@group`."""
     disabled: values.Switch = False
     """Refuse the account's password and all its tokens."""
+
+    def named(self, name: str) -> Account:
+        """Return the account of this name, as policy knows it."""
+        return Account(
+            name=name,
+            password_hash=self.password_hash,
+            paths=tuple(compile_pattern(path) for path in self.paths),
+            max_token_days=self.max_token_days,
+            max_tokens=self.max_tokens,
+            groups=frozenset(self.groups),
+            disabled=self.disabled,
+        )
 
 
 class TokensSettings(Section):
@@ -328,6 +352,8 @@ class Settings(Section):
         default_factory=lambda: MappingProxyType({})
     )
     """Who may call, by name."""
+    accounts_from: values.ListOf[values.FilePattern] = ()
+    """Files with more accounts, perhaps with `*`: YAML like `accounts`, or htpasswd's form."""
     tokens: TokensSettings = TokensSettings()
     """Access tokens."""
     jwt: JwtSettings = JwtSettings()
@@ -356,6 +382,25 @@ class Settings(Section):
     """One JSON line for each request."""
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     """W3C Trace Context, and the export of spans."""
+
+    _accounts_of_files: Mapping[str, Account] = PrivateAttr(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+    def add_accounts(self, accounts: Mapping[str, Account]) -> None:
+        """Add the accounts that the files of ``accounts_from`` hold. Call this once, at first."""
+        self._accounts_of_files = accounts
+
+    @property
+    def accounts_of_files(self) -> Mapping[str, Account]:
+        """The accounts that the files of ``accounts_from`` hold, by name."""
+        return self._accounts_of_files
+
+    @cached_property
+    def known_accounts(self) -> Mapping[str, Account]:
+        """Every account, by name: those of this file and of ``accounts_from``."""
+        own = {name: account.named(name) for name, account in self.accounts.items()}
+        return MappingProxyType({**own, **self._accounts_of_files})
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -304,10 +304,25 @@ CollectorUrl = Annotated[
     ),
 ]
 """The endpoint is not secret, but a value written there by mistake may be."""
+ACCOUNT_NAME: Final = r"[A-Za-z0-9._@-]{1,64}"
+ACCOUNT_NAME_ADVICE: Final = "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
 AccountName = Annotated[
+    str, StringRule(ACCOUNT_NAME, "is not an account name", ACCOUNT_NAME_ADVICE)
+]
+GroupName = Annotated[
     str,
     StringRule(
-        r"[A-Za-z0-9._@-]{1,64}", "is not an account name", "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
+        r"[A-Za-z0-9._-]{1,64}",
+        "is not the name of a group",
+        "use 1 to 64 of A-Z a-z 0-9 . _ -; only a route puts @ before it",
+    ),
+]
+FilePattern = Annotated[
+    str,
+    StringRule(
+        r"[^\0]{1,4096}",
+        "is not a file",
+        "write a file's path, with * for any characters of a name",
     ),
 ]
 Name = Annotated[

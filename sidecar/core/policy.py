@@ -43,13 +43,15 @@ class Account:
 
     name: str
     password_hash: str | None = field(default=None, repr=False)
-    """An Argon2id hash as a PHC string; ``None``: no password is right."""
+    """The password's hash (``password_schemes``); ``None``: no password is right."""
     paths: tuple[PathPattern, ...] = ()
     """The paths that the account may use; empty: all that its routes allow."""
     max_token_days: int = 0
     """The longest lifetime of a token; 0: no limit."""
     max_tokens: int = 0
     """How many live tokens it may have; 0: no limit."""
+    groups: frozenset[str] = frozenset()
+    """The groups that a route may name instead of the account."""
     disabled: bool = False
 
 
@@ -107,8 +109,9 @@ def judge(
         return UNDECLARED
     if account.disabled:
         return DISABLED
-    if route.accounts is not None and account.name not in route.accounts:
-        return NOT_ON_ROUTE
+    if route.accounts is not None and account.name not in route.accounts:  # noqa: SIM102 - hot path
+        if route.groups.isdisjoint(account.groups):
+            return NOT_ON_ROUTE
     if readings:
         denial = _compare(account, record, path, readings)
         if denial is not None:

@@ -38,11 +38,13 @@ class Route:
     forms: frozenset[Form]
     """The credential forms accepted here."""
     accounts: frozenset[str] | None
-    """The accounts that may pass; ``None``: every declared account."""
+    """The accounts that may pass, beside those of ``groups``; ``None``: every declared account."""
     public: bool
     """Whether requests pass without a credential."""
     name: str
     """What logs and metrics call it: the text of the pattern."""
+    groups: frozenset[str] = frozenset()
+    """The groups whose accounts may pass."""
 
 
 class RouteMatch(NamedTuple):

@@ -154,19 +154,7 @@ def _build_assertion(settings: configured.Settings) -> AssertionLines | None:
 
 def build_accounts(settings: configured.Settings) -> Mapping[str, Account]:
     """Return the accounts as policy knows them, by name."""
-    return MappingProxyType(
-        {
-            name: Account(
-                name=name,
-                password_hash=account.password_hash,
-                paths=tuple(compile_pattern(path) for path in account.paths),
-                max_token_days=account.max_token_days,
-                max_tokens=account.max_tokens,
-                disabled=account.disabled,
-            )
-            for name, account in settings.accounts.items()
-        }
-    )
+    return settings.known_accounts
 
 
 def build_listening_tls(settings: configured.Settings) -> ssl.SSLContext | None:
@@ -219,7 +207,10 @@ def _build_route(route: configured.RouteSettings) -> Route:
         methods=frozenset(route.methods) or None,
         upstream=route.upstream,
         forms=frozenset(route.credentials),
-        accounts=frozenset(route.accounts) or None,
+        accounts=frozenset(name for name in route.accounts if name[:1] != "@")
+        if route.accounts
+        else None,
+        groups=frozenset(name[1:] for name in route.accounts if name[:1] == "@"),
         public=route.public,
         name=route.path,
     )
