@@ -30,7 +30,7 @@ Verify = Callable[[str, str], Awaitable[bool]]
 """Tells whether a password matches a hash (PHC string). May raise ``Overloaded``."""
 
 _MAX_SIZE: Final = 4
-_ROOT: Final = Path(__file__).resolve().parent.parent
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
 _COMMAND: Final = (sys.executable, "-P", "-m", "sidecar.auth.hash_worker")
 
 _log = logging.getLogger("sidecar")
@@ -179,7 +179,7 @@ class _HashWorker(asyncio.Protocol):
 
 
 def _start_process(channel: socket.socket) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(_PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # noqa: S603 (our own module)
         _COMMAND,
         stdin=channel.fileno(),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import sidecar
 from sidecar.auth import hash_pool as module
 from sidecar.auth.hash_pool import HashPool, pool_size, verify_in_thread
 from sidecar.auth.hash_worker import serve
@@ -42,6 +43,17 @@ async def test_one_process_answers_one_after_another(processes: HashPool) -> Non
     if group.exists() and group.read_text():
         assert group.read_text().rstrip().endswith("nice 19")
     assert "sidecar.auth.hash_worker" in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+async def test_a_process_runs_the_code_of_its_parent_wherever_that_is_installed(
+    processes: HashPool,
+) -> None:
+    await processes.verify(PASSWORD, HASH)
+    (pid,) = pids(processes)
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    (path,) = (text[11:] for text in variables if text.startswith(b"PYTHONPATH="))
+    first = Path(path.decode().split(os.pathsep)[0])
+    assert first / "sidecar" / "__init__.py" == Path(sidecar.__file__)
 
 
 async def test_a_password_that_is_not_valid_text_is_wrong_without_a_fault(
