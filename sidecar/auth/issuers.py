@@ -19,14 +19,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from sidecar.auth.bounded_get import check_url, get
 from sidecar.core.errors import Fault
-from sidecar.core.key_documents import load_key_set
+from sidecar.core.key_documents import SkippedKey, load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
@@ -147,11 +147,13 @@ class FetchedKeys:
         """``kid``s that the issuer's set lacked, and when the last fetch to show that began."""
         self._problem: str | None = None
         """Why the last fetch failed; logged when it changes."""
+        self._skipped: tuple[SkippedKey, ...] = ()
+        """Keys of the last set that can't be used; logged when they change."""
         self._fetch: asyncio.Task[None] | None = None
 
-    def find(self, key_id: str | None) -> Key | None:
-        """Return the key, unless the set is too old to be trusted."""
-        return self._ring.find(key_id) if self._is_believed() else None
+    def find(self, key_id: str | None) -> Sequence[Key]:
+        """Return the keys, unless the set is too old to be trusted."""
+        return self._ring.find(key_id) if self._is_believed() else ()
 
     async def seek(self, key_id: str | None) -> None:
         """Fetch the key set if the budget allows it; see ``IssuerKeys.seek``.
@@ -192,12 +194,12 @@ class FetchedKeys:
             if key_id in asked or self._is_recent(absent_at)
         }
         absent = before | dict.fromkeys(asked - before.keys(), began_at)
-        missing = [item for item in absent.items() if self._ring.find(item[0]) is None]
+        missing = [item for item in absent.items() if not self._ring.find(item[0])]
         self._absent = dict(missing[: self._limits.most_unknown_keys])
 
     def _is_settled(self, key_id: str | None, begun: int) -> bool:
         """Tell whether the key is known, or missing from a set requested after fetch ``begun``."""
-        return self.find(key_id) is not None or self._answered > begun
+        return bool(self.find(key_id)) or self._answered > begun
 
     def _unavailable(self) -> IssuerUnavailable:
         if self._has_failed or not self._is_believed():
@@ -258,7 +260,8 @@ class FetchedKeys:
                 timeout_seconds=self._limits.timeout_seconds,
                 max_bytes=self._limits.max_bytes,
             )
-            self._ring = KeyRing(load_key_set(document, self._algorithms, is_local=False))
+            loaded = load_key_set(document, self._algorithms, is_local=False)
+            self._ring = KeyRing(loaded.keys)
         except Exception as error:  # whatever a foreign server provokes, the result is no keys
             self._note_failure(error)
             return
@@ -268,9 +271,12 @@ class FetchedKeys:
         self._answered = self._begun
         self._note_absent(asked, began_at)
         self._problem = None
+        if loaded.skipped != self._skipped:
+            _log_skipped(self._issuer, loaded.skipped)
+        self._skipped = loaded.skipped
 
     def _note_failure(self, error: Exception) -> None:
-        problem = _describe(error)
+        problem = describe_failure(error)
         if problem != self._problem:
             log.warning("the keys of issuer %r can't be fetched: %s", self._issuer, problem)
         self._problem = problem
@@ -313,14 +319,15 @@ class FileKeys:
         self._algorithms = algorithms
         self._limits = limits
         self._problem: str | None = None
+        self._skipped: tuple[SkippedKey, ...] = ()
         try:
             self._stamp = self._read_stamp()
             self._ring = self._read()
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
 
-    def find(self, key_id: str | None) -> Key | None:
-        """Return the key as the file last had it."""
+    def find(self, key_id: str | None) -> Sequence[Key]:
+        """Return the keys as the file last had them."""
         return self._ring.find(key_id)
 
     async def seek(self, key_id: str | None) -> None:
@@ -361,13 +368,25 @@ class FileKeys:
         if len(document) > self._limits.max_bytes:
             raise ValueError(f"{self._path}: more than {self._limits.max_bytes} bytes")
         try:
-            return KeyRing(load_key_set(document, self._algorithms, is_local=True))
+            loaded = load_key_set(document, self._algorithms, is_local=True)
         except ValueError as error:
             raise ValueError(f"{self._path}: {error}") from None
+        if loaded.skipped != self._skipped:
+            _log_skipped(self._issuer, loaded.skipped)
+        self._skipped = loaded.skipped
+        return KeyRing(loaded.keys)
 
 
-def _describe(error: Exception) -> str:
-    """Describe the failure in words of ours or of the system, never the server's."""
+def _log_skipped(issuer: str, skipped: Sequence[SkippedKey]) -> None:
+    """Say which keys of a set are not used, in one line; a sound key of another kind is normal."""
+    if skipped:
+        level = logging.WARNING if any(key.is_odd for key in skipped) else logging.INFO
+        listed = "; ".join(map(str, skipped))
+        log.log(level, "keys of issuer %r are skipped: %s", issuer, listed)
+
+
+def describe_failure(error: Exception) -> str:
+    """Say why a key set can't be had, in words of ours or of the system, never the server's."""
     if isinstance(error, ValueError):
         return str(error)
     return getattr(error, "strerror", None) or type(error).__name__

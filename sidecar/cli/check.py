@@ -1,4 +1,4 @@
-"""``sidecar check``: checks the configuration, and with ``--connect`` Redis and the upstreams."""
+"""``sidecar check``: checks the configuration, with ``--connect`` also what it connects to."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        help="check the configuration; with --connect, also Redis and the upstreams",
+        help="check the configuration; with --connect, also Redis, upstreams and issuers",
         description="Check the whole configuration and list every mistake in it, with exit status "
-        "2. With --connect, also connect to Redis and the upstreams, and report problems (exit "
-        "status 1), warnings and notes (0), each with what to do about it.",
+        "2. With --connect, also connect to Redis, the upstreams and trusted issuers, and report "
+        "problems (exit status 1), warnings and notes (0), each with what to do about it.",
     )
     add_config(parser)
     parser.add_argument(
-        "--connect", action="store_true", help="also connect to Redis and the upstreams"
+        "--connect", action="store_true", help="also connect to Redis, upstreams and issuers"
     )
     parser.set_defaults(run=_run)
 
@@ -53,11 +53,13 @@ def _count(number: int, noun: str) -> str:
 async def _connect(settings: Settings) -> int:
     """Check all connections at once; print successes on standard output, findings on the other."""
     from sidecar.cli.connections import try_listener, try_store, try_upstream
+    from sidecar.cli.issuer_check import try_issuer
 
     tries = [try_store(settings)]
     tries += [try_upstream(name, upstream) for name, upstream in settings.upstreams.items()]
     if settings.listen.tls is not None:
         tries.append(try_listener(settings.listen.tls))
+    tries += [try_issuer(issuer) for issuer in settings.jwt.trusted_issuers]
     reports = await asyncio.gather(*tries)
     for report in reports:
         if report.is_well:

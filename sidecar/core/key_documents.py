@@ -6,7 +6,7 @@ No message holds key material.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -15,9 +15,9 @@ from jwt.exceptions import PyJWTError
 from sidecar.core.keys import (
     IMPLEMENTATIONS,
     KEY_ID,
+    PRIVATE_MEMBERS,
     PUBLIC_MEMBERS,
     Key,
-    KeyRing,
     bind_key,
     check_algorithms,
     is_of_family,
@@ -34,7 +34,28 @@ _JWK_READERS = {
 
 
 class UnfitKey(ValueError):
-    """A key in a set that serves another purpose (encryption, another algorithm)."""
+    """A sound key that serves another purpose (encryption, another algorithm)."""
+
+
+class SkippedKey(NamedTuple):
+    """A key of a set that verifies nothing here."""
+
+    position: int
+    """Its place in the set, counted from 1."""
+    reason: str
+    """Why it is skipped; holds nothing of the key."""
+    is_odd: bool
+    """Whether something is wrong with it; otherwise, it only serves another purpose."""
+
+    def __str__(self) -> str:
+        return f"key {self.position}: {self.reason}"
+
+
+class LoadedKeys(NamedTuple):
+    """The keys of a set that can be used, and the others."""
+
+    keys: tuple[Key, ...]
+    skipped: tuple[SkippedKey, ...]
 
 
 def load_key(key_id: str, algorithm: str, text: str) -> Key:
@@ -50,29 +71,32 @@ def load_key(key_id: str, algorithm: str, text: str) -> Key:
         raise ValueError(f"key {key_id!r}: {error}") from None
 
 
-def load_key_set(
-    document: bytes, algorithms: tuple[str, ...], *, is_local: bool
-) -> tuple[Key, ...]:
+def load_key_set(document: bytes, algorithms: tuple[str, ...], *, is_local: bool) -> LoadedKeys:
     """Return the keys of a JWK Set (RFC 7517 section 5) that verify one of ``algorithms``.
 
-    A key without ``alg`` is bound to the first of ``algorithms`` that fits its type. Keys for other
-    purposes are skipped, as section 5 asks. In a set from an admin's own file (``is_local``),
-    shared secrets are allowed, and a weak or malformed key is an error. In a fetched set such keys
-    are skipped, so that one odd key of an identity provider does not lock out its callers. Raises
-    ``ValueError`` if no key is left, or two have the same ``kid``.
+    A key without ``alg`` is bound to the first of ``algorithms`` that fits its type. Keys may share
+    a ``kid``, or have none. What can't be used is skipped, as section 5 asks, so that one odd key
+    does not lock out all callers; a shared secret is used only from an admin's own file
+    (``is_local``). Raises ``ValueError`` if no key is left.
     """
     check_algorithms(algorithms, is_local=is_local)
-    keys, problems = [], []
+    keys: list[Key] = []
+    skipped: list[SkippedKey] = []
+    places: dict[object, int] = {}
     for position, jwk in enumerate(_read_set(document), start=1):
         try:
-            keys.append(_read_set_key(jwk, algorithms))
+            key = _read_set_key(jwk, algorithms, is_local=is_local)
         except ValueError as error:
-            problems.append(f"key {position}: {error}")
-            if is_local and not isinstance(error, UnfitKey):
-                raise ValueError(problems[-1]) from None
+            skipped.append(SkippedKey(position, str(error), not isinstance(error, UnfitKey)))
+            continue
+        first = places.setdefault((key.id, key.algorithm, key.fingerprint()), position)
+        if first == position:
+            keys.append(key)
+        else:
+            skipped.append(SkippedKey(position, f"it repeats key {first}", is_odd=False))
     if not keys:
-        raise ValueError("; ".join(["no usable key", *problems]))
-    return KeyRing(keys).keys
+        raise ValueError("; ".join(["no usable key", *map(str, skipped)]))
+    return LoadedKeys(tuple(keys), tuple(skipped))
 
 
 def export_key_set(keys: Iterable[Key]) -> dict[str, list[dict[str, str]]]:
@@ -122,18 +146,22 @@ def _read_set(document: bytes) -> list[object]:
     return jwks
 
 
-def _read_set_key(jwk: object, algorithms: tuple[str, ...]) -> Key:
+def _read_set_key(jwk: object, algorithms: tuple[str, ...], *, is_local: bool) -> Key:
     if not isinstance(jwk, dict):
         raise ValueError("not a JSON object")
+    jwk = {name: value for name, value in jwk.items() if value is not None}  # as if left out
     _check_purpose(jwk, ("verify",))
     key_id = jwk.get("kid")
     if key_id is not None and not (isinstance(key_id, str) and KEY_ID.fullmatch(key_id)):
         raise ValueError("its kid is not 1 to 256 visible ASCII characters")
     if "alg" in jwk and jwk["alg"] not in algorithms:
         raise UnfitKey("its alg is not among the issuer's algorithms")
-    # Of a key that has private members, only the public half is read.
-    public = jwk if jwk.get("kty") == "oct" else {n: jwk[n] for n in PUBLIC_MEMBERS if n in jwk}
-    material = _read_jwk(public)
+    if jwk.get("kty") != "oct":
+        if not is_local and not PRIVATE_MEMBERS.isdisjoint(jwk):
+            raise ValueError("its private half is published, so anybody can sign with it")
+        # Of a key in an admin's own file, only the public half is read.
+        jwk = {name: jwk[name] for name in ("alg", *PUBLIC_MEMBERS) if name in jwk}
+    material = _read_jwk(jwk)
     candidates = (jwk["alg"],) if "alg" in jwk else algorithms
     fitting = next((name for name in candidates if is_of_family(material, name)), None)
     if fitting is None:

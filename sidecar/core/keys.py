@@ -7,10 +7,12 @@ public keys are refused at loading. No message holds key material.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -47,6 +49,7 @@ _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
 KEY_ID = re.compile(r"[!-~]{1,256}")
 PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 7518 section 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,14 @@ class Key:
         """Tell whether ``signature`` is this key's signature of ``message``; never raises."""
         return IMPLEMENTATIONS[self.algorithm].verify(message, self._verifying, signature)
 
+    def fingerprint(self) -> str:
+        """Return a thumbprint (RFC 7638) of what the key verifies with, to tell it from others."""
+        if isinstance(self._verifying, bytes):
+            return sha256(self._verifying).hexdigest()
+        jwk = IMPLEMENTATIONS[self.algorithm].to_jwk(self._verifying, as_dict=True)
+        public = {name: jwk[name] for name in sorted(PUBLIC_MEMBERS) if name in jwk}
+        return sha256(json.dumps(public).encode()).hexdigest()
+
     def sign(self, message: bytes) -> bytes:
         """Return the JWS signature of ``message`` (RFC 7518); ``ValueError`` if it can't."""
         if self._signing is None:
@@ -92,17 +103,32 @@ class Key:
 
 
 class KeyRing:
-    """Keys by ``kid``. Raises ``ValueError`` for keys that can't be used together."""
+    """The keys of one issuer by ``kid``, which several keys may share (RFC 7517 section 4.5)."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
-        _check_together(self.keys)
-        self._by_id = {key.id: key for key in self.keys}
-        self._only = self.keys[0] if len(self.keys) == 1 else None
+        self._by_id: dict[str | None, list[Key]] = {}
+        for key in self.keys:
+            self._by_id.setdefault(key.id, []).append(key)
 
-    def find(self, key_id: str | None) -> Key | None:
+    def find(self, key_id: str | None) -> Sequence[Key]:
+        """Return the keys with this ``kid``; without a ``kid``, all keys."""
+        return self.keys if key_id is None else self._by_id.get(key_id, ())
+
+
+class OwnKeys(KeyRing):
+    """The sidecar's own keys: a token without a ``kid`` is judged only if there is one key.
+
+    Raises ``ValueError`` for keys that can't be used together.
+    """
+
+    def __init__(self, keys: tuple[Key, ...]) -> None:
+        check_signing_keys(keys)
+        super().__init__(keys)
+
+    def find(self, key_id: str | None) -> Sequence[Key]:
         """Return the key with this ``kid``; without a ``kid``, the key if there is only one."""
-        return self._only if key_id is None else self._by_id.get(key_id)
+        return () if key_id is None and len(self.keys) > 1 else super().find(key_id)
 
 
 def bind_key(key_id: str | None, algorithm: str, material: Any) -> Key:

@@ -1,23 +1,26 @@
 """Which JWTs are valid: the key that must have signed them, and what their claims must say.
 
-The order of checks is fixed: well-formed (``jws``), a known issuer, its key by ``kid``, the
-header's algorithm equal to that key's, the signature, and only then the claims. Whether a valid JWT
-has been revoked is for the store to say, by its ``jti``.
+The order of checks is fixed: well-formed (``jws``), a known issuer, its keys by ``kid``, of these
+the ones bound to the header's algorithm, the signature, and only then the claims. Whether a valid
+JWT has been revoked is for the store to say, by its ``jti``.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.core.jws import JwtRefused, SignedToken, read_token, write_token
-from sidecar.core.keys import Key, KeyRing, check_signing_keys
+from sidecar.core.keys import Key, OwnKeys
 from sidecar.core.model import Denial, TokenRecord
 
 MAX_AUDIENCES = 64
+MAX_CANDIDATES = 8
+"""How many keys are tried for one token that its ``kid`` and algorithm leave open."""
+
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: RFC 3339 has no later times
 
 _is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
@@ -27,8 +30,8 @@ _is_token_id = re.compile(r"[!-~]{1,256}").fullmatch
 class KeySource(Protocol):
     """An issuer's keys as known at this moment."""
 
-    def find(self, key_id: str | None) -> Key | None:
-        """Return the key with this ``kid``, or without one the only key; ``None`` if unknown."""
+    def find(self, key_id: str | None) -> Sequence[Key]:
+        """Return the keys that a token with this ``kid``, or with none, may be signed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,8 @@ class SignedTokens:
         keys: tuple[Key, ...],
         trusted: Iterable[TrustedIssuer] = (),
     ) -> None:
-        check_signing_keys(keys)
         algorithms = tuple({key.algorithm for key in keys})
-        own = TrustedIssuer(issuer, audience, algorithms, KeyRing(keys))
+        own = TrustedIssuer(issuer, audience, algorithms, OwnKeys(keys))
         self._own = own
         self._keys = keys
         self._leeway_seconds = leeway_seconds
@@ -118,13 +120,10 @@ class SignedTokens:
         issuer = self._issuer_of(signed)
         if signed.algorithm not in issuer.algorithms:
             raise JwtRefused("The token's algorithm is not one of its issuer's.")
-        key = issuer.keys.find(signed.key_id)
-        if key is None and issuer is not self._own:
+        keys = issuer.keys.find(signed.key_id)
+        if not keys and issuer is not self._own:
             return NeedsKeys(issuer.issuer, signed.key_id)
-        if key is None or key.algorithm != signed.algorithm:
-            raise JwtRefused("The token's signing key is unknown.")
-        if not key.is_signature(signed.signature, signed.signing_input):
-            raise JwtRefused("The token's signature is not valid.")
+        _check_signature(signed, keys)
         return self._accept(signed.claims, issuer, now)
 
     def _issuer_of(self, signed: SignedToken) -> TrustedIssuer:
@@ -149,6 +148,21 @@ class SignedTokens:
             is_foreign=is_foreign,
             issuer=issuer.issuer,
         )
+
+
+def _check_signature(signed: SignedToken, keys: Sequence[Key]) -> None:
+    fitting = [key for key in keys if key.algorithm == signed.algorithm]
+    if not fitting:
+        raise JwtRefused("The token's signing key is unknown.")
+    for key in fitting[:MAX_CANDIDATES]:
+        if key.is_signature(signed.signature, signed.signing_input):
+            return
+    if len(fitting) > MAX_CANDIDATES:
+        raise JwtRefused(
+            f"The token's signature is not valid for the first {MAX_CANDIDATES} of "
+            f"{len(fitting)} keys that its kid and algorithm leave."
+        )
+    raise JwtRefused("The token's signature is not valid.")
 
 
 def _check_audience(claims: Mapping[str, object], expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 import socket
 import ssl
 import threading
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sidecar.core.key_documents import load_key
+from sidecar.core.keys import generate_key
 from sidecar.core.model import LastUse
 from sidecar.store.embedded import find_binary
 from sidecar.store.port import Exported
@@ -247,3 +250,69 @@ def test_the_certificate_that_callers_see_is_judged_too(tmp_path: Path, redis: R
     done = check(tmp_path, redis.unix_url, {"url": f"unix:{redis.socket}"}, listen=listen)
     assert done.returncode == 0
     assert "in 5 days; renew it" in done.stderr
+
+
+ISSUER = "https://login.example.com/"
+
+
+def check_issuer(directory: Path, redis: RedisServer, *jwks: object) -> Run:
+    """Check a trusted issuer that publishes these keys at a URL and in a file."""
+    document = json.dumps({"keys": jwks}).encode()
+    (directory / "jwks.json").write_bytes(document)
+    issuer = {"issuer": ISSUER, "audience": "listener", "algorithms": ["ES256"]}
+    with serving_once(document) as url:
+        return check(
+            directory,
+            redis.unix_url,
+            {"url": f"unix:{redis.socket}"},
+            jwt={"trusted_issuers": [{**issuer, "jwks_url": url}]},
+        )
+
+
+@contextmanager
+def serving_once(document: bytes) -> Iterator[str]:
+    """Answer one request with this document."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n"
+                client.sendall(head.encode() + document)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/jwks.json"
+        thread.join(10)
+
+
+def test_keys_of_an_issuer_that_are_not_used_are_named_with_their_place(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    good = load_key("k1", "ES256", generate_key("ES256")).publish()
+    run = check_issuer(tmp_path, redis, {**good, "use": "enc"}, good, {"kty": "EC", "x": "AA"})
+    assert run.returncode == 0
+    assert f"issuer {ISSUER}: ok" in run.stdout
+    assert f"issuer {ISSUER}: note: key 1 of 3 is not used: its use is not sig" in run.stderr
+    assert f"issuer {ISSUER}: warning: key 3 of 3 is not used: its members" in run.stderr
+
+
+def test_an_issuer_without_a_usable_key_is_a_problem(tmp_path: Path, redis: RedisServer) -> None:
+    run = check_issuer(tmp_path, redis, {"kty": "unheard of"})
+    assert run.returncode == 1
+    assert f"issuer {ISSUER}: problem: its keys can't be had (no usable key; key 1:" in run.stderr
+    assert "check jwks_url" in run.stderr
+
+
+def test_a_key_set_in_a_file_is_judged_alike(tmp_path: Path, redis: RedisServer) -> None:
+    good = load_key("k1", "ES256", generate_key("ES256")).publish()
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [good, good]}))
+    issuer = {"issuer": ISSUER, "audience": "listener", "jwks_file": "jwks.json"}
+    run = check(
+        tmp_path,
+        redis.unix_url,
+        {"url": f"unix:{redis.socket}"},
+        jwt={"trusted_issuers": [issuer]},
+    )
+    assert f"issuer {ISSUER}: note: key 2 of 2 is not used: it repeats key 1" in run.stderr

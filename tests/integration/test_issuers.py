@@ -648,6 +648,38 @@ def test_a_shared_secret_is_never_asked_for_by_url() -> None:
         FetchedKeys(ISSUER, "https://example.com/jwks", ("HS256",))
 
 
+ENCRYPTION = OLD.key("ES256").publish() | {"use": "enc"}
+ODD = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "odd"}
+MIXED = [ENCRYPTION, *(OLD.key(algorithm).publish() for algorithm in ALGORITHMS), ODD]
+
+
+async def test_keys_that_are_not_used_are_logged_once_a_set_and_shut_out_nobody(
+    server: JwksServer, keys: FetchedKeys, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.behave = answer(json.dumps({"keys": MIXED}).encode())
+    assert isinstance(await make_issuers(keys).verify(token_of(OLD), NOW), VerifiedToken)
+    for _ in range(3):
+        await keys._refresh()
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert line.getMessage() == (
+        f"keys of issuer {ISSUER!r} are skipped: key 1: its use is not sig; "
+        "key 4: its members do not form a valid key"
+    )
+    server.behave = answer(json.dumps({"keys": MIXED[:-1]}).encode())
+    await keys._refresh()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_a_set_none_of_whose_keys_can_be_used_is_i_do_not_know(
+    server: JwksServer, keys: FetchedKeys
+) -> None:
+    server.behave = answer(json.dumps({"keys": [ENCRYPTION, ODD]}).encode())
+    with pytest.raises(IssuerUnavailable):
+        await make_issuers(keys).verify(token_of(OLD), NOW)
+
+
 def write(path: Path, content: bytes) -> None:
     """Replace a file as a ConfigMap or an editor does: another inode under the same name."""
     path.with_suffix(".new").write_bytes(content)
@@ -691,6 +723,18 @@ async def test_a_file_gone_wrong_leaves_the_old_keys_in_force_and_is_logged_once
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     write(jwks_file, key_set(NEW, kid="new"))
     assert isinstance(await issuers.verify(token_of(NEW, kid="new"), NOW), VerifiedToken)
+
+
+async def test_keys_of_a_file_that_are_not_used_are_logged_once_and_shut_out_nobody(
+    jwks_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jwks_file.write_bytes(json.dumps({"keys": MIXED}).encode())
+    issuers = make_issuers(FileKeys(ISSUER, jwks_file, ALGORITHMS))
+    for _ in range(3):
+        assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+        assert isinstance(await issuers.verify(token_of(OLD, kid="unknown"), NOW), Denial)
+    (line,) = caplog.records
+    assert "key 4: its members do not form a valid key" in line.getMessage()
 
 
 async def test_a_file_may_hold_the_shared_secret_of_the_system_that_is_replaced(

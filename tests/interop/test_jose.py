@@ -87,7 +87,7 @@ def test_we_verify_what_jose_signs_with_the_keys_that_it_exports(
 ) -> None:
     made = ask(jose, {"do": "sign", "algorithm": algorithm, "claims": CLAIMS})
     keys = load_key_set(json.dumps(made["jwks"]).encode(), (algorithm,), is_local=True)
-    trusted = TrustedIssuer(str(CLAIMS["iss"]), "listener", (algorithm,), KeyRing(keys))
+    trusted = TrustedIssuer(str(CLAIMS["iss"]), "listener", (algorithm,), KeyRing(keys.keys))
     judge = SignedTokens("sidecar", "listener", 10, (), (trusted,))
     verdict = judge.verify_now(made["token"], NOW)
     assert isinstance(verdict, VerifiedToken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from sidecar.core.key_documents import MAX_KEYS, export_key_set, load_key, load_
 from sidecar.core.keys import (
     ALGORITHMS,
     KeyRing,
+    OwnKeys,
     bind_key,
     check_algorithms,
     check_signing_keys,
@@ -113,7 +115,7 @@ def test_a_published_key_is_its_public_half_and_reads_back(algorithm: str) -> No
     key = load_key("k1", algorithm, TEXTS[algorithm])
     document = export_key_set([key])
     assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & document["keys"][0].keys()
-    (read,) = load_key_set(json.dumps(document).encode(), (algorithm,), is_local=False)
+    ((read,), _) = load_key_set(json.dumps(document).encode(), (algorithm,), is_local=False)
     assert (read.id, read.algorithm, read.has_private_half) == ("k1", algorithm, False)
     assert read.is_signature(key.sign(b"m"), b"m")
 
@@ -287,7 +289,7 @@ def test_own_keys_are_checked_together() -> None:
 def test_a_key_of_a_set_is_pinned_to_one_algorithm(
     jwk: dict[str, object], algorithms: tuple[str, ...], pinned: str
 ) -> None:
-    (key,) = load_key_set(key_set(jwk), algorithms, is_local=False)
+    ((key,), _) = load_key_set(key_set(jwk), algorithms, is_local=False)
     assert (key.id, key.algorithm) == (jwk.get("kid"), pinned)
 
 
@@ -300,22 +302,45 @@ UNFIT = [
     {"kty": "unheard of", "kid": "new"},
     {},
 ]
-WRONG = [short_rsa_jwk(), {"kty": "RSA", "n": "AA"}, public_jwk("RS256", kid=7), "text", None]
+NOT_FORMED = "its members do not form a valid key"
+WRONG: dict[str, tuple[object, str]] = {
+    "short": (short_rsa_jwk(), "the RSA key is shorter than 2048 bits"),
+    "broken": ({"kty": "RSA", "n": "AA"}, NOT_FORMED),
+    "not base64": (public_jwk("RS256", kid="k2", n="?" * 342), NOT_FORMED),
+    "base64 of another length": (public_jwk("ES256", kid="k2", alg="RS256", x="AA"), NOT_FORMED),
+    "unknown curve": (public_jwk("ES256", kid="k2", alg="RS256", crv="P-999"), NOT_FORMED),
+    "kid a number": (
+        public_jwk("RS256", kid=7),
+        "its kid is not 1 to 256 visible ASCII characters",
+    ),
+    "text": ("text", "not a JSON object"),
+    "null": (None, "not a JSON object"),
+}
 
 
 @pytest.mark.parametrize("is_local", [True, False])
 @pytest.mark.parametrize("unfit", UNFIT, ids=lambda jwk: str(jwk.get("kid")))
 def test_a_key_for_something_else_is_passed_over(unfit: object, is_local: bool) -> None:
     document = key_set(unfit, public_jwk("RS256"))
-    assert len(load_key_set(document, ("RS256",), is_local=is_local)) == 1
+    loaded = load_key_set(document, ("RS256",), is_local=is_local)
+    assert [key.id for key in loaded.keys] == ["k1"]
+    assert [(key.position, key.is_odd) for key in loaded.skipped] == [(1, False)]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=["short", "broken", "kid", "text", "null"])
-def test_a_wrong_key_refuses_a_file_and_is_passed_over_in_a_fetched_set(wrong: object) -> None:
+@pytest.mark.parametrize("is_local", [True, False])
+@pytest.mark.parametrize(("wrong", "reason"), WRONG.values(), ids=WRONG)
+def test_a_wrong_key_shuts_out_no_other(wrong: object, reason: str, is_local: bool) -> None:
     document = key_set(public_jwk("RS256"), wrong)
-    assert len(load_key_set(document, ("RS256",), is_local=False)) == 1
-    with pytest.raises(ValueError, match="key 2: "):
-        load_key_set(document, ("RS256",), is_local=True)
+    loaded = load_key_set(document, ("RS256",), is_local=is_local)
+    assert [key.id for key in loaded.keys] == ["k1"]
+    assert [str(key) for key in loaded.skipped] == [f"key 2: {reason}"]
+    assert loaded.skipped[0].is_odd
+
+
+@pytest.mark.parametrize("member", ["use", "alg", "key_ops", "kid"])
+def test_a_member_that_is_null_counts_as_left_out(member: str) -> None:
+    document = key_set(public_jwk("RS256") | {member: None})
+    assert len(load_key_set(document, ("RS256",), is_local=False).keys) == 1
 
 
 @pytest.mark.parametrize(
@@ -328,8 +353,6 @@ def test_a_wrong_key_refuses_a_file_and_is_passed_over_in_a_fetched_set(wrong: o
         (b'{"keys": {}}', "no list"),
         (b'{"keys": []}', "no usable key"),
         (key_set(*UNFIT), "no usable key; key 1: its use is not sig; key 2"),
-        (key_set(public_jwk("RS256"), public_jwk("RS256")), "two keys have the id 'k1'"),
-        (key_set(*[public_jwk("RS256", kid=None)] * 2), "two keys have no kid"),
         (key_set(*[{}] * (MAX_KEYS + 1)), "more than 64 keys"),
         (b'{"keys": ' + b"[" * 100_000, "not strict JSON"),
     ],
@@ -342,33 +365,80 @@ def test_a_set_without_a_usable_key_is_refused(document: bytes, reason: str) -> 
 
 def test_a_file_may_hold_a_shared_secret_and_a_fetched_set_may_not() -> None:
     document = key_set(oct_jwk(kid="s1"))
-    (key,) = load_key_set(document, ("HS256",), is_local=True)
+    ((key,), _) = load_key_set(document, ("HS256",), is_local=True)
     assert key.is_secret
     with pytest.raises(ValueError, match="from a file"):
         load_key_set(document, ("HS256",), is_local=False)
     mixed = key_set(oct_jwk(kid="s1"), public_jwk("RS256"))
-    assert [k.id for k in load_key_set(mixed, ("RS256",), is_local=False)] == ["k1"]
+    assert [k.id for k in load_key_set(mixed, ("RS256",), is_local=False).keys] == ["k1"]
 
 
-def test_a_weak_shared_secret_refuses_its_file() -> None:
+def test_a_set_of_weak_shared_secrets_alone_refuses_its_file() -> None:
+    weak = oct_jwk(b"s" * 16)
     with pytest.raises(ValueError, match="shorter than 32 bytes"):
-        load_key_set(key_set(oct_jwk(b"s" * 16)), ("HS256",), is_local=True)
+        load_key_set(key_set(weak), ("HS256",), is_local=True)
+    loaded = load_key_set(key_set(weak, oct_jwk(kid="s2")), ("HS256",), is_local=True)
+    assert [key.id for key in loaded.keys] == ["s2"]
 
 
-def test_a_private_member_in_a_fetched_set_is_not_read() -> None:
-    jwk = public_jwk("ES256", d="AAAA")
-    (key,) = load_key_set(key_set(jwk), ("ES256",), is_local=False)
-    assert not key.has_private_half
+def test_a_key_whose_private_half_is_published_is_not_trusted_and_a_file_may_hold_one() -> None:
+    document = key_set(public_jwk("ES256", d="AAAA"), public_jwk("ES256", kid="k2"))
+    fetched = load_key_set(document, ("ES256",), is_local=False)
+    assert [key.id for key in fetched.keys] == ["k2"]
+    assert "anybody can sign" in str(fetched.skipped[0])
+    local = load_key_set(document, ("ES256",), is_local=True)
+    assert [key.has_private_half for key in local.keys] == [False, False]
 
 
-def test_a_ring_finds_by_kid_and_without_one_the_only_key() -> None:
+def test_a_ring_finds_by_kid_and_without_one_all_keys() -> None:
     one = load_key("a", "EdDSA", TEXTS["EdDSA"])
     two = load_key("b", "ES256", TEXTS["ES256"])
-    assert KeyRing([one]).find(None) is one
-    assert KeyRing([one, two]).find(None) is None
-    assert KeyRing([one, two]).find("b") is two
-    assert KeyRing([one]).find("b") is None
-    assert KeyRing(()).find(None) is None
+    other = load_key("b", "RS256", TEXTS["RS256"])
+    ring = KeyRing([one, two, other])
+    assert [*ring.find("a")] == [one]
+    assert [*ring.find("b")] == [two, other]
+    assert [*ring.find(None)] == [one, two, other]
+    assert not ring.find("c")
+    assert not KeyRing(()).find(None)
+
+
+def test_of_several_keys_of_its_own_the_sidecar_takes_none_without_a_kid() -> None:
+    one = load_key("a", "EdDSA", TEXTS["EdDSA"])
+    two = load_key("b", "ES256", TEXTS["ES256"])
+    assert [*OwnKeys((one,)).find(None)] == [one]
+    assert not OwnKeys((one, two)).find(None)
+    assert [*OwnKeys((one, two)).find("b")] == [two]
+
+
+SHARED_KIDS = {
+    "two types under one kid": (("RS256", "k1"), ("ES256", "k1")),
+    "three types under one kid": (("RS256", "k1"), ("ES256", "k1"), ("EdDSA", "k1")),
+    "two algorithms of one type under one kid": (("RS256", "k1"), ("PS256", "k1")),
+    "several without a kid": (("RS256", None), ("ES256", None), ("EdDSA", None)),
+    "some without a kid": (("RS256", "k1"), ("ES256", None)),
+}
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+@pytest.mark.parametrize("named", SHARED_KIDS.values(), ids=SHARED_KIDS)
+def test_keys_that_share_a_kid_or_have_none_are_all_kept(
+    named: tuple[tuple[str, str | None], ...], is_local: bool
+) -> None:
+    document = key_set(*(public_jwk(algorithm, kid=kid) for algorithm, kid in named))
+    algorithms = ("RS256", "PS256", "ES256", "EdDSA")
+    loaded = load_key_set(document, algorithms, is_local=is_local)
+    assert [(key.algorithm, key.id) for key in loaded.keys] == [*named]
+    assert loaded.skipped == ()
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA", "HS256"])
+@pytest.mark.parametrize("kid", ["k1", None])
+def test_a_key_that_comes_twice_is_kept_once(algorithm: str, kid: str | None) -> None:
+    make = oct_jwk if algorithm == "HS256" else functools.partial(public_jwk, algorithm)
+    twice = key_set(make(kid=kid), make(kid=kid, x5t="AAAA"))
+    loaded = load_key_set(twice, (algorithm,), is_local=True)
+    assert [key.id for key in loaded.keys] == [kid]
+    assert [str(key) for key in loaded.skipped] == ["key 2: it repeats key 1"]
 
 
 @pytest.mark.parametrize(
