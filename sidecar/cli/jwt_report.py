@@ -87,7 +87,8 @@ def _quote_claims(token: str) -> str:
     except JwtRefused:
         return "this looks like a JWT"
     end = claims.get("exp")
-    is_time = isinstance(end, int) and not isinstance(end, bool) and 0 <= end <= _LATEST_TIME
+    is_number = isinstance(end, int | float) and not isinstance(end, bool)
+    is_time = is_number and 0 <= end <= _LATEST_TIME
     return _describe(claims.get("iss"), claims.get("sub"), end if is_time else None)
 
 

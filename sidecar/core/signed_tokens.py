@@ -175,31 +175,38 @@ def _check_audience(claims: Mapping[str, object], expected: str) -> None:
 
 
 def _check_begun(claims: Mapping[str, object], latest: float) -> None:
-    """Refuse a token from the future. ``nbf`` and ``iat`` may be fractions (RFC 7519 section 2)."""
+    """Refuse a token from the future; ``nbf`` and ``iat`` are compared exactly, never rounded."""
     for name in ("nbf", "iat"):
-        if name not in claims:
-            continue
-        value = claims[name]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise JwtRefused(f"The token's {name} is not a number.")
-        if value < 0:
-            raise JwtRefused(f"The token's {name} is before 1970.")
-        if value > latest:
+        if name in claims and _read_time(claims, name) > latest:
             raise JwtRefused(f"The token's {name} is in the future.")
 
 
 def _read_end(
     claims: Mapping[str, object], leeway_seconds: float, now: float, *, is_required: bool
 ) -> float | None:
-    """Return when the token stops being accepted. ``exp`` must be a whole number."""
+    """Return when the token stops being accepted.
+
+    A fraction of ``exp`` is rounded down, so that no rounding lengthens the token's life.
+    """
     if "exp" not in claims and not is_required:
         return None  # an unlimited token of the sidecar's own: its record in the store decides
-    value = claims.get("exp")
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_SECOND:
-        raise JwtRefused("The token's exp is not a whole number of seconds.")
-    if value + leeway_seconds <= now:
+    value = _read_time(claims, "exp")
+    if value > LAST_SECOND:
+        raise JwtRefused("The token's exp is after the year 9999.")
+    end = math.floor(value) + leeway_seconds
+    if end <= now:
         raise JwtRefused("The token has expired.")
-    return value + leeway_seconds
+    return min(end, LAST_SECOND)
+
+
+def _read_time(claims: Mapping[str, object], name: str) -> int | float:
+    """Return a NumericDate (RFC 7519 section 2): seconds, perhaps a fraction; always finite."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise JwtRefused(f"The token's {name} is not a number.")
+    if value < 0:
+        raise JwtRefused(f"The token's {name} is before 1970.")
+    return value
 
 
 def _read_account(claims: Mapping[str, object], name: str) -> str:

@@ -12,7 +12,8 @@ import math
 from typing import NoReturn
 
 MAX_DEPTH = 16
-MAX_NUMBER_LENGTH = 24
+MAX_INTEGER_LENGTH = 24
+MAX_FRACTION_LENGTH = 64  # decimal types of some languages write a time with 28 digits
 
 
 def read_object(document: bytes) -> dict[str, object]:
@@ -47,13 +48,13 @@ def _read_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _read_integer(digits: str) -> int:
-    if len(digits) > MAX_NUMBER_LENGTH:
+    if len(digits) > MAX_INTEGER_LENGTH:
         raise ValueError("number too long")
     return int(digits)
 
 
 def _read_fraction(digits: str) -> float:
-    number = float(digits) if len(digits) <= MAX_NUMBER_LENGTH else math.inf
+    number = float(digits) if len(digits) <= MAX_FRACTION_LENGTH else math.inf
     if not math.isfinite(number):
         raise ValueError("number too long or too large")
     return number

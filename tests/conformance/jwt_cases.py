@@ -609,8 +609,6 @@ def _times() -> Iterator[JwtCase]:
     yield JwtCase("J10 exp soon", lambda b: b.with_claims(exp=b.now + 30), BOTH)
     yield JwtCase("J10 exp a string", lambda b: b.with_claims(exp=str(b.now + 60)))
     for spelling in (
-        "9e9",
-        "4102444800.0",
         "1e999",
         "-1e999",
         "NaN",
@@ -623,13 +621,38 @@ def _times() -> Iterator[JwtCase]:
         "{}",
         "-1",
         "0",
+        "-0.5",
+        "-0",
+        "0.5",
+        "-1e9",
+        "1e12",
         "253402300800",
+        "253402300799.5",
+        "1e308",
+        "4102444800." + "0" * 100,
         "9" * 20,
         "9" * 5000,
         "04102444800",
         "0x7fffffff",
     ):
         yield JwtCase(f"J10 exp {spelling[:24]} ({len(spelling)})", raw_time("exp", spelling))
+    # RFC 7519 section 2: a NumericDate may have a fraction, and JSON may spell it with an exponent.
+    for spelling in (
+        "9e9",
+        "9E+9",
+        "4102444800.0",
+        "4102444800.123456789",
+        "4102444800.1234567890123456789012345",
+        "4.1024448e9",
+        "253402300799",
+        "253402300799.0",
+    ):
+        yield JwtCase(f"J10 exp {spelling}", raw_time("exp", spelling), BOTH)
+    yield JwtCase(
+        "J10 exp a fraction past",
+        lambda b: b.with_claims(exp=b.now - b.leeway_seconds - 0.25),
+    )
+    yield JwtCase("J10 exp a fraction soon", lambda b: b.with_claims(exp=b.now + 30.5), BOTH)
 
     for name in ("nbf", "iat"):
         late: dict[str, Callable[[Bench], object]] = {
@@ -648,7 +671,15 @@ def _times() -> Iterator[JwtCase]:
             claims(**{name: lambda b: b.now + b.leeway_seconds - 5}),
             BOTH,
         )
-        yield JwtCase(f"J10 {name} NaN", raw_time(name, "NaN"))
+        yield JwtCase(
+            f"J10 {name} a fraction beyond the leeway",
+            claims(**{name: lambda b: b.now + b.leeway_seconds + 30.5}),
+        )
+        yield JwtCase(f"J10 {name} a fraction ago", claims(**{name: lambda b: b.now - 60.5}), BOTH)
+        for spelling in ("1e9", "1.5E9", "0", "0.5"):
+            yield JwtCase(f"J10 {name} {spelling}", raw_time(name, spelling), BOTH)
+        for spelling in ("NaN", "Infinity", "1e999", "-0.5", "1e308", "9" * 5000):
+            yield JwtCase(f"J10 {name} {spelling[:24]}", raw_time(name, spelling))
 
 
 BAD_ACCOUNTS: tuple[object, ...] = (

@@ -114,12 +114,15 @@ def test_the_same_token_is_judged_anew_on_each_route(party: str, jwts: JwtStage)
         assert jwts.ask(token, target=b"/bearer-only").answer.status == 200
 
 
-def test_a_cached_verdict_ends_with_the_token(jwts: JwtStage) -> None:
+@pytest.mark.parametrize("fraction", [0, 0.75])
+def test_a_cached_verdict_ends_with_the_token(jwts: JwtStage, fraction: float) -> None:
     """J15: asked again and again on one connection, and refused from its last second on."""
     benches = {name: jwts.bench(party) for name, party in jwts.parties.items()}
     ends = int(time.time()) + 3
     tokens = {
-        name: bench.with_claims(exp=ends - (0 if bench.party.is_own else bench.leeway_seconds))
+        name: bench.with_claims(
+            exp=ends - (0 if bench.party.is_own else bench.leeway_seconds) + fraction
+        )
         for name, bench in benches.items()
     }
     seen: list[tuple[str, float, int, float]] = []

@@ -16,7 +16,13 @@ from sidecar.core.jws import MAX_HEADER_BYTES, JwtRefused, read_token
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import ALGORITHMS, Key, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
-from sidecar.core.signed_tokens import NeedsKeys, SignedTokens, TrustedIssuer, VerifiedToken
+from sidecar.core.signed_tokens import (
+    LAST_SECOND,
+    NeedsKeys,
+    SignedTokens,
+    TrustedIssuer,
+    VerifiedToken,
+)
 from sidecar.core.tokens import MAX_JWT_CHARS
 from tests.conformance.jwt_cases import (
     JWT_CASES,
@@ -201,6 +207,30 @@ def test_the_account_comes_from_the_claim_that_is_configured() -> None:
     assert isinstance(verdict, VerifiedToken)
     assert verdict.account == "acme"
     assert isinstance(judge.verify_now(bench_of(FOREIGN).good(), NOW), Denial)
+
+
+@pytest.mark.parametrize("party", [OWN, FOREIGN], ids=["own", "foreign"])
+@pytest.mark.parametrize("exp", [NOW + 60, NOW + 60.0, NOW + 60.25, NOW + 60.999999])
+def test_a_fraction_of_exp_lengthens_no_life(party: Party, exp: float) -> None:
+    token, end = bench_of(party).with_claims(exp=exp), NOW + (60 if party.is_own else 70)
+    verdict = judge().verify_now(token, NOW)
+    assert isinstance(verdict, VerifiedToken)
+    assert verdict.expires_at == end
+    assert isinstance(judge().verify_now(token, end - 0.001), VerifiedToken)
+    assert judge().verify_now(token, end) == Denial("invalid_token", "The token has expired.")
+
+
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+def test_a_fraction_of_nbf_and_iat_is_waited_for(name: str) -> None:
+    token = bench_of(FOREIGN).with_claims(**{name: NOW + 10.5})
+    assert isinstance(judge().verify_now(token, NOW + 0.499), Denial)
+    assert isinstance(judge().verify_now(token, NOW + 0.5), VerifiedToken)
+
+
+def test_no_end_lies_after_the_last_year_that_can_be_written() -> None:
+    verdict = judge().verify_now(bench_of(FOREIGN).with_claims(exp=LAST_SECOND), NOW)
+    assert isinstance(verdict, VerifiedToken)
+    assert verdict.expires_at == LAST_SECOND
 
 
 def test_an_issuer_named_twice_is_refused_at_start() -> None:
