@@ -21,7 +21,8 @@ from sidecar.core.tokens import MAX_JWT_CHARS
 MAX_HEADER_BYTES = 4096
 
 _PARTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_MEDIA_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+# RFC 7519 section 5.1, RFC 9068 section 2.1, and JWT-SVID section 2.3 for JOSE.
+_MEDIA_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt", "jose"})
 
 # By a part's length modulo four: the last characters whose unused bits are zero (RFC 4648 section
 # 3.5). A remainder of one is never valid base64url.

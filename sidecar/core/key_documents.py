@@ -25,6 +25,7 @@ from sidecar.core.keys import (
 from sidecar.core.strict_json import read_object
 
 MAX_KEYS = 64
+_SIGNING_USES = ("sig", "jwt-svid")  # the latter in trust bundles (SPIFFE, section 4.2.2)
 _JWK_READERS = {
     "OKP": IMPLEMENTATIONS["EdDSA"],
     "EC": IMPLEMENTATIONS["ES256"],
@@ -171,7 +172,7 @@ def _read_set_key(jwk: object, algorithms: tuple[str, ...], *, is_local: bool) -
 
 def _check_purpose(jwk: Mapping[str, object], operations: tuple[str, ...]) -> None:
     """Raise ``UnfitKey`` if a JWK's ``use`` or ``key_ops`` forbid this (RFC 7517, 4.2 and 4.3)."""
-    if jwk.get("use", "sig") != "sig":
+    if jwk.get("use", "sig") not in _SIGNING_USES:
         raise UnfitKey("its use is not sig")
     allowed = jwk.get("key_ops", list(operations))
     if not isinstance(allowed, list) or not any(name in allowed for name in operations):

@@ -416,6 +416,7 @@ def _accepted() -> Iterator[JwtCase]:
     yield JwtCase("J0 no typ", header(typ=GONE), BOTH)
     yield JwtCase("J0 typ at+jwt", header(typ="at+jwt"), BOTH)
     yield JwtCase("J0 typ in lower case", header(typ="jwt"), BOTH)
+    yield JwtCase("J0 typ JOSE", header(typ="JOSE"), BOTH)
     yield JwtCase("J0 unknown plain header member", header(ver="2"), BOTH)
     yield JwtCase("J0 unknown claims", lambda b: b.with_claims(roles=["a", {"b": 1}]), BOTH)
     yield JwtCase("J0 iat with a fraction", lambda b: b.with_claims(iat=b.now - 0.5), BOTH)

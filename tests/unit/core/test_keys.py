@@ -337,6 +337,14 @@ def test_a_wrong_key_shuts_out_no_other(wrong: object, reason: str, is_local: bo
     assert loaded.skipped[0].is_odd
 
 
+def test_of_a_spiffe_bundle_the_keys_of_jwts_are_used() -> None:
+    jwt_key = public_jwk("ES256", kid="j", use="jwt-svid", alg=None)
+    x509_key = public_jwk("ES256", kid=None, use="x509-svid", alg=None, x5c=["MIIB"])
+    loaded = load_key_set(key_set(x509_key, jwt_key), ("ES256",), is_local=True)
+    assert [key.id for key in loaded.keys] == ["j"]
+    assert [str(key) for key in loaded.skipped] == ["key 1: its use is not sig"]
+
+
 @pytest.mark.parametrize("member", ["use", "alg", "key_ops", "kid"])
 def test_a_member_that_is_null_counts_as_left_out(member: str) -> None:
     document = key_set(public_jwk("RS256") | {member: None})
