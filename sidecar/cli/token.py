@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sidecar.store.port import TokenStore
     from sidecar.tokens.lifecycle import Lifecycle
 
-MAX_INPUT_BYTES = 16384
+MAX_INPUT_BYTES = 64 * 1024
 
 _UNKNOWN = {
     Shape.BAD_CHECKSUM: "this looks like one of our access tokens, but its checksum is wrong",

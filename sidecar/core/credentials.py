@@ -2,7 +2,7 @@
 
 Where the specifications leave room, these rules apply:
 
-- A token is readable if it is 16 to 8192 visible ASCII characters; its shape says later what kind
+- A token is readable if it is 16 to 16384 visible ASCII characters; its shape says later what kind
   of token it is (``tokens.classify``).
 - Query pairs are split at ``&`` alone. Names are percent-decoded and compared case-sensitively:
   ``%61ccess_token`` matches; ``ACCESS_TOKEN``, ``access_token[]`` and ``;access_token`` do not.

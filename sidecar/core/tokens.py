@@ -34,7 +34,7 @@ ID_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 MIN_OPAQUE_CHARS: Final = 16
 MAX_OPAQUE_CHARS: Final = 4096
-MAX_JWT_CHARS: Final = 8192  # tokens that list roles and groups do exceed 4096
+MAX_JWT_CHARS: Final = 16384  # tokens that list roles and groups do exceed 8192
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE62_PAIRS: Final = [high + low for high in _BASE62 for low in _BASE62]

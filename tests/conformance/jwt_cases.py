@@ -409,6 +409,11 @@ def _low_order_forgery(_signature: bytes, _signing_input: bytes) -> bytes:
     return b"\x01" + bytes(63)
 
 
+def _groups(size: int) -> Callable[[Bench], object]:
+    """List the groups of a caller who is in many, with about ``size`` characters in all."""
+    return lambda _bench: [f"group-{number:029}" for number in range(size // 38)]
+
+
 def _accepted() -> Iterator[JwtCase]:
     for algorithm in PUBLIC_ALGORITHMS:
         yield JwtCase(f"J0 good {algorithm}", header(algorithm), BOTH)
@@ -420,6 +425,8 @@ def _accepted() -> Iterator[JwtCase]:
     yield JwtCase("J0 unknown plain header member", header(ver="2"), BOTH)
     yield JwtCase("J0 unknown claims", lambda b: b.with_claims(roles=["a", {"b": 1}]), BOTH)
     yield JwtCase("J0 iat with a fraction", lambda b: b.with_claims(iat=b.now - 0.5), BOTH)
+    for size in (7000, 9000, 12_000):
+        yield JwtCase(f"J0 {size} characters of groups", claims(pad=_groups(size)), BOTH)
     yield JwtCase("J0 no jti", lambda b: b.with_claims(jti=GONE), FOREIGN)
 
 

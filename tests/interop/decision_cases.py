@@ -56,6 +56,13 @@ def _tokens() -> list[Case]:
     ]
 
 
+LARGE_TOKENS = [
+    Case(f"a JWT of {size}, {slot}", 200, *_in_slot(SLOTS[slot], f"{{jwt_{size}}}"))
+    for size in ("9_kib", "15_kib")
+    for slot in ("bearer", "jwt_token header", "token query")
+]
+
+
 def _passwords() -> list[Case]:
     states = {"valid": 200, "wrong": 401, "unknown": 401, "empty": 401, "malformed": 401}
     return [
@@ -224,6 +231,7 @@ BODIES = [
 
 GROUPS = {
     "tokens": _tokens(),
+    "large tokens": LARGE_TOKENS,
     "passwords": _passwords(),
     "no credential": NO_CREDENTIAL,
     "several credentials": TWO_CREDENTIALS + TWICE,

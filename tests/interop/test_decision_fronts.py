@@ -109,6 +109,9 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
         run_token_command(sidecar, "revoke", ids[name])
     assert redis.command("PEXPIRE", key_of(made["access_expired"]), 1) == 1
     made["jwt_expired"] = resign(made["jwt_valid"], key, exp=int(time.time()) - 3600)
+    for size in (9, 15):
+        groups = ["x" * 93] * (size * 8)
+        made[f"jwt_{size}_kib"] = resign(made["jwt_valid"], key, groups=groups)
     made["jwt_unknown"] = resign(made["jwt_valid"], Ed25519PrivateKey.generate())
     pairs = {
         "valid": f"acme:{PASSWORD}",

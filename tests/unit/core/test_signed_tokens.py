@@ -250,7 +250,7 @@ def test_a_token_of_exactly_the_longest_length_is_read_and_one_more_is_not() -> 
     bench = bench_of(OWN)
     token = bench.good()
     widest = max(
-        (bench.with_claims(pad="x" * n) for n in range(5800, 6000)),
+        (bench.with_claims(pad="x" * n) for n in range(11_900, 12_200)),
         key=lambda t: len(t) if len(t) <= MAX_JWT_CHARS else 0,
     )
     assert isinstance(judge().verify_now(widest, NOW), VerifiedToken)
