@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.cli.claimed_account import find_claimed
 from sidecar.core.errors import Fault
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
@@ -76,6 +77,8 @@ class Explainer:
         why = "the route is public, so everyone may pass"
         if authorization.principal is not None:
             why = f"{authorization.principal.account} may use this route and path"
+        if claimed := self._claimed():
+            why += f"; {claimed}"
         if authorization.hides_credential:
             why += "; the credential is removed from the query"
         return self._explanation(why, upstream=authorization.route.upstream)
@@ -110,7 +113,7 @@ class Explainer:
 
     def _hint(self, denial: Denial) -> str:
         """Return advice that the denial's own detail does not give."""
-        account = self.entry.account
+        account, claimed = self.entry.account, self._claimed()
         match denial.code:
             case "no_route":
                 return f"The routes are {', '.join(route.path for route in self._settings.routes)}."
@@ -124,9 +127,18 @@ class Explainer:
                 return "Its checksum is wrong: it was mistyped, truncated or made up."
             case "invalid_token" if account and account not in self._settings.known_accounts:
                 return f"The configuration declares no account {account!r}."
+            case "invalid_token" if claimed:
+                return f"As to its account, {claimed}. `sidecar token inspect` tells more."
             case "invalid_token" if self._shape is Shape.JWT:
                 return "`sidecar token inspect` shows its claims."
         return ""
+
+    def _claimed(self) -> str:
+        """Return what a foreign JWT says of its account; empty for any other credential."""
+        if self._shape is not Shape.JWT or not isinstance(self._found, TokenCredential):
+            return ""
+        claimed = find_claimed(self._found.secret, self._settings)
+        return "" if claimed is None else str(claimed)
 
     def _masked(self, path: str) -> str:
         return hide_tokens(hide_credential(path, self._found), self._settings.tokens.prefix)

@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.cli.claimed_account import ClaimedAccount, find_claimed, quote
 from sidecar.core import tokens
 from sidecar.core.jws import JwtRefused, read_token
 from sidecar.core.model import Denial, TokenKind, TokenRecord
-from sidecar.core.times import optional_rfc3339
+from sidecar.core.signed_tokens import LAST_SECOND
+from sidecar.core.times import optional_rfc3339, to_rfc3339
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.core.signed_tokens import VerifiedToken
     from sidecar.store.port import TokenStore
-
-_MAX_CHARS = 100
-_LATEST_TIME = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,15 @@ async def judge_jwt(token: str, settings: Settings, store: TokenStore) -> JwtRep
 
     verified = await build_jwt(settings).issuers.verify(token, time.time())
     if isinstance(verified, Denial):
-        return JwtReport(problem=f"{_quote_claims(token)}; it is refused: {verified.detail}")
+        claimed = find_claimed(token, settings)
+        text = f"{_quote_claims(token)}; it is refused: {verified.detail}"
+        return JwtReport(
+            problem=text if claimed is None else f"{text} As to its account, {claimed}."
+        )
     return await _ask_store(verified, store)
 
 
-def as_object(verified: VerifiedToken) -> dict[str, object]:
+def as_object(verified: VerifiedToken, claimed: ClaimedAccount | None) -> dict[str, object]:
     """Return a foreign JWT with the keys of a token; what it lacks is ``None``.
 
     ``id`` is the JWT's ``jti``, by which it can be denied.
@@ -62,13 +65,16 @@ def as_object(verified: VerifiedToken) -> dict[str, object]:
         "last_used_at": None,
         "paths": [],
         "issuer": verified.issuer,
+        "account_claim": None if claimed is None else list(claimed.claim.path),
+        "claimed": None if claimed is None else list(claimed.values or ()),
     }
 
 
 async def _ask_store(verified: VerifiedToken, store: TokenStore) -> JwtReport:
     from sidecar.auth.jwt_verifier import foreign_denial_key
 
-    described = _describe(verified.issuer, verified.account, verified.expires_at)
+    whom = f"account {quote(verified.account)}"
+    described = _describe(verified.issuer, whom, verified.expires_at)
     if verified.is_foreign:
         key = foreign_denial_key(verified.issuer, verified.jti) if verified.jti else ""
         if key and await store.look_up(key) is not None:
@@ -88,19 +94,12 @@ def _quote_claims(token: str) -> str:
         return "this looks like a JWT"
     end = claims.get("exp")
     is_number = isinstance(end, int | float) and not isinstance(end, bool)
-    is_time = is_number and 0 <= end <= _LATEST_TIME
-    return _describe(claims.get("iss"), claims.get("sub"), end if is_time else None)
+    whom = f"subject {quote(claims.get('sub'))}"
+    return _describe(claims.get("iss"), whom, end if is_number else None)
 
 
-def _describe(issuer: object, account: object, expires_at: object) -> str:
-    end = optional_rfc3339(expires_at) if isinstance(expires_at, int | float) else None
-    until = f"expires {end}" if end else "without an expiry"
-    return f"this is a JWT of issuer {_quote(issuer)} for account {_quote(account)}, {until}"
-
-
-def _quote(value: object) -> str:
-    """Return a claim, printable and short."""
-    if not isinstance(value, str):
-        return "(none)"
-    text = "".join(char if char.isprintable() else "?" for char in value)
-    return repr(text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…")
+def _describe(issuer: object, whom: str, expires_at: object) -> str:
+    until = "without an expiry"
+    if isinstance(expires_at, int | float) and 0 <= expires_at <= LAST_SECOND:
+        until = f"expires {to_rfc3339(expires_at)}"
+    return f"this is a JWT of issuer {quote(issuer)} for {whom}, {until}"

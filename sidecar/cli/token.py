@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import open_audit_log
+from sidecar.cli.claimed_account import find_claimed
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.table import print_table
@@ -287,7 +288,10 @@ async def _inspect_jwt(secret: str, context: _Context, arguments: argparse.Names
     if report.record is not None:
         return await _print_used(report.record, context, arguments)
     if report.foreign is not None:
-        print_one(jwt_report.as_object(report.foreign), arguments)
+        claimed = find_claimed(secret, context.settings)
+        print_one(jwt_report.as_object(report.foreign, claimed), arguments)
+        if claimed is not None and not arguments.json:
+            print(f"sidecar: {claimed}", file=sys.stderr)
         return _judge_account(report.foreign.account, context)
     return _fail(report.problem)
 

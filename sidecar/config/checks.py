@@ -15,6 +15,7 @@ from typing import Final
 from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import YamlNode
 from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
+from sidecar.config.error_messages import key_path
 from sidecar.config.header_names import canonical
 from sidecar.config.settings import (
     CredentialsSettings,
@@ -193,6 +194,25 @@ def _check_issuers(root: YamlNode) -> Iterator[Diagnostic]:
             how = "has both jwks_url and jwks_file" if sources else "has no source of keys"
             text = f"{path}: this issuer {how}; set one of jwks_url and jwks_file"
             yield Diagnostic(*issuer.position, text)
+        section = issuer.at("accounts")
+        if section is not None:
+            yield from _check_claimed_accounts(section, index, _entries(root, "accounts"))
+
+
+def _check_claimed_accounts(
+    section: YamlNode, index: int, declared: dict[str, YamlNode]
+) -> Iterator[Diagnostic]:
+    """Find accounts that are not declared, and values that differ in case alone."""
+    seen: dict[str, tuple[str, str | None]] = {}
+    for claimed, node in section.entries().items():
+        key = key_path(["jwt", "trusted_issuers", index, "accounts", claimed])
+        account = node.text()
+        if account not in declared:
+            yield from _dangling(node, key, "account", list(declared))
+        other, others_account = seen.setdefault(claimed.casefold(), (claimed, account))
+        if account != others_account:
+            text = f"{key}: {shown(other)} is another account, and differs in case alone; keep one"
+            yield Diagnostic(*section.keys[claimed], text)
 
 
 def _check_tracing(root: YamlNode) -> Iterator[Diagnostic]:

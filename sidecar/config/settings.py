@@ -195,8 +195,10 @@ class TrustedIssuerSettings(Section):
     """The JWKS as a file, which may hold a shared HS256 secret."""
     algorithms: values.NonEmptyListOf[Algorithm] = ("RS256", "ES256")
     """Algorithms that its keys may verify; HS256 stands alone, and needs `jwks_file`."""
-    account_claim: values.Name = "sub"
-    """The claim that holds the account's name."""
+    account_claim: values.Claim = ("sub",)
+    """The claim that names the account, to the letter; a list is a path into claims and lists."""
+    accounts: values.AccountsByClaim = Field(default_factory=lambda: MappingProxyType({}))
+    """What the claim holds, and which account that is; left out: it holds the account's name."""
 
 
 class JwtSettings(Section):

@@ -37,6 +37,10 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _T = TypeVar("_T")
 
+_CLAIM_PATTERN = r"[^\x00-\x1f\x7f]{1,256}"
+_MOST_STEPS = 8
+_LAST_PLACE = 9999
+
 _STORE_URL = re.compile(
     r"embedded|(?:redis|rediss|redis\+sentinel|redis\+cluster)://[^\s/]+(?:/[^\s]*)?|unix:/[^\s]+"
 )
@@ -155,6 +159,28 @@ def _resolve_log_path(value: object, info: ValidationInfo) -> str:
     return "-" if value == "-" else str(_resolve_path(value, info))
 
 
+def _read_claim(value: object) -> tuple[str, ...]:
+    """Return the path to a claim: its name, or a list of names (and of places in lists)."""
+    steps = value if isinstance(value, list | tuple) else [value] * isinstance(value, str)
+    if not 1 <= len(steps) <= _MOST_STEPS or not all(map(_is_step, steps)):
+        raise Rejected(
+            "is not a claim",
+            f"write its name, or a path of up to {_MOST_STEPS} names: [realm_access, account]",
+            value if isinstance(value, str) else None,
+        )
+    return tuple(str(step) for step in steps)
+
+
+def _is_step(step: object) -> bool:
+    if isinstance(step, str):
+        return re.fullmatch(_CLAIM_PATTERN, step) is not None
+    return isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= _LAST_PLACE
+
+
+def _write_claim(path: tuple[str, ...]) -> str | list[str]:
+    return path[0] if len(path) == 1 else list(path)
+
+
 def _check_password_hash(value: str) -> str:
     if re.fullmatch(r"\$argon2id\$v=19\$m=[0-9]+", value):
         raise Rejected("is cut off at a comma", "put the hash in quotes")
@@ -270,6 +296,27 @@ Workers = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}
     ),
 ]
+Claim = Annotated[
+    tuple[str, ...],
+    PlainValidator(_read_claim),
+    PlainSerializer(_write_claim),
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "pattern": f"^{_CLAIM_PATTERN}$",
+            "items": {
+                "type": ["string", "integer"],
+                "pattern": f"^{_CLAIM_PATTERN}$",
+                "minimum": 0,
+                "maximum": _LAST_PLACE,
+            },
+            "minItems": 1,
+            "maxItems": _MOST_STEPS,
+        }
+    ),
+]
+"""The path to a claim in a JWT; one of a single step is written as that step."""
+
 Switch = Annotated[bool, BeforeValidator(_read_switch)]
 Count = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_read_whole_number)]
 PositiveCount = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_read_whole_number)]
@@ -361,6 +408,21 @@ NonEmptyListOf = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]
 _DUMPED = WrapSerializer(_dump_mapping)
 ByName = Annotated[Mapping[Name, _T], Field(min_length=1), AfterValidator(_freeze), _DUMPED]
 AccountsByName = Annotated[Mapping[AccountName, _T], AfterValidator(_freeze), _DUMPED]
+AccountsByClaim = Annotated[
+    Mapping[
+        Annotated[
+            str,
+            StringRule(
+                r"(?! )[^\x00-\x1f\x7f]{1,1024}(?<! )",
+                "is not what a claim holds",
+                "use 1 to 1024 characters, without a space at either end",
+            ),
+        ],
+        str,
+    ],
+    AfterValidator(_freeze),
+    _DUMPED,
+]
 SecretHeaders = Annotated[
     Mapping[
         Name,

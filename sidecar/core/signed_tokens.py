@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sidecar.core.account_claims import SUBJECT, AccountClaim
 from sidecar.core.jws import JwtRefused, SignedToken, read_token, write_token
 from sidecar.core.keys import Key, OwnKeys
 from sidecar.core.model import Denial, TokenRecord
@@ -23,7 +24,6 @@ MAX_CANDIDATES = 8
 
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: RFC 3339 has no later times
 
-_is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
 _is_token_id = re.compile(r"[!-~]{1,256}").fullmatch
 
 
@@ -36,13 +36,13 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """An issuer whose tokens are accepted, and the claim that names the account."""
+    """An issuer whose tokens are accepted, and how they name the account."""
 
     issuer: str
     audience: str
     algorithms: tuple[str, ...]
     keys: KeySource
-    account_claim: str = "sub"
+    account_claim: AccountClaim = SUBJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +209,10 @@ def _read_time(claims: Mapping[str, object], name: str) -> int | float:
     return value
 
 
-def _read_account(claims: Mapping[str, object], name: str) -> str:
-    value = claims.get(name)
+def _read_account(claims: Mapping[str, object], claim: AccountClaim) -> str:
     if not isinstance(claims.get("sub", ""), str):
         raise JwtRefused("The token's sub is not a string.")
-    if not isinstance(value, str) or not _is_account(value):
-        raise JwtRefused("The token names no account.")
-    return value
+    return claim.read(claims)
 
 
 def _read_token_id(claims: Mapping[str, object], *, is_required: bool) -> str | None:

@@ -16,6 +16,7 @@ from sidecar.auth.assertion import AssertionSigner
 from sidecar.auth.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.config import settings as configured
+from sidecar.core.account_claims import AccountClaim
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules
@@ -133,9 +134,8 @@ def _build_source(
 
 
 def _trust(issuer: configured.TrustedIssuerSettings, keys: IssuerKeys) -> TrustedIssuer:
-    return TrustedIssuer(
-        issuer.issuer, issuer.audience, issuer.algorithms, keys, issuer.account_claim
-    )
+    claim = AccountClaim(issuer.account_claim, issuer.accounts)
+    return TrustedIssuer(issuer.issuer, issuer.audience, issuer.algorithms, keys, claim)
 
 
 def _build_assertion(settings: configured.Settings) -> AssertionLines | None:

@@ -176,7 +176,7 @@ def test_a_foreign_jwt_is_told_of_with_its_issuer(admin: Admin) -> None:
         ({"iss": "mallory\x1b[2J"}, "issuer 'mallory?[2J'"),
         ({"iss": ["x"]}, "issuer (none)"),
         ({"exp": 10**15}, "without an expiry"),
-        ({"aud": "another", "sub": "a" * 500}, f"account '{'a' * 100}…'"),
+        ({"aud": "another", "sub": "a" * 500}, f"subject '{'a' * 100}…'"),
     ],
 )
 def test_of_a_jwt_that_is_refused_it_is_told_why_and_what_it_says(

@@ -109,7 +109,7 @@ def test_what_is_commented_out_in_the_example_is_valid_too() -> None:
 
 # Keys that have no default, or whose default says nothing: the example shows what one would write.
 SAMPLES = {"trusted_proxies", "jwt.trusted_issuers[].jwks_file", "routes[].public"}
-SAMPLES |= {"tracing.headers"}
+SAMPLES |= {"tracing.headers", "jwt.trusted_issuers[].accounts"}
 
 
 @pytest.mark.parametrize("path", sorted(set(KEYS) - SAMPLES))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sidecar.core.account_claims import SUBJECT, AccountClaim
 from sidecar.core.jws import MAX_HEADER_BYTES, JwtRefused, read_token
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import ALGORITHMS, Key, KeyRing, generate_key
@@ -52,7 +53,7 @@ def own_keys() -> tuple[Key, ...]:
     return tuple(OWN.key(algorithm) for algorithm in PUBLIC_ALGORITHMS)
 
 
-def make_judge(*, account_claim: str = "sub") -> SignedTokens:
+def make_judge(account_claim: AccountClaim = SUBJECT) -> SignedTokens:
     ring = KeyRing(FOREIGN.key(algorithm) for algorithm in PUBLIC_ALGORITHMS)
     trusted = TrustedIssuer(
         FOREIGN.issuer, FOREIGN.audience, PUBLIC_ALGORITHMS, ring, account_claim
@@ -201,7 +202,7 @@ def test_one_issuers_key_signs_nothing_for_another() -> None:
 
 
 def test_the_account_comes_from_the_claim_that_is_configured() -> None:
-    judge = make_judge(account_claim="client_id")
+    judge = make_judge(AccountClaim(("client_id",)))
     token = bench_of(FOREIGN).with_claims(sub="someone else", client_id="acme")
     verdict = judge.verify_now(token, NOW)
     assert isinstance(verdict, VerifiedToken)

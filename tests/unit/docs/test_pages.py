@@ -20,6 +20,7 @@ import yaml
 
 from sidecar.cli.main import _parser
 from sidecar.config.load import load
+from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.passwords import hash_password
 from tests.proxy_process import ROOT
@@ -156,6 +157,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     secret = urlsafe_b64encode(b"a secret of the old system, shared").decode().rstrip("=")
     old_keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": secret}]}
     (directory / "old-jwks.json").write_text(json.dumps(old_keys))
+    keys = export_key_set([load_key("c1", "ES256", generate_key("ES256"))])
+    (directory / "jwks.json").write_text(json.dumps(keys))
     return directory
 
 
