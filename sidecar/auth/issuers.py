@@ -26,7 +26,7 @@ from typing import Protocol
 
 from sidecar.auth.bounded_get import check_url, get
 from sidecar.core.errors import Fault
-from sidecar.core.key_documents import SkippedKey, load_key_set
+from sidecar.core.key_documents import LoadedKeys, SkippedKey, load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
@@ -147,8 +147,7 @@ class FetchedKeys:
         """``kid``s that the issuer's set lacked, and when the last fetch to show that began."""
         self._problem: str | None = None
         """Why the last fetch failed; logged when it changes."""
-        self._skipped: tuple[SkippedKey, ...] = ()
-        """Keys of the last set that can't be used; logged when they change."""
+        self._skipped = _SkippedKeys(issuer)
         self._fetch: asyncio.Task[None] | None = None
 
     def find(self, key_id: str | None) -> Sequence[Key]:
@@ -271,9 +270,7 @@ class FetchedKeys:
         self._answered = self._begun
         self._note_absent(asked, began_at)
         self._problem = None
-        if loaded.skipped != self._skipped:
-            _log_skipped(self._issuer, loaded.skipped)
-        self._skipped = loaded.skipped
+        self._skipped.tell(loaded.skipped)
 
     def _note_failure(self, error: Exception) -> None:
         problem = describe_failure(error)
@@ -319,10 +316,11 @@ class FileKeys:
         self._algorithms = algorithms
         self._limits = limits
         self._problem: str | None = None
-        self._skipped: tuple[SkippedKey, ...] = ()
+        self._skipped = _SkippedKeys(issuer)
         try:
             self._stamp = self._read_stamp()
-            self._ring = self._read()
+            self._loaded = self._read()
+            self._ring = KeyRing(self._loaded.keys)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
 
@@ -336,6 +334,7 @@ class FileKeys:
 
     async def keep_fresh(self) -> None:
         """Look for a change every ``file_poll_seconds``."""
+        self._skipped.tell(self._loaded.skipped)  # not sooner: a reload may have no use for it
         while True:
             await asyncio.sleep(self._limits.file_poll_seconds)
             self._read_change()
@@ -346,12 +345,14 @@ class FileKeys:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
-            self._ring = self._read()
+            self._loaded = self._read()
         except (OSError, ValueError) as error:
             self._note_problem(str(error))
         else:
             self._problem = None
+            self._ring = KeyRing(self._loaded.keys)
             log.info("the new keys of issuer %r are in force", self._issuer)
+            self._skipped.tell(self._loaded.skipped)
 
     def _note_problem(self, problem: str) -> None:
         if problem != self._problem:
@@ -362,27 +363,32 @@ class FileKeys:
         status = os.stat(self._path)
         return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
-    def _read(self) -> KeyRing:
+    def _read(self) -> LoadedKeys:
         with self._path.open("rb") as file:
             document = file.read(self._limits.max_bytes + 1)
         if len(document) > self._limits.max_bytes:
             raise ValueError(f"{self._path}: more than {self._limits.max_bytes} bytes")
         try:
-            loaded = load_key_set(document, self._algorithms, is_local=True)
+            return load_key_set(document, self._algorithms, is_local=True)
         except ValueError as error:
             raise ValueError(f"{self._path}: {error}") from None
-        if loaded.skipped != self._skipped:
-            _log_skipped(self._issuer, loaded.skipped)
-        self._skipped = loaded.skipped
-        return KeyRing(loaded.keys)
 
 
-def _log_skipped(issuer: str, skipped: Sequence[SkippedKey]) -> None:
-    """Say which keys of a set are not used, in one line; a sound key of another kind is normal."""
-    if skipped:
-        level = logging.WARNING if any(key.is_odd for key in skipped) else logging.INFO
-        listed = "; ".join(map(str, skipped))
-        log.log(level, "keys of issuer %r are skipped: %s", issuer, listed)
+class _SkippedKeys:
+    """Logs which keys of an issuer's set are not used, once for each set."""
+
+    def __init__(self, issuer: str) -> None:
+        self._issuer = issuer
+        self._told: tuple[SkippedKey, ...] = ()
+
+    def tell(self, skipped: tuple[SkippedKey, ...]) -> None:
+        """Log them in one line, unless they are the same as last time."""
+        if skipped and skipped != self._told:
+            # A sound key of another kind is normal; identity providers publish them.
+            level = logging.WARNING if any(key.is_odd for key in skipped) else logging.INFO
+            listed = "; ".join(map(str, skipped))
+            log.log(level, "keys of issuer %r are skipped: %s", self._issuer, listed)
+        self._told = skipped
 
 
 def describe_failure(error: Exception) -> str:

@@ -20,7 +20,7 @@ import yaml
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.model import TokenKind
-from tests.conformance.jwt_cases import Bench, Party, dump, part
+from tests.conformance.jwt_cases import GONE, Bench, Party, dump, make_party, part
 from tests.conformance.jwt_stage import (
     LEEWAY_SECONDS,
     OPAQUE,
@@ -320,3 +320,46 @@ def reload(proxy: ProxyProcess, jwt: dict[str, Any]) -> None:
     swap(proxy.config, yaml.safe_dump({**proxy.settings, "jwt": jwt}).encode())
     proxy.signal(signal.SIGHUP)
     until(lambda: proxy.stderr.count("reloaded, generation") > told)
+
+
+def test_keys_that_share_a_kid_and_keys_that_are_no_use_shut_out_nobody(
+    redis: RedisServer, recorder: Recorder, tmp_path: Path
+) -> None:
+    """J6: RFC 7517 section 4.5; an issuer without a usable key is not a refusal."""
+    issuer = make_party("https://shared.example.com/", "shop", is_own=False)
+    useless = make_party("https://useless.example.com/", "shop", is_own=False)
+    published = {name: issuer.key(name).publish() | {"kid": "k"} for name in ("RS256", "ES256")}
+    encryption = {**published["RS256"], "use": "enc"}
+    odd = {"kty": "EC", "crv": "P-521", "kid": "k", "x": "AA", "y": "AA"}
+    several, none = JwksServer(), JwksServer()
+    several.document = dump({"keys": [encryption, odd, *published.values(), published["RS256"]]})
+    none.document = dump({"keys": [encryption, odd]})
+    trusted = [
+        {
+            "issuer": party.issuer,
+            "audience": "shop",
+            "jwks_url": server.url,
+            "algorithms": ["RS256", "ES256"],
+        }
+        for party, server in ((issuer, several), (useless, none))
+    ]
+    settings = settings_with(redis, recorder, {"trusted_issuers": trusted})
+    with ProxyProcess(tmp_path, settings) as proxy:
+        for name in published:
+            for kid in ("k", GONE):
+                assert status_of(proxy, issuer, name, kid) == 200
+            assert status_of(proxy, useless, name, "k") == 503
+        assert status_of(proxy, issuer, "ES256", "other") == 401
+        until(lambda: "are skipped" in proxy.stderr)
+        assert proxy.stderr.count("are skipped") == 1
+        assert "key 2: its members do not form a valid key" in proxy.stderr
+    several.close()
+    none.close()
+
+
+def status_of(proxy: ProxyProcess, party: Party, algorithm: str, kid: object) -> int:
+    """Ask once with a token that is signed so and names this key."""
+    caller = Caller(proxy, bench(party).with_header(algorithm, kid=kid).encode())
+    answer = caller.ask()
+    caller.close()
+    return answer.status

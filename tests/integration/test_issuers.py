@@ -729,12 +729,18 @@ async def test_keys_of_a_file_that_are_not_used_are_logged_once_and_shut_out_nob
     jwks_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     jwks_file.write_bytes(json.dumps({"keys": MIXED}).encode())
-    issuers = make_issuers(FileKeys(ISSUER, jwks_file, ALGORITHMS))
-    for _ in range(3):
-        assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
-        assert isinstance(await issuers.verify(token_of(OLD, kid="unknown"), NOW), Denial)
+    source = FileKeys(ISSUER, jwks_file, ALGORITHMS)
+    FileKeys(ISSUER, jwks_file, ALGORITHMS)  # as a reload makes one, and drops it again
+    for _ in range(3):  # as a reload starts the one that it keeps
+        async with started(make_issuers(source)) as issuers:
+            await asyncio.sleep(0)
+            assert isinstance(await issuers.verify(token_of(OLD), NOW), VerifiedToken)
+            assert isinstance(await issuers.verify(token_of(OLD, kid="unknown"), NOW), Denial)
     (line,) = caplog.records
     assert "key 4: its members do not form a valid key" in line.getMessage()
+    write(jwks_file, json.dumps({"keys": MIXED[1:]}).encode())
+    await source.seek("unknown")
+    assert "key 3: its members do not form" in caplog.records[-1].getMessage()
 
 
 async def test_a_file_may_hold_the_shared_secret_of_the_system_that_is_replaced(

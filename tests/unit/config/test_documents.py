@@ -142,6 +142,11 @@ def test_the_schema_is_a_schema_and_describes_every_key() -> None:
 MINIMAL: dict[str, Any] = {"upstreams": {"a": {"url": "http://a:1"}}, "routes": [{"path": "/x"}]}
 
 
+def issuer_with(**settings: object) -> dict[str, Any]:
+    issuer = {"issuer": "https://i.example/", "audience": "a", "jwks_url": "https://i.example/"}
+    return {"accounts": {"acme": {}}, "jwt": {"trusted_issuers": [issuer | settings]}}
+
+
 @pytest.mark.parametrize(
     ("section", "is_valid"),
     [
@@ -165,6 +170,25 @@ MINIMAL: dict[str, Any] = {"upstreams": {"a": {"url": "http://a:1"}}, "routes": 
         ({"listen": {"address": "unix:/run/x"}}, True),
         ({"accounts": {"a b": {}}}, False),
         ({"accounts": {"acme@example.com": {"disabled": True}}}, True),
+        *(
+            (issuer_with(account_claim=claim), is_valid)
+            for claim, is_valid in (
+                ("https://example.com/account", True),
+                (["kubernetes.io", "serviceaccount", "name"], True),
+                (["groups", 0], True),
+                (["groups", -1], False),
+                ([], False),
+                (["a"] * 9, False),
+                ("", False),
+                ("a\nb", False),
+                (1, False),
+                ({"a": "b"}, False),
+            )
+        ),
+        (issuer_with(accounts={"auth0|5f7c": "acme", "a b": "acme"}), True),
+        (issuer_with(accounts={" a": "acme"}), False),
+        (issuer_with(accounts={"a": ["acme"]}), False),
+        (issuer_with(accounts=["acme"]), False),
         ({"identity": {"headers": {"X-A": "acount"}}}, False),
         ({"routes": []}, False),
         ({"upstreams": {"a": {"url": "http://user@h"}}}, False),
