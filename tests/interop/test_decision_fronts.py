@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sidecar.cli.main import main
+from sidecar.core.tokens import MAX_JWT_CHARS
 from tests.conformance.raw_client import Answer, MalformedAnswerError, RawClient
 from tests.e2e.conftest import PASSWORD, key_of, plain_settings, redis_binary
 from tests.interop.decision_cases import CASES, GOOD, GROUPS, LISTENER, STATUS, Case
@@ -112,6 +113,8 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
     for size in (9, 15):
         groups = ["x" * 93] * (size * 8)
         made[f"jwt_{size}_kib"] = resign(made["jwt_valid"], key, groups=groups)
+    longest = (resign(made["jwt_valid"], key, pad="x" * size) for size in range(11_800, 12_200))
+    made["jwt_16_kib"] = max(filter(is_short_enough, longest), key=len)
     made["jwt_unknown"] = resign(made["jwt_valid"], Ed25519PrivateKey.generate())
     pairs = {
         "valid": f"acme:{PASSWORD}",
@@ -134,6 +137,10 @@ def run_token_command(sidecar: ProxyProcess, *arguments: str) -> str:
         status = main(["token", *arguments, "--config", str(sidecar.config)])
     assert status == 0, said.buffer.getvalue()
     return output.getvalue()
+
+
+def is_short_enough(token: str) -> bool:
+    return len(token) <= MAX_JWT_CHARS
 
 
 def resign(token: str, key: Ed25519PrivateKey, **claims: object) -> str:
