@@ -33,6 +33,9 @@ from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, Verif
 
 log = logging.getLogger(__name__)
 
+_MOST_TOLD = 16
+"""How many keys that are not used one line of the log names."""
+
 
 class IssuerUnavailable(Fault):
     """A foreign issuer's keys are unavailable, so its token can't be judged: 503."""
@@ -386,7 +389,9 @@ class _SkippedKeys:
         if skipped and skipped != self._told:
             # A sound key of another kind is normal; identity providers publish them.
             level = logging.WARNING if any(key.is_odd for key in skipped) else logging.INFO
-            listed = "; ".join(map(str, skipped))
+            listed = "; ".join(map(str, skipped[:_MOST_TOLD]))
+            if len(skipped) > _MOST_TOLD:
+                listed += f"; and {len(skipped) - _MOST_TOLD} more"
             log.log(level, "keys of issuer %r are skipped: %s", self._issuer, listed)
         self._told = skipped
 

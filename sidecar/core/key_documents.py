@@ -5,6 +5,7 @@ No message holds key material.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -78,13 +79,15 @@ def load_key_set(document: bytes, algorithms: tuple[str, ...], *, is_local: bool
     A key without ``alg`` is bound to the first of ``algorithms`` that fits its type. Keys may share
     a ``kid``, or have none. What can't be used is skipped, as section 5 asks, so that one odd key
     does not lock out all callers; a shared secret is used only from an admin's own file
-    (``is_local``). Raises ``ValueError`` if no key is left.
+    (``is_local``). Keys beyond the first ``MAX_KEYS`` are not read. Raises ``ValueError`` if no key
+    is left.
     """
     check_algorithms(algorithms, is_local=is_local)
     keys: list[Key] = []
     skipped: list[SkippedKey] = []
     places: dict[object, int] = {}
-    for position, jwk in enumerate(_read_set(document), start=1):
+    jwks = _read_set(document)
+    for position, jwk in enumerate(jwks[:MAX_KEYS], start=1):
         try:
             key = _read_set_key(jwk, algorithms, is_local=is_local)
         except ValueError as error:
@@ -95,6 +98,9 @@ def load_key_set(document: bytes, algorithms: tuple[str, ...], *, is_local: bool
             keys.append(key)
         else:
             skipped.append(SkippedKey(position, f"it repeats key {first}", is_odd=False))
+    if len(jwks) > MAX_KEYS:
+        rest = f"it and those after it are not read, as a set has at most {MAX_KEYS} keys"
+        skipped.append(SkippedKey(MAX_KEYS + 1, rest, is_odd=True))
     if not keys:
         raise ValueError("; ".join(["no usable key", *map(str, skipped)]))
     return LoadedKeys(tuple(keys), tuple(skipped))
@@ -139,11 +145,10 @@ def _read_jwk(jwk: Mapping[str, object]) -> Any:
 
 
 def _read_set(document: bytes) -> list[object]:
-    jwks = read_object(document).get("keys")
+    # Editors of Windows put a byte order mark in front; RFC 8259 section 8.1 lets us ignore it.
+    jwks = read_object(document.removeprefix(BOM_UTF8)).get("keys")
     if not isinstance(jwks, list):
         raise ValueError('not a JWK Set: no list "keys"')
-    if len(jwks) > MAX_KEYS:
-        raise ValueError(f"a JWK Set of more than {MAX_KEYS} keys")
     return jwks
 
 

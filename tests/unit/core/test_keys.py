@@ -337,6 +337,19 @@ def test_a_wrong_key_shuts_out_no_other(wrong: object, reason: str, is_local: bo
     assert loaded.skipped[0].is_odd
 
 
+def test_of_a_set_that_is_too_long_the_first_keys_are_used() -> None:
+    document = key_set(*[public_jwk("RS256", use="enc")] * 63, public_jwk("RS256"), *[{}] * 100)
+    loaded = load_key_set(document, ("RS256",), is_local=False)
+    assert len(loaded.keys) == 1
+    assert len(loaded.skipped) == 64
+    assert "at most 64 keys" in str(loaded.skipped[-1])
+
+
+def test_a_byte_order_mark_in_front_of_a_set_is_ignored() -> None:
+    document = b"\xef\xbb\xbf" + key_set(public_jwk("RS256"))
+    assert len(load_key_set(document, ("RS256",), is_local=True).keys) == 1
+
+
 def test_of_a_spiffe_bundle_the_keys_of_jwts_are_used() -> None:
     jwt_key = public_jwk("ES256", kid="j", use="jwt-svid", alg=None)
     x509_key = public_jwk("ES256", kid=None, use="x509-svid", alg=None, x5c=["MIIB"])
@@ -361,7 +374,8 @@ def test_a_member_that_is_null_counts_as_left_out(member: str) -> None:
         (b'{"keys": {}}', "no list"),
         (b'{"keys": []}', "no usable key"),
         (key_set(*UNFIT), "no usable key; key 1: its use is not sig; key 2"),
-        (key_set(*[{}] * (MAX_KEYS + 1)), "more than 64 keys"),
+        (key_set(*[{}] * (MAX_KEYS + 1)), "key 65: it and those after it are not read"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf" + key_set(public_jwk("RS256")), "not strict JSON"),
         (b'{"keys": ' + b"[" * 100_000, "not strict JSON"),
     ],
     ids=itertools.count(),
