@@ -9,7 +9,7 @@ verdict holds for ``unknown_key_seconds``. Every other case is "I don't know"
 are spent, perhaps by an attacker who makes ``kid``s up. Each fetch serves all callers, so a newly
 published key becomes known within that time.
 
-A signature that does not match the key of its ``kid`` is refused without a fetch. If an issuer
+A signature that matches no key of its ``kid`` is refused without a fetch. If an issuer
 replaces a key under the same ``kid``, or under none, the next refresh picks it up.
 """
 
@@ -26,7 +26,7 @@ from typing import Protocol
 
 from sidecar.auth.bounded_get import check_url, get
 from sidecar.core.errors import Fault
-from sidecar.core.key_documents import LoadedKeys, SkippedKey, load_key_set
+from sidecar.core.key_documents import MAX_SET_BYTES, LoadedKeys, SkippedKey, load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
@@ -49,7 +49,7 @@ class FetchLimits:
     """What fetching a key set may cost, and how long its keys are trusted."""
 
     timeout_seconds: float = 2.0
-    max_bytes: int = 256 * 1024
+    max_bytes: int = MAX_SET_BYTES
     refresh_seconds: float = 300.0
     keep_seconds: float = 3600.0
     """How long after the last good fetch keys still verify while the issuer is away."""

@@ -37,16 +37,16 @@ class ClaimedAccount:
         if values is None:
             return self._describe_missing()
         held = f"its claim {self.claim} holds {_listed(values) or 'nothing'}"
-        if not self.claim.accounts:
+        mapping, accounts = self.claim.accounts, f"{self.issuer_key}.accounts"
+        if mapping is None:
             return held
-        accounts = f"{self.issuer_key}.accounts"
         try:
             return f"{held}, which is account {self.claim.read(self.claims)} in {accounts}"
         except JwtRefused:
             pass
-        if any(value in self.claim.accounts for value in values):
+        if any(value in mapping for value in values):
             return f"{held}, which are several accounts in {accounts}"
-        near = next(filter(None, (near_miss(v, self.claim.accounts) for v in values[:1])), None)
+        near = near_miss(values[0], mapping) if len(values) == 1 else None
         hint = f" (did you mean {quote(near)}?)" if near else ""
         return f"{held}, which is not in {accounts}{hint}"
 

@@ -197,7 +197,7 @@ class TrustedIssuerSettings(Section):
     """Algorithms that its keys may verify; HS256 stands alone, and needs `jwks_file`."""
     account_claim: values.Claim = ("sub",)
     """The claim that names the account, to the letter; a list is a path into claims and lists."""
-    accounts: values.AccountsByClaim = Field(default_factory=lambda: MappingProxyType({}))
+    accounts: values.AccountsByClaim | None = None
     """What the claim holds, and which account that is; left out: it holds the account's name."""
 
 

@@ -420,6 +420,7 @@ AccountsByClaim = Annotated[
         ],
         str,
     ],
+    Field(min_length=1),
     AfterValidator(_freeze),
     _DUMPED,
 ]

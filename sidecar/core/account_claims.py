@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 
 from sidecar.core.jws import JwtRefused
 
@@ -19,22 +18,18 @@ _is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
 _is_index = re.compile(r"0|[1-9][0-9]{0,3}").fullmatch
 
 
-def _no_accounts() -> Mapping[str, str]:
-    return MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class AccountClaim:
     """Where an issuer's JWTs name the account.
 
     ``path`` leads to the claim: each step is the name of a member, or the place of an item in a
-    list, from 0. ``accounts`` maps what the claim holds to accounts; if it is empty, the claim
-    holds the account's name itself. Otherwise only the values that it lists count: a caller who
-    may choose a name at the issuer must not become whichever account has it.
+    list, from 0. ``accounts`` maps what the claim holds to accounts, and then only the values that
+    it lists count: a caller who may choose a name at the issuer must not become whichever account
+    has it. Without it, the claim holds the account's name itself.
     """
 
     path: tuple[str, ...] = ("sub",)
-    accounts: Mapping[str, str] = field(default_factory=_no_accounts)
+    accounts: Mapping[str, str] | None = None
 
     def __str__(self) -> str:
         return " / ".join(self.path)
@@ -54,25 +49,26 @@ class AccountClaim:
         values = self.values(claims)
         if values is None:
             raise JwtRefused(f"The token has no claim {self} that holds text.")
-        if self.accounts:
-            return self._mapped(values)
+        if self.accounts is not None:
+            return _map(values, self.accounts, self)
         if len(values) != 1:
             raise JwtRefused(f"The token's claim {self} is a list of {len(values)} values.")
         if not _is_account(values[0]):
             raise JwtRefused(f"The token's claim {self} is not the name of an account.")
         return values[0]
 
-    def _mapped(self, values: tuple[str, ...]) -> str:
-        named = {self.accounts[value] for value in values if value in self.accounts}
-        if not named:
-            raise JwtRefused(f"The token's claim {self} holds nothing that stands for an account.")
-        if len(named) > 1:
-            raise JwtRefused(f"The token's claim {self} stands for several accounts.")
-        return named.pop()
-
 
 SUBJECT = AccountClaim()
 """The subject is the account's name: how the sidecar's own JWTs name it, and others by default."""
+
+
+def _map(values: tuple[str, ...], accounts: Mapping[str, str], claim: AccountClaim) -> str:
+    named = {accounts[value] for value in values if value in accounts}
+    if not named:
+        raise JwtRefused(f"The token's claim {claim} holds nothing that stands for an account.")
+    if len(named) > 1:
+        raise JwtRefused(f"The token's claim {claim} stands for several accounts.")
+    return named.pop()
 
 
 def _find(claims: Mapping[str, object], path: tuple[str, ...]) -> object:

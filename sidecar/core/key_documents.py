@@ -26,6 +26,7 @@ from sidecar.core.keys import (
 from sidecar.core.strict_json import read_object
 
 MAX_KEYS = 64
+MAX_SET_BYTES = 256 * 1024
 _SIGNING_USES = ("sig", "jwt-svid")  # the latter in trust bundles (SPIFFE, section 4.2.2)
 _JWK_READERS = {
     "OKP": IMPLEMENTATIONS["EdDSA"],
@@ -145,6 +146,8 @@ def _read_jwk(jwk: Mapping[str, object]) -> Any:
 
 
 def _read_set(document: bytes) -> list[object]:
+    if len(document) > MAX_SET_BYTES:
+        raise ValueError(f"a JWK Set of more than {MAX_SET_BYTES} bytes")
     # Editors of Windows put a byte order mark in front; RFC 8259 section 8.1 lets us ignore it.
     jwks = read_object(document.removeprefix(BOM_UTF8)).get("keys")
     if not isinstance(jwks, list):

@@ -183,6 +183,7 @@ APPENDED: list[tuple[str, str]] = [
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', account_claim: {a: b}}]}", "7:88: jwt.trusted_issuers[0].account_claim: this value is not a claim"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', account_claim: ''}]}", "7:88: jwt.trusted_issuers[0].account_claim: '' is not a claim"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', account_claim: 1}]}", "7:88: jwt.trusted_issuers[0].account_claim: this value is not a claim"),
+    ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', accounts: {}}]}", "7:83: jwt.trusted_issuers[0].accounts: this is empty; add an entry, or remove the key"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', accounts: {'auth0|1': acmee}}]}", "7:95: jwt.trusted_issuers[0].accounts.'auth0|1': there is no account 'acmee'; did you mean acme?"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', accounts: {'s p:x': nobody}}]}", "7:93: jwt.trusted_issuers[0].accounts.'s p:x': there is no account 'nobody'; declare it under accounts"),
     ("jwt: {trusted_issuers: [{issuer: a, audience: b, jwks_url: 'https://x', accounts: {'a|1 ': acme}}]}", "7:84: jwt.trusted_issuers[0].accounts: 'a|1 ' is not what a claim holds"),

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
 from sidecar.core.errors import ConfigurationError
+from sidecar.core.key_documents import MAX_SET_BYTES
 
 MINIMAL = """\
 upstreams: {listener: {url: "https://listener"}}
@@ -69,6 +70,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "jwks.json": json.dumps(
             {"keys": [{"kty": "oct", "k": "aHVudGVyMg" * 5, "alg": "HS256"}]}
         ).encode(),
+        "jwks-large.json": b'{"keys": []}' + b" " * MAX_SET_BYTES,
         "large": b"x" * (1024 * 1024 + 1),
     }
     for name, content in contents.items():
@@ -140,6 +142,7 @@ BAD = [
     (KEY("HS256", "pipe"), "3:53: ${file:pipe} does not name a regular file"),
     (JWKS("text", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: "),
     (JWKS("jwks.json", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: "),
+    (JWKS("jwks-large.json", "HS256"), "3:61: jwt.trusted_issuers[0].jwks_file: a JWK Set of more"),
     (JWKS("none.json", "RS256"), "3:61: jwt.trusted_issuers[0].jwks_file: there is no such file"),
     (
         JWKS("jwks.json", "HS256, RS256"),
