@@ -157,6 +157,10 @@ class FetchedKeys:
         """Return the keys, unless the set is too old to be trusted."""
         return self._ring.find(key_id) if self._is_believed() else ()
 
+    def find_unnamed(self) -> Sequence[Key]:
+        """Return the keys without a ``kid``, unless the set is too old to be trusted."""
+        return self._ring.find_unnamed() if self._is_believed() else ()
+
     async def seek(self, key_id: str | None) -> None:
         """Fetch the key set if the budget allows it; see ``IssuerKeys.seek``.
 
@@ -330,6 +334,10 @@ class FileKeys:
     def find(self, key_id: str | None) -> Sequence[Key]:
         """Return the keys as the file last had them."""
         return self._ring.find(key_id)
+
+    def find_unnamed(self) -> Sequence[Key]:
+        """Return the keys without a ``kid`` as the file last had them."""
+        return self._ring.find_unnamed()
 
     async def seek(self, key_id: str | None) -> None:
         """Read the file again if it has changed."""

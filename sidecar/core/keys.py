@@ -115,6 +115,10 @@ class KeyRing:
         """Return the keys with this ``kid``; without a ``kid``, all keys."""
         return self.keys if key_id is None else self._by_id.get(key_id, ())
 
+    def find_unnamed(self) -> Sequence[Key]:
+        """Return the keys without a ``kid``, which may be any."""
+        return self._by_id.get(None, ())
+
 
 class OwnKeys(KeyRing):
     """The sidecar's own keys: a token without a ``kid`` is judged only if there is one key.

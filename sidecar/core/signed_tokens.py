@@ -33,6 +33,9 @@ class KeySource(Protocol):
     def find(self, key_id: str | None) -> Sequence[Key]:
         """Return the keys that a token with this ``kid``, or with none, may be signed with."""
 
+    def find_unnamed(self) -> Sequence[Key]:
+        """Return the keys without a ``kid``: a token whose ``kid`` no key has may be theirs."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
@@ -121,9 +124,10 @@ class SignedTokens:
         if signed.algorithm not in issuer.algorithms:
             raise JwtRefused("The token's algorithm is not one of its issuer's.")
         keys = issuer.keys.find(signed.key_id)
-        if not keys and issuer is not self._own:
+        if keys or issuer is self._own:
+            _check_signature(signed, keys)
+        elif not _is_signed_by_one(signed, _fitting(signed, issuer.keys.find_unnamed())):
             return NeedsKeys(issuer.issuer, signed.key_id)
-        _check_signature(signed, keys)
         return self._accept(signed.claims, issuer, now)
 
     def _issuer_of(self, signed: SignedToken) -> TrustedIssuer:
@@ -151,18 +155,27 @@ class SignedTokens:
 
 
 def _check_signature(signed: SignedToken, keys: Sequence[Key]) -> None:
-    fitting = [key for key in keys if key.algorithm == signed.algorithm]
+    fitting = _fitting(signed, keys)
     if not fitting:
         raise JwtRefused("The token's signing key is unknown.")
-    for key in fitting[:MAX_CANDIDATES]:
-        if key.is_signature(signed.signature, signed.signing_input):
-            return
+    if _is_signed_by_one(signed, fitting):
+        return
     if len(fitting) > MAX_CANDIDATES:
         raise JwtRefused(
             f"The token's signature is not valid for the first {MAX_CANDIDATES} of "
             f"{len(fitting)} keys that its kid and algorithm leave."
         )
     raise JwtRefused("The token's signature is not valid.")
+
+
+def _fitting(signed: SignedToken, keys: Sequence[Key]) -> list[Key]:
+    return [key for key in keys if key.algorithm == signed.algorithm]
+
+
+def _is_signed_by_one(signed: SignedToken, keys: list[Key]) -> bool:
+    return any(
+        key.is_signature(signed.signature, signed.signing_input) for key in keys[:MAX_CANDIDATES]
+    )
 
 
 def _check_audience(claims: Mapping[str, object], expected: str) -> None:

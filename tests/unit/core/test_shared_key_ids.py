@@ -89,8 +89,20 @@ def test_a_token_without_a_kid_is_verified_by_whichever_key_signed_it(
     assert isinstance(judge.verify_now(signed(algorithm, None, 2), NOW), Denial)
 
 
-def test_a_key_without_a_kid_verifies_no_token_that_names_one() -> None:
-    assert isinstance(judge_of(*BARE).verify_now(signed("RS256", "k1"), NOW), NeedsKeys)
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("jwks", [BARE, [RSA, *BARE], [BARE[0], BARE[1], BARE[2], CURVE]])
+def test_a_token_whose_kid_no_key_has_may_be_of_a_key_without_one(
+    jwks: list[object], algorithm: str
+) -> None:
+    judge = judge_of(*jwks)
+    assert isinstance(judge.verify_now(signed(algorithm, "new"), NOW), VerifiedToken)
+    assert isinstance(judge.verify_now(signed(algorithm, "new", 2), NOW), NeedsKeys)
+
+
+def test_where_a_key_has_the_kid_no_other_is_tried() -> None:
+    judge = judge_of(published("RS256", "k1", 1), BARE[0])
+    assert isinstance(judge.verify_now(signed("RS256", "k1", 1), NOW), VerifiedToken)
+    assert isinstance(judge.verify_now(signed("RS256", "k1"), NOW), Denial)
 
 
 def test_no_more_keys_are_tried_than_a_bound_and_the_denial_says_so() -> None:
