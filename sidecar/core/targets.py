@@ -42,6 +42,7 @@ _FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]|#")
 _FORBIDDEN_IN_PATH: Final = re.compile(r'["<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
+_ENCODED_MARK: Final = re.compile(r"%(?:25)*3[Ff]")
 # A dot segment is dangerous even before a path parameter (";x") or an encoded delimiter.
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
 _parse_absolute: Final = re.compile(
@@ -80,9 +81,19 @@ def parse_target(method: str, raw: str) -> Target | Denial:
 
 
 def path_of(method: str, raw: str) -> str:
-    """Return the path of a target for the log; empty if the target is refused."""
+    """Return the path of a target for the log; empty if the target is a ``bad_request``.
+
+    Of an unsafe path, only what precedes a ``?`` is returned, however that is encoded: it may begin
+    a query that holds a credential. So is what precedes a character that is encoded over and over.
+    """
     target = parse_target(method, raw)
-    return "" if isinstance(target, Denial) else target.path
+    if not isinstance(target, Denial):
+        return target.path
+    if target.code != "unsafe_path":
+        return ""
+    sent = _split(raw)
+    path = "" if sent is None else _ENCODED_MARK.split(sent.path, maxsplit=1)[0]
+    return path.partition("%25")[0] if target is ENCODED_OVER_AND_OVER else path
 
 
 def is_valid_host(value: str) -> bool:

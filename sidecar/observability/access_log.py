@@ -38,6 +38,7 @@ class RequestLog:
         "bytes_out",
         "client",
         "code",
+        "detail",
         "form",
         "forms",
         "method",
@@ -66,6 +67,8 @@ class RequestLog:
         self.route = ""
         self.status = 0
         self.code = ""
+        self.detail = ""
+        """The sentence that the caller got with ``code``; it holds no part of a credential."""
         self.account = ""
         self.token_id = ""
         self.form = ""
@@ -94,7 +97,7 @@ class LineFormatter:
         trace_id = f'"{trace[TRACE_ID]}"' if trace else "null"
         before, after = self._same[
             entry.client, entry.method, entry.path, entry.route, entry.status, entry.code,
-            entry.form, entry.upstream,
+            entry.detail, entry.form, entry.upstream,
         ]  # fmt: skip
         token_id = entry.token_id
         token_text = f'"{token_id}"' if token_id.isalnum() else _text(token_id)
@@ -182,11 +185,12 @@ class _SameParts(dict[tuple[Any, ...], tuple[str, str]]):
         self._prefix = token_prefix
 
     def __missing__(self, values: tuple[Any, ...]) -> tuple[str, str]:
-        client, method, path, route, status, code, form, upstream = values
+        client, method, path, route, status, code, detail, form, upstream = values
         path = hide_tokens(path, self._prefix)
         before = (
             f'"client":{_text(client)},"method":{_text(method)},"path":{_text(path)}'
             f',"route":{_text(route)},"status":{status},"code":{_text(code)}'
+            f',"detail":{_text(detail)}'
         )
         parts = before, f'"form":{_text(form)},"upstream":{_text(upstream)}'
         if len(before) <= _SAME_CHARS:

@@ -122,7 +122,7 @@ class Decisions:
 
 def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool) -> web.Response:
     row = PROBLEM_TYPES[denial.code]
-    entry.code = denial.code
+    entry.code, entry.detail = denial.code, denial.detail
     entry.status = row.status
     if not takes_all and row.status != _UNAUTHORIZED and row.status < _FIRST_OF_FAULTS:
         entry.status = _FORBIDDEN

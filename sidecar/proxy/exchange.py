@@ -346,9 +346,10 @@ class Exchange:
             refusal = self.relay.refusal
             if refusal is None:
                 self.log.code = fault.code
+                self.log.detail = denial_for(fault.code).detail
                 self._context.faults.note(fault, self.log.request_id)
             else:
-                self.log.code = refusal.code
+                self.log.code, self.log.detail = refusal.code, refusal.detail
             self.client.abort()
             return False
         return True
@@ -365,6 +366,7 @@ class Exchange:
         except (UpstreamBroken, Overloaded) as fault:
             if isinstance(fault, Overloaded):
                 self.log.code = fault.code
+                self.log.detail = denial_for(fault.code).detail
             self.client.abort()
         else:
             self.client.close_lingering()
@@ -390,7 +392,7 @@ class Exchange:
     def _cut(self, denial: Denial) -> None:
         """End the exchange early: with the denial, or by breaking off the answer that has begun."""
         if self.log.status:
-            self.log.code = _CUT
+            self.log.code, self.log.detail = _CUT, denial.detail
             self.client.abort()
         else:
             self.client.refuse(RequestRefused(denial.code, denial.detail))
@@ -430,7 +432,7 @@ def answer(
     is_head: bool = False,
 ) -> None:
     """Send the response to a denial, and log it. ``is_head``: the request's method is HEAD."""
-    log.code = denial.code
+    log.code, log.detail = denial.code, denial.detail
     log.status = PROBLEM_TYPES[denial.code].status
     is_challenge = log.status == _UNAUTHORIZED
     response = render(

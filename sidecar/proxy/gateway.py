@@ -37,6 +37,7 @@ from sidecar.wire.requests import Request, RequestRefused
 _log = logging.getLogger("sidecar")
 
 _FIRST_ID: Final = 1 << 60  # from here on every number has sixteen hexadecimal digits
+_MOST_UNROUTED_CHARS: Final = 1024  # of the path that is logged: it may be anything
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
 
@@ -170,8 +171,10 @@ class Gateway:
         log.client = asked.client
         if not asked.is_routed:
             cached = self._find_unrouted(asked)
-            path = path_of(asked.method, asked.raw_target)
-            log.path = hide_credential(path, cached.credential)
+            path = hide_credential(path_of(asked.method, asked.raw_target), cached.credential)
+            if len(path) > _MOST_UNROUTED_CHARS:  # masked first: half a token is none to the mask
+                path = hide_tokens(path, rules.token_prefix)[:_MOST_UNROUTED_CHARS]
+            log.path = path
         elif asked.headers.denial is None:
             log.path = hide_credential(asked.target.path, cached.credential)
             log.route = asked.route.name

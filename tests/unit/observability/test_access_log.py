@@ -77,6 +77,7 @@ async def test_a_line_has_all_facts_of_a_request(tmp_path: Path) -> None:
         "route": "/v1/{id}",
         "status": 200,
         "code": None,
+        "detail": None,
         "account": "acme",
         "token_id": "t1",
         "form": "bearer",
@@ -94,7 +95,9 @@ async def test_a_line_has_all_facts_of_a_request(tmp_path: Path) -> None:
     "nasty",
     ['"', "\\", '\\"},{"status":200', "\r\n", "\x1b[31m", "\0", "é", "\u2028", "\udcff", "%0a"],
 )
-@pytest.mark.parametrize("name", ["path", "account", "client", "method", "route", "token_id"])
+@pytest.mark.parametrize(
+    "name", ["path", "account", "client", "method", "route", "token_id", "detail"]
+)
 async def test_a_line_stays_valid_json_whatever_its_fields_hold(
     tmp_path: Path, name: str, nasty: str
 ) -> None:
