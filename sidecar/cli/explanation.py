@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.cli.claimed_account import find_claimed
+from sidecar.core.credential_faults import find, spell_out
 from sidecar.core.errors import Fault
+from sidecar.core.headers import Headers
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
 from sidecar.core.patterns import PathPattern, normalise_path
@@ -62,6 +64,7 @@ class Explainer:
         self._shape: Shape | None = None
         self._rules: Rules | None = None
         self._found: Credential | Denial | None = None
+        self._headers: Headers = ()
         self._raw_target = ""
 
     def look_at(self, headers: ParsedHeaders, raw_target: str) -> None:
@@ -69,6 +72,7 @@ class Explainer:
         _, mark, query = raw_target.partition("?")
         found = headers.rules.credentials.extract(headers.scan, query if mark else None)[0]
         self._rules, self._found, self._raw_target = headers.rules, found, raw_target
+        self._headers = headers.headers
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
@@ -89,6 +93,10 @@ class Explainer:
 
     def denied(self, denial: Denial) -> Explanation:
         """Explain a request that would be refused."""
+        if self._rules is not None:
+            denial = spell_out(
+                denial, self._rules.credentials, self._headers, self._raw_target, self.entry.forms
+            )
         return self._explanation(f"{denial.detail} {self._hint(denial)}".strip(), code=denial.code)
 
     def _explanation(
@@ -123,8 +131,12 @@ class Explainer:
                 return self._readings(self._rules)
             case "missing_credentials":
                 return self._places()
+            case "malformed_credentials" if self._rules is not None:
+                rules = self._rules.credentials
+                found = find(rules, self._headers, self._raw_target, self.entry.forms)
+                return "" if found is None else found.fault.advice
             case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
-                return "Its checksum is wrong: it was mistyped, truncated or made up."
+                return "Its checksum does not fit its characters."
             case "invalid_token" if account and account not in self._settings.known_accounts:
                 return f"The configuration declares no account {account!r}."
             case "invalid_token" if claimed:

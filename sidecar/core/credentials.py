@@ -21,12 +21,13 @@ import binascii
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from sidecar.core.headers import Scan
 from sidecar.core.model import Credential, Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import MAX_JWT_CHARS, MIN_OPAQUE_CHARS
 
+# `credential_faults.spell_out` says in which place, and what is wrong there.
 MALFORMED: Final = Denial("malformed_credentials", "The credential can't be read.")
 EMPTY: Final = Denial("malformed_credentials", "The credential is empty.")
 AMBIGUOUS: Final = Denial(
@@ -34,7 +35,7 @@ AMBIGUOUS: Final = Denial(
 )
 
 _BEARER: Final = Form.BEARER  # a module constant, as an enumeration look-up costs 0.1 µs
-_MAX_BASIC_BYTES: Final = 4096
+MAX_BASIC_BYTES: Final = 4096
 _MAX_ENCODED_CHARS: Final = 3 * MAX_JWT_CHARS
 
 _VISIBLE: Final = rb"[\x21-\x7e]{%d,%d}" % (MIN_OPAQUE_CHARS, MAX_JWT_CHARS)
@@ -43,6 +44,11 @@ _parse_basic: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+={0,2})
 _is_scheme_alone: Final = re.compile(rb"(?: *(?:bearer|basic))? *", re.IGNORECASE).fullmatch
 _is_token: Final = re.compile(_VISIBLE).fullmatch
 _has_control: Final = re.compile(r"[\x00-\x1f\x7f]").search
+# A byte order mark, quotes around all of it, or a variable that was not expanded as the account:
+# no account has such a name, so this is a slip and no guess.
+_is_misquoted: Final = re.compile(
+    r"\ufeff.*|([\"']).*\1|(?:\$\{[^:]*\}|\{\{[^:]*\}\}|<[^:]*>|\$\w+|%\w+%):.*", re.DOTALL
+).fullmatch
 
 
 class Extracted(NamedTuple):
@@ -97,6 +103,14 @@ class CredentialRules:
         ``None`` if nothing is left.
         """
         return self._split(query)[0] if self._has_any(query) else query
+
+    def values_in(self, query: str) -> list[tuple[str, bytes]]:
+        """Return the parameters of a query that hold credentials: name and value, both decoded."""
+        return [
+            (unquote(name), unquote_to_bytes(value))
+            for name, _, value in (pair.partition("=") for pair in query.split("&"))
+            if name in self._names or self._is_name(name)
+        ]
 
     def _split(self, query: str) -> tuple[str | None, list[str]]:
         """Return the rest of the query, and the credentials' values as sent."""
@@ -155,7 +169,7 @@ def read_authorization(value: bytes) -> Credential | Denial:
     """Read one value of ``Authorization``: a bearer token (RFC 6750 section 2.1) or Basic."""
     if bearer := _parse_bearer(value):
         return TokenCredential(_BEARER, bearer[1].decode("ascii"))
-    if len(value) <= _MAX_BASIC_BYTES and (basic := _parse_basic(value)):
+    if len(value) <= MAX_BASIC_BYTES and (basic := _parse_basic(value)):
         return _read_basic(basic[1])
     return EMPTY if _is_scheme_alone(value) else MALFORMED
 
@@ -179,7 +193,7 @@ def _read_basic(encoded: bytes) -> PasswordCredential | Denial:
     except ValueError:
         return MALFORMED
     account, colon, password = text.partition(":")
-    if not account or not colon or _has_control(text):
+    if not account or not colon or _has_control(text) or _is_misquoted(text):
         return MALFORMED
     return PasswordCredential(account, password)
 

@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
+from sidecar.core.credential_faults import spell_out
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document
@@ -103,7 +104,9 @@ class Decisions:
             denial = await self._gateway.judge(asked, entry)
         except Exception as error:
             return denial_of(error, entry.request_id, self._faults)
-        return denial or asked
+        if denial is None:
+            return asked
+        return spell_out(denial, rules.credentials, headers, original.target, entry.forms)
 
     def _pass(self, authorization: Authorization, entry: RequestLog) -> CIMultiDict[str]:
         """Return the headers that the proxy in front puts into the request and the answer."""

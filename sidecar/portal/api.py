@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
+from sidecar.core.credential_faults import spell_out
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import NameTaken
 from sidecar.core.headers import HeaderRules
@@ -130,7 +131,7 @@ async def _authenticate(request: web.Request) -> Account | Denial:
     credential = accept(_CREDENTIALS.extract(scan, None).credential, _BASIC_ONLY)
     if not isinstance(credential, PasswordCredential):
         assert isinstance(credential, Denial)  # no other form is accepted
-        return credential
+        return spell_out(credential, _CREDENTIALS, request.raw_headers, "", _BASIC_ONLY)
     return await authenticate(request, credential.account, credential.password)
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from sidecar.auth.authenticator import Authenticator
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
+from sidecar.core.credential_faults import spell_out
 from sidecar.core.headers import Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Denial
@@ -107,7 +108,10 @@ class Gateway:
                 has_passed = denial is None and authorization.principal is not None
                 client.reader.cache_head(request, has_passed=has_passed)
             if denial is not None:
-                return exchange.deny(denial)
+                headers_sent, target = request.headers, request.target
+                return exchange.deny(
+                    spell_out(denial, rules.credentials, headers_sent, target, log.forms)
+                )
             client.account = log.account
             return await exchange.forward(authorization)
         except asyncio.CancelledError:

@@ -149,8 +149,20 @@ def test_every_form_of_a_good_credential_passes(
         (["GET", f"/v1/{'x' * 20_000}"], 414, "uri_too_long", "too long"),
         (["GET", "/v1/7", "-H", "Host:"], 400, "bad_request", "one valid Host"),
         (["GET", "/v1/7"], 401, "missing_credentials", "parameters access_token, token, jwt_token"),
-        (["GET", "/v1/7?token=x"], 401, "malformed_credentials", "can't be read"),
-        (["GET", "/v1/7?token=sct_" + "x" * 60], 401, "invalid_token", "checksum is wrong"),
+        (
+            ["GET", "/v1/7?token=x"],
+            401,
+            "malformed_credentials",
+            "The token in the query parameter token is shorter than 16 characters, as no token is. "
+            "It was cut off",
+        ),
+        (
+            ["GET", "/v1/7", "-H", f'access_token: "{OLD}"'],
+            401,
+            "malformed_credentials",
+            "header field access_token has a quotation mark around it; send it without. The quot",
+        ),
+        (["GET", "/v1/7?token=sct_" + "x" * 60], 401, "invalid_token", "was mistyped, cut off"),
         (["GET", "/v1/7?token=never-heard-of-it"], 401, "invalid_token", "unknown, expired"),
         (
             ["GET", f"/v1/7?token={jwt_of(REVOKED)}"],

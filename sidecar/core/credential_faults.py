@@ -1,0 +1,473 @@
+"""Says in which place a credential can't be read, and what is wrong with it there.
+
+Only refused requests come here: ``core.credentials`` decides that a credential is unreadable, and
+this module reads the request once more to find out why. So it costs a good request nothing.
+
+The sentences are made of fixed texts and of configured names alone. They never repeat a byte of the
+request, so an answer or a log line that quotes one holds no part of a credential.
+
+Some slips leave a string that could be a token of another system: quotes around it, a comma after
+it. Only the store knows whether such a token exists. When it does not, ``is_slip`` tells that the
+caller made a slip rather than a guess.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from sidecar.core.credentials import MAX_BASIC_BYTES, CredentialRules
+from sidecar.core.headers import Headers
+from sidecar.core.model import ALL_FORMS, Denial, Form
+from sidecar.core.tokens import MAX_JWT_CHARS, MAX_OPAQUE_CHARS, MIN_OPAQUE_CHARS
+
+CODE: Final = "malformed_credentials"
+
+
+class Fault(NamedTuple):
+    """What is wrong: a sentence for the caller, with ``{}`` for the place, and what to do."""
+
+    sentence: str
+    advice: str = ""
+
+    def denial_in(self, place: str) -> Denial:
+        """Return the denial that names the place."""
+        text = self.sentence.replace("{}", place)
+        return Denial(CODE, text[:1].upper() + text[1:])
+
+
+class Found(NamedTuple):
+    """A fault and the place where it was found."""
+
+    place: str
+    fault: Fault
+
+
+Check = Callable[[bytes], object]
+Checks = Sequence[tuple[Check, Fault]]
+
+# What a token or a whole field begins or ends with: slips of programs and of copy and paste.
+
+_QUOTE: Final = rb"(?:[\"'`]|\xe2\x80[\x98-\x9f]|\xc2[\xab\xbb])"  # typographic ones in UTF-8 too
+_BOM: Final = rb"(?:\xef\xbb\xbf|\xc3\xaf\xc2\xbb\xc2\xbf|\xff\xfe|\xfe\xff)"
+
+_HAS_BOM: Final = Fault(
+    "The token in {} begins with a byte order mark.",
+    "An editor or PowerShell puts a byte order mark (BOM) at the start of a file: save the file as "
+    "UTF-8 without BOM, or strip it when reading.",
+)
+_MISSING_VALUE: Final = Fault(
+    "In {}, a program's word for a missing value stands in place of the credential.",
+    "The caller's program had no token, and sent null, None or the like: check where it reads it.",
+)
+_PLACEHOLDER: Final = Fault(
+    "In {}, a placeholder stands in place of the credential; it was never filled in.",
+    "A variable was not expanded: check its name, and the quotes around it (a shell expands "
+    "nothing within single quotes).",
+)
+_HAS_FIELD_NAME: Final = Fault(
+    "The value of {} repeats the name of a header field.",
+    "Give the HTTP client the name and the value apart.",
+)
+_HAS_SCHEME: Final = Fault(
+    "The token in {} begins with the name of a scheme.",
+    "The scheme (such as Bearer) stands once, in Authorization, and nowhere else: the caller's "
+    "library may add it by itself.",
+)
+_HAS_NAME: Final = Fault(
+    "The token in {} has a name and a sign before it; send the token alone.",
+    "What was sent looks like name=token or name: token.",
+)
+_IS_JSON: Final = Fault(
+    "In {}, JSON stands in place of a token; send the token alone.",
+    "It is probably the whole answer of a token endpoint: send the value of its access_token.",
+)
+_IS_QUOTED: Final = Fault(
+    "The token in {} has a quotation mark around it; send it without.",
+    "The quotation marks of a configuration file or a shell became part of the value.",
+)
+_IS_BRACKETED: Final = Fault(
+    "The token in {} is in brackets; send it without.",
+    "The brackets of a manual's example are not part of the value.",
+)
+_IS_SHORTENED: Final = Fault(
+    "The token in {} was shortened for display; send the whole token.",
+    "It was copied from a page or a log that shows only its beginning.",
+)
+_HAS_SEPARATOR: Final = Fault(
+    "The token in {} ends with a comma or a semicolon; send it without.",
+    "It was copied out of a list, a line of code or a cookie.",
+)
+_HAS_LINE_BREAK: Final = Fault(
+    "The token in {} has a line break in it or after it.",
+    "It was read from a file or made with echo: strip the line break (printf %s, echo -n).",
+)
+_HAS_SPACE_AROUND: Final = Fault(
+    "The token in {} has white space before or after it.", "Strip the value."
+)
+_HAS_SPACE: Final = Fault(
+    "The token in {} has white space in it, which no token has.",
+    "It was wrapped when it was copied, or two values stand in one place.",
+)
+_HAS_CONTROL: Final = Fault(
+    "The token in {} has a control character in it.",
+    "It may be in UTF-16, or hold binary data: send its characters as ASCII.",
+)
+_HAS_INVISIBLE: Final = Fault(
+    "The token in {} has an invisible character in it, such as a no-break space.",
+    "It was copied from a document or a chat: copy it as plain text, or type the blank anew.",
+)
+_HAS_NON_ASCII: Final = Fault(
+    "The token in {} has a character in it that no token has: tokens are ASCII.",
+    "A dash, a quotation mark or a letter was replaced by a look-alike.",
+)
+_IS_ENCODED: Final = Fault(
+    "The token in {} is percent-encoded once too often.",
+    "In a header, nothing is percent-encoded; in a query, everything is, once: a library may do it "
+    "by itself.",
+)
+_IS_EMPTY: Final = Fault("{} is empty.", "The variable that should hold the token is empty.")
+_IS_SHORT: Final = Fault(
+    f"The token in {{}} is shorter than {MIN_OPAQUE_CHARS} characters, as no token is.",
+    "It was cut off, or it is something else: a user name, an id.",
+)
+_IS_LONG: Final = Fault(
+    f"The token in {{}} is longer than {MAX_OPAQUE_CHARS} characters, as only a JWT may be.",
+    "Several values may have been joined.",
+)
+_IS_TOO_LONG: Final = Fault(
+    f"The token in {{}} is longer than {MAX_JWT_CHARS} characters.",
+    "Ask its issuer for a token with fewer claims.",
+)
+_IS_CUT_JWT: Final = Fault(
+    "The token in {} looks like a JWT, but a JWT has three parts, with a dot between each two.",
+    "It was cut off, or joined with something else. An encrypted one (five parts) is not accepted.",
+)
+_IS_ODD_JWT: Final = Fault(
+    "The token in {} looks like a JWT, but has a character that no JWT has.",
+    "The parts of a JWT are in base64url: letters, digits, - and _ alone.",
+)
+
+_is_placeholder: Final = re.compile(
+    rb"%b?(?:\$[A-Za-z_]\w*|\$env:\w+|%%+[A-Za-z_]\w*%%+|[#@$]?\{+ ?[A-Za-z_][\w.]* ?\}+"
+    rb"|\$\{.*\}|\$\(.*\)|<[A-Za-z][\w .-]{0,39}>|\[[A-Za-z][\w .-]{0,39}\]|__[A-Za-z]\w*__"
+    rb"|(?i:your|my|the|insert|enter|paste)[-_](?i:[a-z]+[-_])*(?i:token|key|jwt|password)"
+    rb"(?:[-_](?i:here))?)%b?" % (_QUOTE, _QUOTE),
+    re.DOTALL,
+).fullmatch
+_has_placeholder: Final = re.compile(rb"\$\{[A-Za-z_]\w*\}|\{\{[^{}]*\}\}").search
+_is_missing_value: Final = re.compile(
+    rb"\(?(?:null|nil|none|nan|undefined|nullptr|n/a|true|false|\[object object\])\)?",
+    re.IGNORECASE,
+).fullmatch
+_has_cut_mark: Final = re.compile(rb"\.\.\.|\xe2\x80\xa6|\[masked\]|\[redacted\]", re.I).search
+
+_FILLERS: Final[Checks] = (
+    (_is_missing_value, _MISSING_VALUE),
+    (_is_placeholder, _PLACEHOLDER),
+    (_has_placeholder, _PLACEHOLDER),
+)
+_SLIPS: Final[Checks] = (
+    (re.compile(_BOM).match, _HAS_BOM),
+    *_FILLERS,
+    (re.compile(rb"(?:proxy-)?authorization *[:=]", re.I).match, _HAS_FIELD_NAME),
+    (re.compile(rb"(?:bearer|basic|token|jwt)(?:[ \t,+]|%20)", re.I).match, _HAS_SCHEME),
+    (re.compile(rb"(?:bearer|basic) *[:=]", re.I).match, _HAS_SCHEME),
+    (
+        re.compile(rb"(?:(?:access|jwt|id|api|auth)[-_]?)?(?:token|key|jwt) *[:=]", re.I).match,
+        _HAS_NAME,
+    ),
+    (re.compile(rb"\{\s*\"").match, _IS_JSON),
+    (re.compile(rb"\\?%b|.*%b\Z" % (_QUOTE, _QUOTE), re.DOTALL).match, _IS_QUOTED),
+    (re.compile(rb"<.*>|\[.*\]|\(.*\)", re.DOTALL).fullmatch, _IS_BRACKETED),
+    (_has_cut_mark, _IS_SHORTENED),
+    (re.compile(rb"[,;]\s*\Z").search, _HAS_SEPARATOR),
+    (re.compile(rb"[\r\n]|\\n\Z").search, _HAS_LINE_BREAK),
+)
+_CHARACTERS: Final[Checks] = (
+    (re.compile(rb"[ \t]|.*[ \t]\Z", re.DOTALL).match, _HAS_SPACE_AROUND),
+    (re.compile(rb"[ \t]").search, _HAS_SPACE),
+    (re.compile(rb"[\x00-\x1f\x7f]").search, _HAS_CONTROL),
+    (
+        re.compile(rb"\xc2[\xa0\xad]|\xe2\x80[\x80-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf").search,
+        _HAS_INVISIBLE,
+    ),
+    (re.compile(rb"[^\x21-\x7e]").search, _HAS_NON_ASCII),
+    (re.compile(rb"%[0-9A-Fa-f]{2}").search, _IS_ENCODED),
+)
+_is_jwt: Final = re.compile(rb"[\w-]+={0,2}(?:\.[\w-]+={0,2}){2}").fullmatch
+
+# Authorization as a whole.
+
+_NOTHING_BUT_SCHEME: Final = Fault(
+    "{} holds a scheme and no credential after it.",
+    "The variable that should hold the token is empty.",
+)
+_TWO_SCHEMES: Final = Fault(
+    "{} names the scheme twice; send it once.",
+    "The caller's library adds the scheme by itself: give it the token alone.",
+)
+_NO_SPACE: Final = Fault(
+    "In {}, one space and nothing else belongs between the scheme and the credential.",
+    "Write: Authorization: Bearer TOKEN.",
+)
+_TWO_IN_ONE: Final = Fault(
+    "{} holds more than one credential in one field; send one.",
+    "A proxy or a library joined two Authorization fields into one.",
+)
+_HAS_PARAMETERS: Final = Fault(
+    "{} holds parameters (name=value) where the token alone belongs; use Bearer.",
+    "Write: Authorization: Bearer TOKEN.",
+)
+
+_SCHEMES: Final = (
+    *("Digest", "Negotiate", "NTLM", "Kerberos", "DPoP", "Hawk", "OAuth", "Mutual", "GNAP"),
+    *("AWS4-HMAC-SHA256", "ApiKey", "Api-Key", "Token", "JWT", "Key", "Signature", "vapid"),
+    *("PrivateToken", "access_token", "jwt_token", "HOBA", "Concealed"),
+)
+_NAMES_OF_SCHEMES: Final = {name.lower().encode(): name for name in _SCHEMES}
+_parse_scheme: Final = re.compile(rb"([A-Za-z][\w-]*)([ \t:=,]*)(.*)", re.DOTALL).fullmatch
+_has_second: Final = re.compile(rb", *(?:bearer|basic) ", re.I).search
+_has_parameters: Final = re.compile(rb"[a-z_]+ *= *\"", re.I).match
+_has_joined_scheme: Final = re.compile(rb"(?:bearer|basic)", re.I).match
+
+# Basic.
+
+_BASIC_TOO_LONG: Final = Fault(
+    f"The value of {{}} is longer than {MAX_BASIC_BYTES} bytes, too long for Basic.",
+    "A password this long is refused; if it is a token, send it with Bearer.",
+)
+_BASIC_NOT_ENCODED: Final = Fault(
+    "In {}, Basic has a colon outside of the base64: account and password belong in base64.",
+    "Encode account:password: printf %s 'acme:password' | base64. Or use the client's own option "
+    "(curl --user).",
+)
+_BASIC_NOT_BASE64: Final = Fault(
+    "The base64 of Basic in {} can't be decoded.",
+    "base64 has letters, digits, + and / alone, and = at its end to a multiple of four.",
+)
+_BASIC_UTF_16: Final = Fault(
+    "In {}, account and password of Basic are in UTF-16; they belong in UTF-8.",
+    "PowerShell: [Text.Encoding]::UTF8.GetBytes, not Unicode.",
+)
+_BASIC_NOT_UTF_8: Final = Fault(
+    "In {}, account and password of Basic are not in UTF-8.",
+    "Encode them in UTF-8 before base64 (RFC 7617).",
+)
+_BASIC_BOM: Final = Fault(
+    "In {}, account and password of Basic begin with a byte order mark.", _HAS_BOM.advice
+)
+_BASIC_PLACEHOLDER: Final = Fault(
+    "In {}, a placeholder stands in place of the account of Basic; it was never filled in.",
+    _PLACEHOLDER.advice,
+)
+_BASIC_QUOTED: Final = Fault(
+    "In {}, account and password of Basic have quotation marks around them.", _IS_QUOTED.advice
+)
+_BASIC_LINE_BREAK: Final = Fault(
+    "In {}, account and password of Basic end with a line break.",
+    "echo adds it: printf %s 'acme:password' | base64.",
+)
+_BASIC_CONTROL: Final = Fault(
+    "In {}, account and password of Basic have a control character in them."
+)
+_BASIC_NO_COLON: Final = Fault(
+    "In {}, Basic has no colon between account and password.",
+    "Basic is the base64 of account:password. A token alone is sent with Bearer.",
+)
+_BASIC_NO_ACCOUNT: Final = Fault(
+    "In {}, Basic has no account before the colon.", "Basic is the base64 of account:password."
+)
+
+_is_utf_16: Final = re.compile(rb"\xff\xfe|\xfe\xff|(?:[^\0]\0)+\Z|(?:\0[^\0])+\Z").match
+_is_basic_placeholder: Final = re.compile(
+    rb"(?:\$\{[^:]*\}|\{\{[^:]*\}\}|<[^:]*>|\$\w+|%\w+%):"
+).match
+_BASIC_CHECKS: Final[Checks] = (
+    (_is_utf_16, _BASIC_UTF_16),
+    (re.compile(_BOM).match, _BASIC_BOM),
+    (re.compile(rb"[^\r\n]*[\r\n]+\Z").match, _BASIC_LINE_BREAK),
+    (re.compile(rb"(?!.*:)", re.DOTALL).match, _BASIC_NO_COLON),
+    (re.compile(rb":").match, _BASIC_NO_ACCOUNT),
+    (re.compile(rb"[\x00-\x1f\x7f]").search, _BASIC_CONTROL),
+    (re.compile(rb"([\"']).*\1\Z", re.DOTALL).match, _BASIC_QUOTED),
+    (_is_basic_placeholder, _BASIC_PLACEHOLDER),
+)
+
+
+def spell_out(
+    denial: Denial,
+    rules: CredentialRules,
+    headers: Headers,
+    target: str,
+    forms: frozenset[Form] = ALL_FORMS,
+) -> Denial:
+    """Return ``denial``, with the place and the fault if it is ``malformed_credentials``.
+
+    ``headers`` and ``target`` are those of the request, secrets included; ``forms`` are those that
+    the route accepts.
+    """
+    if denial.code != CODE:
+        return denial
+    found = find(rules, headers, target, forms)
+    return denial if found is None else found.fault.denial_in(found.place)
+
+
+def find(
+    rules: CredentialRules, headers: Headers, target: str, forms: frozenset[Form] = ALL_FORMS
+) -> Found | None:
+    """Return the first place whose credential can't be read, and why.
+
+    An empty place counts only if nothing else is wrong, as in ``core.credentials``.
+    """
+    empty = None
+    for found in _find_all(rules, headers, target, forms):
+        if found.fault is not _IS_EMPTY and found.fault is not _NOTHING_BUT_SCHEME:
+            return found
+        empty = empty or found
+    return empty
+
+
+def is_slip(secret: str) -> bool:
+    """Tell whether a token that nobody knows was sent with something that is not part of a token.
+
+    For a string that ``core.credentials`` could read as a token.
+    """
+    return _find_fault(secret.encode("ascii", "replace")) is not None
+
+
+def _find_all(
+    rules: CredentialRules, headers: Headers, target: str, forms: frozenset[Form]
+) -> Iterator[Found]:
+    named = {name.lower().encode(): name for name in rules.headers}
+    for name, value in headers:
+        if name.lower() == b"authorization":
+            fault = _find_in_authorization(value, forms)
+            if fault is not None:
+                yield Found("Authorization", fault)
+    for name, value in headers:
+        place = named.get(name.lower())
+        if place is not None and (fault := _find_fault(value)) is not None:
+            yield Found(f"the header field {place}", fault)
+    for parameter, value in rules.values_in(target.partition("?")[2]):
+        if (fault := _find_fault(value)) is not None:
+            yield Found(f"the query parameter {parameter}", fault)
+
+
+def _first(checks: Checks, value: bytes) -> Fault | None:
+    for check, fault in checks:
+        if check(value):
+            return fault
+    return None
+
+
+def _find_fault(value: bytes) -> Fault | None:
+    """Return what is wrong with a token in its place; ``None``: it could be one."""
+    if not value:
+        return _IS_EMPTY
+    if len(value) > MAX_JWT_CHARS:
+        return _IS_TOO_LONG
+    fault = _first(_SLIPS, value) or _first(_CHARACTERS, value)
+    if fault is not None:
+        return fault
+    if len(value) < MIN_OPAQUE_CHARS:
+        return _IS_SHORT
+    if not _is_jwt(value):
+        if _has_jwt_header(value):
+            return _IS_ODD_JWT if value.count(b".") == 2 else _IS_CUT_JWT
+        if len(value) > MAX_OPAQUE_CHARS:
+            return _IS_LONG
+    return None
+
+
+def _has_jwt_header(value: bytes) -> bool:
+    """Tell whether the first of several parts is the header of a JWT, or of an encrypted one."""
+    first, dot, _ = value.partition(b".")
+    if not dot or not first.startswith(b"ey"):
+        return False
+    try:
+        header = binascii.a2b_base64(first.translate(_FROM_URL_ALPHABET) + b"==")
+    except ValueError:
+        return False
+    return b'"alg"' in header
+
+
+_FROM_URL_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def _find_in_authorization(value: bytes, forms: frozenset[Form]) -> Fault | None:
+    if not value.strip(b" \t"):
+        return _IS_EMPTY
+    if _has_second(value):
+        return _TWO_IN_ONE
+    parsed = _parse_scheme(value)
+    scheme, between, rest = parsed.groups() if parsed else (b"", b"", b"")
+    lowered = scheme.lower()
+    if lowered in (b"bearer", b"basic"):
+        if not rest:
+            return _NOTHING_BUT_SCHEME
+        if between.strip(b" "):
+            return _NO_SPACE
+        rest = rest.rstrip(b" ")
+        if lowered == b"basic":
+            return _BASIC_TOO_LONG if len(value) > MAX_BASIC_BYTES else _find_in_basic(rest)
+        fault = _find_fault(rest)
+        return _TWO_SCHEMES if fault is _HAS_SCHEME else fault
+    if lowered in _NAMES_OF_SCHEMES and between[:1] in (b" ", b"\t"):
+        if _has_parameters(rest) and lowered in _TOKEN_SCHEMES:
+            return _HAS_PARAMETERS
+        return _foreign_scheme(f"the scheme {_NAMES_OF_SCHEMES[lowered]}", forms)
+    fault = _first(_SLIPS, value)
+    if fault is not None:
+        return fault
+    if _has_joined_scheme(value):
+        return _NO_SPACE
+    if b" " not in value and b"\t" not in value:
+        return _no_scheme(forms)
+    return _foreign_scheme("this scheme", forms)
+
+
+_TOKEN_SCHEMES: Final = frozenset({b"token", b"oauth", b"apikey", b"jwt", b"access_token"})
+
+
+def _foreign_scheme(what: str, forms: frozenset[Form]) -> Fault:
+    return Fault(
+        f"In {{}}, {what} is not accepted here; {_use(forms)}.",
+        "Other schemes than Bearer and Basic are never read.",
+    )
+
+
+def _no_scheme(forms: frozenset[Form]) -> Fault:
+    return Fault(
+        f"{{}} holds no scheme before the credential; {_use(forms)}.",
+        "Write: Authorization: Bearer TOKEN.",
+    )
+
+
+def _use(forms: frozenset[Form]) -> str:
+    schemes = [name for form, name in _SCHEME_OF_FORM.items() if form in forms]
+    return f"use {' or '.join(schemes)}" if schemes else "this route reads no Authorization"
+
+
+_SCHEME_OF_FORM: Final = {Form.BEARER: "Bearer", Form.BASIC: "Basic"}
+
+
+def _find_in_basic(encoded: bytes) -> Fault | None:
+    """Return what is wrong with what follows ``Basic``; ``None``: it is account and password."""
+    fault = _first(_FILLERS, encoded)
+    if fault is not None:
+        return fault
+    try:
+        raw = binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError:
+        return _BASIC_NOT_ENCODED if b":" in encoded else _BASIC_NOT_BASE64
+    fault = _first(_BASIC_CHECKS, raw)
+    if fault is not None:
+        return fault
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return _BASIC_NOT_UTF_8
+    return None
