@@ -16,6 +16,7 @@ from typing import Final
 from sidecar.auth.credential_cache import CachedCredential
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.auth.password_auth import PasswordAuth
+from sidecar.core.credential_faults import is_slip
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.errors import Overloaded
 from sidecar.core.model import (
@@ -35,6 +36,9 @@ from sidecar.store.port import TokenLookup
 
 _JWT: Final = TokenKind.JWT  # a module constant: looking an enumeration up costs 0.1 µs
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
+BAD_CHECKSUM: Final = Denial(
+    "invalid_token", "The token is wrong: it was mistyped, cut off or made up."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Authenticator:
         if record is None:
             if "." in credential.secret:
                 return self._cached_jwt(rules, cached, credential)
-            return self._refuse_absent(cached, client)
+            return self._refuse_absent(cached, credential, client)
         known = cached.principal
         if known is not None and known.record is record:
             return known
@@ -95,7 +99,8 @@ class Authenticator:
     ) -> Principal | Denial:
         """Return who is calling, or the denial. Raises a ``Fault`` when that can't be known.
 
-        A bad credential counts against ``client``, the caller's address, which may be banned.
+        A bad credential counts against ``client``, the caller's address, which may be banned. A
+        token in quotes or the like (``is_slip``) does not: it is a slip, not a guess.
         """
         if isinstance(credential, PasswordCredential):
             name, accounts = credential.account, rules.accounts
@@ -110,30 +115,42 @@ class Authenticator:
         elif shape is Shape.UNREADABLE:
             caller = MALFORMED
         elif shape is Shape.BAD_CHECKSUM:
-            caller = INVALID_TOKEN
+            caller = BAD_CHECKSUM
         else:
-            record = await self._look_up_opaque(cached.digest, client)
-            is_good = record is not None and record.kind is not _JWT
-            caller = _note(cached, credential, record) if record and is_good else INVALID_TOKEN
+            caller = await self._identify_opaque(cached, credential, client)
         if isinstance(caller, Denial) and caller.code == INVALID_TOKEN.code:
             return self._admission.refuse_token(caller, client)
         return caller
 
-    async def _look_up_opaque(self, digest: str, client: str) -> TokenRecord | None:
-        """Look a token up in the store, unless a banned client has used up its look-ups.
+    async def _identify_opaque(
+        self, cached: CachedCredential, credential: TokenCredential, client: str
+    ) -> Principal | Denial:
+        """Look a token up in the store, unless the client has used up its look-ups.
 
-        Raises ``Overloaded`` then: the token may be good, so a denial would be wrong. A token that
-        was good recently is always looked up.
+        Look-ups are limited for banned clients, and for slips, as these lead to no ban. Raises
+        ``Overloaded`` beyond the limit: the token may be good, so a denial would be wrong. A token
+        that was good recently is always looked up.
         """
-        if not self._is_familiar(digest) and not self._admission.may_look_up(client, digest):
-            raise Overloaded("a banned client sends more unknown tokens than are looked up for it")
-        return await self._look_up_token(digest, _asker_of(client))
+        digest = cached.digest
+        is_a_slip = is_slip(credential.secret)
+        if not self._is_familiar(digest) and not self._admission.may_look_up(
+            client, digest, is_a_slip
+        ):
+            raise Overloaded("a client sends more unknown tokens than are looked up for it")
+        record = await self._look_up_token(digest, _asker_of(client))
+        if record is not None and record.kind is not _JWT:
+            return _note(cached, credential, record)
+        return MALFORMED if is_a_slip else INVALID_TOKEN
 
-    def _refuse_absent(self, cached: CachedCredential, client: str) -> Denial | None:
+    def _refuse_absent(
+        self, cached: CachedCredential, credential: TokenCredential, client: str
+    ) -> Denial | None:
         """Deny an opaque token that the cache knows to be absent from the store."""
         if not self._is_absent(cached.digest):
             return None
         cached.is_cacheable = True
+        if is_slip(credential.secret):
+            return MALFORMED
         return self._admission.refuse_token(INVALID_TOKEN, client)
 
     def _cached_jwt(

@@ -27,8 +27,11 @@ class ThrottlePort(Protocol):
     def check(self, client: str, account: str | None = None) -> int | None:
         """Return for how many more seconds this is banned; ``None``: it is not."""
 
-    def may_look_up(self, client: str, digest: str) -> bool:
-        """Tell whether a token that this process does not know may be looked up in the store."""
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
+        """Tell whether a token that this process does not know may be looked up in the store.
+
+        ``is_limited``: look-ups are limited whether or not the client is banned.
+        """
 
     def failures_of(self, client: str, key: str) -> int:
         """Return how many failures count against a client that signs in to the account of ``key``.
@@ -51,7 +54,7 @@ class NoThrottle:
         """See ``ThrottlePort``."""
         return None
 
-    def may_look_up(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
         """See ``ThrottlePort``."""
         return True
 
@@ -108,12 +111,12 @@ class PasswordAuth:
         self._verifier.submit(accounts, name, password, attempt)
         return await attempt.verdict
 
-    def may_look_up(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
         """Tell whether a token that this process does not know may be looked up in the store.
 
-        For banned clients, these look-ups are limited.
+        For banned clients, and with ``is_limited``, these look-ups are limited.
         """
-        return self._throttle.may_look_up(client, digest)
+        return self._throttle.may_look_up(client, digest, is_limited)
 
     def refuse_token(self, denial: Denial, client: str) -> Denial:
         """Count a token that has proved bad; return ``denial``, or a 429 for a banned client."""

@@ -125,9 +125,13 @@ class Throttle:
         """
         return self._find_ban(client, account) if self._bans else None
 
-    def may_look_up(self, client: str, digest: str) -> bool:
-        """Tell whether a token that this process does not know may be looked up in the store."""
-        if not self._bans or self._find_ban(client, None) is None:
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
+        """Tell whether a token that this process does not know may be looked up in the store.
+
+        ``is_limited``: the limit applies whether or not the client is banned.
+        """
+        is_banned = bool(self._bans) and self._find_ban(client, None) is not None
+        if not is_banned and not (is_limited and self.limits.failures):
             return True
         return self._lookup_rate_limit.may_look_up(network_of(client), digest)
 

@@ -88,7 +88,7 @@ class RecordingGate:
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
-    def may_look_up(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
         return True
 
     def failures_of(self, client: str, key: str) -> int:

@@ -7,7 +7,7 @@ import base64
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ TOKENS = [
     "unknown-token-of-nobody",
     "short",
     "",
+    f'"{TOKEN}"',
+    f"Bearer:{TOKEN}",
+    f"{TOKEN},",
+    "${TOKEN_OF_SOMEBODY}",
+    "null",
 ]
 PARAMETERS = ["token", "access_token", "jwt_token", "%74oken", "Token", "a", "b[]", ""]
 LINES = [
@@ -155,18 +160,21 @@ class Verdict:
     form: str
     token_id: str
     path: str
+    detail: str
 
 
-UNREAD = Verdict(400, "bad_request", "", "", "", "", "")
+UNREAD = Verdict(400, "bad_request", "", "", "", "", "", "")
 
 
 def verdict_of(entry: RequestLog) -> Verdict:
-    told = (entry.route, entry.account, str(entry.form), entry.token_id, entry.path)
+    told = (entry.route, entry.account, str(entry.form), entry.token_id, entry.path, entry.detail)
     return Verdict(entry.status, entry.code, *told)
 
 
-def verdict_told(told: Explanation) -> Verdict:
-    values = (told.route, told.account, told.credential, told.token_id, told.path)
+def verdict_told(told: Explanation, detail: str) -> Verdict:
+    """Return the verdict of an explanation, whose reason begins with the ``detail``."""
+    assert told.why.startswith(detail)
+    values = (told.route, told.account, told.credential, told.token_id, told.path, detail)
     return Verdict(told.status or 200, told.code or "", *(value or "" for value in values))
 
 
@@ -288,7 +296,7 @@ def test_the_proxy_the_decision_and_the_explanation_agree(
 async def check_agreement(stage: Stage, asked: Asked) -> None:
     verdict, arrived = await stage.forward(asked)
     told = await explain_head(stage.proxy.gateway, stage.settings, asked.head())
-    assert verdict_told(told) == verdict
+    assert verdict_told(told, verdict.detail) == verdict
     assert (len(arrived), told.passes) == (verdict.status == 200, verdict.status == 200)
     rules = stage.proxy.gateway.rules.headers
     sent = [line.partition(": ")[::2] for line in asked.lines]
@@ -301,7 +309,7 @@ async def check_agreement(stage: Stage, asked: Asked) -> None:
             assert decided.code == "bad_request"
             assert field_of(head, "X-Account") == []
             continue
-        assert decided == verdict
+        assert decided == (replace(verdict, detail="") if decided is UNREAD else verdict)
         identity: Mapping[str, list[str]] = {
             "X-Account": [verdict.account] if verdict.status == 200 and verdict.account else [],
             "X-Auth-Uri": [arrived[0].split(b" ")[1].decode()] if arrived else [],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.authenticator import INVALID_TOKEN, Authenticator
+from sidecar.auth.authenticator import BAD_CHECKSUM, INVALID_TOKEN, Authenticator
 from sidecar.auth.credential_cache import CachedCredential
 from sidecar.auth.issuers import IssuerUnavailable
 from sidecar.auth.jwt_verifier import foreign_denial_key
@@ -88,15 +88,17 @@ class Gate:
     def __init__(self) -> None:
         self.ban_seconds: int | None = None
         self.ration: float = inf
+        self.slips_ration: float = inf
         self.failures: list[tuple[str, str | None]] = []
         self.sign_ins: list[tuple[str, str]] = []
 
     def check(self, client: str, account: str | None = None) -> int | None:
         return self.ban_seconds
 
-    def may_look_up(self, client: str, digest: str) -> bool:
+    def may_look_up(self, client: str, digest: str, is_limited: bool = False) -> bool:
         self.ration -= 1
-        return self.ration >= 0
+        self.slips_ration -= is_limited
+        return self.ration >= 0 and (self.slips_ration >= 0 or not is_limited)
 
     def failures_of(self, client: str, key: str) -> int:
         return len(self.failures)
@@ -200,7 +202,7 @@ async def test_a_token_is_asked_about_once_and_then_known(
 @pytest.mark.parametrize(
     ("secret", "denial"),
     [
-        (ACCESS[:-1] + ("0" if ACCESS[-1] != "0" else "1"), INVALID_TOKEN),
+        (ACCESS[:-1] + ("0" if ACCESS[-1] != "0" else "1"), BAD_CHECKSUM),
         ("short", MALFORMED),
         ("x" * 4097, MALFORMED),
     ],
@@ -211,6 +213,50 @@ async def test_what_can_be_no_token_is_refused_without_asking(
 ) -> None:
     assert await world.ask(secret) == denial
     assert world.tokens.asked == []
+
+
+SLIPS = [
+    f'"{ACCESS}"',
+    f"'{OPAQUE}'",
+    f"<{ACCESS}>",
+    f"{OPAQUE},",
+    "${ACCESS_TOKEN_OF_ACME}",
+    "{{access_token}}",
+    f"Bearer:{OPAQUE}",
+    f"token={ACCESS}",
+    f"{OPAQUE};",
+]
+
+
+@pytest.mark.parametrize("secret", SLIPS)
+async def test_an_unknown_token_in_quotes_or_the_like_is_a_slip_and_no_guess(
+    secret: str, world: World
+) -> None:
+    assert await world.ask(secret) == MALFORMED
+    world.tokens.absent.add(digest(secret))
+    assert world.recall(TokenCredential(Form.BEARER, secret)) == MALFORMED
+    world.gate.ban_seconds = 7
+    assert await world.ask(secret) == MALFORMED
+    assert world.gate.failures == []
+
+
+@pytest.mark.parametrize("secret", SLIPS)
+async def test_what_looks_like_a_slip_passes_if_the_store_knows_it(
+    secret: str, world: World
+) -> None:
+    """A token of another system is any visible text."""
+    kept = record(secret, TokenKind.IMPORTED)
+    world.tokens.add(kept)
+    assert await world.ask(secret) == Principal("acme", Form.BEARER, kept)
+
+
+async def test_slips_cause_no_more_look_ups_than_a_banned_client_may(world: World) -> None:
+    world.gate.slips_ration = 1
+    assert await world.ask(SLIPS[0]) == MALFORMED
+    with pytest.raises(Overloaded):
+        await world.ask(SLIPS[1])
+    assert await world.ask(OPAQUE) == INVALID_TOKEN
+    assert world.tokens.asked == [digest(SLIPS[0]), digest(OPAQUE)]
 
 
 @pytest.mark.parametrize("secret", [ACCESS, OPAQUE])

@@ -106,6 +106,18 @@ def test_nobody_but_a_banned_client_is_rationed(fleet: Fleet) -> None:
     assert sum(fleet.one.may_look_up(HERE, f"{number}") for number in range(10 * BURST)) == BURST
 
 
+def test_slips_are_rationed_for_everybody_while_failures_are_counted(fleet: Fleet) -> None:
+    def look_ups(client: str) -> int:
+        return sum(
+            fleet.one.may_look_up(client, f"{client} {number}", is_limited=True)
+            for number in range(999)
+        )
+
+    assert (look_ups(HERE), look_ups(THERE)) == (BURST, BURST)
+    fleet.one.limits = ThrottleLimits(0, 60, 300)
+    assert look_ups(HERE) == 999
+
+
 def test_the_ration_ends_with_the_ban(fleet: Fleet) -> None:
     fail(fleet.one, 3)
     fleet.clock.now += 300
