@@ -178,11 +178,11 @@ def write_to_stderr(lines: bytes, _: int) -> None:
         sys.stderr.flush()
 
 
-def appending_to(path: str) -> Write:
+def appending_to(path: str, otherwise: Callable[[bytes, int, OSError], None]) -> Write:
     """Return a function with which a short-lived command appends lines to the access log's file.
 
-    It writes to standard error instead if ``path`` is ``-``, or the file can't be written. It never
-    creates the file: that would belong to the admin, and the service could not write to it.
+    ``otherwise`` gets the lines if the file can't be written. It is never created: it would belong
+    to the admin, and the service could not write to it.
     """
 
     def write(lines: bytes, count: int) -> None:
@@ -190,10 +190,10 @@ def appending_to(path: str) -> Write:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             with open(descriptor, "wb", buffering=0) as file:
                 file.write(lines)
-        except OSError:
-            write_to_stderr(lines, count)
+        except OSError as error:
+            otherwise(lines, count, error)
 
-    return write_to_stderr if path == "-" else write
+    return write
 
 
 def _timestamp(now: float) -> str:
