@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import sys
 
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
-from sidecar.cli.table import print_table
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
+from sidecar.cli.standard_input import read_password
+from sidecar.cli.table import print_list
 from sidecar.core.errors import UsageError
 
 
@@ -24,7 +23,8 @@ def _add_hash_password(actions: Subparsers) -> None:
         "hash-password",
         help="print the value of an account's password_hash",
         description="Print the Argon2id hash of a password: the value of password_hash. At a "
-        "terminal, the password is asked for twice; otherwise one line of standard input is read.",
+        "terminal, the password is asked for twice; otherwise it is the one line of standard "
+        "input.",
     )
     add_config(parser)
     parser.set_defaults(run=_hash_password)
@@ -39,7 +39,7 @@ def _add_list(actions: Subparsers) -> None:
 
 
 def _hash_password(arguments: argparse.Namespace) -> int:
-    password = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    password = read_password(asks_twice=True)
     from sidecar.core.passwords import hash_password
 
     try:
@@ -47,13 +47,6 @@ def _hash_password(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"{error}; nothing was hashed") from None
     return 0
-
-
-def _ask_twice() -> str:
-    password = getpass.getpass("Password: ")
-    if password != getpass.getpass("Again: "):
-        raise UsageError("the two passwords differ; nothing was hashed")
-    return password
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -69,8 +62,5 @@ def _list(arguments: argparse.Namespace) -> int:
         }
         for name, account in load_settings(arguments).known_accounts.items()
     ]
-    if arguments.json:
-        print_json(accounts)
-    else:
-        print_table(accounts)
+    print_list(accounts, arguments, "the configuration declares no account")
     return 0

@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import getpass
 import re
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sidecar.cli.explanation import Explainer, Explanation, print_explanation
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import reached_store
+from sidecar.cli.standard_input import read_password
 from sidecar.core.errors import Fault, UsageError
 
 if TYPE_CHECKING:
@@ -102,14 +101,8 @@ def _check_header(header: str) -> str:
 
 def _encode_user(user: str) -> str:
     if ":" not in user:
-        user = f"{user}:{_ask_password()}"
+        user = f"{user}:{read_password()}"
     return base64.b64encode(user.encode("utf-8", "surrogateescape")).decode("ascii")
-
-
-def _ask_password() -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass("Password: ")
-    return sys.stdin.readline().rstrip("\r\n")
 
 
 # Judge it.

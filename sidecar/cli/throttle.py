@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
+from sidecar.cli.auditing import open_audit_log
+from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
 from sidecar.cli.reach import reached_store, url_of
-from sidecar.cli.table import print_table
+from sidecar.cli.table import print_list
 from sidecar.core.errors import UsageError
 from sidecar.core.subjects import key_of, network_of, split_subject, subject_of
 from sidecar.core.times import optional_rfc3339
-from sidecar.observability.audit import Actor, AuditLog, appending_to
+from sidecar.observability.audit import Actor
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -73,23 +73,22 @@ async def _list(
 ) -> int:
     bans = await counters.bans()
     names = _names_by_key(settings.known_accounts)
-    return _print(
-        [_describe(subject, names, until) for subject, until in sorted(bans.items())], arguments
-    )
+    rows = [_describe(subject, names, until) for subject, until in sorted(bans.items())]
+    print_list(rows, arguments, "nobody is banned")
+    return 0
 
 
 async def _clear(settings: Settings, counters: FailureCounters, asked: argparse.Namespace) -> int:
     subjects = await _choose(counters, asked)
     cleared = sorted(await counters.clear(subjects))
     names = _names_by_key(settings.known_accounts)
-    path = settings.access_log.path if settings.access_log.enabled else "-"
-    audit = AuditLog(appending_to(path), settings.known_accounts.__contains__)
+    audit = open_audit_log(settings)
     for subject in cleared:
         network, key = split_subject(subject)
         audit.ban_cleared(network or None, names.get(key), Actor.CLI)
-    if not cleared and not asked.json:
-        print("no matching ban or failure count was found", file=sys.stderr)
-    return _print([_describe(subject, names) for subject in cleared], asked)
+    rows = [_describe(subject, names) for subject in cleared]
+    print_list(rows, asked, "no matching ban or failure count was found")
+    return 0
 
 
 async def _choose(counters: FailureCounters, asked: argparse.Namespace) -> list[str] | None:
@@ -131,11 +130,3 @@ def _describe(subject: str, names: dict[str, str], until: float | None = None) -
         banned["banned_until"] = optional_rfc3339(until)
         banned["seconds_left"] = max(0, math.ceil(until - time.time()))
     return banned
-
-
-def _print(rows: Iterable[Banned], asked: argparse.Namespace) -> int:
-    if asked.json:
-        print_json([*rows])
-    else:
-        print_table([*rows])
-    return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.claimed_account import find_claimed
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
-from sidecar.cli.table import print_table
+from sidecar.cli.standard_input import read_token
+from sidecar.cli.table import print_list
 from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
+from sidecar.core.credential_faults import Fault, find_slip
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.times import optional_rfc3339
@@ -37,12 +38,9 @@ if TYPE_CHECKING:
     from sidecar.store.port import TokenStore
     from sidecar.tokens.lifecycle import Lifecycle
 
-MAX_INPUT_BYTES = 64 * 1024
-
-_UNKNOWN = {
-    Shape.BAD_CHECKSUM: "this looks like one of our access tokens, but its checksum is wrong",
-    Shape.UNREADABLE: "this is not a token: a token is 16 to 4096 visible ASCII characters",
-}
+_BAD_CHECKSUM = "this looks like one of our access tokens, but its checksum is wrong"
+_UNREADABLE = "this is not a token: a token is 16 to 4096 visible ASCII characters"
+_UNKNOWN = "the token is unknown, expired or revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,22 +239,29 @@ async def _create(context: _Context, arguments: argparse.Namespace) -> int:
 
 
 async def _import(context: _Context, arguments: argparse.Namespace) -> int:
+    secret = read_token()
     record = await context.lifecycle.import_token(
-        arguments.account, arguments.name, arguments.days, _read_token(), arguments.paths
+        arguments.account, arguments.name, arguments.days, secret, arguments.paths
     )
     context.audit.token_imported(record, None, Actor.CLI)
+    slip = find_slip(secret)
+    if slip is not None:
+        print(
+            f"note: {_sentence_of(slip)} It was imported with all its characters. If that is not "
+            f"what callers send, revoke {record.id} and import the token alone",
+            file=sys.stderr,
+        )
     return print_one(as_object(record), arguments)
+
+
+def _sentence_of(slip: Fault) -> str:
+    return slip.denial_in("standard input").detail
 
 
 async def _list(context: _Context, arguments: argparse.Namespace) -> int:
     found = await context.lifecycle.list(arguments.account)
     objects = [as_object(token.record, token.last_use) for token in found]
-    if arguments.json:
-        print_json(objects)
-    else:
-        print_table(objects)
-    if not objects:
-        print(f"sidecar: {_describe_nothing(arguments.account, context)}", file=sys.stderr)
+    print_list(objects, arguments, _describe_nothing(arguments.account, context))
     return 0
 
 
@@ -274,13 +279,22 @@ async def _show(context: _Context, arguments: argparse.Namespace) -> int:
 
 
 async def _inspect(context: _Context, arguments: argparse.Namespace) -> int:
-    secret = _read_token()
+    secret = read_token()
     found = await context.lifecycle.inspect(secret)
     if found.shape is Shape.JWT:
         return await _inspect_jwt(secret, context, arguments)
     if found.record is None:
-        return _fail(_UNKNOWN.get(found.shape, "the token is unknown, expired or revoked"))
+        return _fail(_describe_unknown(secret, found.shape))
     return await _print_used(found.record, context, arguments)
+
+
+def _describe_unknown(secret: str, shape: Shape) -> str:
+    """Say why a string is no live token; if it has something around it, say that too."""
+    if shape is Shape.BAD_CHECKSUM:
+        return _BAD_CHECKSUM
+    why = _UNREADABLE if shape is Shape.UNREADABLE else _UNKNOWN
+    slip = find_slip(secret)
+    return why if slip is None else f"{why}. {_sentence_of(slip)}"
 
 
 async def _inspect_jwt(secret: str, context: _Context, arguments: argparse.Namespace) -> int:
@@ -360,18 +374,6 @@ async def _rotate(context: _Context, arguments: argparse.Namespace) -> int:
     successor, token = await context.lifecycle.rotate(arguments.id, arguments.overlap)
     context.audit.token_rotated(successor, arguments.id, None, Actor.CLI)
     return print_made(successor, token, arguments)
-
-
-def _read_token() -> str:
-    """Return the token on standard input, stripped; a terminal does not echo it."""
-    if sys.stdin.isatty():
-        return getpass.getpass("Token: ").strip()
-    text = sys.stdin.buffer.read(MAX_INPUT_BYTES).decode("utf-8", "replace").strip()
-    if not text:
-        raise UsageError(
-            "no token came on standard input; pipe it in, which keeps it out of the shell's history"
-        )
-    return text
 
 
 def _fail(reason: str) -> int:

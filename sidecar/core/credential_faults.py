@@ -335,7 +335,12 @@ def is_slip(secret: str) -> bool:
 
     For a string that ``core.credentials`` could read as a token.
     """
-    return _find_fault(secret.encode("ascii", "replace")) is not None
+    return find_slip(secret) is not None
+
+
+def find_slip(secret: str) -> Fault | None:
+    """Return what a string has, or lacks, that a token alone would not; ``None``: nothing."""
+    return _find_fault(secret.encode("utf-8", "replace"))
 
 
 def _find_all(

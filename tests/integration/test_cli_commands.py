@@ -194,6 +194,16 @@ def test_an_imported_token_is_taken_from_standard_input_and_is_not_shown(admin: 
     assert IMPORTED not in again.stderr
 
 
+def test_a_token_with_something_around_it_is_imported_as_it_is_with_a_note(admin: Admin) -> None:
+    asked = ("--account", "acme", "--name", "quoted", "--days", "0")
+    done = admin.run("token", "import", *asked, stdin=f'\ufeff"{IMPORTED}"\r\n')
+    assert done.returncode == 0
+    assert "note: The token in standard input has a quotation mark around it" in done.stderr
+    assert IMPORTED not in done.stderr
+    assert admin.run("token", "inspect", stdin=f'"{IMPORTED}"').returncode == 0
+    assert admin.run("token", "inspect", stdin=IMPORTED).returncode == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "told"),
     [
@@ -225,7 +235,10 @@ def test_an_imported_token_is_taken_from_standard_input_and_is_not_shown(admin: 
         (["revoke", "--all"], None, 2, "the ID of one token, or --account A --all"),
         (["revoke", "x", "--all"], None, 2, "the ID of one token, or --account A --all"),
         (["inspect"], "", 2, "no token came on standard input"),
-        (["inspect"], "short", 1, "this is not a token"),
+        (["inspect"], "tiny", 1, "this is not a token"),
+        (["inspect"], '"no-such-token-of-anybody"', 1, "has a quotation mark around it"),
+        (["inspect"], "Bearer no-such-token-of-anybody", 1, "begins with the name of a scheme"),
+        (["inspect"], "a-token-and-then\nanother-token-xx", 2, "more than one line"),
         (["inspect"], "sct_" + "x" * 60, 1, "its checksum is wrong"),
         (["inspect"], "no-such-token-of-anybody", 1, "unknown, expired or revoked"),
         (["inspect"], "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln", 1, "JWT"),
@@ -264,13 +277,16 @@ def test_a_store_that_is_away_is_a_failure_and_no_traceback(admin: Admin) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_hash_password_reads_one_line_and_prints_a_hash_of_it(admin: Admin) -> None:
-    done = admin.run("account", "hash-password", stdin=f"{PASSWORD}\nmore\n")
+@pytest.mark.parametrize("sent", ["{}", "{}\n", "{}\r\n", "\ufeff{}\r\n"])
+def test_hash_password_reads_one_line_and_prints_a_hash_of_it(admin: Admin, sent: str) -> None:
+    done = admin.run("account", "hash-password", stdin=sent.format(PASSWORD))
     assert done.returncode == 0
     assert verify(PASSWORD, done.stdout.strip())
 
 
-@pytest.mark.parametrize("line", ["", "\n", "x" * 1025 + "\n"])
+@pytest.mark.parametrize(
+    "line", ["", "\n", "\ufeff\n", "x" * 1025 + "\n", f"{PASSWORD}\nmore\n", f"{PASSWORD}\0\n"]
+)
 def test_what_is_no_password_is_not_hashed(admin: Admin, line: str) -> None:
     done = admin.run("account", "hash-password", stdin=line)
     assert (done.returncode, done.stdout) == (2, "")
@@ -301,6 +317,68 @@ def answer_on_terminal(*answers: str) -> tuple[int, bool]:
     assert not any(answer in shown for answer in answers)
     lines = [line.strip() for line in shown.splitlines()]
     return status, any(line.startswith("$argon2id$") and verify(answers[0], line) for line in lines)
+
+
+def run_on_terminal(config: Path, *arguments: str, columns: int) -> str:
+    """Run a command whose output is a terminal of so many columns; return what it shows."""
+    reader, terminal = os.openpty()
+    command = [sys.executable, "-m", "sidecar", *arguments, "--config", str(config)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": str(columns)},
+    )
+    os.close(terminal)
+    shown = b""
+    while piece := _read_some(reader):
+        shown += piece
+    os.close(reader)
+    assert process.wait(20) == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _read_some(terminal: int) -> bytes:
+    """Return what a terminal shows next; nothing once no process has it open (EIO on Linux)."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+def test_a_terminal_shows_sentences_and_tables_that_fit_and_no_audit_line(admin: Admin) -> None:
+    asked = ("--account", "acme", "--name", "the shop's nightly export", "--days", "1")
+    shown = run_on_terminal(admin.config, "token", "create", *asked, columns=100)
+    assert "event" not in shown
+    assert len(shown.splitlines()) == 2
+    (made,) = admin.json("token", "list")
+    lines = run_on_terminal(admin.config, "token", "list", columns=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith(made["id"])
+    assert made["expires_at"] in admin.run("token", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("token", "list"), "there is no live token"),
+        (("token", "list", "--account", "acme"), "there is no live token of account acme"),
+        (("throttle", "list"), "nobody is banned"),
+        (("throttle", "clear", "--all"), "no matching ban or failure count was found"),
+        (("account", "list"), "the configuration declares no account"),
+    ],
+)
+def test_an_empty_list_is_said_beside_the_output(
+    admin: Admin, words: tuple[str, ...], says: str
+) -> None:
+    if words[0] == "account":
+        del admin.settings["accounts"]
+        admin.write()
+    done = admin.run(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"sidecar: {says}\n")
+    assert admin.run(*words, "--json").stdout == "[]\n"
 
 
 def test_accounts_are_listed_without_their_hashes(admin: Admin) -> None:

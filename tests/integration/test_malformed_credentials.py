@@ -72,7 +72,9 @@ async def test_an_imported_token_with_quotes_around_it_passes_as_ever() -> None:
     async with running_proxy() as proxy:
         known = await proxy.store.look_up(digest(TOKEN))
         assert known is not None
-        await proxy.store.create(known.replace(id="token000002", name="quoted", digest=digest(quoted)))
+        await proxy.store.create(
+            known.replace(id="token000002", name="quoted", digest=digest(quoted))
+        )
         for _ in range(3):
             caller = await proxy.caller()
             await caller.send(f"GET / HTTP/1.1\r\nHost: a\r\njwt_token: {quoted}\r\n\r\n".encode())

@@ -52,7 +52,7 @@ def test_headers_are_sent_as_they_are_and_a_host_replaces_that_of_the_url() -> N
 def test_a_user_is_sent_as_http_basic_and_a_password_left_out_is_asked(
     user: str, typed: str, sent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
     encoded = base64.b64encode(sent.encode()).decode()
     assert lines_of("GET", "/", user=user)[-1] == f"Authorization: Basic {encoded}"
 
