@@ -16,6 +16,7 @@ restoring an old file lengthens no life. A file holds digests and never a token.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -81,8 +82,10 @@ def write_last(tokens: int) -> bytes:
 
 def check_first(line: bytes) -> None:
     """Raise ``ValueError``, which says what to do, unless this is an export's first line."""
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("this file is in UTF-16, as PowerShell writes files: convert it to UTF-8")
     try:
-        members = read_object(line)
+        members = read_object(line.removeprefix(codecs.BOM_UTF8))
     except ValueError:
         members = {}
     if members.get("format") != FORMAT:

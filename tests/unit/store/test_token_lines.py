@@ -133,6 +133,14 @@ def test_a_line_that_is_none_is_refused_with_what_is_wrong_and_not_repeated(
 
 def test_a_file_of_this_version_is_known_by_its_first_line() -> None:
     check_first(write_first(1_790_000_000.0))
+    check_first(b"\xef\xbb\xbf" + write_first(1_790_000_000.0))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_as_such(encoding: str) -> None:
+    line = ("\ufeff" if encoding.endswith("be") else "") + write_first(1_790_000_000.0).decode()
+    with pytest.raises(ValueError, match="in UTF-16"):
+        check_first(line.encode(encoding))
 
 
 @pytest.mark.parametrize(
