@@ -23,8 +23,13 @@ class ClaimedAccount:
 
     claim: AccountClaim
     claims: Mapping[str, object]
-    issuer_key: str
-    """The issuer's place in the configuration."""
+    issuer_index: int
+    """The issuer's place in ``jwt.trusted_issuers``."""
+
+    @property
+    def issuer_key(self) -> str:
+        """The issuer's place in the configuration."""
+        return f"jwt.trusted_issuers[{self.issuer_index}]"
 
     @property
     def values(self) -> tuple[str, ...] | None:
@@ -67,7 +72,7 @@ def find_claimed(token: str, settings: Settings) -> ClaimedAccount | None:
     for number, issuer in enumerate(settings.jwt.trusted_issuers):
         if issuer.issuer == claims.get("iss"):
             claim = AccountClaim(issuer.account_claim, issuer.accounts)
-            return ClaimedAccount(claim, claims, f"jwt.trusted_issuers[{number}]")
+            return ClaimedAccount(claim, claims, number)
     return None
 
 

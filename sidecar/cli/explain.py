@@ -13,13 +13,21 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sidecar.cli.explanation import Explainer, Explanation, print_explanation
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import (
+    Subparsers,
+    add_config,
+    add_json,
+    find_config,
+    load_settings,
+    print_json,
+)
 from sidecar.cli.reach import reached_store
 from sidecar.cli.standard_input import read_password
 from sidecar.core.errors import Fault, UsageError
 
 if TYPE_CHECKING:
+    from sidecar.cli.explanation import Explanation
+    from sidecar.config.locations import Locations
     from sidecar.config.settings import Settings
     from sidecar.core.model import TokenRecord
     from sidecar.proxy.gateway import Gateway
@@ -61,9 +69,12 @@ def add_to(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sidecar.cli.explanation import print_explanation
+    from sidecar.config.locations import Locations
+
     settings = load_settings(arguments)
     head = write_head(arguments.method, arguments.url, arguments.headers, arguments.user)
-    explanation = asyncio.run(_explain(settings, head))
+    explanation = asyncio.run(_explain(settings, head, Locations(find_config(arguments))))
     if arguments.json:
         print_json(asdict(explanation))
     else:
@@ -127,7 +138,7 @@ class _Lookup:
         return False
 
 
-async def _explain(settings: Settings, head: bytes) -> Explanation:
+async def _explain(settings: Settings, head: bytes, locations: Locations) -> Explanation:
     from sidecar.auth.authenticator import Authenticator
     from sidecar.auth.hash_pool import verify_in_thread
     from sidecar.auth.password_auth import PasswordAuth
@@ -148,13 +159,16 @@ async def _explain(settings: Settings, head: bytes) -> Explanation:
             lambda entry, now: None,
         )
         try:
-            return await explain_head(gateway, settings, head)
+            return await explain_head(gateway, settings, head, locations)
         finally:
             sign_in.close()
 
 
-async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Explanation:
+async def explain_head(
+    gateway: Gateway, settings: Settings, head: bytes, locations: Locations | None = None
+) -> Explanation:
     """Explain how ``gateway`` judges a request with this head."""
+    from sidecar.cli.explanation import Explainer
     from sidecar.core.model import Denial
     from sidecar.observability.access_log import RequestLog
     from sidecar.proxy.exchange import Authorization
@@ -162,7 +176,7 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
     from sidecar.runtime.build import build_limits
     from sidecar.wire.requests import RequestReader, RequestRefused
 
-    explainer = Explainer(settings, RequestLog(0.0, _CLIENT))
+    explainer = Explainer(settings, RequestLog(0.0, _CLIENT), locations)
     reader = RequestReader(asyncio.get_running_loop(), build_limits(settings))
     reader.receive(head)
     try:
@@ -172,10 +186,10 @@ async def explain_head(gateway: Gateway, settings: Settings, head: bytes) -> Exp
     if request is None:
         raise UsageError("this is not a complete request; check the URL and the headers")
     parsed = ParsedHeaders(gateway.rules, request.headers)
-    explainer.look_at(parsed, request.target)
     asked = Authorization(
         parsed, parsed.cached, request.method, request.target, _CLIENT, is_trusted=False
     )
+    explainer.look_at(asked)
     try:
         denial = await gateway.judge(asked, explainer.entry)
     except Fault as fault:

@@ -6,24 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.cli.claimed_account import find_claimed
-from sidecar.core.credential_faults import find, spell_out
+from sidecar.cli.ruling import NO_RULING, Case, Ruling, rule_on, rule_on_fault, rule_on_unread
+from sidecar.config.locations import Locations, path_of
+from sidecar.core.credential_faults import spell_out
 from sidecar.core.errors import Fault
-from sidecar.core.headers import Headers
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
-from sidecar.core.patterns import PathPattern, normalise_path
 from sidecar.core.problems import PROBLEM_TYPES
-from sidecar.core.readings import other_readings
-from sidecar.core.routes import Route
-from sidecar.core.targets import parse_target
 from sidecar.core.tokens import Shape, classify
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
     from sidecar.observability.access_log import RequestLog
     from sidecar.proxy.exchange import Authorization
-    from sidecar.proxy.header_cache import ParsedHeaders
-    from sidecar.proxy.rules import Rules
 
 _SHAPES = {
     Shape.ACCESS: "access token",
@@ -42,6 +37,8 @@ class Explanation:
     method: str | None
     path: str | None
     route: str | None
+    route_at: str | None
+    """Where the route stands: ``file:line``."""
     credential: str | None
     """Its form; on a public route, credentials are ignored."""
     token: str | None
@@ -52,27 +49,34 @@ class Explanation:
     status: int | None
     """The status of the denial; ``None``: the upstream answers."""
     code: str | None
+    decided_by: str | None
+    """The key of the configuration that decided, and where it stands: ``file:line, key``."""
     why: str
 
 
 class Explainer:
-    """Explains one request by the gateway's verdict and by what it noted in ``entry``."""
+    """Explains one request by the gateway's verdict and by what it noted in ``entry``.
 
-    def __init__(self, settings: Settings, entry: RequestLog) -> None:
+    ``locations`` are the lines of the configuration file, if there is one.
+    """
+
+    def __init__(
+        self, settings: Settings, entry: RequestLog, locations: Locations | None = None
+    ) -> None:
         self.entry = entry
         self._settings = settings
+        self._locations = locations
         self._shape: Shape | None = None
-        self._rules: Rules | None = None
+        self._case: Case | None = None
         self._found: Credential | Denial | None = None
-        self._headers: Headers = ()
-        self._raw_target = ""
 
-    def look_at(self, headers: ParsedHeaders, raw_target: str) -> None:
-        """Remember the request's target and credential."""
-        _, mark, query = raw_target.partition("?")
-        found = headers.rules.credentials.extract(headers.scan, query if mark else None)[0]
-        self._rules, self._found, self._raw_target = headers.rules, found, raw_target
-        self._headers = headers.headers
+    def look_at(self, asked: Authorization) -> None:
+        """Remember the request's target and credential, before it is judged."""
+        rules, scan = asked.rules, asked.headers.scan
+        _, mark, query = asked.raw_target.partition("?")
+        found = rules.credentials.extract(scan, query if mark else None)[0]
+        self._found = found
+        self._case = Case(self._settings, rules, asked, self.entry, found, self._masked)
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
@@ -89,18 +93,26 @@ class Explainer:
 
     def failed(self, fault: Fault) -> Explanation:
         """Explain a request that can't be judged, with the message of the log, as for admins."""
-        return self._explanation(str(fault), code=fault.code)
+        return self._explanation(str(fault), code=fault.code, ruling=rule_on_fault(fault.code))
 
     def denied(self, denial: Denial) -> Explanation:
         """Explain a request that would be refused."""
-        if self._rules is not None:
-            denial = spell_out(
-                denial, self._rules.credentials, self._headers, self._raw_target, self.entry.forms
-            )
-        return self._explanation(f"{denial.detail} {self._hint(denial)}".strip(), code=denial.code)
+        case = self._case
+        if case is None:
+            ruling = rule_on_unread(denial)
+        else:
+            headers, target = case.asked.headers.headers, case.asked.raw_target
+            denial = spell_out(denial, case.rules.credentials, headers, target, self.entry.forms)
+            ruling = rule_on(denial, case)
+        return self._explanation(denial.detail, code=denial.code, ruling=ruling)
 
     def _explanation(
-        self, why: str, *, upstream: str | None = None, code: str | None = None
+        self,
+        why: str,
+        *,
+        upstream: str | None = None,
+        code: str | None = None,
+        ruling: Ruling = NO_RULING,
     ) -> Explanation:
         entry = self.entry
         token = _SHAPES[self._shape] if self._shape is not None and entry.form else None
@@ -109,6 +121,7 @@ class Explainer:
             method=entry.method or None,
             path=self._masked(entry.path) or None,
             route=entry.route or None,
+            route_at=self._route_at(),
             credential=str(entry.form) or None,
             token=token,
             account=entry.account or None,
@@ -116,34 +129,22 @@ class Explainer:
             upstream=upstream,
             status=None if code is None else PROBLEM_TYPES[code].status,
             code=code,
-            why=why,
+            decided_by=self._place_of(ruling),
+            why=f"{why} {ruling.advice}".strip(),
         )
 
-    def _hint(self, denial: Denial) -> str:
-        """Return advice that the denial's own detail does not give."""
-        account, claimed = self.entry.account, self._claimed()
-        match denial.code:
-            case "no_route":
-                return f"The routes are {', '.join(route.path for route in self._settings.routes)}."
-            case "method_not_allowed":
-                return f"Allowed: {', '.join(denial.allow)}."
-            case "unsafe_path" if self._rules is not None:
-                return self._readings(self._rules)
-            case "missing_credentials":
-                return self._places()
-            case "malformed_credentials" if self._rules is not None:
-                rules = self._rules.credentials
-                found = find(rules, self._headers, self._raw_target, self.entry.forms)
-                return "" if found is None else found.fault.advice
-            case "invalid_token" if self._shape is Shape.BAD_CHECKSUM:
-                return "Its checksum does not fit its characters."
-            case "invalid_token" if account and account not in self._settings.known_accounts:
-                return f"The configuration declares no account {account!r}."
-            case "invalid_token" if claimed:
-                return f"As to its account, {claimed}. `sidecar token inspect` tells more."
-            case "invalid_token" if self._shape is Shape.JWT:
-                return "`sidecar token inspect` shows its claims."
-        return ""
+    def _route_at(self) -> str | None:
+        index = self._case.route_index if self._case is not None and self.entry.route else None
+        if index is None or self._locations is None:
+            return None
+        return self._locations.find("routes", index)
+
+    def _place_of(self, ruling: Ruling) -> str | None:
+        if not ruling.steps:
+            return None
+        if self._locations is None:
+            return path_of(*ruling.steps)
+        return self._locations.describe(*ruling.steps)
 
     def _claimed(self) -> str:
         """Return what a foreign JWT says of its account; empty for any other credential."""
@@ -155,51 +156,20 @@ class Explainer:
     def _masked(self, path: str) -> str:
         return hide_tokens(hide_credential(path, self._found), self._settings.tokens.prefix)
 
-    def _readings(self, rules: Rules) -> str:
-        """Describe how services may read the path, and which rule each reading falls under."""
-        target = parse_target(self.entry.method, self._raw_target)
-        if isinstance(target, Denial):
-            return ""
-        path = normalise_path(target.path)
-        readings = {self._masked(reading): reading for reading in other_readings(target.path, path)}
-        account = rules.accounts.get(self.entry.account)
-        paths = () if account is None else account.paths
-        sent = _place_of(rules, self.entry.method, path, paths)
-        others = [
-            f"As {shown} it is {place}."
-            for shown, reading in readings.items()
-            if (place := _place_of(rules, self.entry.method, reading, paths)) != sent
-        ]
-        if others:
-            return " ".join([f"As sent it is {sent}.", *others])
-        return f"It can also be read as {' or '.join(readings)}."
-
-    def _places(self) -> str:
-        named = self._settings.credentials
-        headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
-        return f"Checked: Authorization; headers {headers}; parameters {query}."
-
-
-def _place_of(rules: Rules, method: str, path: str, paths: tuple[PathPattern, ...]) -> str:
-    """Describe which route a path falls under, and whether the account's paths cover it."""
-    route = rules.routes.match(method, path)
-    under = f"under the route {route.name}" if isinstance(route, Route) else "under no route"
-    if not paths:
-        return under
-    is_among = any(pattern.matches(path) for pattern in paths)
-    return f"{under} and {'among' if is_among else 'not among'} the account's paths"
-
 
 def print_explanation(told: Explanation) -> None:
     """Print an explanation as text."""
     lines = {
-        "route": told.route,
+        "route": ", ".join(filter(None, (told.route, told.route_at))),
         "credential": ", ".join(filter(None, (told.credential, told.token))),
         "account": told.account and _with_token(told.account, told.token_id),
         "upstream": told.upstream,
         "answer": "the upstream's" if told.passes else f"{told.status} {told.code}",
+        "decided by": told.decided_by,
         "why": told.why,
     }
+    if told.decided_by is None:
+        del lines["decided by"]
     print(_plain(" ".join(filter(None, (told.method, told.path)))) or "not a request")
     for name, value in lines.items():
         print(f"  {name:<11} {_plain(value) if value else '-'}")

@@ -18,7 +18,6 @@ from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.standard_input import read_token
 from sidecar.cli.table import print_list
 from sidecar.cli.token_output import as_object, print_made, print_one, print_revoked
-from sidecar.core.credential_faults import Fault, find_slip
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.times import optional_rfc3339
@@ -244,18 +243,22 @@ async def _import(context: _Context, arguments: argparse.Namespace) -> int:
         arguments.account, arguments.name, arguments.days, secret, arguments.paths
     )
     context.audit.token_imported(record, None, Actor.CLI)
-    slip = find_slip(secret)
-    if slip is not None:
+    slip = _describe_slip(secret)
+    if slip:
         print(
-            f"note: {_sentence_of(slip)} It was imported with all its characters. If that is not "
-            f"what callers send, revoke {record.id} and import the token alone",
+            f"note: {slip} It was imported with all its characters. If that is not what callers "
+            f"send, revoke {record.id} and import the token alone",
             file=sys.stderr,
         )
     return print_one(as_object(record), arguments)
 
 
-def _sentence_of(slip: Fault) -> str:
-    return slip.denial_in("standard input").detail
+def _describe_slip(secret: str) -> str:
+    """Return a sentence on what a string has, or lacks, that a token alone would not; or empty."""
+    from sidecar.core.credential_faults import find_slip
+
+    slip = find_slip(secret)
+    return "" if slip is None else slip.denial_in("standard input").detail
 
 
 async def _list(context: _Context, arguments: argparse.Namespace) -> int:
@@ -293,8 +296,8 @@ def _describe_unknown(secret: str, shape: Shape) -> str:
     if shape is Shape.BAD_CHECKSUM:
         return _BAD_CHECKSUM
     why = _UNREADABLE if shape is Shape.UNREADABLE else _UNKNOWN
-    slip = find_slip(secret)
-    return why if slip is None else f"{why}. {_sentence_of(slip)}"
+    slip = _describe_slip(secret)
+    return f"{why}. {slip}" if slip else why
 
 
 async def _inspect_jwt(secret: str, context: _Context, arguments: argparse.Namespace) -> int:

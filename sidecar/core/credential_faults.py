@@ -330,6 +330,20 @@ def find(
     return empty
 
 
+def places_of(rules: CredentialRules, headers: Headers, target: str) -> list[str]:
+    """Return the places of a request that hold something, each once."""
+    places = ["Authorization" for name, _ in headers if name.lower() == b"authorization"]
+    named = {name.lower().encode(): name for name in rules.headers}
+    places += [
+        f"the header field {named[name.lower()]}"
+        for name, value in headers
+        if value and name.lower() in named
+    ]
+    query = target.partition("?")[2]
+    places += [f"the query parameter {name}" for name, value in rules.values_in(query) if value]
+    return [*dict.fromkeys(places)]
+
+
 def is_slip(secret: str) -> bool:
     """Tell whether a token that nobody knows was sent with something that is not part of a token.
 

@@ -104,12 +104,13 @@ def explain(config: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
     return run
 
 
-def test_a_request_that_would_pass_is_fully_explained(explain: Explain) -> None:
+def test_a_request_that_would_pass_is_fully_explained(explain: Explain, config: Path) -> None:
     assert explain("GET", f"http://h/v1/7?a=1&access_token={OLD}") == {
         "passes": True,
         "method": "GET",
         "path": "/v1/7",
         "route": "/v1/{id}",
+        "route_at": f"{config}:5",
         "credential": "query",
         "token": "token of another system",
         "account": "acme",
@@ -117,6 +118,7 @@ def test_a_request_that_would_pass_is_fully_explained(explain: Explain) -> None:
         "upstream": "listener",
         "status": None,
         "code": None,
+        "decided_by": None,
         "why": "acme may use this route and path; the credential is removed from the query",
     }
 
@@ -193,6 +195,180 @@ def test_a_denial_is_explained_with_its_answer_and_reason(
     assert told["upstream"] is None
 
 
+# Every code that a request can get from the proxy itself. What needs a running service (timeouts,
+# bans, a full queue, an upstream's answer) can't come from ``explain``.
+RULINGS: list[tuple[list[str], str, str | None, str]] = [
+    (["TRACE", "/v1/7"], "bad_request", None, "No setting changes this."),
+    (["GET", "/v1/7", "-H", "Host: a b"], "bad_request", None, "No setting changes this."),
+    (["GET", "/v1/../7"], "unsafe_path", None, "Send the path that is meant. No setting"),
+    (["GET", "/v1/a%2Fb"], "unsafe_path", None, "Send the path that is meant. No setting"),
+    (
+        ["GET", f"/v1/{'x' * 20_000}"],
+        "uri_too_long",
+        ", limits.url_bytes (left out: the default)",
+        "Raise limits.url_bytes",
+    ),
+    (
+        ["GET", "/v1/7", *["-H", "a: b"] * 200],
+        "headers_too_large",
+        ", limits.headers (left out: the default)",
+        "Raise limits.headers",
+    ),
+    (
+        ["GET", "/v1/7", "-H", f"a: {'b' * 40_000}"],
+        "headers_too_large",
+        ", limits.header_bytes (left out: the default)",
+        "Raise limits.header_bytes",
+    ),
+    (
+        ["POST", "/v1/7", "-H", "Content-Length: 1001"],
+        "body_too_large",
+        ":19, limits.body_bytes",
+        "Raise limits.body_bytes",
+    ),
+    (["GET", "/v2/7"], "no_route", ":4, routes", "Add one for it."),
+    (["PUT", "/v1/7"], "method_not_allowed", ":5, routes[0].methods", "route /v1/{id}"),
+    (["GET", "/v1/7"], "missing_credentials", ":5, routes[0]", "parameters access_token, token"),
+    (
+        ["GET", f"/header-only?token={OLD}"],
+        "missing_credentials",
+        ":8, routes[2].credentials",
+        "Add query to `credentials` of the route /header-only",
+    ),
+    (
+        ["GET", "/header-only", "--user", f"acme:{PASSWORD}"],
+        "missing_credentials",
+        ":8, routes[2].credentials",
+        "Add basic to",
+    ),
+    (["GET", "/v1/7", "-H", "Authorization: Digest a"], "malformed_credentials", None, "Other sch"),
+    (["GET", "/v1/7?token="], "malformed_credentials", None, "variable that should hold the token"),
+    (
+        ["GET", f"/v1/7?token={OLD}", "-H", "jwt_token: another-token-of-someone"],
+        "ambiguous_credentials",
+        None,
+        "They stand in the header field jwt_token and the query parameter token.",
+    ),
+    (["GET", "/v1/7?token=never-heard-of-it"], "invalid_token", "store", "`sidecar token list`"),
+    (["GET", "/v1/7?token=sct_" + "x" * 60], "invalid_token", None, "checksum does not fit"),
+    (["GET", "/v1/7?token=sct_" + "x" * 40], "invalid_token", None, "they have 64 characters"),
+    (["GET", f"/v1/7?token={OLD}-left"], "invalid_token", ":10, accounts", "Declare it, or revoke"),
+    (
+        ["GET", f"/v1/7?token={jwt_of(REVOKED)}"],
+        "invalid_token",
+        ":17, jwt",
+        "`sidecar token inspect`",
+    ),
+    (
+        ["GET", "/v1/7", "--user", "acme:wrong"],
+        "invalid_password",
+        ":12, accounts.acme.password_hash",
+        "`sidecar account hash-password`",
+    ),
+    (
+        ["GET", "/v1/7", "--user", "bolt:wrong"],
+        "invalid_password",
+        ":14, accounts.bolt.password_hash (left out: the default)",
+        "bolt has no password_hash",
+    ),
+    (
+        ["GET", "/v1/7", "--user", "acmee:wrong"],
+        "invalid_password",
+        ":10, accounts",
+        "declares no such account (did you mean acme?)",
+    ),
+    (
+        ["GET", f"/v1/7?token={OLD}-gone"],
+        "account_disabled",
+        ":16, accounts.gone.disabled",
+        "take `disabled: true` out",
+    ),
+    (
+        ["GET", f"/bolt-only?token={OLD}"],
+        "not_allowed",
+        ":7, routes[1].accounts",
+        "The route /bolt-only admits bolt. Add acme there.",
+    ),
+    (
+        ["GET", f"/open?token={OLD}"],
+        "not_allowed",
+        ":13, accounts.acme.paths",
+        "The paths of acme are /v1/*, /bolt-only. Add one that covers this path.",
+    ),
+    (
+        ["GET", f"/v1/7?token={OLD}-narrow"],
+        "not_allowed",
+        None,
+        "The token's own paths are /v1/8. They can't be changed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "decided_by", "advice"), RULINGS)
+def test_a_denial_names_the_rule_that_decided_its_line_and_what_to_change(
+    explain: Explain,
+    config: Path,
+    store: MemoryStore,
+    arguments: list[str],
+    code: str,
+    decided_by: str | None,
+    advice: str,
+) -> None:
+    config.write_text(
+        f"""
+upstreams:
+  listener: {{url: "http://127.0.0.1:8999"}}
+routes:
+  - {{path: "/v1/{{id}}", methods: [GET, POST]}}
+  - path: /bolt-only
+    accounts: [bolt]
+  - {{path: /header-only, credentials: [header]}}
+  - {{path: /open}}
+accounts:
+  acme:
+    password_hash: "{hash_password(PASSWORD)}"
+    paths: ["/v1/*", "/bolt-only"]
+  bolt: {{}}
+  gone:
+    disabled: true
+jwt: {{keys: [{{id: k1, private_key: "${{file:k1.pem}}"}}]}}
+limits:
+  body_bytes: 1000
+"""
+    )
+    narrow = record_of("acme", f"{OLD}-narrow").replace(id="narrow0001", paths=("/v1/8",))
+    asyncio.run(store.create(narrow.replace(name="narrow")))
+    told = explain(*arguments)
+    assert told["code"] == code
+    assert advice in told["why"]
+    if decided_by is None:
+        assert told["decided_by"] is None
+    else:
+        assert told["decided_by"].startswith(str(config))
+        assert decided_by in told["decided_by"]
+    assert "acmee" not in told["why"]
+
+
+def test_every_code_of_the_proxy_is_explained_or_needs_a_running_service() -> None:
+    running = {
+        *("request_timeout", "too_many_failures", "internal_error", "upstream_unreachable"),
+        *("upstream_broken", "upstream_timeout", "overloaded", "draining"),
+    }
+    explained = {code for _, code, _, _ in RULINGS} | {"store_unavailable"}
+    assert explained | running == set(PROXY_CODES)
+
+
+def test_of_many_routes_those_most_like_the_path_are_named(explain: Explain, config: Path) -> None:
+    upstreams = CONFIGURATION.partition("routes:")[0]
+    routes = "".join(f"  - {{path: /service-{number}/items}}\n" for number in range(200))
+    config.write_text(f"{upstreams}routes:\n{routes}")
+    assert (
+        "The routes most like it, of 200, are /service-7/items"
+        in explain("GET", "/service-7/item")["why"]
+    )
+    assert "None of the 200 routes is like it" in explain("GET", "/x")["why"]
+
+
 @pytest.mark.parametrize(
     ("target", "why"),
     [
@@ -257,7 +433,7 @@ def test_an_unknown_verdict_is_not_explained_as_a_denial(
     monkeypatch.setattr(store, "look_up", be_away)
     told = explain("GET", "/v1/7", "-H", f"access_token: {OLD}")
     assert (told["status"], told["code"]) == (503, "store_unavailable")
-    assert told["why"] == "no answer within 250 ms"
+    assert told["why"].startswith("no answer within 250 ms `sidecar check --connect` tries")
 
 
 def test_people_read_it_line_by_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,7 +441,7 @@ def test_people_read_it_line_by_line(config: Path, capsys: pytest.CaptureFixture
     assert main(asked) == 0
     assert capsys.readouterr().out.splitlines() == [
         "GET /v1/7",
-        "  route       /v1/{id}",
+        f"  route       /v1/{{id}}, {config}:5",
         "  credential  query, token of another system",
         "  account     acme, by token acmeimported0001",
         "  upstream    listener",
