@@ -49,6 +49,8 @@ def print_table(rows: Sequence[Row]) -> None:
         return
     cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
     width = _width_of(sys.stdout)
+    if width is not None:
+        cells = [{key: _shown(text, sys.stdout) for key, text in row.items()} for row in cells]
     if width is not None and _widths_sum(cells) > width:
         fitted = _fit(cells, width, _ellipsis_for(sys.stdout))
         if fitted is None:
@@ -64,6 +66,14 @@ def print_table(rows: Sequence[Row]) -> None:
 def _width_of(stream: TextIO) -> int | None:
     """Return the columns of the terminal; ``None``: it is none, or its width is not known."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def _shown(text: str, stream: TextIO) -> str:
+    """Return a text with ``?`` for each character that the terminal's encoding lacks."""
+    if text.isascii():
+        return text
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _ellipsis_for(stream: TextIO) -> str:

@@ -115,6 +115,26 @@ REFUSED_CREDENTIALS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("Basic", "Authorization holds a scheme and no credential after it."),
+        ("Basic acme:secret", "a colon outside of the base64"),
+        (basic("acme"), "Basic has no colon between account and password."),
+        (basic("acme:secret\n"), "end with a line break"),
+        (basic("\ufeffacme:secret"), "begin with a byte order mark"),
+        ("Digest a", "the scheme Digest is not accepted here; use Basic."),
+    ],
+)
+async def test_a_credential_that_cannot_be_read_is_answered_with_what_is_wrong(
+    session: ClientSession, line: str, says: str
+) -> None:
+    async with session.get("/api/tokens", headers={"Authorization": line}) as response:
+        problem = await response.json()
+    assert problem["code"] == "malformed_credentials"
+    assert says in problem["detail"]
+
+
 @pytest.mark.parametrize(("lines", "status", "code"), REFUSED_CREDENTIALS)
 async def test_a_call_without_the_accounts_password_is_refused(
     session: ClientSession, lines: list[str], status: int, code: str

@@ -132,6 +132,14 @@ def test_an_ellipsis_is_three_dots_where_the_terminal_has_no_other(show: Show) -
     assert max(map(len, lines)) <= 118
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "caf? ??"), ("latin-1", "caf\u00e9 ??")])
+def test_a_character_that_the_terminal_lacks_is_a_question_mark(
+    show: Show, encoding: str, shown: str
+) -> None:
+    rows: list[Row] = [{"id": ID, "name": "caf\u00e9 \u6ce8\u6587"}]
+    assert show(rows, 80, encoding=encoding)[1] == f"{ID}  {shown}"
+
+
 def test_an_empty_column_gives_way_first(show: Show) -> None:
     rows = [{**row, "paths": [], "last_used_at": None} for row in TOKENS]
     lines = show(rows, 140)
