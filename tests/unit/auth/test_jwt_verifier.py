@@ -66,6 +66,17 @@ async def test_of_our_own_the_store_has_the_record_at_the_digest_of_its_id(
     assert proof == JwtProof("acme", digest("k3v9z1xq7m2abc"), NOW + 60, None)
 
 
+@pytest.mark.parametrize("chars", [100, 9_000, 16_384])
+async def test_what_is_kept_of_a_jwt_does_not_grow_with_it(
+    verifier: JwtVerifier, judge: Judge, chars: int
+) -> None:
+    judge.verdict = foreign()
+    await verify(verifier, token="x" * chars)
+    await verify(verifier, token="x" * chars)
+    assert judge.asked == 1
+    assert len(repr(verifier._proofs)) < 1000
+
+
 async def test_a_foreign_one_brings_its_own_record_and_can_be_denied(
     verifier: JwtVerifier, judge: Judge
 ) -> None:
