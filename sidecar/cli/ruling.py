@@ -133,7 +133,7 @@ def _rule_on_no_route(case: Case) -> Ruling:
     paths = [route.path for route in case.settings.routes]
     target = parse_target(case.asked.method, case.asked.raw_target)
     sent = target.path if isinstance(target, Target) else ""
-    near = get_close_matches(sent, paths[:1000], _MOST_LISTED, 0.4) if sent else []
+    near = get_close_matches(sent, paths, _MOST_LISTED, 0.4) if sent else []
     listed = paths if len(paths) <= _MOST_LISTED else near
     if not listed:
         return Ruling(("routes",), f"None of the {len(paths)} routes is like it; add one for it.")
