@@ -34,13 +34,16 @@ _DAY_CHARS: Final = len("2026-11-28")
 
 
 def print_list(rows: Sequence[Row], arguments: argparse.Namespace, nothing: str) -> None:
-    """Print rows as JSON or as a table; say ``nothing`` on standard error if there are none."""
+    """Print rows as JSON or as a table.
+
+    Without rows, a person is told ``nothing`` on standard error; to a program, ``[]`` says it.
+    """
     if arguments.json:
         print_json([*rows])
-    else:
+    elif rows:
         print_table(rows)
-    if not rows:
-        print(f"sidecar: {nothing}", file=sys.stderr)
+    else:
+        print(nothing, file=sys.stderr)
 
 
 def print_table(rows: Sequence[Row]) -> None:

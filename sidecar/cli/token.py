@@ -264,7 +264,10 @@ def _describe_slip(secret: str) -> str:
 async def _list(context: _Context, arguments: argparse.Namespace) -> int:
     found = await context.lifecycle.list(arguments.account)
     objects = [as_object(token.record, token.last_use) for token in found]
-    print_list(objects, arguments, _describe_nothing(arguments.account, context))
+    nothing = f"sidecar: {_describe_nothing(arguments.account, context)}"
+    print_list(objects, arguments, nothing)
+    if not objects and arguments.json:  # the account may be mistyped, which [] does not say
+        print(nothing, file=sys.stderr)
     return 0
 
 

@@ -363,8 +363,8 @@ def test_a_terminal_shows_sentences_and_tables_that_fit_and_no_audit_line(admin:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("token", "list"), "there is no live token"),
-        (("token", "list", "--account", "acme"), "there is no live token of account acme"),
+        (("token", "list"), "sidecar: there is no live token"),
+        (("token", "list", "--account", "acme"), "sidecar: there is no live token of account acme"),
         (("throttle", "list"), "nobody is banned"),
         (("throttle", "clear", "--all"), "no matching ban or failure count was found"),
         (("account", "list"), "the configuration declares no account"),
@@ -377,7 +377,7 @@ def test_an_empty_list_is_said_beside_the_output(
         del admin.settings["accounts"]
         admin.write()
     done = admin.run(*words)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"sidecar: {says}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"{says}\n")
     assert admin.run(*words, "--json").stdout == "[]\n"
 
 

@@ -234,6 +234,10 @@ async def test_clearing_what_is_not_banned_says_so_and_is_no_failure(admin: Admi
     assert told == (0, "", "no matching ban or failure count was found\n")
 
 
+async def test_an_empty_list_of_bans_says_so_beside_the_output(admin: Admin) -> None:
+    assert await admin.run("list") == (0, "", "nobody is banned\n")
+
+
 @pytest.mark.parametrize("words", [[], ["--all", "--account", "acme"], ["--client", "acme"]])
 async def test_clear_must_know_whom(admin: Admin, words: list[str]) -> None:
     status, out, _ = await admin.run("clear", *words)
