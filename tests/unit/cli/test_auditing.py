@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.cli import auditing
 from sidecar.cli.auditing import open_audit_log
 from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
@@ -30,9 +31,10 @@ class Errors(io.TextIOWrapper):
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def logged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What syslog gets."""
     lines: list[str] = []
+    monkeypatch.setattr(auditing, "SYSLOG_SOCKET", tmp_path)
     monkeypatch.setattr("syslog.syslog", lambda priority, line: lines.append(line))
     monkeypatch.setattr("syslog.openlog", lambda *_: None)
     return lines
@@ -73,6 +75,14 @@ def test_without_a_file_a_terminal_shows_nothing_and_syslog_gets_the_line(
 ) -> None:
     assert audit(monkeypatch, access_log, is_terminal=True) == ""
     assert [*map(event_of, logged)] == ["token_created"]
+
+
+def test_without_a_syslog_no_line_is_lost(
+    monkeypatch: pytest.MonkeyPatch, logged: list[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(auditing, "SYSLOG_SOCKET", tmp_path / "log")
+    assert event_of(audit(monkeypatch, {}, is_terminal=True)) == "token_created"
+    assert logged == []
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
