@@ -42,9 +42,10 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import ended, limit
 from sidecar.store.cluster_master import ClusterMaster, Connect, VisitorLink
 from sidecar.store.commands import AskServer, Command
+from sidecar.store.endpoints import Endpoint
 from sidecar.store.faults import FAULTS, budget, describe
 from sidecar.store.lookups import RETRY_SECONDS
-from sidecar.store.redis_link import Endpoint, Tracker
+from sidecar.store.redis_link import Tracker
 from sidecar.store.resp import pack
 from sidecar.store.slots import SLOTS, View, read_redirect
 

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from sidecar.core.errors import StoreUnavailable
+from sidecar.store.endpoints import Endpoint
 from sidecar.store.lookups import Lookups
-from sidecar.store.redis_link import Endpoint, RedisLink, Tracker, is_master
+from sidecar.store.redis_link import RedisLink, Tracker, is_master
 from sidecar.store.resp import pack
 from sidecar.store.slots import View, read_view
 

@@ -16,7 +16,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from ssl import SSLContext
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
@@ -25,6 +24,7 @@ import hiredis
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import limit
+from sidecar.store.endpoints import HELLO, Endpoint, Login
 from sidecar.store.resp import pack
 
 _log = logging.getLogger(__name__)
@@ -34,43 +34,11 @@ Reply = Any
 
 _ROLE_CHECK_SECONDS = 1.0
 _INVALIDATE = b"invalidate"
-_HELLO = (b"HELLO", b"3")
 _TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
 _INCOMPLETE = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a Redis listens: a host and a port, or (``path`` set) a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """As whom a link signs in. ``repr`` never shows the password."""
-
-    username: str = "default"
-    password: str | None = field(default=None, repr=False)
-    database: int = 0
-
-    def hello(self) -> tuple[bytes, ...]:
-        """Return the ``HELLO`` that switches to RESP3, signs in and asks for the server's role."""
-        if self.password is None:
-            return _HELLO
-        return (*_HELLO, b"AUTH", self.username.encode(), self.password.encode())
-
-    def greeting(self) -> list[bytes]:
-        """Return the packed commands that open a connection; the first one is ``hello``."""
-        commands = [pack(self.hello())]
-        if self.database:
-            commands.append(pack((b"SELECT", b"%d" % self.database)))
-        return commands
-
-
-_ASK_ROLE = pack(_HELLO)
+_ASK_ROLE = pack(HELLO)
 
 
 class Tracker(Protocol):

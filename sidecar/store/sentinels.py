@@ -24,8 +24,9 @@ from redis.asyncio.sentinel import Sentinel
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import limit
 from sidecar.store.commands import PipelineChannel
+from sidecar.store.endpoints import Endpoint
 from sidecar.store.faults import FAULTS, describe
-from sidecar.store.redis_link import Endpoint, RedisLink
+from sidecar.store.redis_link import RedisLink
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sidecar.store.redis_link import Endpoint
+from sidecar.store.endpoints import Endpoint
 
 SLOTS: Final = 16384
 

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.errors import UsageError
-from sidecar.store.redis_link import Endpoint, Login
+from sidecar.store.endpoints import Endpoint, Login
 
 _TLS_OPTIONS = frozenset(
     f"ssl_{name}"

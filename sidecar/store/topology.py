@@ -26,9 +26,10 @@ from redis.backoff import NoBackoff
 
 from sidecar.store.cluster import Cluster
 from sidecar.store.commands import CommandChannel, PipelineChannel
+from sidecar.store.endpoints import Endpoint, Login
 from sidecar.store.link_channel import LinkChannel
 from sidecar.store.lookups import Lookups
-from sidecar.store.redis_link import Endpoint, Login, RedisLink, RedisLinkT, Tracker, open_link
+from sidecar.store.redis_link import RedisLink, RedisLinkT, Tracker, open_link
 from sidecar.store.sentinels import Sentinels
 from sidecar.store.store_url import StoreUrl, Topology
 

@@ -12,7 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.store.redis_link import Endpoint, RedisLink
+from sidecar.store.endpoints import Endpoint
+from sidecar.store.redis_link import RedisLink
 from sidecar.store.sentinels import Sentinels
 
 BUDGET_SECONDS = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.store.redis_link import Endpoint
+from sidecar.store.endpoints import Endpoint
 from sidecar.store.slots import Redirect, View, read_redirect, read_view
 
 ASKED = Endpoint("10.0.0.9", 7000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.errors import UsageError
-from sidecar.store.redis_link import Endpoint, Login
+from sidecar.store.endpoints import Endpoint, Login
 from sidecar.store.store_url import StoreUrl, Topology, parse_store_url
 
 SINGLE, SENTINEL, CLUSTER = Topology.SINGLE, Topology.SENTINEL, Topology.CLUSTER
