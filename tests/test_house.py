@@ -67,6 +67,8 @@ MAY_IMPORT = {
     "timeouts": set(),
     "core": {"core"},
     "config": {"config", "core"},
+    "config.files": {"config", "core", "store.store_url", "store.tls"},
+    "config.values": {"config", "core", "store.store_url"},
     "store": {"store", "core", "eager", "timeouts"},
     "wire": {"wire", "core", "eager", "timeouts"},
     "auth": {"core"},

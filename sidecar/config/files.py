@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import YamlNode
 from sidecar.core.key_documents import load_key, load_key_set
 from sidecar.core.keys import Key, check_algorithms, check_signing_keys
+from sidecar.store.store_url import TLS_FILES, UnusableUrl, parse_store_url, place_files
+from sidecar.store.tls import tls_context
 
 _MAX_FILE_BYTES = 1024 * 1024
 
@@ -30,6 +32,8 @@ def files_named_in(root: YamlNode, directory: Path) -> Iterator[Path]:
             name = _text(section.at(key)) if section is not None else None
             if name and "\0" not in name:
                 yield directory / name
+    store = _text(root.at("store", "url"))
+    yield from _files_of_store(store, directory).values() if store is not None else ()
 
 
 def check_files(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
@@ -45,6 +49,7 @@ def check_files(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
         tls = upstream.at("tls")
         if tls is not None:
             yield from _check_tls(tls, f"upstreams.{name}.tls", directory, "ca")
+    yield from _check_store(root, directory)
     yield from _check_signing_keys(root)
     yield from _check_issuers(root, directory)
     yield from _check_access_log(root, directory)
@@ -68,6 +73,61 @@ def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> I
         problem = _mismatch(files["certificate"][1], files["private_key"][1])
         if problem is not None:
             yield Diagnostic(*files["private_key"][0].position, f"{path}.private_key: {problem}")
+
+
+def _check_store(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
+    """Check the TLS files of ``store.url`` by making the context that the store would use."""
+    node = root.at("store", "url")
+    url = _text(node)
+    files = _files_of_store(url, directory) if url is not None else {}
+    if node is None or url is None or not url.startswith("rediss"):
+        return
+    problem = _bad_store_files(files)
+    if problem is None:
+        try:
+            tls_context(parse_store_url(place_files(url, directory)).tls_options)
+        except UnusableUrl:
+            return  # the model reports it
+        except OSError as error:
+            problem = _why_unusable(error)
+    if problem is not None:
+        yield Diagnostic(*node.position, f"store.url: {problem}")
+
+
+def _files_of_store(url: str, directory: Path) -> dict[str, Path]:
+    """Return the files that a store's URL names, by option; none of a URL that can't be parsed."""
+    try:
+        options = parse_store_url(url).tls_options
+    except UnusableUrl:
+        return {}
+    return {name: directory / options[name] for name in TLS_FILES if name in options}
+
+
+def _bad_store_files(files: Mapping[str, Path]) -> str | None:
+    for option, path in files.items():
+        if option == "ssl_ca_path":
+            if not path.is_dir():
+                return f"{option} ({path}): there is no such directory; create it, or correct it"
+            continue
+        problem = _unreadable(path)
+        if problem is None and option != "ssl_keyfile" and not _has_certificate(path):
+            problem = "this file contains no PEM certificate; name one that does"
+        if problem is not None:
+            return f"{option} ({path}): {problem}"
+    return None
+
+
+def _why_unusable(error: OSError) -> str:
+    """Say why a TLS context can't be made of files that exist and contain certificates."""
+    reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        return "ssl_keyfile does not belong to ssl_certfile; name the key that does"
+    if reason in ("NO_CIPHER_MATCH", None) and isinstance(error, ssl.SSLError):
+        return "ssl_ciphers names no cipher that OpenSSL knows; correct it, or remove it"
+    return (
+        "ssl_certfile and ssl_keyfile can't be used; name a PEM private key, "
+        "and its password in ssl_password if it has one"
+    )
 
 
 def _unreadable(path: Path) -> str | None:

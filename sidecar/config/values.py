@@ -29,9 +29,9 @@ from sidecar.config import endpoints, units
 from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
-from sidecar.core.authority import read_hosts, split_url
 from sidecar.core.passwords import UnusableHash, check_hash
 from sidecar.core.patterns import BadPattern, compile_pattern
+from sidecar.store.store_url import UnusableUrl, place_files
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,10 +40,6 @@ _T = TypeVar("_T")
 _CLAIM_PATTERN = r"[^\x00-\x1f\x7f]{1,256}"
 _MOST_STEPS = 8
 _LAST_PLACE = 9999
-
-_STORE_URL = re.compile(
-    r"embedded|(?:redis|rediss|redis\+sentinel|redis\+cluster)://[^\s/]+(?:/[^\s]*)?|unix:/[^\s]+"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,24 +201,15 @@ def _check_path_pattern(value: str) -> str:
     return value
 
 
-def _check_store_url(value: str) -> str:
-    if _STORE_URL.fullmatch(value) is None or not _has_readable_hosts(value):
-        raise Rejected(
-            "is not the URL of a store",
-            "write embedded, redis://host:6379/0, rediss://, unix:///path, "
-            "redis+sentinel://host:26379/name/0 or redis+cluster://host:6379",
-        )
-    return value
-
-
-def _has_readable_hosts(url: str) -> bool:
-    """Tell whether all hosts of the URL are valid; a unix socket's URL has none."""
-    if url == "embedded" or url.startswith("unix:"):
-        return True
+def _check_store_url(value: object, info: ValidationInfo) -> object:
+    """Check the URL with the parser that the sidecar runs with; its files become absolute."""
+    if not isinstance(value, str) or value == "embedded":
+        return value
     try:
-        return all(host.port != 0 for host in read_hosts(split_url(url).netloc))
-    except ValueError:
-        return False
+        placed = place_files(value, (info.context or {}).get("directory", Path()))
+    except UnusableUrl as error:
+        raise Rejected(error.why, error.advice) from None
+    return value if placed == value else placed
 
 
 def _dump_mapping(value: Mapping[str, Any], dump: SerializerFunctionWrapHandler) -> Any:
@@ -325,7 +312,7 @@ Ratio = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
 
 PasswordHash = Annotated[str, _checked(_check_password_hash)]
 PatternText = Annotated[str, _checked(_check_path_pattern)]
-StoreUrlText = Annotated[str, _checked(_check_store_url)]
+StoreUrlText = Annotated[str, BeforeValidator(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
 Text = Annotated[

@@ -32,6 +32,7 @@ from sidecar.store.lookups import Lookups
 from sidecar.store.redis_link import RedisLink, RedisLinkT, Tracker, open_link
 from sidecar.store.sentinels import Sentinels
 from sidecar.store.store_url import StoreUrl, Topology
+from sidecar.store.tls import tls_context
 
 Client = Redis | RedisCluster
 
@@ -67,7 +68,7 @@ class RedisConnector:
         self._budget_seconds = budget_seconds
         self._probe_key = probe_key
         self._tracker = tracker
-        self._tls = _tls_context(url) if url.is_tls else None
+        self._tls = tls_context(url.tls_options) if url.is_tls else None
         is_cluster, is_sentinel = (
             url.topology is kind for kind in (Topology.CLUSTER, Topology.SENTINEL)
         )
@@ -178,8 +179,3 @@ class RedisConnector:
     ) -> RedisLinkT:
         means = self._url.login, self._tls, self._probe_key
         return await open_link(endpoint, *means, make, self._budget_seconds, confirm)
-
-
-def _tls_context(url: StoreUrl) -> ssl.SSLContext:
-    """Build the context as redis-py does, so that both read the ``ssl_`` options alike."""
-    return SSLConnection(**dict(url.tls_options)).ssl_context.get()

@@ -141,11 +141,11 @@ APPENDED: list[tuple[str, str]] = [
     ("listen: '${SECRET}'", "7:9: listen: the value of ${SECRET} is not a mapping"),
     # secrets
     ("store: {url: 'rediss//:hunter2@h'}", "7:14: store.url: this value is not the URL of a store; write emb"),
-    ("store: {url: 'redis://:hunter2@[bad'}", "7:14: store.url: this value is not the URL of a store"),
-    ("store: {url: 'redis://:hunter2@:6379'}", "7:14: store.url: this value is not the URL of a store"),
-    ("store: {url: 'redis://:hunter2@h:x'}", "7:14: store.url: this value is not the URL of a store"),
-    ("store: {url: 'redis://:hunter2@h:65536'}", "7:14: store.url: this value is not the URL of a store"),
-    ("store: {url: 'redis+cluster://h1:1,:2'}", "7:14: store.url: this value is not the URL of a store"),
+    ("store: {url: 'redis://:hunter2@[bad'}", "7:14: store.url: this value has a host or port that can't be read"),
+    ("store: {url: 'redis://:hunter2@:6379'}", "7:14: store.url: this value has a host or port that can't be read"),
+    ("store: {url: 'redis://:hunter2@h:x'}", "7:14: store.url: this value has a host or port that can't be read"),
+    ("store: {url: 'redis://:hunter2@h:65536'}", "7:14: store.url: this value has a host or port that can't be read"),
+    ("store: {url: 'redis+cluster://h1:1,:2'}", "7:14: store.url: this value has a host or port that can't be read"),
     ("store: {url: 12}", "7:14: store.url: expected text"),
     # headers
     ("identity: {headers: {}}", "7:21: identity.headers: this is empty; add an entry"),
