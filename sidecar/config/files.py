@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import YamlNode
@@ -76,22 +78,19 @@ def _check_tls(tls: YamlNode, path: str, directory: Path, authorities: str) -> I
 
 
 def _check_store(root: YamlNode, directory: Path) -> Iterator[Diagnostic]:
-    """Check the TLS files of ``store.url`` by making the context that the store would use."""
+    """Check the TLS files of ``store.url``, and make the context that the store would use.
+
+    A URL that can't be parsed is left to the model to report.
+    """
     node = root.at("store", "url")
     url = _text(node)
-    files = _files_of_store(url, directory) if url is not None else {}
     if node is None or url is None or not url.startswith("rediss"):
         return
-    problem = _bad_store_files(files)
-    if problem is None:
-        try:
-            tls_context(parse_store_url(place_files(url, directory)).tls_options)
-        except UnusableUrl:
-            return  # the model reports it
-        except OSError as error:
-            problem = _why_unusable(error)
-    if problem is not None:
-        yield Diagnostic(*node.position, f"store.url: {problem}")
+    with suppress(UnusableUrl):
+        options = parse_store_url(place_files(url, directory)).tls_options
+        problem = _bad_store_files(_files_of_store(url, directory), options)
+        if problem is not None:
+            yield Diagnostic(*node.position, f"store.url: {problem}")
 
 
 def _files_of_store(url: str, directory: Path) -> dict[str, Path]:
@@ -103,31 +102,31 @@ def _files_of_store(url: str, directory: Path) -> dict[str, Path]:
     return {name: directory / options[name] for name in TLS_FILES if name in options}
 
 
-def _bad_store_files(files: Mapping[str, Path]) -> str | None:
+def _bad_store_files(files: Mapping[str, Path], options: Mapping[str, Any]) -> str | None:
     for option, path in files.items():
-        if option == "ssl_ca_path":
-            if not path.is_dir():
-                return f"{option} ({path}): there is no such directory; create it, or correct it"
-            continue
-        problem = _unreadable(path)
-        if problem is None and option != "ssl_keyfile" and not _has_certificate(path):
-            problem = "this file contains no PEM certificate; name one that does"
+        problem = _bad_store_file(option, path)
         if problem is not None:
             return f"{option} ({path}): {problem}"
+    certificate = files.get("ssl_certfile")
+    if certificate is not None:
+        key = files.get("ssl_keyfile", certificate)
+        problem = _mismatch(certificate, key, options.get("ssl_password", ""))
+        if problem is not None:
+            return f"ssl_keyfile ({key}): {problem}"
+    try:
+        tls_context(options)
+    except OSError:
+        return "ssl_ciphers names no cipher that OpenSSL knows; correct it, or remove it"
     return None
 
 
-def _why_unusable(error: OSError) -> str:
-    """Say why a TLS context can't be made of files that exist and contain certificates."""
-    reason = getattr(error, "reason", None)
-    if reason == "KEY_VALUES_MISMATCH":
-        return "ssl_keyfile does not belong to ssl_certfile; name the key that does"
-    if reason in ("NO_CIPHER_MATCH", None) and isinstance(error, ssl.SSLError):
-        return "ssl_ciphers names no cipher that OpenSSL knows; correct it, or remove it"
-    return (
-        "ssl_certfile and ssl_keyfile can't be used; name a PEM private key, "
-        "and its password in ssl_password if it has one"
-    )
+def _bad_store_file(option: str, path: Path) -> str | None:
+    if option == "ssl_ca_path":
+        return None if path.is_dir() else "there is no such directory; create it, or correct it"
+    problem = _unreadable(path)
+    if problem is None and option != "ssl_keyfile" and not _has_certificate(path):
+        problem = "this file contains no PEM certificate; name one that does"
+    return problem
 
 
 def _unreadable(path: Path) -> str | None:
@@ -154,18 +153,27 @@ def _has_certificate(path: Path) -> bool:
     return bool(context.cert_store_stats()["x509"])
 
 
-def _mismatch(certificate: Path, private_key: Path) -> str | None:
+def _mismatch(certificate: Path, private_key: Path, password: str = "") -> str | None:
     """Return why a key does not fit a certificate, or ``None``. Never prompts for a password."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, private_key, password=lambda: "")
+        context.load_cert_chain(certificate, private_key, password=lambda: password)
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            return "this key does not belong to the certificate; name the one that does"
-        return "this file contains no usable PEM private key; name one without a password"
+        return _why_unfit(error.reason)
     except OSError:
         return "the file can't be read; let the sidecar's user read it"
     return None
+
+
+def _why_unfit(reason: str | None) -> str:
+    if reason == "KEY_VALUES_MISMATCH":
+        return (
+            "this key does not belong to the certificate; name the one that does, "
+            "or put that certificate first in its file"
+        )
+    if reason is not None and reason.startswith(("EE_", "CA_")):  # EE_KEY_TOO_SMALL, CA_MD_TOO_WEAK
+        return f"OpenSSL refuses the certificate as too weak ({reason}); renew it with another key"
+    return "this file contains no usable PEM private key; name one without a password"
 
 
 def _check_signing_keys(root: YamlNode) -> Iterator[Diagnostic]:

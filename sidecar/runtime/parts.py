@@ -35,7 +35,7 @@ from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
 from sidecar.store.embedded import find_socket as find_socket
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret as connect_secret
-from sidecar.store.redis import connect
+from sidecar.store.redis import connect as connect
 from sidecar.store.revalidation import Revalidation
 from sidecar.tokens.last_use import LastUses
 from sidecar.wire.server import ConnectionLimits, ProxyServer

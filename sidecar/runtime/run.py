@@ -27,7 +27,13 @@ from sidecar.observability.stderr_log import StderrFormatter, StderrLines
 from sidecar.runtime.addresses import addresses_of, bind_for
 from sidecar.runtime.build import build_listening_tls, build_rules
 from sidecar.runtime.listeners import preload
-from sidecar.runtime.parts import DATA_DIRECTORY, EmbeddedRedis, open_log, refuse_slow_parser
+from sidecar.runtime.parts import (
+    DATA_DIRECTORY,
+    EmbeddedRedis,
+    connect,
+    open_log,
+    refuse_slow_parser,
+)
 from sidecar.runtime.serve import Worker, serve
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
@@ -200,6 +206,8 @@ async def _try_out(settings: Settings, bound: set[str]) -> None:
     loop = asyncio.get_running_loop()
     build_rules(settings, loop)
     build_listening_tls(settings)
+    if settings.store.url != "embedded":
+        await connect(settings.store.url, prefix=settings.store.prefix).close()
     log = open_log(settings, loop)
     if log is not None:
         log.close()

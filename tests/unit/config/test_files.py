@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def pem_of(key: PrivateKey, password: bytes | None = None) -> bytes:
     )
 
 
-def certificate_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+def certificate_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sidecar.test")])
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     certificate = (
@@ -56,14 +57,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a directory with one file of each kind."""
     directory = tmp_path_factory.mktemp("files")
     own, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    short = rsa.generate_private_key(65537, 1024)
     contents = {
+        "both.pem": certificate_of(own) + pem_of(own),
+        "chain.crt": certificate_of(other) + certificate_of(own),
+        "cut.crt": certificate_of(own) + certificate_of(other)[:-60],
+        "der.crt": ssl.PEM_cert_to_DER_cert(certificate_of(own).decode()),
+        "short.crt": certificate_of(short),
         "own.crt": certificate_of(own),
         "own.key": pem_of(own),
         "other.key": pem_of(other),
         "locked.key": pem_of(own, b"hunter2"),
         "ed25519.pem": pem_of(ed25519.Ed25519PrivateKey.generate()),
         "rsa.pem": pem_of(rsa.generate_private_key(65537, 2048)),
-        "short.pem": pem_of(rsa.generate_private_key(65537, 1024)),
+        "short.pem": pem_of(short),
         "p384.pem": pem_of(ec.generate_private_key(ec.SECP384R1())),
         "hmac": b"0123456789abcdef0123456789abcdef\n",
         "text": b"hunter2\n",
@@ -91,7 +98,14 @@ JWKS = (
     "jwt: {{trusted_issuers: [{{issuer: i, audience: a, jwks_file: {}, algorithms: [{}]}}]}}".format
 )
 
+STORE = "store: {{url: 'rediss://:hunter2@h?{}'}}".format
+
 GOOD = [
+    STORE("ssl_ca_certs=own.crt"),
+    STORE("ssl_certfile=own.crt&ssl_keyfile=own.key&ssl_cert_reqs=CERT_NONE"),
+    STORE("ssl_certfile=own.crt&ssl_keyfile=locked.key&ssl_password=hunter2"),
+    STORE("ssl_certfile=both.pem&ssl_ca_path=."),
+    STORE("ssl_ciphers=ECDHE"),
     TLS("own.crt", "own.key"),
     "listen: {tls: {certificate: own.crt, private_key: own.key, client_ca: own.crt}}",
     KEY("EdDSA", "ed25519.pem"),
@@ -105,6 +119,39 @@ GOOD = [
 ]
 
 BAD = [
+    (STORE("ssl_ca_certs=none.crt"), "3:14: store.url: ssl_ca_certs ({files}/none.crt): there is"),
+    (STORE("ssl_ca_certs=text"), "3:14: store.url: ssl_ca_certs ({files}/text): this file contai"),
+    (STORE("ssl_ca_certs=own.key"), "3:14: store.url: ssl_ca_certs ({files}/own.key): this file"),
+    (STORE("ssl_ca_certs=."), "3:14: store.url: ssl_ca_certs ({files}): this is not a regular"),
+    (STORE("ssl_ca_certs=pipe"), "3:14: store.url: ssl_ca_certs ({files}/pipe): this is not"),
+    (
+        STORE("ssl_ca_path=none"),
+        "3:14: store.url: ssl_ca_path ({files}/none): there is no such dir",
+    ),
+    (STORE("ssl_certfile=own.crt&ssl_keyfile=none"), "3:14: store.url: ssl_keyfile ({files}/none)"),
+    (
+        STORE("ssl_certfile=own.crt&ssl_keyfile=other.key"),
+        "3:14: store.url: ssl_keyfile ({files}/other.key): this key does not belong to the cert",
+    ),
+    (
+        STORE("ssl_certfile=own.crt&ssl_keyfile=locked.key&ssl_password=wrong"),
+        "3:14: store.url: ssl_keyfile ({files}/locked.key): this file contains no usable PEM",
+    ),
+    (
+        STORE("ssl_certfile=own.crt"),
+        "3:14: store.url: ssl_keyfile ({files}/own.crt): this file contains no usable PEM",
+    ),
+    (STORE("ssl_ciphers=hunter2"), "3:14: store.url: ssl_ciphers names no cipher"),
+    (
+        TLS("short.crt", "short.pem"),
+        "3:53: listen.tls.private_key: OpenSSL refuses the certificate as too weak (EE_KEY_TOO",
+    ),
+    (TLS("cut.crt", "own.key"), "3:29: listen.tls.certificate: this file contains no PEM cert"),
+    (TLS("der.crt", "own.key"), "3:29: listen.tls.certificate: this file contains no PEM cert"),
+    (
+        TLS("chain.crt", "own.key"),
+        "3:53: listen.tls.private_key: this key does not belong to the certificate",
+    ),
     (TLS("none.crt", "own.key"), "3:29: listen.tls.certificate: there is no such file"),
     (TLS("own.crt", "none.key"), "3:51: listen.tls.private_key: there is no such file"),
     (
@@ -175,6 +222,7 @@ def test_a_file_that_is_not_is_a_problem_at_its_name(files: Path, text: str, exp
     with pytest.raises(ConfigurationError) as caught:
         settings_of(files, text)
     (problem,) = caught.value.problems
+    expected = expected.replace("{files}", str(files))
     assert problem.removeprefix(f"{files}/sidecar.yaml:").startswith(expected)
     assert "hunter2" not in problem
     assert "BEGIN" not in problem
