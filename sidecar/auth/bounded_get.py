@@ -20,18 +20,6 @@ _PROTOCOL = b"HTTP/"
 _PIECE_BYTES = 16 * 1024
 
 
-def check_url(url: str) -> None:
-    """Raise ``ValueError`` unless ``url`` is an http or https URL with a host and no password."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("it needs an http or https URL with a host")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("its URL must not hold a user or password")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("its URL must consist of visible ASCII characters")
-    _ = parts.port  # raises ValueError itself
-
-
 async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
     """Return the body of a 200 response to ``GET url``.
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sidecar.auth.bounded_get import check_url, get
+from sidecar.auth.bounded_get import get
+from sidecar.core.authority import check_web_url
 from sidecar.core.errors import Fault
 from sidecar.core.key_documents import MAX_SET_BYTES, LoadedKeys, SkippedKey, load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
@@ -130,7 +131,7 @@ class FetchedKeys:
         limits: FetchLimits = FetchLimits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_url(url)
+        check_web_url(url)
         check_algorithms(algorithms, is_local=False)
         self.origin = (issuer, url, algorithms)
         """What it was made for: on a reload, an unchanged issuer keeps its source and keys."""

@@ -29,6 +29,7 @@ from sidecar.config import endpoints, units
 from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
+from sidecar.core.authority import check_web_url
 from sidecar.core.passwords import UnusableHash, check_hash
 from sidecar.core.patterns import BadPattern, compile_pattern
 from sidecar.store.store_url import UnusableUrl, place_files
@@ -212,6 +213,18 @@ def _check_store_url(value: object, info: ValidationInfo) -> object:
     return value if placed == value else placed
 
 
+def _check_web_url(value: str) -> str:
+    """Refuse the URLs that nothing could be fetched from; the message never holds the URL."""
+    try:
+        check_web_url(value)
+    except ValueError:
+        raise Rejected(
+            "has a host, port or character that can't be read",
+            "write it like https://host/path or https://host:8443/path",
+        ) from None
+    return value
+
+
 def _dump_mapping(value: Mapping[str, Any], dump: SerializerFunctionWrapHandler) -> Any:
     return dump(dict(value))
 
@@ -321,6 +334,7 @@ Text = Annotated[
 ]
 WebUrl = Annotated[
     str,
+    _checked(_check_web_url),
     StringRule(
         r"https?://[^\s/@?#]+(?:/[^\s#]*)?",
         "is not a URL",
@@ -330,6 +344,7 @@ WebUrl = Annotated[
 ]
 CollectorUrl = Annotated[
     str,
+    _checked(_check_web_url),
     StringRule(
         r"https?://[^\s/@?#]+/[^\s?#]*",
         "is not the URL of a collector",

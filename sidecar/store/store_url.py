@@ -19,7 +19,6 @@ may hold a password.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
-from sidecar.core.authority import HostPort, read_hosts, split_url
+from sidecar.core.authority import HostPort, is_host, read_hosts, split_url
 from sidecar.core.errors import UsageError
 from sidecar.store.endpoints import Endpoint, Login
 
@@ -56,9 +55,6 @@ _TLS_MISTAKES: Final = frozenset({"ssl", "tls", "use_ssl", "use_tls", "ssl_enabl
 TLS_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 """The options that name files; ``ssl_ca_path`` names a directory."""
 _find_blank: Final = re.compile(r"[\x00-\x20\x7f\s]").search
-_match_name: Final = re.compile(
-    r"(?=.{1,254}\Z)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
-).fullmatch
 
 
 class Topology(Enum):
@@ -266,22 +262,12 @@ def _parse_node(host: HostPort, default: int) -> Endpoint:
     name = _decode(host.name)
     if host.port == 0:
         raise UnusableUrl("has the port 0", f"name the port that Redis listens on, as :{default}")
-    if ":" not in name and not _is_host(name):
+    if not is_host(name):
         raise UnusableUrl(
             "has a host that is neither a name nor an IP address",
             "write the name in ASCII letters, digits, - and .",
         )
     return Endpoint(name, host.port or default)
-
-
-def _is_host(name: str) -> bool:
-    if re.fullmatch(r"[0-9.]+", name) is None:
-        return _match_name(name) is not None
-    try:
-        ipaddress.IPv4Address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _parse_login(parts: SplitResult, options: Mapping[str, str], database: str) -> Login:

@@ -154,6 +154,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     certificates = make_certificates(directory)
     certificates.certificate.rename(directory / "tls.crt")
     certificates.key.rename(directory / "tls.key")
+    certificates.authority.rename(directory / "redis-ca.pem")
     secret = urlsafe_b64encode(b"a secret of the old system, shared").decode().rstrip("=")
     old_keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": secret}]}
     (directory / "old-jwks.json").write_text(json.dumps(old_keys))
