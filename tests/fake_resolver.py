@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from sidecar.wire.resolver import ResolvedAddress, ResolvedAddresses
+from sidecar.outgoing.resolver import ResolvedAddress, ResolvedAddresses
 from tests.patience import PATIENCE_SECONDS
 
 

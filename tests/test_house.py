@@ -70,7 +70,8 @@ MAY_IMPORT = {
     "config.files": {"config", "core", "store.store_url", "store.tls"},
     "config.values": {"config", "core", "store.store_url"},
     "store": {"store", "core", "eager", "timeouts"},
-    "wire": {"wire", "core", "eager", "timeouts"},
+    "outgoing": {"outgoing", "timeouts"},
+    "wire": {"wire", "core", "eager", "outgoing", "timeouts"},
     "auth": {"core"},
     "auth.authenticator": {
         *("auth.credential_cache", "auth.jwt_verifier", "auth.password_auth", "core"),

@@ -16,10 +16,10 @@ from contextlib import AbstractAsyncContextManager
 from itertools import zip_longest
 from typing import Final
 
+from sidecar.outgoing.racing import Race
+from sidecar.outgoing.resolver import CachingResolver, Clock, ResolvedAddress, ResolvedAddresses
 from sidecar.timeouts import timeout
 from sidecar.wire.destination import Destination
-from sidecar.wire.racing import Race
-from sidecar.wire.resolver import CachingResolver, Clock, ResolvedAddress, ResolvedAddresses
 from sidecar.wire.upstream import UpstreamConnection
 
 _HEAD_START_SECONDS: Final = 0.25  # RFC 8305 section 8: the recommended delay,

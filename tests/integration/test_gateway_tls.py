@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sidecar.outgoing.resolver import CachingResolver
 from sidecar.wire import accepting
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.resolver import CachingResolver
 from sidecar.wire.tls import listening_context
 from tests.fake_resolver import FakeResolver
 from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from sidecar.outgoing.resolver import CachingResolver
 from sidecar.wire.dialing import Dialer
-from sidecar.wire.resolver import CachingResolver
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import OK, Peer, Proxy, Upstream, on_uvloop, request, running_proxy
 from tests.silent_address import silent_address

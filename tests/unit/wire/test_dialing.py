@@ -14,11 +14,11 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
+from sidecar.outgoing.racing import Race
+from sidecar.outgoing.resolver import CachingResolver, ResolvedAddress
 from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
 from sidecar.wire.pool import Pool
-from sidecar.wire.racing import Race
-from sidecar.wire.resolver import CachingResolver, ResolvedAddress
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import on_uvloop
 from tests.silent_address import silent_address

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sidecar.wire.resolver import CachingResolver, ResolvedAddress, read_literal, resolve
+from sidecar.outgoing.resolver import CachingResolver, ResolvedAddress, read_literal, resolve
 from tests.fake_resolver import FakeResolver, addresses
 
 OLD, NEW = addresses("127.0.0.2"), addresses("127.0.0.3")

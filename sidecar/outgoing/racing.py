@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from sidecar.outgoing.resolver import ResolvedAddress
 from sidecar.timeouts import DueCall
-from sidecar.wire.resolver import ResolvedAddress
 
 _IN_PROGRESS: Final = (BlockingIOError, InterruptedError)
 
