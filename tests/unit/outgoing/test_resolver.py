@@ -55,12 +55,87 @@ async def test_a_name_is_asked_for_again_after_five_seconds_and_a_new_answer_cou
     scene = Scene()
     assert await scene.find() == OLD
     scene.resolver.answers["service"] = NEW
-    scene.now += 4.9
+    scene.now += 3.9
     assert await scene.find() == OLD
     assert scene.resolver.asked["service"] == 1
-    scene.now += 0.2
+    scene.now += 1.2
     assert await scene.find() == NEW
     assert scene.resolver.asked["service"] == 2
+
+
+async def test_a_name_in_use_is_looked_up_in_time_and_nobody_waits() -> None:
+    scene = Scene()
+    await scene.find()
+    scene.resolver.answers["service"] = NEW
+    scene.resolver.hang("service")
+    scene.now += 4.5
+    for _ in range(10):
+        assert await asyncio.wait_for(scene.caching.find("service", 1e9), 5) == OLD
+    assert scene.resolver.asked["service"] == 2
+    scene.resolver.go_on("service")
+    await scene.answered()
+    assert await scene.find() == NEW
+
+
+async def test_a_resolver_that_was_slow_is_not_waited_for_again() -> None:
+    scene = Scene()
+    scene.resolver.hang("service")
+    first = asyncio.create_task(scene.find())
+    await scene.is_asked(1)
+    scene.now += 2  # the look-up takes as long
+    scene.resolver.go_on("service")
+    assert await first == OLD
+    scene.now += 60
+    scene.resolver.hang("service")
+    assert await asyncio.wait_for(scene.caching.find("service", 1.9), 5) == OLD
+    scene.resolver.go_on("service")
+    await scene.answered()
+
+
+async def test_an_address_that_refused_is_not_taken_for_fresh() -> None:
+    scene = Scene()
+    await scene.find()
+    scene.resolver.answers["service"] = NEW
+    scene.now += 1
+    scene.caching.refresh_soon("service")
+    assert await scene.find() == NEW
+
+
+async def test_look_ups_beyond_the_bound_wait_for_a_thread_and_then_go_on() -> None:
+    names = [f"name{number}" for number in range(70)]
+    scene = Scene(**dict.fromkeys(names, ("127.0.0.2",)))
+    for name in names[:64]:
+        scene.resolver.hang(name)
+    waiting = [asyncio.create_task(scene.find(name)) for name in names]
+    await scene.is_asked(1, names[63])
+    await asyncio.sleep(0.01)
+    assert sum(thread.name == "resolver" for thread in threading.enumerate()) == 64
+    assert [scene.resolver.asked[name] for name in names] == [1] * 64 + [0] * 6
+    for name in names[:64]:
+        scene.resolver.go_on(name)
+    assert await asyncio.gather(*waiting) == [OLD] * 70
+    assert [scene.resolver.asked[name] for name in names] == [1] * 70
+
+
+async def test_when_no_thread_can_start_those_that_wait_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"name{number}" for number in range(67)]
+    scene = Scene(**dict.fromkeys(names, ("127.0.0.2",)))
+    for name in names[:64]:
+        scene.resolver.hang(name)
+    waiting = [asyncio.create_task(scene.find(name)) for name in names]
+    await scene.is_asked(1, names[63])
+    monkeypatch.setattr(threading.Thread, "start", raise_no_threads)
+    for name in names[:64]:
+        scene.resolver.go_on(name)
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert told[:64] == [OLD] * 64
+    assert {str(one) for one in told[64:]} == {"[Errno None] can't start new thread"}
+
+
+def raise_no_threads(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 async def test_a_hanging_resolver_delays_neither_a_cached_answer_nor_another_name() -> None:

@@ -14,10 +14,11 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.errors import UpstreamTimeout, UpstreamUnreachable
+from sidecar.outgoing.connector import head_start_seconds, interleave
 from sidecar.outgoing.racing import Race
 from sidecar.outgoing.resolver import CachingResolver, ResolvedAddress
 from sidecar.wire.destination import Destination
-from sidecar.wire.dialing import Dialer, head_start_seconds, interleave
+from sidecar.wire.dialing import Dialer
 from sidecar.wire.pool import Pool
 from tests.fake_resolver import FakeResolver, addresses
 from tests.in_process import on_uvloop
@@ -194,7 +195,7 @@ async def test_a_hanging_resolver_times_out_the_first_caller_and_delays_none_aft
 
 
 async def _until_known(scene: Scene) -> None:
-    while not scene.dialer._resolver._names["service"]._addresses:
+    while not scene.dialer._connector._resolver._names["service"]._addresses:
         await asyncio.sleep(0.001)
 
 
@@ -234,7 +235,7 @@ async def test_a_loop_whose_every_turn_outlasts_the_time_out_still_connects() ->
         dialer = Dialer(CachingResolver(FakeResolver(service=["127.0.0.3"])))
         destination = Destination("service", "service", port, connect_timeout_seconds=0.02)
         loop = asyncio.get_running_loop()
-        await dialer._resolver.find("service", 1)
+        await dialer._connector._resolver.find("service", 1)
         opening = asyncio.create_task(Pool(destination, loop, dialer.open).connect())
         while not opening.done():
             time.sleep(0.03)
@@ -259,7 +260,7 @@ def test_a_busy_loop_does_not_use_up_a_head_start(started: Started) -> None:
     async def play() -> None:
         async with listening("127.0.0.3") as port:
             scene = Scene(port, "127.0.0.3", "127.0.0.4")
-            await scene.dialer._resolver.find("service", 1)
+            await scene.dialer._connector._resolver.find("service", 1)
             opening = asyncio.create_task(scene.peer())
             await asyncio.sleep(0)
             time.sleep(0.5)  # twice a head start
@@ -294,7 +295,7 @@ def test_the_last_address_has_half_of_the_budget(
 
 @on_uvloop
 async def test_the_memory_of_slow_addresses_is_bounded() -> None:
-    record = Scene(1, "127.0.0.1").dialer._history
+    record = Scene(1, "127.0.0.1").dialer._connector._history
     for number in range(3000):
         record.note_late(addresses(f"10.0.{number // 250}.{number % 250}")[0], 80)
     assert len(record._late_at) == 1024
