@@ -15,13 +15,19 @@ from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
+from sidecar.outgoing.connector import Connector
+
 HEAD_BYTES = 32 * 1024
 _PROTOCOL = b"HTTP/"
 _PIECE_BYTES = 16 * 1024
 
 
-async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
+async def get(
+    url: str, *, timeout_seconds: float, max_bytes: int, connector: Connector | None = None
+) -> bytes:
     """Return the body of a 200 response to ``GET url``.
+
+    A ``connector`` that is kept remembers the host's addresses for when its name can't be resolved.
 
     Raises ``OSError`` (such as ``TimeoutError``) if the server can't be reached in time, and
     ``ValueError`` for any other response, or one of more than ``max_bytes``. No message holds the
@@ -30,7 +36,14 @@ async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
     answer = _Answer()
     async with (
         asyncio.timeout(timeout_seconds),
-        aclosing(_exchange(urlsplit(url), HEAD_BYTES + max_bytes)) as pieces,
+        aclosing(
+            _exchange(
+                urlsplit(url),
+                HEAD_BYTES + max_bytes,
+                connector or Connector(),
+                timeout_seconds,
+            )
+        ) as pieces,
     ):
         async for piece in pieces:
             answer.feed(piece)
@@ -42,14 +55,18 @@ async def get(url: str, *, timeout_seconds: float, max_bytes: int) -> bytes:
     return body
 
 
-async def _exchange(url: SplitResult, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _exchange(
+    url: SplitResult, max_bytes: int, connector: Connector, connect_seconds: float
+) -> AsyncGenerator[bytes, None]:
     """Send the request and yield what arrives; raise ``ValueError`` after ``max_bytes``."""
+    host = url.hostname or ""
     # In a thread, as loading the system's certificates would block the loop for a while.
     is_tls = url.scheme == "https"
     context = await asyncio.to_thread(ssl.create_default_context) if is_tls else None
     port = url.port or (443 if is_tls else 80)
+    connected, _ = await connector.connect(host, port, connector.budget(connect_seconds))
     reader, writer = await asyncio.open_connection(
-        url.hostname, port, ssl=context, limit=_PIECE_BYTES
+        sock=connected, ssl=context, server_hostname=host if is_tls else None, limit=_PIECE_BYTES
     )
     try:
         writer.write(_request(url))

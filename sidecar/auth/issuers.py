@@ -31,6 +31,7 @@ from sidecar.core.key_documents import MAX_SET_BYTES, LoadedKeys, SkippedKey, lo
 from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
+from sidecar.outgoing.connector import Connector
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ class FetchedKeys:
         self._algorithms = algorithms
         self._limits = limits
         self._clock = clock
+        self._connector = Connector()
         self._ring = KeyRing(())
         self._fetched_at = self._tried_at = float("-inf")
         self._fetch_budget = _FetchBudget(limits.unknown_key_fetches, limits.unknown_key_seconds)
@@ -266,6 +268,7 @@ class FetchedKeys:
                 self._url,
                 timeout_seconds=self._limits.timeout_seconds,
                 max_bytes=self._limits.max_bytes,
+                connector=self._connector,
             )
             loaded = load_key_set(document, self._algorithms, is_local=False)
             self._ring = KeyRing(loaded.keys)

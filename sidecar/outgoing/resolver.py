@@ -196,7 +196,8 @@ class _CachedName:
             await self._wait_for(pending, patience_seconds)
         if self._has_answer():
             return self._addresses
-        raise OSError(self._error.errno, self._error.strerror or str(self._error))
+        kind = socket.gaierror if isinstance(self._error, socket.gaierror) else OSError
+        raise kind(self._error.errno, self._error.strerror or str(self._error))
 
     def _has_answer(self) -> bool:
         return bool(self._addresses) and self._clock() - self._answered_at < _STALE_SECONDS

@@ -16,7 +16,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from ssl import SSLContext
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
@@ -24,6 +23,7 @@ import hiredis
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.budgets import limit
+from sidecar.store.dialing import StoreDialer
 from sidecar.store.endpoints import HELLO, Endpoint, Login
 from sidecar.store.resp import pack
 
@@ -211,7 +211,7 @@ RedisLinkT = TypeVar("RedisLinkT", bound=RedisLink)
 async def open_link(
     endpoint: Endpoint,
     login: Login,
-    tls: SSLContext | None,
+    dialer: StoreDialer,
     probe_key: bytes,
     make_link: Callable[[], RedisLinkT],
     step_seconds: float,
@@ -227,7 +227,7 @@ async def open_link(
     no connection behind.
     """
     async with limit(step_seconds):
-        link = await _connect(endpoint, tls, make_link)
+        link = await dialer.open(endpoint, make_link)
     try:
         async with limit(step_seconds):
             replies = await asyncio.gather(*link.request(*login.greeting(), link.probe(probe_key)))
@@ -244,12 +244,3 @@ async def open_link(
         link.abort()
         raise
     return link
-
-
-async def _connect(
-    endpoint: Endpoint, tls: SSLContext | None, make_link: Callable[[], RedisLinkT]
-) -> RedisLinkT:
-    loop = asyncio.get_running_loop()
-    if endpoint.path is not None:
-        return (await loop.create_unix_connection(make_link, endpoint.path))[1]
-    return (await loop.create_connection(make_link, endpoint.host, endpoint.port, ssl=tls))[1]

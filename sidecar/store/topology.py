@@ -7,7 +7,6 @@ answering (``faults.budget``), which a busy loop does not spend.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import Any, cast
@@ -16,16 +15,15 @@ from redis.asyncio import (
     ConnectionPool,
     Redis,
     RedisCluster,
-    SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
 
 from sidecar.store.cluster import Cluster
 from sidecar.store.commands import CommandChannel, PipelineChannel
+from sidecar.store.dialing import DialedConnection, DialedMasterConnection, StoreDialer
 from sidecar.store.endpoints import Endpoint, Login
 from sidecar.store.link_channel import LinkChannel
 from sidecar.store.lookups import Lookups
@@ -37,21 +35,6 @@ from sidecar.store.tls import tls_context
 Client = Redis | RedisCluster
 
 _RESP2 = 2  # replies have one form with any server version, and there are no push messages
-
-
-class _TlsConnection(SSLConnection):
-    """A connection of redis-py with a TLS context that all connections share.
-
-    By itself, redis-py makes a context for each connection, which takes 50 ms of CPU.
-    """
-
-    def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self.ssl_context.context = tls
-
-
-class _ManagedTlsConnection(SentinelManagedConnection, _TlsConnection):
-    """The same, to the master that the Sentinels name."""
 
 
 class RedisConnector:
@@ -68,7 +51,7 @@ class RedisConnector:
         self._budget_seconds = budget_seconds
         self._probe_key = probe_key
         self._tracker = tracker
-        self._tls = tls_context(url.tls_options) if url.is_tls else None
+        self._dialer = StoreDialer(tls_context(url.tls_options) if url.is_tls else None)
         is_cluster, is_sentinel = (
             url.topology is kind for kind in (Topology.CLUSTER, Topology.SENTINEL)
         )
@@ -130,7 +113,7 @@ class RedisConnector:
             return RedisCluster(startup_nodes=nodes, **self._options(url.login), **tls)
         if self._sentinels is None:
             return self._make_redis(url.nodes[0], url.login)
-        options = self._options(url.login) | self._tls_options(_ManagedTlsConnection)
+        options = self._options(url.login) | self._dialed(DialedMasterConnection)
         return cast(Redis, self._sentinels.master_for(url.service, **options))
 
     def _make_sentinels(self) -> Sentinels:
@@ -139,10 +122,11 @@ class RedisConnector:
         return Sentinels(clients, url.service, self._budget_seconds)
 
     def _make_redis(self, endpoint: Endpoint, login: Login) -> Redis:
-        options = self._options(login) | self._tls_options(_TlsConnection)
+        options = self._options(login)
         if endpoint.path is not None:
             options |= {"connection_class": UnixDomainSocketConnection, "path": endpoint.path}
         else:
+            options |= self._dialed(DialedConnection)
             options |= {"host": endpoint.host, "port": endpoint.port}
         return Redis.from_pool(ConnectionPool(**options))
 
@@ -159,8 +143,8 @@ class RedisConnector:
             options |= {"username": login.username, "password": login.password}
         return options
 
-    def _tls_options(self, kind: type[SSLConnection]) -> dict[str, Any]:
-        return {"connection_class": kind, "tls": self._tls} if self._tls is not None else {}
+    def _dialed(self, kind: type[DialedConnection]) -> dict[str, Any]:
+        return {"connection_class": kind, "dialer": self._dialer}
 
     async def _open_link(self, tracker: Tracker | None = None) -> RedisLink:
         make = partial(RedisLink, tracker)
@@ -177,5 +161,5 @@ class RedisConnector:
         make: Callable[[], RedisLinkT],
         confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> RedisLinkT:
-        means = self._url.login, self._tls, self._probe_key
+        means = self._url.login, self._dialer, self._probe_key
         return await open_link(endpoint, *means, make, self._budget_seconds, confirm)

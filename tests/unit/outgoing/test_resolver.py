@@ -183,7 +183,7 @@ async def test_a_name_that_no_longer_exists_drops_the_cached_answer() -> None:
     await scene.find()
     scene.resolver.answers["service"] = NO_NAME
     scene.now += 6
-    with pytest.raises(OSError, match="Name or service not known"):
+    with pytest.raises(socket.gaierror, match="Name or service not known"):
         await scene.find()
 
 
