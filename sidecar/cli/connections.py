@@ -96,6 +96,7 @@ async def _connect(name: str, upstream: UpstreamSettings) -> asyncio.Transport:
         unix_path=address.path,
         tls=_tls_context(upstream) if upstream.url.is_tls else None,
         connect_timeout_seconds=upstream.connect_timeout,
+        server_name=None if upstream.tls is None else upstream.tls.server_name,
     )
     loop = asyncio.get_running_loop()
     connection = await Dialer().open(

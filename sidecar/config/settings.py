@@ -80,6 +80,8 @@ class UpstreamTlsSettings(Section):
     """PEM file of that certificate's private key."""
     verify: values.Switch = True
     """Check its certificate and its name. Turn off only to try something out."""
+    server_name: values.HostName | None = None
+    """The name to ask for (SNI), and to find in its certificate; left out: the host of `url`."""
 
 
 class UpstreamSettings(Section):

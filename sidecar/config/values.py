@@ -29,7 +29,7 @@ from sidecar.config import endpoints, units
 from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
-from sidecar.core.authority import check_web_url
+from sidecar.core.authority import check_web_url, is_host
 from sidecar.core.passwords import UnusableHash, check_hash
 from sidecar.core.patterns import BadPattern, compile_pattern
 from sidecar.store.store_url import UnusableUrl, place_files
@@ -213,6 +213,13 @@ def _check_store_url(value: object, info: ValidationInfo) -> object:
     return value if placed == value else placed
 
 
+def _check_host_name(value: str) -> str:
+    if not is_host(value) or value.endswith("."):
+        advice = "write it like service.internal or 10.0.0.1, without a scheme or port"
+        raise Rejected("is not the name of a host", advice, value)
+    return value
+
+
 def _check_web_url(value: str) -> str:
     """Refuse the URLs that nothing could be fetched from; the message never holds the URL."""
     try:
@@ -328,6 +335,9 @@ PatternText = Annotated[str, _checked(_check_path_pattern)]
 StoreUrlText = Annotated[str, BeforeValidator(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
+HostName = Annotated[str, _checked(_check_host_name)]
+"""A host without a port: a name, or an IP address without brackets."""
+
 Text = Annotated[
     str,
     StringRule(r"[\x20-\x7e]{1,200}", "is not plain text", "use 1 to 200 visible ASCII characters"),

@@ -254,6 +254,7 @@ def _build_destination(name: str, upstream: configured.UpstreamSettings) -> Dest
         connect_timeout_seconds=upstream.connect_timeout,
         max_connections=upstream.max_connections,
         max_age_seconds=upstream.max_age,
+        server_name=None if upstream.tls is None else upstream.tls.server_name,
     )
 
 

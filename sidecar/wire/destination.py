@@ -23,6 +23,19 @@ class Destination:
     max_connections: int = 512
     max_age_seconds: float = 300.0
     """The age at which a connection is not reused any more, less up to a fifth; 0: no limit."""
+    server_name: str | None = None
+    """What TLS asks for (SNI) and verifies; ``None``: ``host``."""
+
+    @property
+    def tls_name(self) -> str | None:
+        """The name for SNI and for the certificate's check; ``None`` without TLS.
+
+        A final dot belongs to the DNS, and a zone to this machine: no certificate has either (RFC
+        6066 section 3).
+        """
+        if self.tls is None:
+            return None
+        return self.server_name or self.host.partition("%")[0].removesuffix(".")
 
     @property
     def address(self) -> str:

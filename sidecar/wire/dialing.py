@@ -31,14 +31,13 @@ class Dialer:
         Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one).
         """
         budget = self._connector.budget(destination.connect_timeout_seconds)
-        server_name = destination.host if destination.tls else None
         if destination.unix_path:
             async with budget.step():
                 _, connection = await loop.create_unix_connection(
                     make_connection,
                     destination.unix_path,
                     ssl=destination.tls,
-                    server_hostname=server_name,
+                    server_hostname=destination.tls_name,
                 )
             return connection
         connected, address = await self._connector.connect(
@@ -50,7 +49,7 @@ class Dialer:
                     make_connection,
                     sock=connected,
                     ssl=destination.tls,
-                    server_hostname=server_name,
+                    server_hostname=destination.tls_name,
                 )
         except OSError:  # TimeoutError is one
             self._connector.note_late(address, destination.port)

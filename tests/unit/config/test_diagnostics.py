@@ -221,6 +221,13 @@ def test_a_mistake_is_reported_with_its_position(tmp_path: Path, text: str, expe
 WHOLE: list[tuple[str, list[str]]] = [
     ("listen: {}\n", ["1:1: routes: this key is missing", "1:1: upstreams: this key is missing"]),
     ("upstreams: {}\nroutes: []\n", ["1:12: upstreams: this is empty", "2:9: routes: this is empty"]),
+    *(
+        (
+            MINIMAL.replace('http://127.0.0.1:8080"}', f'https://h", tls: {{server_name: "{name}"}}}}'),
+            [f"2:51: upstreams.listener.tls.server_name: {name!r} is not the name of a host; write"],
+        )
+        for name in ("https://x", "x:443", "[::1]", "a b", "x.", "h\u00f6.st", "10.0.0.256", "a..b")
+    ),
     (
         MINIMAL + "listen: {tls: {private_key: no.key}}\n",
         [
