@@ -80,7 +80,7 @@ docker: ## build the container image (IMAGE=name:tag)
 image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, with buildah and debootstrap)
 	@exec $(IN_VENV) -m pytest -m soak --timeout 3000 -s tests/soak/test_image.py $(ARGS)
 
-clean: ## remove what was built (not ./data, where an embedded store keeps its tokens)
+clean: ## remove what was built (no data/, where an embedded store keeps its tokens)
 	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -144,7 +144,7 @@ MAY_IMPORT = {
     },
     "runtime.run": {
         *("config", "core", "observability", "operations.exposition", "runtime", "wire.listening"),
-        "workers",
+        *("store.embedded_data", "workers"),
     },
     "runtime": set(),
     "cli": {

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.cli.reach import reached_store
+from sidecar.cli.reach import has_begun, reached_store
 from sidecar.cli.redis_settings import ASKED_SETTINGS, Finding, Master, Severity, judge
 from sidecar.core.errors import StoreUnavailable, UsageError
 
@@ -148,6 +148,8 @@ async def try_store(settings: Settings) -> ConnectionReport:
     """Read and write as the proxy does, then check the settings by which Redis may lose tokens."""
     subject = f"store ({_kind_of(settings.store.url)})"
     trouble = ""
+    if not has_begun(settings):
+        return _judge_beginning(subject, settings)
     try:
         async with reached_store(settings) as store:
             await store.ping()
@@ -159,6 +161,20 @@ async def try_store(settings: Settings) -> ConnectionReport:
     with suppress(StoreUnavailable, UsageError):  # this may say why, or Redis can't be reached
         found += await _ask(settings)
     return ConnectionReport(subject, tuple(found))
+
+
+def _judge_beginning(subject: str, settings: Settings) -> ConnectionReport:
+    """Judge an embedded store that is still to begin; make nothing."""
+    from sidecar.runtime.parts import find_binary
+    from sidecar.store.embedded_data import refuse_left_behind
+
+    try:
+        find_binary()
+        refuse_left_behind(settings.data_directory, Path.cwd())
+    except UsageError as error:
+        return _failed(subject, str(error))
+    text = f"`sidecar run` will begin a new store in {settings.data_directory}"
+    return ConnectionReport(subject, (Finding(Severity.NOTE, text),))
 
 
 def _kind_of(url: str) -> str:

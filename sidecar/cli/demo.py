@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, chdir
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,8 +87,8 @@ def _run(arguments: argparse.Namespace) -> int:
     import uvloop
 
     hold_from_the_start()  # unless ``sidecar.__main__`` does so already
-    # In that directory, because an embedded Redis keeps its data in ./data.
-    with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory, chdir(directory):
+    # An embedded Redis keeps its data beside the configuration, so in that directory too.
+    with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory:
         uvloop.run(_demonstrate(Path(directory)))
         ignore()
     print("Stopped; all data of the demo is deleted.", flush=True)

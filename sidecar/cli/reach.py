@@ -25,22 +25,34 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     """Open the store of a configuration.
 
     ``embedded`` is the Redis of a sidecar that runs on the same data directory; without one, a
-    Redis is started for as long as the context lasts.
+    Redis is started on that directory for as long as the context lasts. Raises ``UsageError`` if
+    there is no data: only ``sidecar run`` begins a store.
     """
     from sidecar.runtime.parts import opened_store
+    from sidecar.store.embedded_data import has_data, no_store
 
-    if settings.store.url == "embedded" and _is_answering(_embedded_socket()):
-        running = settings.store.model_copy(update={"url": url_of(settings)})
-        settings = settings.model_copy(update={"store": running})
+    if settings.store.url == "embedded":
+        if _is_answering(_embedded_socket(settings)):
+            running = settings.store.model_copy(update={"url": url_of(settings)})
+            settings = settings.model_copy(update={"store": running})
+        elif not has_data(settings.data_directory):
+            raise no_store(settings.data_directory, Path.cwd())
     async with opened_store(settings) as store:
         yield store
+
+
+def has_begun(settings: Settings) -> bool:
+    """Tell whether there is a store: always, unless it is embedded and ``run`` has begun none."""
+    from sidecar.store.embedded_data import has_data
+
+    return settings.store.url != "embedded" or has_data(settings.data_directory)
 
 
 def url_of(settings: Settings) -> str:
     """Return the store's URL; for ``embedded``, that of its socket, valid in ``reached_store``."""
     if settings.store.url != "embedded":
         return settings.store.url
-    return f"unix://{quote(str(_embedded_socket()))}"
+    return f"unix://{quote(str(_embedded_socket(settings)))}"
 
 
 @asynccontextmanager
@@ -74,10 +86,10 @@ def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
     return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer)
 
 
-def _embedded_socket() -> Path:
-    from sidecar.runtime.parts import DATA_DIRECTORY, find_socket
+def _embedded_socket(settings: Settings) -> Path:
+    from sidecar.runtime.parts import find_socket
 
-    return find_socket(DATA_DIRECTORY)
+    return find_socket(settings.data_directory)
 
 
 def _is_answering(path: Path) -> bool:

@@ -58,7 +58,8 @@ def load(
         note(file)
     settings: Settings | None = None
     try:
-        settings = Settings.model_validate(root.plain(), context={"directory": path.parent})
+        context = {"directory": path.parent, "data_directory": _data_directory_of(path)}
+        settings = Settings.model_validate(root.plain(), context=context)
     except ValidationError as error:
         problems += describe(error, root)
     accounts, of_files = _read_accounts(path, root, replace, note, account_files)
@@ -88,6 +89,15 @@ def _read_accounts(
     places = {} if declared is None else declared.keys
     own = {name: (path, position) for name, position in places.items()}
     return files.read(paths, replace, own)
+
+
+def _data_directory_of(path: Path) -> Path:
+    """Return where an embedded store keeps its data: beside the file, behind symbolic links.
+
+    So a file has one store, whatever it is called by and wherever a command is run. What is not a
+    regular file, as a pipe, has no place, and counts as one in the current directory.
+    """
+    return (path.resolve().parent if path.is_file() else Path.cwd()) / "data"
 
 
 def _read(path: Path) -> str:

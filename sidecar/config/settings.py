@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -386,6 +387,17 @@ class Settings(Section):
     """One JSON line for each request."""
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     """W3C Trace Context, and the export of spans."""
+    _data_directory: Path = PrivateAttr(Path("data"))
+
+    @property
+    def data_directory(self) -> Path:
+        """Where an embedded store keeps its data: ``data`` beside the configuration file."""
+        return self._data_directory
+
+    def model_post_init(self, context: Any) -> None:
+        """Take the place of the file from the context; without one, it is the current directory."""
+        if context and "data_directory" in context:
+            self._data_directory = context["data_directory"]
 
     _accounts_of_files: Mapping[str, Account] = PrivateAttr(
         default_factory=lambda: MappingProxyType({})

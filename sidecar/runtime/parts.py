@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import http_parser
@@ -32,6 +31,7 @@ from sidecar.store.archive import connect_archive as connect_archive
 from sidecar.store.cache import TokenCache
 from sidecar.store.counters import connect_counters as connect_counters
 from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
+from sidecar.store.embedded import find_binary as find_binary
 from sidecar.store.embedded import find_socket as find_socket
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret as connect_secret
@@ -43,7 +43,6 @@ from sidecar.wire.server import ConnectionLimits, ProxyServer
 if TYPE_CHECKING:
     from sidecar.observability.span_export import SpanExport
 
-DATA_DIRECTORY: Final = Path("data")
 _COMMAND_BUDGET_SECONDS: Final = 2.0  # at a busy machine, an admin would rather wait than retry
 
 
@@ -120,7 +119,7 @@ async def reachable_store(settings: Settings) -> AsyncIterator[str]:
     if settings.store.url != "embedded":
         yield settings.store.url
         return
-    embedded = EmbeddedRedis(DATA_DIRECTORY)
+    embedded = EmbeddedRedis(settings.data_directory)
     url = await embedded.start()
     try:
         yield url

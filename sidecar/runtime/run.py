@@ -28,13 +28,14 @@ from sidecar.runtime.addresses import addresses_of, bind_for
 from sidecar.runtime.build import build_listening_tls, build_rules
 from sidecar.runtime.listeners import preload
 from sidecar.runtime.parts import (
-    DATA_DIRECTORY,
     EmbeddedRedis,
     connect,
+    find_binary,
     open_log,
     refuse_slow_parser,
 )
 from sidecar.runtime.serve import Worker, serve
+from sidecar.store.embedded_data import has_data, refuse_left_behind
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
 from sidecar.workers.inheritance import TRIAL_RUN, Inheritance, adopt_sockets, inherit
@@ -72,6 +73,7 @@ class _Store:
 
     def __init__(self, settings: Settings, inherited: Inheritance | None) -> None:
         self._url = settings.store.url
+        self._directory = settings.data_directory
         self._redis: EmbeddedRedis | None = None
         if inherited is not None and inherited.store is not None:
             self._redis = EmbeddedRedis.adopt(inherited.store)
@@ -81,8 +83,12 @@ class _Store:
         if self._url != "embedded":
             return self._url
         if self._redis is None:
-            self._redis = EmbeddedRedis(DATA_DIRECTORY)
+            refuse_left_behind(self._directory, Path.cwd())
+            is_new = not has_data(self._directory)
+            self._redis = EmbeddedRedis(self._directory)
             asyncio.run(self._redis.start())
+            if is_new:
+                _log.warning("a new store begins in %s: there are no tokens yet", self._directory)
         return self._redis.url
 
     def let_go(self) -> None:
@@ -206,7 +212,10 @@ async def _try_out(settings: Settings, bound: set[str]) -> None:
     loop = asyncio.get_running_loop()
     build_rules(settings, loop)
     build_listening_tls(settings)
-    if settings.store.url != "embedded":
+    if settings.store.url == "embedded":
+        find_binary()
+        refuse_left_behind(settings.data_directory, Path.cwd())
+    else:
         await connect(settings.store.url, prefix=settings.store.prefix).close()
     log = open_log(settings, loop)
     if log is not None:

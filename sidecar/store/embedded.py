@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sidecar.core.errors import UsageError
+from sidecar.store.embedded_data import PLACED, unusable
 
 START_SECONDS = 60.0
 """How long Redis may take to load its data."""
@@ -72,7 +73,7 @@ class EmbeddedRedis:
     """A Redis with its data in ``directory``, at most one for each directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory.absolute()
+        self._directory = Path(os.path.realpath(directory))
         self._socket_directory: Path | None = None
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | _Inherited | None = None
@@ -154,21 +155,23 @@ class EmbeddedRedis:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
         except OSError as error:
-            raise UsageError(
-                f"{self._directory}: cannot keep the tokens here: {error.strerror}"
-            ) from None
+            raise unusable(self._directory, error) from None
 
     async def _take_lock(self) -> None:
-        lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unusable(self._directory, error) from None
         deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
         while not _is_locked(lock):
             if asyncio.get_running_loop().time() > deadline:
                 os.close(lock)
                 raise UsageError(
-                    f"{self._directory}: another sidecar keeps its tokens here; stop it, "
-                    "or run this one in another directory or with a store.url of its own"
+                    f"{self._directory}: another sidecar keeps its tokens here; stop it, or give "
+                    "this one a configuration in another directory, or a store.url of its own"
                 )
             await asyncio.sleep(_POLL_SECONDS)
+        os.pwrite(lock, PLACED, 0)
         self._lock = lock
 
     def _choose_socket(self) -> Path:
@@ -234,7 +237,8 @@ class _Inherited:
 
 def find_socket(directory: Path) -> Path:
     """Return the socket of the Redis with its data in ``directory``, if one runs."""
-    return _noted_socket(directory) or directory.absolute() / _SOCKET
+    place = Path(os.path.realpath(directory))
+    return _noted_socket(place) or place / _SOCKET
 
 
 def find_binary() -> Path:
