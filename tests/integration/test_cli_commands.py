@@ -349,6 +349,10 @@ def _read_some(terminal: int) -> bytes:
 
 
 def test_a_terminal_shows_sentences_and_tables_that_fit_and_no_audit_line(admin: Admin) -> None:
+    log = admin.config.with_name("access.log")
+    log.touch()
+    admin.settings["access_log"] = {"path": str(log)}
+    admin.write()
     asked = ("--account", "acme", "--name", "the shop's nightly export", "--days", "1")
     shown = run_on_terminal(admin.config, "token", "create", *asked, columns=100)
     assert "event" not in shown
@@ -389,6 +393,7 @@ def test_accounts_are_listed_without_their_hashes(admin: Admin) -> None:
         "paths": ["/v1/*"],
         "max_token_days": 0,
         "max_tokens": 1000,
+        "groups": [],
         "disabled": False,
     }
     assert [account["disabled"] for account in accounts] == [False, False, True]
