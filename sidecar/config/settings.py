@@ -372,7 +372,7 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     """What a caller may use."""
     trusted_proxies: values.ListOf[values.TrustedNetwork] = ()
-    """Networks whose `X-Forwarded-*` are believed; nobody is by default."""
+    """Networks whose `X-Forwarded-*` and `Forwarded` are believed; nobody is by default."""
     portal: Annotated[PortalSettings | None, BeforeValidator(_false_is_off)] = None
     """The API-keys page and the token API; left out or `false`: off."""
     operations: Annotated[OperationsSettings | None, BeforeValidator(_false_is_off)] = (

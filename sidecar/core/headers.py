@@ -55,7 +55,7 @@ class HeaderClass(IntEnum):
     FORWARDED_PROTO = 8
     FORWARDED_HOST = 9
     FORWARDING = 10
-    """Other statements about earlier hops: ``Forwarded``, ``X-Real-IP``, ``X-Forwarded-Port``…"""
+    """Other statements about earlier hops: ``X-Real-IP``, ``X-Forwarded-Port``…"""
     AUTHORIZATION = 11
     CREDENTIAL = 12
     CONNECTION = 13
@@ -64,6 +64,7 @@ class HeaderClass(IntEnum):
     TRACESTATE = 16
     STRIPPED = 17
     """Neither read nor sent upstream."""
+    FORWARDED = 18
 
 
 _READ: Final = {
@@ -76,7 +77,7 @@ _READ: Final = {
     "x-forwarded-for": HeaderClass.FORWARDED_FOR,
     "x-forwarded-proto": HeaderClass.FORWARDED_PROTO,
     "x-forwarded-host": HeaderClass.FORWARDED_HOST,
-    "forwarded": HeaderClass.FORWARDING,
+    "forwarded": HeaderClass.FORWARDED,
     "x-real-ip": HeaderClass.FORWARDING,
     "authorization": HeaderClass.AUTHORIZATION,
     "connection": HeaderClass.CONNECTION,
@@ -140,6 +141,7 @@ class Scan(NamedTuple):
     traceparent: tuple[bytes, ...]
     tracestate: tuple[bytes, ...]
     stripped: tuple[bytes, ...]
+    forwarded: tuple[bytes, ...]
 
     def __repr__(self) -> str:
         """Show which classes were found, and never a value."""

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
+from sidecar.core.forwarded import UNIX, as_node, host_of, proto_of
 from sidecar.core.headers import WEBSOCKET, HeaderClass, HeaderRules, Headers, Scan, canonical
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Form
 from sidecar.core.policy import Principal
 from sidecar.core.trace_context import is_tracestate, is_within
+from sidecar.core.trusted_proxies import TrustedProxies
 
+_UNKNOWN: Final = b"unknown"  # RFC 7239 section 6.2; a hop without an address
 _VIA_11: Final = b"Via: 1.1 sidecar\r\n"
 _VIA_10: Final = b"Via: 1.0 sidecar\r\n"
 _PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
@@ -35,29 +38,49 @@ _DROPPED: Final = 2
 class Downstream:
     """What the upstream learns about the client's connection; built once per connection.
 
-    ``client`` is the peer's address, ``scheme`` is ``http`` or ``https``, and ``is_trusted`` says
-    whether the peer's statements about earlier hops are believed.
+    ``peer`` is the peer's address (``unix:`` on a unix socket, which has none), and ``scheme`` is
+    ``http`` or ``https``. ``proxies`` are given if the peer is one of them, so that its statements
+    about earlier hops are believed and extended.
     """
 
-    __slots__ = ("_client", "_fixed", "_scheme", "is_trusted")
+    __slots__ = ("_fixed", "_node", "_peer", "_proxies", "_scheme", "is_trusted")
 
-    def __init__(self, client: bytes, scheme: bytes, is_trusted: bool) -> None:
-        self.is_trusted: Final = is_trusted
-        self._client = client
+    def __init__(self, peer: str, scheme: bytes, proxies: TrustedProxies | None = None) -> None:
+        self.is_trusted: Final = proxies is not None
+        self._proxies = proxies
+        self._peer = b"" if peer == UNIX else peer.encode("ascii", "replace")
+        self._node = as_node(peer)
         self._scheme = scheme
         self._fixed = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (
-            client,
+            self._peer or _UNKNOWN,
             scheme,
         )
 
     def lines(self, scan: Scan, host: bytes) -> bytes:
-        """Return the ``X-Forwarded-*`` lines; those of a trusted peer are extended."""
-        if not self.is_trusted:
+        """Return the ``X-Forwarded-*`` lines; those of a trusted peer are extended.
+
+        Where a trusted peer has sent ``Forwarded`` alone, they say the same as that (RFC 7239
+        section 7.4), and ``Forwarded`` is extended as well.
+        """
+        if self._proxies is None:
             return self._fixed + host + b"\r\n"
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            b", ".join([value for value in scan.forwarded_for if value] + [self._client]),
-            b", ".join(scan.forwarded_proto) or self._scheme,
-            b", ".join(scan.forwarded_host) or host,
+        hops = [value.strip(b" \t,") for value in scan.forwarded_for]
+        proto = b", ".join(scan.forwarded_proto)
+        asked_host = b", ".join(scan.forwarded_host)
+        own = b""
+        if scan.forwarded:
+            own = b"Forwarded: for=%b;proto=%b\r\n" % (self._node, self._scheme)
+            if not any(hops):
+                walked = self._proxies.walk((), scan.forwarded)
+                hops = [hop.address.encode() or _UNKNOWN for hop in reversed(walked)]
+                proto = proto or proto_of(walked)
+                asked_host = asked_host or host_of(walked)
+        hops.append(self._peer)
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
+            b", ".join([hop for hop in hops if hop]) or _UNKNOWN,
+            proto or self._scheme,
+            asked_host or host,
+            own,
         )
 
 
@@ -193,7 +216,7 @@ def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
     rewritten = {HeaderClass.HOST, HeaderClass.TRANSFER_ENCODING, HeaderClass.REQUEST_ID}
     rewritten |= {HeaderClass.TRACEPARENT, HeaderClass.TRACESTATE}
     if is_trusted:
-        kept.add(HeaderClass.FORWARDING)
+        kept |= {HeaderClass.FORWARDING, HeaderClass.FORWARDED}
     if keeps_credentials:
         kept |= {HeaderClass.AUTHORIZATION, HeaderClass.CREDENTIAL, HeaderClass.REFERER}
     else:

@@ -98,7 +98,7 @@ class Decisions:
             original.method,
             original.target,
             peer=entry.client,
-            is_trusted=rules.is_trusted(entry.client),
+            is_trusted=rules.trusted_proxies.is_trusted(entry.client),
         )
         try:
             denial = await self._gateway.judge(asked, entry)

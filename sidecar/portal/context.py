@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from aiohttp import web
 
 from sidecar.auth.password_auth import PasswordAuth
 from sidecar.core.policy import Account
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.observability.audit import AuditLog
 from sidecar.tokens.lifecycle import Lifecycle
 
 SharedSecret = Callable[[], Awaitable[bytes]]
 """Returns the 32 bytes that session cookies are encrypted with: the same in every worker and
 replica, for as long as the store keeps them. May raise ``StoreUnavailable``."""
-
-
-class TrustedProxies(Protocol):
-    """The proxies between the browser and the portal; ``sidecar.proxy.rules.Rules`` knows them."""
-
-    def is_trusted(self, peer: str) -> bool:
-        """Tell whether ``peer`` is believed about the hops before it."""
-
-    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
-        """Return the address of the caller behind a trusted peer."""
 
 
 @dataclass(frozen=True, slots=True)

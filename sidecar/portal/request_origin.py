@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from sidecar.core.forwarded import Hop, host_of, proto_of
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.observability.audit import Actor
-from sidecar.portal.context import CONTEXT, TrustedProxies
+from sidecar.portal.context import CONTEXT
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -21,9 +23,9 @@ def client_of(request: web.Request) -> str:
     trusted_proxies = _trusted_proxies(request)
     if not trusted_proxies.is_trusted(peer):
         return peer or "unix:"
-    forwarded = request.headers.getall("X-Forwarded-For", [])
-    lines = tuple(line.encode("utf-8", "surrogateescape") for line in forwarded)
-    return trusted_proxies.caller_of(peer, lines) if lines else peer
+    return trusted_proxies.caller_of(
+        peer, _lines(request, "X-Forwarded-For"), _lines(request, "Forwarded")
+    )
 
 
 def actor_of(request: web.Request) -> Actor:
@@ -33,7 +35,8 @@ def actor_of(request: web.Request) -> Actor:
 
 def is_secure(request: web.Request) -> bool:
     """Tell whether the browser speaks TLS, to us or to a trusted proxy before us."""
-    return request.secure or _forwarded(request, "X-Forwarded-Proto").lower() == "https"
+    proto = _forwarded(request, "X-Forwarded-Proto") or proto_of(_forwarded_hops(request)).decode()
+    return request.secure or proto.lower() == "https"
 
 
 def is_cross_site(request: web.Request) -> bool:
@@ -62,7 +65,11 @@ def is_opaque_origin(request: web.Request) -> bool:
 
 
 def _own_authority(request: web.Request, origin: str) -> str | None:
-    host = _forwarded(request, "X-Forwarded-Host") or request.headers.get("Host", "")
+    host = (
+        _forwarded(request, "X-Forwarded-Host")
+        or host_of(_forwarded_hops(request)).decode("latin-1")
+        or request.headers.get("Host", "")
+    )
     return _authority(f"{origin.partition('://')[0]}://{host}")
 
 
@@ -84,6 +91,21 @@ def _forwarded(request: web.Request, name: str) -> str:
     if not _trusted_proxies(request).is_trusted(request.remote or ""):
         return ""
     return request.headers.get(name, "").rpartition(",")[2].strip()
+
+
+def _forwarded_hops(request: web.Request) -> list[Hop]:
+    """Return the hops to the caller by ``Forwarded``; none where another field says who calls."""
+    proxies = _trusted_proxies(request)
+    if not proxies.is_trusted(request.remote or ""):
+        return []
+    if any(line.strip(b" \t,") for line in _lines(request, "X-Forwarded-For")):
+        return []
+    return proxies.walk((), _lines(request, "Forwarded"))
+
+
+def _lines(request: web.Request, name: str) -> tuple[bytes, ...]:
+    lines = request.headers.getall(name, [])
+    return tuple(line.encode("utf-8", "surrogateescape") for line in lines)
 
 
 def _trusted_proxies(request: web.Request) -> TrustedProxies:

@@ -87,9 +87,9 @@ class Authorization:
         is_trusted: bool,
     ) -> None:
         """``is_trusted``: what ``peer`` says of earlier hops is believed."""
-        forwarded_for = headers.scan.forwarded_for
-        if is_trusted and forwarded_for:
-            peer = headers.rules.caller_of(peer, forwarded_for)
+        if is_trusted:
+            scan, proxies = headers.scan, headers.rules.trusted_proxies
+            peer = proxies.caller_of(peer, scan.forwarded_for, scan.forwarded)
         self.rules: Rules = headers.rules
         self.headers = headers
         self.cached = cached

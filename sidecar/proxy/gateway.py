@@ -229,7 +229,9 @@ class Gateway:
         return self._id_prefix + hex(next(self._ids))[2:]
 
     def _downstream_of(self, client: ClientConnection) -> Downstream:
-        scheme = b"https" if client.is_tls else b"http"
+        proxies = self.rules.trusted_proxies
         return Downstream(
-            client.peer.encode("ascii", "replace"), scheme, self.rules.is_trusted(client.peer)
+            client.peer,
+            b"https" if client.is_tls else b"http",
+            proxies if proxies.is_trusted(client.peer) else None,
         )

@@ -6,10 +6,8 @@ configuration takes effect between two requests and never within one.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.auth.authenticator import AuthRules
@@ -18,14 +16,11 @@ from sidecar.core.headers import HeaderRules
 from sidecar.core.policy import Principal
 from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import RouteTable
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.tracing import Traces
 from sidecar.wire.pool import Pool
 from sidecar.wire.relay import Timeouts
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_MAX_HOPS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +33,6 @@ class UpstreamHandle:
     """The ``Host`` of requests that came without one (HTTP/1.0)."""
     timeouts: Timeouts
     forwards_credentials: bool
-
-
-def _is_address(text: str) -> bool:
-    """Return whether text is an IP address without a scope id, which could hold anything."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 class AssertionLines:
@@ -82,36 +68,4 @@ class Rules(AuthRules):
     assertion: AssertionLines | None
     traces: Traces
     expiry_notice_seconds: float
-    trusted_proxies: tuple[Network, ...]
-
-    def is_trusted(self, peer: str) -> bool:
-        """Return whether to believe what ``peer`` says about earlier hops.
-
-        A peer on a unix socket is never believed.
-        """
-        if not self.trusted_proxies:
-            return False
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self.trusted_proxies)
-
-    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
-        """Return the caller's address: the last hop that isn't a trusted proxy.
-
-        ``peer`` is trusted. The walk through ``X-Forwarded-For`` ends at anything that isn't an
-        address, so that garbage there can't change a verdict.
-        """
-        caller = peer
-        hops = b",".join(forwarded_for).decode("latin-1").split(",")
-        for hop in reversed(hops[-_MAX_HOPS:]):
-            text = hop.strip()
-            if not _is_address(text):
-                return caller
-            caller = text
-            if not self.is_trusted(text):
-                return caller
-        return caller
+    trusted_proxies: TrustedProxies

@@ -27,6 +27,7 @@ from sidecar.core.policy import Account
 from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.header_cache import HeaderCache
 from sidecar.proxy.rules import AssertionLines, Rules, UpstreamHandle
@@ -82,7 +83,7 @@ def build_rules(
         traces=_build_traces(settings.tracing),
         token_prefix=settings.tokens.prefix,
         expiry_notice_seconds=settings.tokens.expiry_notice,
-        trusted_proxies=tuple(settings.trusted_proxies),
+        trusted_proxies=TrustedProxies(settings.trusted_proxies),
     )
 
 

@@ -165,7 +165,7 @@ class ConfiguredParts:
             lifecycle,
             bool(self.settings.jwt.keys),
             rules.expiry_notice_seconds,
-            trusted_proxies=rules,
+            trusted_proxies=rules.trusted_proxies,
         )
 
     def _note_ban(self, network: str | None, account: str | None, seconds: float) -> None:

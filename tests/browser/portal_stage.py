@@ -18,9 +18,10 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.model import TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.policy import Account
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.observability.audit import AuditLog
 from sidecar.portal.app import portal_app
-from sidecar.portal.context import PortalConfig, SharedSecret, TrustedProxies
+from sidecar.portal.context import PortalConfig, SharedSecret
 from sidecar.portal.runner import PortalRunner
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.lifecycle import Lifecycle, TokenDetails
@@ -28,16 +29,6 @@ from sidecar.tokens.lifecycle import Lifecycle, TokenDetails
 PASSWORD = "correct horse"
 _HASH = hash_password(PASSWORD)
 NOW = 1_795_460_400.0  # 23 November 2026
-
-
-class NoTrustedProxies:
-    """Trusts no peer: each is the caller itself."""
-
-    def is_trusted(self, peer: str) -> bool:
-        return False
-
-    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
-        return peer
 
 
 def secret_of_this_process() -> SharedSecret:
@@ -113,7 +104,7 @@ class PortalStage:
         self.audit_lines: list[dict[str, Any]] = []
         self.sign_in = PasswordVerifier(verify_in_thread)
         self.url = ""
-        self._trusted_proxies = trusted_proxies or NoTrustedProxies()
+        self._trusted_proxies = trusted_proxies or TrustedProxies()
         self.set_accounts(
             Account("acme", _HASH),
             Account("brief", _HASH, max_token_days=30),

@@ -12,6 +12,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from sidecar.core.trusted_proxies import TrustedProxies
 from tests.in_process import OK, Peer, Proxy, on_uvloop, request, running_proxy
 
 SCHEMES = ("NTLM", "Negotiate", "negotiate")
@@ -115,7 +116,9 @@ async def test_the_connection_closes_with_its_callers() -> None:
 def _rely_on_a_proxy(proxy: Proxy) -> None:
     """Believe what the peer says of whom it speaks for."""
     gateway = proxy.gateway
-    gateway.rules = replace(gateway.rules, trusted_proxies=(ip_network("127.0.0.1"),))
+    gateway.rules = replace(
+        gateway.rules, trusted_proxies=TrustedProxies([ip_network("127.0.0.1")])
+    )
 
 
 @on_uvloop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiohttp import ClientSession
 
 from sidecar.core.errors import NameTaken, UsageError
 from sidecar.core.passwords import hash_password
+from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.portal.formatting import as_sentence
 from sidecar.portal.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from tests.browser.portal_stage import (
@@ -40,14 +42,8 @@ async def browser(stage: PortalStage) -> AsyncIterator[ClientSession]:
         yield session
 
 
-class Proxied:
-    """A trusted proxy on this machine."""
-
-    def is_trusted(self, peer: str) -> bool:
-        return peer == "127.0.0.1"
-
-    def caller_of(self, peer: str, forwarded_for: tuple[bytes, ...]) -> str:
-        return forwarded_for[-1].decode()
+PROXIED = TrustedProxies([ip_network("127.0.0.1")])
+"""A trusted proxy on this machine."""
 
 
 async def test_a_token_is_made_and_shown_in_the_answer_alone(
@@ -402,13 +398,22 @@ async def test_the_cookie_is_for_this_page_alone(stage: PortalStage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trusted_proxies", "proto", "is_secure"),
-    [(Proxied(), "https", True), (Proxied(), "http", False), (None, "https", False)],
+    ("trusted_proxies", "headers", "is_secure"),
+    [
+        (PROXIED, {"X-Forwarded-Proto": "https"}, True),
+        (PROXIED, {"X-Forwarded-Proto": "http"}, False),
+        (None, {"X-Forwarded-Proto": "https"}, False),
+        (PROXIED, {"Forwarded": "for=203.0.113.7;proto=https"}, True),
+        (PROXIED, {"Forwarded": "for=203.0.113.7;proto=http"}, False),
+        (PROXIED, {"Forwarded": "proto=https, for=203.0.113.7"}, False),
+        (PROXIED, {"Forwarded": "proto=https", "X-Forwarded-For": "203.0.113.7"}, False),
+        (PROXIED, {"Forwarded": "proto=https", "X-Forwarded-Proto": "http"}, False),
+        (None, {"Forwarded": "for=203.0.113.7;proto=https"}, False),
+    ],
 )
 async def test_the_cookie_is_secure_where_a_trusted_proxy_speaks_tls(
-    trusted_proxies: Proxied | None, proto: str, is_secure: bool
+    trusted_proxies: TrustedProxies | None, headers: dict[str, str], is_secure: bool
 ) -> None:
-    headers = {"X-Forwarded-Proto": proto}
     async with (
         running_portal(trusted_proxies=trusted_proxies) as stage,
         ClientSession(stage.url) as browser,
@@ -418,14 +423,19 @@ async def test_the_cookie_is_secure_where_a_trusted_proxy_speaks_tls(
     assert ("; Secure" in cookie) == is_secure
 
 
-async def test_behind_a_trusted_proxy_origin_and_client_are_what_it_says() -> None:
-    async with running_portal(trusted_proxies=Proxied()) as stage, visiting(stage) as browser:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"X-Forwarded-Host": "keys.example.com", "X-Forwarded-For": "203.0.113.7:4711"},
+        {"Forwarded": "host=keys.example.com;for=203.0.113.7"},
+    ],
+)
+async def test_behind_a_trusted_proxy_origin_and_client_are_what_it_says(
+    told: dict[str, str],
+) -> None:
+    async with running_portal(trusted_proxies=PROXIED) as stage, visiting(stage) as browser:
         page = await (await browser.get("/")).text()
-        headers = {
-            "Origin": "https://keys.example.com",
-            "X-Forwarded-Host": "keys.example.com",
-            "X-Forwarded-For": "203.0.113.7",
-        }
+        headers = {"Origin": "https://keys.example.com", **told}
         await send(browser, "/sign-in", page, headers, account="acme", password="wrong")
         assert stage.gate.failures == [("203.0.113.7", "acme")]
 

@@ -74,7 +74,7 @@ def running_front(
 ) -> Iterator[int]:
     """Run a front with its shipped configuration, ports and log paths aside; yield its port."""
     command = FRONTS[name](directory)
-    port = _pick_port()
+    port = pick_port()
     _place_configuration(name, directory, port, sidecar_port, service_port)
     log = directory / "output"
     environment = {**os.environ, "HOME": str(directory), "CADDY_ADMIN": "off"}
@@ -83,7 +83,7 @@ def running_front(
             command, cwd=directory, env=environment, stdout=output, stderr=output
         )
     try:
-        _wait_until_open(port, process, log)
+        wait_until_open(port, process, log)
         yield port
     finally:
         process.terminate()
@@ -94,7 +94,7 @@ def running_front(
             process.wait()
 
 
-def _pick_port() -> int:
+def pick_port() -> int:
     """Return a free port that no outgoing connection is given meanwhile: fronts listen on every
     address, and any connection from such a port is in their way.
     """
@@ -127,7 +127,7 @@ def _place_configuration(
         (directory / source.name).write_text(text)
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -35,10 +35,8 @@ TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcXYZ"
         (["X-Forwarded-For"], HeaderClass.FORWARDED_FOR),
         (["X-Forwarded-Proto"], HeaderClass.FORWARDED_PROTO),
         (["X-Forwarded-Host"], HeaderClass.FORWARDED_HOST),
-        (
-            ["Forwarded", "X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix"],
-            HeaderClass.FORWARDING,
-        ),
+        (["Forwarded", "FORWARDED"], HeaderClass.FORWARDED),
+        (["X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix"], HeaderClass.FORWARDING),
         (
             ["Cookie", "X-Accounts", "X-Account-", "Account", "Accept", "_", "Via"],
             HeaderClass.OTHER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from urllib.parse import unquote
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules, canonical
 from sidecar.core.request_heads import Downstream, RequestHeads, encode_token_name, identity_lines
+from sidecar.core.trusted_proxies import TrustedProxies
 
 T = "sct_" + "t" * 60
 CREDENTIALS = CredentialRules(("access_token",), ("access_token", "token"))
 RULES = HeaderRules(["X-Account"], CREDENTIALS.headers)
-STRANGER = Downstream(b"9.9.9.9", b"http", is_trusted=False)
-FRIEND = Downstream(b"10.0.0.1", b"http", is_trusted=True)
+PROXIES = TrustedProxies([ip_network("10.0.0.0/8")], trusts_unix=True)
+STRANGER = Downstream("9.9.9.9", b"http")
+FRIEND = Downstream("10.0.0.1", b"http", PROXIES)
 IDENTITY = identity_lines([(b"X-Account", b"acme")])
 HEADS = RequestHeads(RULES, CREDENTIALS.strip_query)
 FORWARDING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, keeps_credentials=True)
@@ -330,3 +333,84 @@ def test_every_token_name_can_be_sent_and_decoded(name: str) -> None:
     encoded = encode_token_name(name)
     assert unquote(encoded.decode()) == name
     identity_lines([(b"X-Token-Name", encoded)])
+
+
+def hops_sent(*lines: str, downstream: Downstream = FRIEND) -> dict[str, list[str]]:
+    """Return what the upstream is told about earlier hops, by field."""
+    told: dict[str, list[str]] = {}
+    for line in build("Host: shop", *lines, downstream=downstream):
+        name, _, value = line.partition(": ")
+        if "forwarded" in name.lower():
+            told.setdefault(name.lower().removeprefix("x-forwarded-"), []).append(value)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (["198.51.100.9"], "198.51.100.9, 10.0.0.1"),
+        (["198.51.100.9:1234"], "198.51.100.9:1234, 10.0.0.1"),
+        (["198.51.100.9,"], "198.51.100.9, 10.0.0.1"),
+        (["198.51.100.9 , ,"], "198.51.100.9, 10.0.0.1"),
+        ([",198.51.100.9"], "198.51.100.9, 10.0.0.1"),
+        (["198.51.100.9", "", ","], "198.51.100.9, 10.0.0.1"),
+        ([" ", ","], "10.0.0.1"),
+    ],
+)
+def test_the_list_of_hops_stays_a_list_when_it_is_extended(sent: list[str], told: str) -> None:
+    assert hops_sent(*[f"X-Forwarded-For: {value}" for value in sent])["for"] == [told]
+
+
+def test_what_forwarded_alone_says_is_told_in_both_ways_and_extended() -> None:
+    sent = 'for="[2a00::5]:80";proto=https;host=keys.example.com, for=10.0.0.7;proto=http'
+    assert hops_sent(f"Forwarded: {sent}") == {
+        "for": ["2a00::5, 10.0.0.7, 10.0.0.1"],
+        "proto": ["https"],
+        "host": ["keys.example.com"],
+        "forwarded": [sent, "for=10.0.0.1;proto=http"],
+    }
+
+
+def test_beside_x_forwarded_for_forwarded_is_extended_and_not_read() -> None:
+    told = hops_sent("Forwarded: for=6.6.6.6;proto=https", "X-Forwarded-For: 198.51.100.9")
+    assert told["for"] == ["198.51.100.9, 10.0.0.1"]
+    assert told["proto"] == ["http"]
+    assert told["forwarded"] == ["for=6.6.6.6;proto=https", "for=10.0.0.1;proto=http"]
+
+
+@pytest.mark.parametrize("proto", ["gopher", '"https\r"', '"https, http"', '""', "wss"])
+@pytest.mark.parametrize("host", ['"a/b"', '"a b"', '"a@b"', '""', '"a\\"b"'])
+def test_only_a_scheme_and_a_host_are_taken_out_of_forwarded(proto: str, host: str) -> None:
+    told = hops_sent(f"Forwarded: for=198.51.100.9;proto={proto};host={host}")
+    assert (told["proto"], told["host"]) == (["http"], ["shop"])
+
+
+def test_the_forwarded_of_a_peer_that_is_not_trusted_is_dropped() -> None:
+    lines = ("Forwarded: for=6.6.6.6", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https")
+    told = hops_sent(*lines, downstream=STRANGER)
+    assert told == {"for": ["9.9.9.9"], "proto": ["http"], "host": ["shop"]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (["X-Forwarded-For: 198.51.100.9"], "198.51.100.9"),
+        (["Forwarded: for=198.51.100.9"], "198.51.100.9"),
+        (["Forwarded: for=_hidden"], "unknown"),
+        ([], "unknown"),
+    ],
+)
+def test_a_trusted_peer_on_a_unix_socket_has_no_address_to_append(
+    sent: list[str], told: str
+) -> None:
+    assert hops_sent(*sent, downstream=Downstream("unix:", b"http", PROXIES))["for"] == [told]
+
+
+def test_a_stranger_on_a_unix_socket_is_unknown() -> None:
+    told = hops_sent("X-Forwarded-For: 6.6.6.6", downstream=Downstream("unix:", b"http"))
+    assert told["for"] == ["unknown"]
+
+
+def test_an_ipv6_peer_is_quoted_in_forwarded() -> None:
+    told = hops_sent("Forwarded: for=_a", downstream=Downstream("2001:db8::1", b"https", PROXIES))
+    assert told["forwarded"] == ["for=_a", 'for="[2001:db8::1]";proto=https']
