@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,7 +73,7 @@ class ProxyProcess:
 
         ``program`` is a Python file to run in place of ``-m sidecar``.
         """
-        self._command = (sys.executable, str(program)) if program else SIDECAR
+        self._command: Sequence[str] = (sys.executable, str(program)) if program else SIDECAR
         self.settings: dict[str, Any] = {**settings}
         if "listen" not in settings:
             self.settings["listen"] = {"address": f"127.0.0.1:{free_port()}"}

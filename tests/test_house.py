@@ -126,7 +126,7 @@ MAY_IMPORT = {
     },
     "runtime.parts": {
         *("auth", "config", "core", "observability", "proxy", "runtime.build", "store"),
-        *("tokens", "wire.server", "__version__"),
+        *("tokens", "wire.descriptors", "wire.server", "__version__"),
     },
     "runtime.swap": {
         *("auth", "config", "core", "observability", "operations.exposition", "portal.context"),
@@ -143,8 +143,8 @@ MAY_IMPORT = {
         *("wire.listening", "wire.server", "workers"),
     },
     "runtime.run": {
-        *("config", "core", "observability", "operations.exposition", "runtime", "wire.listening"),
-        *("store.embedded_data", "workers"),
+        *("config", "core", "observability", "operations.exposition", "runtime"),
+        *("store.embedded_data", "wire.descriptors", "wire.listening", "workers"),
     },
     "runtime": set(),
     "cli": {

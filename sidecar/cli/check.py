@@ -32,7 +32,17 @@ def add_to(commands: Subparsers) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     print(f"{find_config(arguments)}: ok: {_summarise(settings)}")
+    _warn(settings)
     return asyncio.run(_connect(settings)) if arguments.connect else 0
+
+
+def _warn(settings: Settings) -> None:
+    """Warn of what this process's own limits are too small for."""
+    from sidecar.runtime.parts import descriptor_warning
+
+    warning = descriptor_warning(settings)
+    if warning is not None:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _summarise(settings: Settings) -> str:

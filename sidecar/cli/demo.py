@@ -86,6 +86,9 @@ def add_to(commands: Subparsers) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import uvloop
 
+    from sidecar.wire.descriptors import raise_limit
+
+    raise_limit()
     hold_from_the_start()  # unless ``sidecar.__main__`` does so already
     # An embedded Redis keeps its data beside the configuration, so in that directory too.
     with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as directory:

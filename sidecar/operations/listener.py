@@ -13,7 +13,7 @@ from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
-from sidecar.wire.web_runner import BoundedRunner, hide_server
+from sidecar.wire.web_runner import MOST_CONNECTIONS, BoundedRunner, hide_server
 from sidecar.workers.overview import Overview
 
 DescribeConfiguration = Callable[[], Mapping[str, object]]
@@ -34,10 +34,13 @@ _DETAIL = (
 )
 
 
-def operations_runner(app: web.Application) -> web.AppRunner:
+def operations_runner(
+    app: web.Application, most_connections: int = MOST_CONNECTIONS
+) -> web.AppRunner:
     """Return the runner of the application; it takes headers as large as the proxy does."""
     return BoundedRunner(
         app,
+        most_connections=most_connections,
         max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES,
         max_headers=_HEADERS,

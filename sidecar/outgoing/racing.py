@@ -10,6 +10,7 @@ even an IP address in libuv's threads, which slow names may occupy, and loses th
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
@@ -18,6 +19,9 @@ from typing import Final
 
 from sidecar.outgoing.resolver import ResolvedAddress
 from sidecar.timeouts import DueCall
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""The errors of a process, or a system, that has run out of descriptors or memory for them."""
 
 _IN_PROGRESS: Final = (BlockingIOError, InterruptedError)
 
@@ -78,6 +82,10 @@ class Race:
             try:
                 self._start(address)
             except OSError as error:
+                if error.errno in EXHAUSTED:  # not the address's fault, and no other would do
+                    self._untried.clear()
+                    self._errors = [(address, error)]
+                    break
                 self._note_failure(address, error)
                 continue
             if self._untried:

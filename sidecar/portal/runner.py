@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.portal.security_headers import SECURITY_HEADERS
-from sidecar.wire.web_runner import BoundedConnection, BoundedRunner
+from sidecar.wire.web_runner import MOST_CONNECTIONS, BoundedConnection, BoundedRunner
 
 
 class _PortalConnection(BoundedConnection):
@@ -21,5 +21,7 @@ class _PortalConnection(BoundedConnection):
 class PortalRunner(BoundedRunner):
     """Serves the portal's application."""
 
-    def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, _PortalConnection, **options)
+    def __init__(
+        self, app: web.Application, most_connections: int = MOST_CONNECTIONS, **options: Any
+    ) -> None:
+        super().__init__(app, _PortalConnection, most_connections, **options)

@@ -13,7 +13,7 @@ from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.listener import operations_app, operations_runner
 from sidecar.runtime.addresses import addresses_of, bind_for
-from sidecar.runtime.parts import ProcessParts, connect_secret
+from sidecar.runtime.parts import ProcessParts, connect_secret, descriptor_shares
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.swap import ConfiguredParts
 from sidecar.wire.listening import Listeners
@@ -51,7 +51,8 @@ async def open_operations(
         Decisions(configured.gateway, configured.write_entry),
         None if client is None else client.ask,
     )
-    await _open("operations", operations_runner(app), listeners, stack)
+    most = descriptor_shares(configured.settings).operations
+    await _open("operations", operations_runner(app, most), listeners, stack)
 
 
 async def open_portal(
@@ -70,7 +71,8 @@ async def open_portal(
         audit=configured.audit,
         secret=secret.read,
     )
-    await _open("portal", PortalRunner(app), listeners, stack)
+    most = descriptor_shares(configured.settings).portal
+    await _open("portal", PortalRunner(app, most), listeners, stack)
 
 
 async def _open(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import http_parser
@@ -38,6 +38,7 @@ from sidecar.store.portal_secret import connect_secret as connect_secret
 from sidecar.store.redis import connect as connect
 from sidecar.store.revalidation import Revalidation
 from sidecar.tokens.last_use import LastUses
+from sidecar.wire.descriptors import OWN_DESCRIPTORS, DescriptorShares, hard_limit, limit_now
 from sidecar.wire.server import ConnectionLimits, ProxyServer
 
 if TYPE_CHECKING:
@@ -163,6 +164,29 @@ def apply_limits(server: ProxyServer, settings: Settings) -> None:
     """Apply the limits of a new configuration to a running server."""
     server.use_limits(build_limits(settings), build_header_cache(settings).for_connection)
     server.use_connection_limits(_connection_limits(settings))
+
+
+def descriptor_shares(settings: Settings, own: int = OWN_DESCRIPTORS) -> DescriptorShares:
+    """Return who may have how many descriptors; ``own`` are open before the first caller."""
+    upstreams = sum(upstream.max_connections for upstream in settings.upstreams.values())
+    return DescriptorShares(limit_now(), own, upstreams)
+
+
+def descriptor_warning(settings: Settings) -> str | None:
+    """Return a warning if the limit of open files, raised as far as it may be, is too small for
+    ``limits.connections``; it has the numbers.
+    """
+    callers, most = settings.limits.connections, hard_limit()
+    shares = replace(descriptor_shares(settings), limit=most)
+    if shares.callers >= callers:
+        return None
+    return (
+        f"limits.connections is {callers}, and the limit of {most} open files leaves room for "
+        f"about {shares.callers} callers at once; others wait. Upstreams may take "
+        f"{shares.upstreams} more, and {shares.own + shares.kept} are the process's own: raise "
+        f"the hard limit to "
+        f"{shares.needed_for(callers)} (ulimit -Hn, LimitNOFILE=), or lower limits.connections"
+    )
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:

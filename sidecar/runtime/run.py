@@ -30,12 +30,14 @@ from sidecar.runtime.listeners import preload
 from sidecar.runtime.parts import (
     EmbeddedRedis,
     connect,
+    descriptor_warning,
     find_binary,
     open_log,
     refuse_slow_parser,
 )
 from sidecar.runtime.serve import Worker, serve
 from sidecar.store.embedded_data import has_data, refuse_left_behind
+from sidecar.wire.descriptors import raise_limit
 from sidecar.wire.listening import Slots, close_all, extend
 from sidecar.workers.channel import encode
 from sidecar.workers.inheritance import TRIAL_RUN, Inheritance, adopt_sockets, inherit
@@ -54,11 +56,15 @@ def run(settings: Settings, source: Path | None = None) -> int:
     For a trial run, only try whether this program would start.
     """
     _log_to_stderr("")
+    raise_limit()
     preload(settings)
     addresses = os.environ.pop(TRIAL_RUN, None)
     if addresses is not None:
         asyncio.run(_try_out(settings, set(json.loads(addresses))))
         return 0
+    warning = descriptor_warning(settings)
+    if warning is not None:
+        _log.warning("%s", warning)
     inherited = inherit(os.environ)
     store = _Store(settings, inherited)
     try:

@@ -88,6 +88,7 @@ async def serve(
             await open_operations(configured, health, reloader, listeners, client, stack)
         if settings.portal is not None:
             await open_portal(configured, parts, listeners, stack)
+        configured.share_descriptors()
         await listeners.open_with("proxy", configured.accept)
         for task in _background_tasks(parts, configured, reloader):
             stack.callback(asyncio.create_task(task).cancel)

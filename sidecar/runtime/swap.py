@@ -32,6 +32,7 @@ from sidecar.runtime.parts import (
     apply_limits,
     build_server,
     connect_counters,
+    descriptor_shares,
     open_log,
     open_spans,
     throttle_limits,
@@ -40,6 +41,7 @@ from sidecar.runtime.reload import Change, Commit, Reloader
 from sidecar.runtime.signing import signer_of
 from sidecar.tokens.lifecycle import Lifecycle
 from sidecar.wire.accepting import Acceptor
+from sidecar.wire.descriptors import OWN_DESCRIPTORS, count_open
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.listening_tls import ListeningTls
 from sidecar.wire.pool import Pool
@@ -79,10 +81,17 @@ class ConfiguredParts:
         self._parts = parts
         self.portal_config = self._build_portal_config()
         self.server = build_server(settings, self.gateway)
+        self._own_descriptors = OWN_DESCRIPTORS
+        self._dialer.free_descriptors = self._drop_idle_connections
 
     async def accept(self, listener: socket.socket) -> Acceptor:
         """Accept callers' connections from ``listener``."""
         return Acceptor(listener, self.server, self.tls)
+
+    def share_descriptors(self) -> None:
+        """Leave callers as many descriptors as there are, now that all parts have opened theirs."""
+        self._own_descriptors = count_open()
+        self.server.use_room(descriptor_shares(self.settings, self._own_descriptors).callers)
 
     def prepare(self, change: Change) -> Commit:
         """Make the parts that ``change`` needs; return the function that puts it in force.
@@ -106,6 +115,7 @@ class ConfiguredParts:
             if tls is not None and self.tls is not None:
                 self.tls.current = tls
             apply_limits(self.server, new)
+            self.server.use_room(descriptor_shares(new, self._own_descriptors).callers)
             self.throttle.limits = throttle_limits(new)
             self.portal_config = self._build_portal_config()
             self._swap_log(log)
@@ -213,6 +223,10 @@ class ConfiguredParts:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             rules.jwt.issuers.start()
+
+    def _drop_idle_connections(self) -> None:
+        for upstream in self.gateway.rules.upstreams.values():
+            upstream.pool.drop_idle()
 
     def _swap_log(self, log: AccessLog | None) -> None:
         old, self._log = self._log, log

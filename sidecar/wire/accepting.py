@@ -2,7 +2,8 @@
 
 The event loop's own servers accept one connection per iteration, so a queue of thousands starves
 everyone behind it; this acceptor takes a few dozen at a time. A connection above a limit is closed
-at once; without TLS it gets an error response first.
+at once; without TLS it gets an error response first. While there is no room for another connection
+in the process's descriptors (``wire.descriptors``), none is accepted: callers wait in the queue.
 
 A TLS connection costs little more than a socket until its first message has arrived whole. The
 number of handshakes in progress is limited: beyond it, the network with the most of them loses its
@@ -12,16 +13,17 @@ oldest.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
 from sidecar.core.subjects import network_of
 from sidecar.eager import EagerTask
+from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.turn_queue import RoundRobin, TurnQueue
@@ -38,7 +40,6 @@ _STALE_SECONDS: Final = 2.0  # a handshake takes a few round trips
 _RETRY_SECONDS: Final = 0.5
 _SHUTDOWN_SECONDS: Final = 2.0  # for the peer's close_notify, once everything has been sent
 _PAUSE_SECONDS: Final = 0.1  # when the process has run out of descriptors
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RECORD_HEADER: Final = struct.Struct(">BHH")  # RFC 8446 section 5.1
 _HANDSHAKE_RECORD: Final = 22
 _MOST_RECORD_BYTES: Final = 16 * 1024 + _RECORD_HEADER.size
@@ -60,6 +61,12 @@ class AcceptingServer(Protocol):
     turns: TurnQueue
     handshakes: set[PendingHandshake]
     """The connections whose handshake is unfinished; aborted when the server drains."""
+
+    def has_room(self) -> bool:
+        """Tell whether descriptors are left for another connection."""
+
+    def wait_for_room(self, resume: Callable[[], None]) -> None:
+        """Call ``resume`` once ``has_room`` is true again."""
 
     def admit(self, network: str) -> bool:
         """Count an accepted connection; ``False``, without counting it, if there are too many."""
@@ -85,6 +92,7 @@ class Acceptor:
         self._server = server
         self._handshakes = None if tls is None else _Handshakes(self._loop, server, tls)
         self._resume_timer: asyncio.TimerHandle | None = None
+        self._is_paused = False
         listener.setblocking(False)
         self._loop.add_reader(listener.fileno(), self._accept_some)
 
@@ -104,12 +112,16 @@ class Acceptor:
         for number in range(MOST_AT_ONCE):
             if number >= LEAST_AT_ONCE and self._server.turns.is_turn_over():
                 return  # the rest of the queue makes the socket readable again
+            if not self._server.has_room():
+                self._pause()
+                self._server.wait_for_room(self._resume)
+                return
             try:
                 accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     self._pause_accepting(error)
                     return
                 continue  # the client has gone again
@@ -138,10 +150,17 @@ class Acceptor:
     def _pause_accepting(self, error: OSError) -> None:
         """Stop accepting for a moment, as there are no descriptors left."""
         _log.warning("cannot accept connections: %s", error.strerror)
+        self._pause()
+        self._resume_timer = self._loop.call_later(_PAUSE_SECONDS, self._resume)
+
+    def _pause(self) -> None:
+        self._is_paused = True
         self._loop.remove_reader(self._listener.fileno())
-        self._resume_timer = self._loop.call_later(
-            _PAUSE_SECONDS, self._loop.add_reader, self._listener.fileno(), self._accept_some
-        )
+
+    def _resume(self) -> None:
+        if self._is_paused and self._listener.fileno() >= 0:
+            self._is_paused = False
+            self._loop.add_reader(self._listener.fileno(), self._accept_some)
 
 
 class _Opening:

@@ -50,7 +50,7 @@ class ConnectionOwner(Protocol):
     buffers: BufferBudget
     header_timeout_seconds: float
     idle_timeout_seconds: float
-    is_draining: bool
+    closes_after_answers: bool
     is_closing: bool
 
     def new_head_cache(self) -> HeadCache:
@@ -190,7 +190,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_draining(self) -> bool:
         """Tell whether the current answer should be the connection's last."""
-        return self._owner.is_draining
+        return self._owner.closes_after_answers
 
     # For the gateway.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
 from sidecar.outgoing.connector import Connector
+from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.outgoing.resolver import CachingResolver, Clock
 from sidecar.wire.destination import Destination
 from sidecar.wire.upstream import UpstreamConnection
+
+_FREEING_SECONDS: Final = 0.01  # an aborted connection is closed by the loop's next iterations
 
 
 class Dialer:
@@ -19,6 +23,8 @@ class Dialer:
         self, resolver: CachingResolver | None = None, clock: Clock = time.monotonic
     ) -> None:
         self._connector = Connector(resolver, clock)
+        self.free_descriptors: Callable[[], None] = _free_none
+        """Closes what can be done without, when the process has run out of descriptors."""
 
     async def open(
         self,
@@ -28,8 +34,24 @@ class Dialer:
     ) -> UpstreamConnection:
         """Open a connection, including TLS, within the destination's connect time-out.
 
-        Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one).
+        Raises ``TimeoutError``, or another ``OSError`` (``ssl.SSLError`` is one). One of
+        ``EXHAUSTED`` is raised if nothing could be freed.
         """
+        try:
+            return await self._open(destination, loop, make_connection)
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+        self.free_descriptors()
+        await asyncio.sleep(_FREEING_SECONDS)
+        return await self._open(destination, loop, make_connection)
+
+    async def _open(
+        self,
+        destination: Destination,
+        loop: asyncio.AbstractEventLoop,
+        make_connection: Callable[[], UpstreamConnection],
+    ) -> UpstreamConnection:
         budget = self._connector.budget(destination.connect_timeout_seconds)
         if destination.unix_path:
             async with budget.step():
@@ -56,3 +78,7 @@ class Dialer:
             raise
         self._connector.note_good(address, destination.port)
         return connection
+
+
+def _free_none() -> None:
+    """Free no descriptors: there are none to be had."""

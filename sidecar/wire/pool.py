@@ -23,6 +23,7 @@ from random import getrandbits  # seeded anew after a fork
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.timeouts import timeout
 from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer
@@ -131,7 +132,8 @@ class Pool:
         """Lend a new connection.
 
         Raises ``UpstreamUnreachable``, ``UpstreamTimeout``, or ``Overloaded`` if all places that
-        the borrower may have (``shares``) are taken, and none is freed within the connect time-out.
+        the borrower may have (``shares``) are taken, and none is freed within the connect time-out,
+        or if the process has run out of descriptors.
         """
         if self.open_count < self.destination.max_connections and self._may_lend(borrower):
             self._opening.append(borrower)
@@ -155,6 +157,10 @@ class Pool:
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {self.destination.address} in time") from None
         except (OSError, ssl.SSLError) as error:
+            if error.errno in EXHAUSTED:
+                raise Overloaded(
+                    f"no file descriptor is left to connect to {self.destination.address}"
+                ) from None
             raise UpstreamUnreachable(
                 f"no connection to {self.destination.address}: {error}"
             ) from None
@@ -195,6 +201,11 @@ class Pool:
         self._is_closed = True
         for connection in self._bound:
             connection.abort()
+        while self._idle:
+            self._idle.pop().abort()
+
+    def drop_idle(self) -> None:
+        """Close connections that are kept for anyone: another upstream needs their descriptors."""
         while self._idle:
             self._idle.pop().abort()
 

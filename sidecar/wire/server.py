@@ -3,11 +3,15 @@
 Draining: no connection is accepted any more. Running exchanges may finish, and their responses say
 ``Connection: close``; so do the responses to requests that still arrive on a kept-alive connection.
 A connection that is idle for a second is closed. Whatever is left when time is up is aborted.
+
+Connections end in the same way, but for the last step, while callers wait because the process has
+no descriptors left for them (``wire.descriptors``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +23,11 @@ from sidecar.wire.deadlines import Deadlines
 from sidecar.wire.requests import HeadCache, RequestLimits
 from sidecar.wire.turn_queue import TurnQueue
 
+_log = logging.getLogger("sidecar")
+
+_UNBOUNDED: Final = 1 << 30
+_PRUNE_SECONDS: Final = 1.0
+_SILENT_SECONDS: Final = 60.0  # between two warnings of one kind
 _CUT_SECONDS: Final = 1.0  # an aborted connection ends within the next iterations of the loop
 
 
@@ -63,8 +72,13 @@ class ProxyServer:
         self._connections: set[ClientConnection] = set()
         self._served = 0
         self._all_ended: asyncio.Event = asyncio.Event()
+        self.closes_after_answers = False
+        """Each answer is its connection's last: draining, or short of descriptors."""
         self.is_draining = False
         self.is_closing = False
+        self._room = _UNBOUNDED
+        self._waiting_for_room: list[Callable[[], None]] = []
+        self._pruned_at = self._warned_at = -_SILENT_SECONDS
         self.deadlines = Deadlines(self._loop, connection_limits.shortest_timeout_seconds)
         self.handshakes: set[PendingHandshake] = set()
         self.turns = TurnQueue(self._loop)
@@ -88,6 +102,13 @@ class ProxyServer:
         self.idle_timeout_seconds = limits.idle_timeout_seconds
         self.deadlines.shortest_timeout_seconds = limits.shortest_timeout_seconds
 
+    def use_room(self, callers: int) -> None:
+        """Let so many connections be open at once, as there are descriptors for them; others wait
+        to be accepted.
+        """
+        self._room = callers
+        self._resume_accepting()
+
     def use_limits(
         self, limits: RequestLimits, new_head_cache: Callable[[], HeadCache] = HeadCache
     ) -> None:
@@ -100,7 +121,7 @@ class ProxyServer:
 
     def announce_end(self) -> None:
         """Make every response from now on the last of its connection; close nothing yet."""
-        self.is_draining = True
+        self.is_draining = self.closes_after_answers = True
 
     async def drain(self, timeout_seconds: float, *, has_tls: bool = False) -> None:
         """Wait for running exchanges, at most ``timeout_seconds``; then abort the others, and let
@@ -109,7 +130,7 @@ class ProxyServer:
         The caller has closed the listeners. With ``has_tls``, callers get a moment to finish a
         handshake.
         """
-        self.is_draining = self.is_closing = True
+        self.is_draining = self.closes_after_answers = self.is_closing = True
         shortest = self.deadlines.shortest_timeout_seconds
         self.deadlines.shortest_timeout_seconds = min(shortest, LAST_CHANCE_SECONDS)
         for connection in list(self._connections):
@@ -159,6 +180,32 @@ class ProxyServer:
 
     # wire.accepting.AcceptingServer
 
+    def has_room(self) -> bool:
+        return self._admitted < self._room
+
+    def wait_for_room(self, resume: Callable[[], None]) -> None:
+        self._waiting_for_room.append(resume)
+        self.closes_after_answers = True
+        now = self._loop.time()
+        if now - self._pruned_at >= _PRUNE_SECONDS:
+            self._pruned_at = now
+            for connection in list(self._connections):
+                connection.drain()
+        if now - self._warned_at >= _SILENT_SECONDS:
+            self._warned_at = now
+            _log.warning(
+                "%d callers are connected, and no file descriptors are left for more: others wait. "
+                "Raise the limit of open files (ulimit -n, LimitNOFILE=)",
+                self._admitted,
+            )
+
+    def _resume_accepting(self) -> None:
+        if self._waiting_for_room and self.has_room():
+            self.closes_after_answers = self.is_draining
+            waiting, self._waiting_for_room = self._waiting_for_room, []
+            for resume in waiting:
+                resume()
+
     def admit(self, network: str) -> bool:
         most = self.max_connections_per_address
         siblings = self._admitted_from.get(network, 0)
@@ -175,6 +222,8 @@ class ProxyServer:
             self._admitted_from[network] = siblings
         else:
             self._admitted_from.pop(network, None)
+        if self._waiting_for_room:
+            self._resume_accepting()
         self._check_ended()
 
     def new_connection(self, network: str = "") -> ClientConnection:

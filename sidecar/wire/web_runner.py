@@ -56,12 +56,14 @@ class BoundedConnection(RequestHandler):
     refusal_headers: ClassVar[Mapping[str, str]] = {}
     """Headers of the response to a request that cannot be parsed."""
 
+    most_connections: ClassVar[int] = MOST_CONNECTIONS
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for a head; called by the event loop."""
         self._head_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
         assert self._manager is not None
-        if len(self._manager.connections) > MOST_CONNECTIONS:
+        if len(self._manager.connections) > min(self.most_connections, MOST_CONNECTIONS):
             cast(asyncio.Transport, transport).abort()
             return
         self._head_timer = self._loop.call_later(HEAD_SECONDS, self._miss_head)
@@ -120,12 +122,16 @@ class _Server(web.Server):
 
 
 class BoundedRunner(web.AppRunner):
-    """``web.AppRunner`` with ``BoundedConnection``, without an access log or signal handlers."""
+    """``web.AppRunner`` with ``BoundedConnection``, without an access log or signal handlers.
+
+    ``most_connections``: what the process's descriptors leave room for, if that is less than usual.
+    """
 
     def __init__(
         self,
         app: web.Application,
-        connection: type[RequestHandler] = BoundedConnection,
+        connection: type[BoundedConnection] = BoundedConnection,
+        most_connections: int = MOST_CONNECTIONS,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -135,7 +141,11 @@ class BoundedRunner(web.AppRunner):
             auto_decompress=False,
             **options,
         )
-        self._connection = connection
+        self._connection = type(
+            connection.__name__,
+            (connection,),
+            {"__slots__": (), "most_connections": most_connections},
+        )
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

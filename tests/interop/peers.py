@@ -29,7 +29,7 @@ defaults
     timeout client 20s
     timeout server 20s
 """
-CADDY_HEAD = "{\n    admin off\n    auto_https off\n"
+CADDY_HEAD = "{{\n    admin off\n    auto_https off\n"
 
 
 @contextlib.contextmanager

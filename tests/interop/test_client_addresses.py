@@ -66,12 +66,7 @@ class Peers:
             place = directory / name
             place.mkdir()
             port = self._ports[name] = pick_port()
-            caddy = text.replace("{{", "{").replace("}}", "}").replace("{port}", str(port))
-            filled = (
-                caddy
-                if name == "caddy"
-                else text.format(port=port, directory=place, connections=64)
-            )
+            filled = text.format(port=port, directory=place, connections=64)
             stack.enter_context(running_peer(name, place, port, filled))
         redis = stack.enter_context(running_redis(redis_binary(), directory))
         settings = plain_settings(redis, f"http://127.0.0.1:{pick_port()}")
