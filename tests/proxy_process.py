@@ -88,8 +88,9 @@ class ProxyProcess:
 
     @property
     def address(self) -> tuple[str, int] | str:
-        """What to connect to: (host, port), or the path of a unix socket."""
-        return _parse_address(self.settings["listen"]["address"])
+        """What to connect to: (host, port), or the path of a unix socket; the first of several."""
+        listed = self.settings["listen"]["address"]
+        return _parse_address(listed[0] if isinstance(listed, list) else listed)
 
     def settings_elsewhere(self) -> dict[str, Any]:
         """Return the same settings less the addresses, for another process."""
@@ -267,4 +268,4 @@ def _parse_address(address: str) -> tuple[str, int] | str:
     if address.startswith("unix:"):
         return address.removeprefix("unix:")
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return {"[::]": "127.0.0.1"}.get(host, host), int(port)

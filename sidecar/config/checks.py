@@ -237,25 +237,39 @@ def _text_at(root: YamlNode, *steps: str | int) -> str | None:
 
 def _check_addresses(root: YamlNode) -> Iterator[Diagnostic]:
     seen: dict[SocketAddress, tuple[str, YamlNode | None]] = {}
-    for section, default, is_on in (
-        ("listen", ListenSettings().address, True),
-        ("portal", PortalSettings().address, "portal" in root.keys),
-        ("operations", OperationsSettings().address, True),
-    ):
-        node = root.at(section)
-        if not is_on or (node is not None and not isinstance(node.value, dict)):
-            continue
-        written = root.at(section, "address")
-        address = default if written is None else _address_of(written)
-        if address is None or (address.path is None and address.port == 0):
+    for key, address, written in _addresses(root):
+        if address.path is None and address.port == 0:
             continue
         if address in seen:
             other, written_there = seen[address]
-            at = written or written_there or node or root
-            key, rival = (other, section) if at is written_there else (section, other)
-            text = f"{key}.address: {rival}.address is {address} too; choose another port"
+            at = written or written_there or root.at(key.partition(".")[0]) or root
+            first, second = (other, key) if at is written_there else (key, other)
+            choice = "port" if address.path is None else "path"
+            text = f"{first}: {second} is {address} too; choose another {choice}"
             yield Diagnostic(*at.position, text)
-        seen.setdefault(address, (section, written))
+        seen.setdefault(address, (key, written))
+
+
+def _addresses(root: YamlNode) -> Iterator[tuple[str, SocketAddress, YamlNode | None]]:
+    """Yield every address that is listened on, with its key, and its node if it is in the file."""
+    for section, defaults, is_on in (
+        ("listen", ListenSettings().address, True),
+        ("portal", (PortalSettings().address,), "portal" in root.keys),
+        ("operations", (OperationsSettings().address,), True),
+    ):
+        node, key = root.at(section), f"{section}.address"
+        if not is_on or (node is not None and not isinstance(node.value, dict)):
+            continue
+        written = root.at(section, "address")
+        if written is None:
+            yield from ((key, address, None) for address in defaults)
+            continue
+        listed = written.items() if section == "listen" else []
+        places = [(f"{key}[{number}]", item) for number, item in enumerate(listed)]
+        for name, item in places or [(key, written)]:
+            address = _address_of(item)
+            if address is not None:
+                yield name, address, item
 
 
 def _address_of(node: YamlNode) -> SocketAddress | None:

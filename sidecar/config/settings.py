@@ -64,8 +64,14 @@ class ListenTlsSettings(Section):
 class ListenSettings(Section):
     """Where callers connect."""
 
-    address: values.ListenAddress = endpoints.SocketAddress("0.0.0.0", 2020)  # noqa: S104
-    """`host:port`, `[::1]:port` or `unix:/path`."""
+    address: values.ListenAddresses = (endpoints.SocketAddress("0.0.0.0", 2020),)  # noqa: S104
+    """`host:port`, `[::1]:port` or `unix:/path`, or a list of them; `[::]:port` is both families.
+    """
+    mode: values.SocketMode = 0o660
+    """Permissions of unix sockets, the portal's and the operations listener's too: octal, quoted.
+    """
+    group: values.GroupName | None = None
+    """Group of these unix sockets, by name or number; left out: the process's own."""
     tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
 
@@ -372,7 +378,9 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     """What a caller may use."""
     trusted_proxies: values.ListOf[values.TrustedNetwork] = ()
-    """Networks whose `X-Forwarded-*` and `Forwarded` are believed; nobody is by default."""
+    """Networks whose `X-Forwarded-*` and `Forwarded` are believed, and `unix` for the peers of unix
+    sockets; nobody is by default.
+    """
     portal: Annotated[PortalSettings | None, BeforeValidator(_false_is_off)] = None
     """The API-keys page and the token API; left out or `false`: off."""
     operations: Annotated[OperationsSettings | None, BeforeValidator(_false_is_off)] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -20,8 +21,10 @@ from pydantic import (
     PlainValidator,
     SerializerFunctionWrapHandler,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapSerializer,
+    WrapValidator,
 )
 from pydantic_core import core_schema
 
@@ -119,15 +122,55 @@ def _read_workers(value: object) -> int | str:
     return number
 
 
-def _read_network(value: object) -> IPNetwork:
+def _read_network(value: object) -> IPNetwork | Literal["unix"]:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
+    if value == "unix":  # the peers of unix sockets, which have no address
+        return "unix"
     if not isinstance(value, str):
         raise Rejected("is not a network", "write it like 10.0.0.0/8, fd00::/8 or 127.0.0.1")
     try:
         return ipaddress.ip_network(value)
     except ValueError:
         raise Rejected("is not a network", _network_advice(value), value) from None
+
+
+def _read_addresses(
+    value: object, read: ValidatorFunctionWrapHandler
+) -> tuple[endpoints.SocketAddress, ...]:
+    """Read one address, or a list of them, each of which may be wrong by itself."""
+    if isinstance(value, list | tuple):
+        listed: tuple[endpoints.SocketAddress, ...] = read(value)
+        return listed
+    return (endpoints.parse_address(value),)
+
+
+def _dump_addresses(addresses: tuple[endpoints.SocketAddress, ...]) -> str | list[str]:
+    listed = [str(address) for address in addresses]
+    return listed[0] if len(listed) == 1 else listed
+
+
+def _read_mode(value: object) -> int:
+    """Return the permissions that a text such as ``"0660"`` means."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    advice = 'write three octal digits in quotes, such as "0660"'
+    raise Rejected("is not the mode of a socket", advice, value if isinstance(value, str) else None)
+
+
+def _format_mode(mode: int) -> str:
+    return f"{mode:04o}"
+
+
+def _check_group(name: str) -> str:
+    try:
+        known = name.isdecimal() or bool(grp.getgrnam(name))
+    except (KeyError, ValueError):
+        known = False
+    if not known:
+        advice = "name one that `getent group` lists, or write its number"
+        raise Rejected("is not a group of this system", advice, name)
+    return name
 
 
 def _network_advice(value: str) -> str:
@@ -280,6 +323,32 @@ ListenAddress = Annotated[
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": endpoints.ADDRESS_PATTERN}),
 ]
+ListenAddresses = Annotated[
+    tuple[ListenAddress, ...],
+    Field(strict=False, min_length=1),
+    WrapValidator(_read_addresses),
+    PlainSerializer(_dump_addresses),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": endpoints.ADDRESS_PATTERN},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "pattern": endpoints.ADDRESS_PATTERN},
+                },
+            ]
+        }
+    ),
+]
+"""One address, or several in a list."""
+SocketMode = Annotated[
+    int,
+    PlainValidator(_read_mode),
+    PlainSerializer(_format_mode),
+    WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"}),
+]
+"""The permissions of a unix socket, such as 0o660."""
 ServiceUrl = Annotated[
     endpoints.UpstreamUrl,
     PlainValidator(endpoints.parse_upstream_url),
@@ -287,7 +356,7 @@ ServiceUrl = Annotated[
     WithJsonSchema({"type": "string", "pattern": endpoints.URL_PATTERN}),
 ]
 TrustedNetwork = Annotated[
-    IPNetwork,
+    IPNetwork | Literal["unix"],
     PlainValidator(_read_network),
     PlainSerializer(str),
     WithJsonSchema({"type": "string"}),
@@ -331,6 +400,7 @@ PositiveCount = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_read_whol
 Ratio = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
 
 PasswordHash = Annotated[str, _checked(_check_password_hash)]
+GroupName = Annotated[str, _checked(_check_group)]
 PatternText = Annotated[str, _checked(_check_path_pattern)]
 StoreUrlText = Annotated[str, BeforeValidator(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]

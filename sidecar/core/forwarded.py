@@ -26,6 +26,7 @@ UNIX: Final = "unix:"
 MOST_ELEMENT_BYTES: Final = 512
 """Of one element; a longer one says nothing that can be read."""
 
+_MAPPED: Final = "::ffff:"
 _COMMA: Final = 0x2C
 _QUOTE: Final = 0x22
 _BACKSLASH: Final = 0x5C
@@ -95,6 +96,16 @@ def read_node(text: str) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(address)
+
+
+def peer_address(host: str | None) -> str:
+    """Return the address of a peer as the sidecar knows it: ``unix:`` if there is none, and an IPv4
+    address as such although a socket of both families has accepted it.
+    """
+    if not host:
+        return UNIX
+    is_mapped = host.startswith(_MAPPED) and "." in host
+    return host[len(_MAPPED) :] if is_mapped else host
 
 
 def as_node(address: str) -> bytes:

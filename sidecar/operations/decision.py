@@ -19,6 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.core.credential_faults import spell_out
+from sidecar.core.forwarded import peer_address
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
 from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document
@@ -64,7 +65,7 @@ class Decisions:
     async def decide(self, request: web.Request) -> web.Response:
         """Answer one question."""
         loop = asyncio.get_running_loop()
-        entry = RequestLog(loop.time(), request.remote or "")
+        entry = RequestLog(loop.time(), peer_address(request.remote))
         entry.request_id = self._gateway.new_id()
         rules = self._gateway.rules
         try:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sidecar.core.forwarded import Hop, host_of, proto_of
+from sidecar.core.forwarded import Hop, host_of, peer_address, proto_of
 from sidecar.core.trusted_proxies import TrustedProxies
 from sidecar.observability.audit import Actor
 from sidecar.portal.context import CONTEXT
@@ -19,10 +19,10 @@ _OPAQUE: Final = "null"
 
 def client_of(request: web.Request) -> str:
     """Return the client's address; ``unix:`` for a client on a Unix socket of this machine."""
-    peer = request.remote or ""
+    peer = peer_address(request.remote)
     trusted_proxies = _trusted_proxies(request)
     if not trusted_proxies.is_trusted(peer):
-        return peer or "unix:"
+        return peer
     return trusted_proxies.caller_of(
         peer, _lines(request, "X-Forwarded-For"), _lines(request, "Forwarded")
     )
@@ -88,7 +88,7 @@ def _authority(url: str) -> str | None:
 
 def _forwarded(request: web.Request, name: str) -> str:
     """Return what the nearest trusted proxy says; empty without such a proxy."""
-    if not _trusted_proxies(request).is_trusted(request.remote or ""):
+    if not _trusted_proxies(request).is_trusted(peer_address(request.remote)):
         return ""
     return request.headers.get(name, "").rpartition(",")[2].strip()
 
@@ -96,7 +96,7 @@ def _forwarded(request: web.Request, name: str) -> str:
 def _forwarded_hops(request: web.Request) -> list[Hop]:
     """Return the hops to the caller by ``Forwarded``; none where another field says who calls."""
     proxies = _trusted_proxies(request)
-    if not proxies.is_trusted(request.remote or ""):
+    if not proxies.is_trusted(peer_address(request.remote)):
         return []
     if any(line.strip(b" \t,") for line in _lines(request, "X-Forwarded-For")):
         return []

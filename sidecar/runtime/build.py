@@ -83,8 +83,14 @@ def build_rules(
         traces=_build_traces(settings.tracing),
         token_prefix=settings.tokens.prefix,
         expiry_notice_seconds=settings.tokens.expiry_notice,
-        trusted_proxies=TrustedProxies(settings.trusted_proxies),
+        trusted_proxies=build_trusted_proxies(settings),
     )
+
+
+def build_trusted_proxies(settings: configured.Settings) -> TrustedProxies:
+    """Return who is believed about earlier hops."""
+    listed = settings.trusted_proxies
+    return TrustedProxies((one for one in listed if one != "unix"), "unix" in listed)
 
 
 def _build_traces(tracing: configured.TracingSettings) -> Traces:

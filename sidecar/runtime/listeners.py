@@ -25,8 +25,7 @@ def make_listeners(settings: Settings, spec: WorkerSpec | None) -> Listeners:
     """Return the listeners of a worker, or bind those of a lone process. Raises ``UsageError``."""
     if spec is not None:
         return Listeners(spec.sockets, spec.slot)
-    addresses = addresses_of(settings)
-    return Listeners({use: bind_for(use, address, 1) for use, address in addresses.items()}, 0)
+    return Listeners({use: bind_for(use, settings, 1) for use in addresses_of(settings)}, 0)
 
 
 async def open_operations(

@@ -24,7 +24,7 @@ from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metric_families import Snapshot
 from sidecar.observability.stderr_log import StderrFormatter, StderrLines
-from sidecar.runtime.addresses import addresses_of, bind_for
+from sidecar.runtime.addresses import addresses_of, bind_for, grant_access
 from sidecar.runtime.build import build_listening_tls, build_rules
 from sidecar.runtime.listeners import preload
 from sidecar.runtime.parts import (
@@ -134,15 +134,17 @@ class _Plan:
         """Bind the addresses that were not inherited, and run; return the exit status."""
         addresses = addresses_of(self._settings)
         known = {} if inherited is None else _adopt(inherited)
+        wanted = {str(address) for address in addresses.values()}
+        for was in [was for was in known if was not in wanted]:
+            close_all(known.pop(was))
         sockets: dict[str, Slots] = {}
         for use, address in addresses.items():
-            was, slots = known.get(use, ("", []))
-            if was == str(address):
-                extend(slots, self.count)
-                sockets[use] = slots
+            if str(address) in known:
+                sockets[use] = known[str(address)]
+                extend(sockets[use], self.count)
+                grant_access(address, self._settings)
             else:
-                close_all(slots)
-                sockets[use] = bind_for(use, address, self.count)
+                sockets[use] = bind_for(use, self._settings, self.count)
         names = {use: str(address) for use, address in addresses.items()}
         gc.collect()
         gc.freeze()  # a worker's collector would write to shared pages, and so copy them
@@ -197,9 +199,9 @@ class _Plan:
         return self._write_lock.descriptor
 
 
-def _adopt(inherited: Inheritance) -> dict[str, tuple[str, Slots]]:
-    sockets = inherited.sockets
-    return {use: (address, adopt_sockets(slots)) for use, (address, slots) in sockets.items()}
+def _adopt(inherited: Inheritance) -> dict[str, Slots]:
+    """Return the sockets of the program before this one, by their addresses."""
+    return {address: adopt_sockets(slots) for address, slots in inherited.sockets.values()}
 
 
 def _worker_count(settings: Settings) -> int:
@@ -228,7 +230,7 @@ async def _try_out(settings: Settings, bound: set[str]) -> None:
         log.close()
     for use, address in addresses_of(settings).items():
         if str(address) not in bound:
-            close_all(bind_for(use, address, 1))
+            close_all(bind_for(use, settings, 1))
 
 
 def _log_to_stderr(prefix: str) -> None:

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from sidecar.core.error_location import error_location
+from sidecar.core.forwarded import peer_address
 from sidecar.eager import EagerTask, Wakeup
 from sidecar.wire.buffers import HEAD_WEIGHT, BufferBudget
 from sidecar.wire.deadlines import NEVER
@@ -586,4 +587,4 @@ def _shed_refusal() -> RequestRefused:
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else "unix:"
+    return peer_address(peer[0] if isinstance(peer, tuple) else None)

@@ -5,15 +5,21 @@ over them, whereas on a socket shared by all processes the first to wake takes a
 Connections in a slot's queue are lost only when the last descriptor of its socket is closed; as
 long as one process holds it open, another can accept them (``Listeners.take_over``).
 
-A unix socket has a single queue, which all slots share.
+A unix socket has a single queue, which all slots share. Who may connect to it is settled before it
+listens.
+
+An address is bound for a use, such as ``proxy``. A use with several addresses has further names,
+``proxy.1`` and so on, each with slots of its own: what is said of ``proxy`` counts for them all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,27 +38,60 @@ class Closable(Protocol):
         """Stop accepting connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnixAccess:
+    """Who may connect to a unix socket: its permissions, and its group if that is to be set."""
+
+    mode: int = 0o660
+    group: int | None = None
+
+    def grant(self, path: str) -> None:
+        """Set group and permissions of the socket at ``path``. Raises ``OSError``."""
+        if self.group is not None:
+            os.chown(path, -1, self.group)
+        os.chmod(path, self.mode)
+
+
 StartAccepting = Callable[[socket.socket], Awaitable[Closable]]
 """Starts to accept connections from a socket, and takes ownership of it."""
 
 
-def bind(host: str, port: int, unix_path: str | None, count: int = 1) -> Slots:
+def name_of_use(use: str, number: int) -> str:
+    """Return the name of a use's address: of the first, the use itself."""
+    return f"{use}.{number}" if number else use
+
+
+def is_of_use(name: str, use: str) -> bool:
+    """Return whether ``name`` is that of one of the use's addresses."""
+    return name.partition(".")[0] == use
+
+
+def bind(
+    host: str,
+    port: int,
+    unix_path: str | None,
+    count: int = 1,
+    *,
+    access: UnixAccess = UnixAccess(),
+    is_v6_only: bool = True,
+) -> Slots:
     """Return listening sockets for ``count`` slots. Raises ``OSError``.
 
-    Fails if another process listens on the address, even if that process would share it.
+    Fails if another process listens on the address, even if that process would share it. Unless
+    ``is_v6_only``, an IPv6 address takes IPv4 connections too (RFC 4291 section 2.5.5.2).
     """
     if unix_path is not None:
-        shared = _bind_unix(unix_path)
+        shared = _bind_unix(unix_path, access)
         return [[shared] for _ in range(count)]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     if port:
         for family, address in addresses:
-            _bind_tcp(family, address, is_shared=False).close()
+            _bind_tcp(family, address, is_v6_only, is_shared=False).close()
     slots: Slots = [[] for _ in range(count)]
     try:
         for family, address in addresses:
-            _bind_slots(slots, family, address)
+            _bind_slots(slots, family, address, is_v6_only)
     except OSError:
         close_all(slots)
         raise
@@ -64,7 +103,9 @@ def extend(slots: Slots, count: int) -> None:
     while len(slots) < count:
         slots.append(
             [
-                one if one.family == socket.AF_UNIX else _bind_tcp(one.family, one.getsockname())
+                one
+                if one.family == socket.AF_UNIX
+                else _bind_tcp(one.family, one.getsockname(), _is_v6_only(one))
                 for one in slots[0]
             ]
         )
@@ -122,8 +163,9 @@ class Listeners:
     async def open_with(self, use: str, start: StartAccepting) -> None:
         """Start to accept connections for ``use`` with ``start``, called once per socket."""
         async with self._changing:
-            self._starters[use] = start
-            await self._accept(use, {self._own, *self._foreign})
+            for name in [name for name in self._sockets if is_of_use(name, use)]:
+                self._starters[name] = start
+                await self._accept(name, {self._own, *self._foreign})
 
     async def take_over(self, slots: Collection[int]) -> None:
         """Accept connections on these slots too, besides our own, and on no others."""
@@ -137,15 +179,15 @@ class Listeners:
 
     def close(self, *uses: str) -> None:
         """Stop accepting connections for these uses, and close their sockets."""
-        for use in uses:
-            self._starters.pop(use, None)
-            for key in [key for key in self._servers if key[0] == use]:
+        for name in [name for name in self._sockets for use in uses if is_of_use(name, use)]:
+            self._starters.pop(name, None)
+            for key in [key for key in self._servers if key[0] == name]:
                 _close(self._servers.pop(key))
-            close_all(self._sockets.pop(use, []))
+            close_all(self._sockets.pop(name))
 
     def close_all(self) -> None:
         """Stop accepting connections, and close all sockets."""
-        self.close(*self._sockets)
+        self.close(*{name.partition(".")[0] for name in self._sockets})
 
     async def _accept(self, use: str, slots: Iterable[int]) -> None:
         start = self._starters[use]
@@ -166,21 +208,27 @@ def _close(servers: list[Closable]) -> None:
         server.close()
 
 
-def _bind_slots(slots: Slots, family: int, address: tuple[object, ...]) -> None:
-    first = _bind_tcp(family, address)
+def _bind_slots(slots: Slots, family: int, address: tuple[object, ...], is_v6_only: bool) -> None:
+    first = _bind_tcp(family, address, is_v6_only)
     slots[0].append(first)
-    for slot in slots[1:]:
-        slot.append(
-            _bind_tcp(family, first.getsockname())
-        )  # its port: the kernel chose it if 0 was asked for
+    for slot in slots[1:]:  # with its port: the kernel chose it if 0 was asked for
+        slot.append(_bind_tcp(family, first.getsockname(), is_v6_only))
 
 
-def _bind_tcp(family: int, address: tuple[object, ...], *, is_shared: bool = True) -> socket.socket:
+def _is_v6_only(listener: socket.socket) -> bool:
+    if listener.family != socket.AF_INET6:
+        return True
+    return listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+
+
+def _bind_tcp(
+    family: int, address: tuple[object, ...], is_v6_only: bool, *, is_shared: bool = True
+) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(is_v6_only))
         if is_shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
@@ -192,7 +240,7 @@ def _bind_tcp(family: int, address: tuple[object, ...], *, is_shared: bool = Tru
     return listener
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, access: UnixAccess) -> socket.socket:
     """Bind a unix socket; replace one that a dead process left behind."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -203,6 +251,7 @@ def _bind_unix(path: str) -> socket.socket:
                 raise
             Path(path).unlink()
             listener.bind(path)
+        access.grant(path)  # nobody can connect before it listens
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

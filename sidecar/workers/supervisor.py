@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Final
 
 from sidecar.core.errors import UsageError
-from sidecar.wire.listening import Slots, close_all
+from sidecar.wire.listening import Slots, close_all, is_of_use
 from sidecar.workers.channel import Message
 from sidecar.workers.exit_status import describe_exit
 from sidecar.workers.fleet import STALL_SECONDS, Fleet
@@ -160,7 +160,8 @@ class Supervisor:
         Until then a caller could connect to a socket that is open here, and wait in vain.
         """
         if self._is_stopping and all(worker.has_closed for worker in self._fleet):
-            close_all(self._sockets.pop("proxy", []))
+            for use in [use for use in self._sockets if is_of_use(use, "proxy")]:
+                close_all(self._sockets.pop(use))
 
     # Upgrades.
 
@@ -262,7 +263,8 @@ class Supervisor:
             return
         self._is_announced = True
         workers = count_of(self._plan.count, "worker")
-        _log.info("listening on %s, %s", self._addresses["proxy"], workers)
+        callers = [self._addresses[use] for use in self._addresses if is_of_use(use, "proxy")]
+        _log.info("listening on %s, %s", ", ".join(callers), workers)
         if old:
             _log.info("upgraded: %s may finish", count_of(len(old), "old worker"))
         self._service.ready()

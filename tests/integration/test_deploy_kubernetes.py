@@ -75,7 +75,7 @@ def test_ports_and_probes_are_those_of_the_configuration(layout: str, settings: 
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert settings.operations is not None
     assert ports == {
-        "proxy": settings.listen.address.port,
+        "proxy": settings.listen.address[0].port,
         "operations": settings.operations.address.port,
     }
     probes = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness")}

@@ -78,6 +78,12 @@ CASES = [
     ("", "portal: {}", ["portal added"]),
     ("", "operations: false", ["operations removed"]),
     ("", "trusted_proxies: [10.0.0.0/8]", ['trusted_proxies: [] -> ["10.0.0.0/8"]']),
+    ("", "trusted_proxies: [unix]", ['trusted_proxies: [] -> ["unix"]']),
+    (
+        "listen: {address: '127.0.0.1:1'}",
+        "listen: {address: ['127.0.0.1:1', 'unix:/a'], mode: '0600'}",
+        ['listen.address: 127.0.0.1:1 -> ["127.0.0.1:1", "unix:/a"]', "listen.mode: 0660 -> 0600"],
+    ),
     ("workers: 1", "workers: 1", []),
 ]
 
@@ -115,6 +121,10 @@ def test_one_route_more_at_the_head_makes_no_other_route_different(
 
 RESTARTS = [
     ("listen: {address: '127.0.0.1:1'}", ["listen.address"]),
+    ("listen: {address: ['127.0.0.1:1', 'unix:/a']}", ["listen.address"]),
+    ("listen: {mode: '0600'}", ["listen.mode"]),
+    ("listen: {group: '0'}", ["listen.group"]),
+    ("trusted_proxies: [unix]", []),
     ("operations: {address: '127.0.0.1:1'}", ["operations.address"]),
     ("operations: false", ["operations"]),
     ("portal: {}", ["portal"]),

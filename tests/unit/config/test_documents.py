@@ -80,7 +80,7 @@ def test_the_example_loads_with_no_environment_and_no_other_file(tmp_path: Path)
     copy = tmp_path / "sidecar.yaml"
     copy.write_bytes(EXAMPLE.read_bytes())
     settings = load(copy, {})
-    assert str(settings.listen.address) == "0.0.0.0:2020"
+    assert [str(address) for address in settings.listen.address] == ["0.0.0.0:2020"]
     assert settings.store.url == "embedded"
     assert settings.portal is not None
     assert settings.routes[0].upstream == "listener"
