@@ -282,11 +282,13 @@ async def running_proxy(
     upstream_tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
     dialer: Dialer | None = None,
+    is_balancer: Callable[[str], bool] | None = None,
     **upstream_settings: Any,
 ) -> AsyncIterator[Proxy]:
     """Run a proxy before an upstream that plays ``scripts``; any account may go anywhere.
 
-    The upstream listens on 127.0.0.1; ``host`` is the name that ``dialer`` reaches it by.
+    The upstream listens on 127.0.0.1; ``host`` is the name that ``dialer`` reaches it by. With
+    ``is_balancer``, connections begin with a PROXY header.
     """
     upstream = Upstream()
     upstream.scripts = [*scripts] or upstream.scripts
@@ -301,7 +303,7 @@ async def running_proxy(
         },
         context={"directory": Path()},
     )
-    proxy = await _start(settings, upstream, listen_tls, dialer)
+    proxy = await _start(settings, upstream, listen_tls, dialer, is_balancer)
     try:
         yield proxy
     finally:
@@ -314,7 +316,11 @@ async def running_proxy(
 
 
 async def _start(
-    settings: Settings, upstream: Upstream, tls: ssl.SSLContext | None, dialer: Dialer | None
+    settings: Settings,
+    upstream: Upstream,
+    tls: ssl.SSLContext | None,
+    dialer: Dialer | None,
+    is_balancer: Callable[[str], bool] | None,
 ) -> Proxy:
     store = MemoryStore(time.time)
     await store.create(
@@ -357,7 +363,7 @@ async def _start(
     listeners = Listeners({"proxy": bind("127.0.0.1", 0, None)}, 0)
 
     async def accept(listener: socket.socket) -> Acceptor:
-        return Acceptor(listener, server, tls)
+        return Acceptor(listener, server, tls, is_balancer)
 
     await listeners.open_with("proxy", accept)
     return Proxy(listeners.ports["proxy"], listeners, server, gateway, store, upstream, entries)

@@ -48,6 +48,7 @@ def check_agreement(
     yield from _check_assertion(root)
     yield from _check_issuers(root)
     yield from _check_addresses(root)
+    yield from _check_proxy_protocol(root)
     yield from _check_tracing(root)
 
 
@@ -248,6 +249,17 @@ def _check_addresses(root: YamlNode) -> Iterator[Diagnostic]:
             text = f"{first}: {second} is {address} too; choose another {choice}"
             yield Diagnostic(*at.position, text)
         seen.setdefault(address, (key, written))
+
+
+def _check_proxy_protocol(root: YamlNode) -> Iterator[Diagnostic]:
+    switch = root.at("listen", "proxy_protocol")
+    if _is_true(switch) and not _items(root.at("trusted_proxies")):
+        assert switch is not None
+        text = (
+            "listen.proxy_protocol: nobody may send a PROXY header, so all connections would be "
+            "refused; name the balancers in trusted_proxies"
+        )
+        yield Diagnostic(*switch.position, text)
 
 
 def _addresses(root: YamlNode) -> Iterator[tuple[str, SocketAddress, YamlNode | None]]:

@@ -19,7 +19,10 @@ from sidecar.core.policy import Account
 
 _MOST_DIGEST_BYTES: Final = 1024 * 1024
 _MOST_NAMED: Final = 20
-_FIXED: Final = ("listen.address", "listen.mode", "listen.group", "listen.tls", "workers")
+_FIXED: Final = (
+    *("listen.address", "listen.mode", "listen.group", "listen.proxy_protocol", "listen.tls"),
+    "workers",
+)
 _FIXED_SECTIONS: Final = ("operations", "portal", "store")
 
 

@@ -72,6 +72,8 @@ class ListenSettings(Section):
     """
     group: values.GroupName | None = None
     """Group of these unix sockets, by name or number; left out: the process's own."""
+    proxy_protocol: values.Switch = False
+    """Each connection begins with a PROXY header, version 1 or 2, of one of `trusted_proxies`."""
     tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
 

@@ -157,7 +157,8 @@ async def _drain(
         listeners.close("proxy")
         if client is not None:
             client.send("closed")
-    await server.drain(drain.timeout, has_tls=configured.tls is not None)
+    has_preamble = configured.tls is not None or configured.settings.listen.proxy_protocol
+    await server.drain(drain.timeout, has_preamble=has_preamble)
 
 
 def _relax_collector() -> None:

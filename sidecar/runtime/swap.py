@@ -81,12 +81,17 @@ class ConfiguredParts:
         self._parts = parts
         self.portal_config = self._build_portal_config()
         self.server = build_server(settings, self.gateway)
+        self._takes_proxy_headers = settings.listen.proxy_protocol  # until the process ends
         self._own_descriptors = OWN_DESCRIPTORS
         self._dialer.free_descriptors = self._drop_idle_connections
 
     async def accept(self, listener: socket.socket) -> Acceptor:
         """Accept callers' connections from ``listener``."""
-        return Acceptor(listener, self.server, self.tls)
+        is_balancer = self._is_trusted if self._takes_proxy_headers else None
+        return Acceptor(listener, self.server, self.tls, is_balancer)
+
+    def _is_trusted(self, peer: str) -> bool:
+        return self.gateway.rules.trusted_proxies.is_trusted(peer)
 
     def share_descriptors(self) -> None:
         """Leave callers as many descriptors as there are, now that all parts have opened theirs."""

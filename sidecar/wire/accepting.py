@@ -5,6 +5,9 @@ everyone behind it; this acceptor takes a few dozen at a time. A connection abov
 at once; without TLS it gets an error response first. While there is no room for another connection
 in the process's descriptors (``wire.descriptors``), none is accepted: callers wait in the queue.
 
+Where balancers send PROXY headers (``wire.proxy_header``), only those that are trusted may connect,
+and a connection counts against the client that its header names.
+
 A TLS connection costs little more than a socket until its first message has arrived whole. The
 number of handshakes in progress is limited: beyond it, the network with the most of them loses its
 oldest.
@@ -21,11 +24,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
+from sidecar.core.forwarded import peer_address
+from sidecar.core.proxy_protocol import ProxyHeader
 from sidecar.core.subjects import network_of
 from sidecar.eager import EagerTask
 from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
+from sidecar.wire.proxy_header import PendingHeader, Refusals
 from sidecar.wire.turn_queue import RoundRobin, TurnQueue
 
 MOST_AT_ONCE: Final = 64
@@ -48,7 +54,9 @@ _log = logging.getLogger("sidecar")
 
 
 class PendingHandshake(Protocol):
-    """A connection that has been accepted and has not finished its TLS handshake."""
+    """A connection that has been accepted and has not finished its TLS handshake, or not sent its
+    PROXY header.
+    """
 
     def abort(self) -> None:
         """Close it at once; idempotent."""
@@ -58,6 +66,7 @@ class AcceptingServer(Protocol):
     """What an acceptor needs of the server that it accepts connections for."""
 
     deadlines: Deadlines
+    header_timeout_seconds: float
     turns: TurnQueue
     handshakes: set[PendingHandshake]
     """The connections whose handshake is unfinished; aborted when the server drains."""
@@ -74,22 +83,35 @@ class AcceptingServer(Protocol):
     def release(self, network: str) -> None:
         """Undo ``admit`` for a connection whose protocol was never started."""
 
-    def new_connection(self, network: str) -> ClientConnection:
-        """Return the protocol of an admitted connection; it calls ``release`` when it ends."""
+    def new_connection(self, network: str, peer: str) -> ClientConnection:
+        """Return the protocol of an admitted connection; it calls ``release`` when it ends.
+
+        ``peer`` is the client's address if a balancer has told it; empty: that of the socket.
+        """
 
     def too_many(self) -> bytes:
         """Return the complete response for a connection that is not admitted."""
 
 
 class Acceptor:
-    """Accepts the connections of one listening socket; ``close`` closes the socket too."""
+    """Accepts the connections of one listening socket; ``close`` closes the socket too.
+
+    ``is_balancer`` tells of an address whether its PROXY headers are believed; with it, connections
+    of any other are refused, and those without a header.
+    """
 
     def __init__(
-        self, listener: socket.socket, server: AcceptingServer, tls: ssl.SSLContext | None = None
+        self,
+        listener: socket.socket,
+        server: AcceptingServer,
+        tls: ssl.SSLContext | None = None,
+        is_balancer: Callable[[str], bool] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._server = server
+        self._is_balancer = is_balancer
+        self._refusals = Refusals()
         self._handshakes = None if tls is None else _Handshakes(self._loop, server, tls)
         self._resume_timer: asyncio.TimerHandle | None = None
         self._is_paused = False
@@ -126,15 +148,54 @@ class Acceptor:
                     return
                 continue  # the client has gone again
             accepted.setblocking(False)
-            self._receive(accepted, network_of(address[0]) if isinstance(address, tuple) else "")
+            host = address[0] if isinstance(address, tuple) else ""
+            if self._is_balancer is None:
+                self._receive(accepted, network_of(host))
+            else:
+                self._await_header(accepted, peer_address(host), self._is_balancer)
 
-    def _receive(self, accepted: socket.socket, network: str) -> None:
+    def _receive(self, accepted: socket.socket, network: str, peer: str = "") -> None:
         if not self._server.admit(network):
             self._refuse(accepted)
         elif self._handshakes is not None:
-            self._handshakes.begin(accepted, network)
+            self._handshakes.begin(accepted, network, peer)
         else:
-            _Opening(self._loop, self._server, accepted, network).start()
+            _Opening(self._loop, self._server, accepted, network, peer).start()
+
+    def _await_header(
+        self, accepted: socket.socket, sender: str, is_balancer: Callable[[str], bool]
+    ) -> None:
+        """Read the header of a connection that counts against nobody as yet."""
+        server = self._server
+        if not is_balancer(sender):
+            accepted.close()
+            self._refusals.note(sender, "it is not in trusted_proxies")
+            return
+        if not server.admit(""):
+            self._refuse(accepted)
+            return
+
+        def on_header(pending: PendingHeader, header: ProxyHeader) -> None:
+            server.handshakes.discard(pending)
+            server.release("")
+            self._receive(accepted, network_of(header.client or sender), header.client)
+
+        def on_failure(pending: PendingHeader, why: str) -> None:
+            server.handshakes.discard(pending)
+            server.release("")
+            if why:
+                self._refusals.note(sender, why)
+
+        pending = PendingHeader(
+            self._loop,
+            server.deadlines,
+            accepted,
+            server.header_timeout_seconds,
+            on_header,
+            on_failure,
+        )
+        server.handshakes.add(pending)
+        pending.listen()
 
     def _refuse(self, accepted: socket.socket) -> None:
         with accepted:
@@ -172,10 +233,12 @@ class _Opening:
         server: AcceptingServer,
         accepted: socket.socket,
         network: str,
+        peer: str,
     ) -> None:
         self._loop = loop
         self._server = server
         self._accepted = accepted
+        self._peer = peer
         self._connection: ClientConnection | None = None
         self._task: EagerTask | None = None
         self.network = network
@@ -204,7 +267,7 @@ class _Opening:
         )
 
     def _make_connection(self) -> ClientConnection:
-        self._connection = made = self._server.new_connection(self.network)
+        self._connection = made = self._server.new_connection(self.network, self._peer)
         return made
 
 
@@ -225,9 +288,9 @@ class _Handshakes:
     def __repr__(self) -> str:
         return f"<_Handshakes silent={self._silent} under_way={self._count}>"
 
-    def begin(self, accepted: socket.socket, network: str) -> None:
+    def begin(self, accepted: socket.socket, network: str, peer: str) -> None:
         """Wait for the first message of an admitted connection."""
-        _Handshake(self, accepted, network).listen()
+        _Handshake(self, accepted, network, peer).listen()
 
     def enqueue(self, one: _Handshake) -> None:
         """Start a handshake as soon as there is room for it."""
@@ -280,8 +343,10 @@ class _Handshake(_Opening):
 
     account = ""
 
-    def __init__(self, handshakes: _Handshakes, accepted: socket.socket, network: str) -> None:
-        super().__init__(handshakes.loop, handshakes.server, accepted, network)
+    def __init__(
+        self, handshakes: _Handshakes, accepted: socket.socket, network: str, peer: str
+    ) -> None:
+        super().__init__(handshakes.loop, handshakes.server, accepted, network, peer)
         self._handshakes = handshakes
         self._wanted_bytes = 1
         self._is_listening = False

@@ -105,7 +105,8 @@ class RequestSink(Protocol):
 class ClientConnection(asyncio.Protocol):
     """A caller's connection.
 
-    ``peer`` is the address of the other end, ``unix:`` for a local socket. ``is_tls`` tells whether
+    ``peer`` is the address of the other end, ``unix:`` for a local socket; behind a balancer that
+    sends PROXY headers, the one that it names. ``is_tls`` tells whether
     the connection is encrypted. ``account`` owns the last request that was let pass; empty for
     none. ``is_made``: ``connection_made`` has been called, so ``connection_lost`` will be.
     """
@@ -147,9 +148,15 @@ class ClientConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner, network: str = ""
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: ConnectionOwner,
+        network: str = "",
+        peer: str = "",
     ) -> None:
-        """``network`` is the client's network (``core.subjects``)."""
+        """``network`` is the client's network (``core.subjects``), ``peer`` its address; empty: the
+        one that the socket has.
+        """
         self._loop = loop
         self._owner = owner
         self.now = monotonic  # the loop's clock, but finer: uvloop's counts in milliseconds
@@ -160,7 +167,7 @@ class ClientConnection(asyncio.Protocol):
         """Upstream connections that may be authenticated as this caller; closed with this one."""
         self.refusal: RequestRefused | None = None
         self.deadline = NEVER
-        self.peer = ""
+        self.peer = peer
         self.is_tls = False
         self.speaks_1_0 = False
         self.is_writable = True
@@ -344,7 +351,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_made = True
         self.transport = connected = cast(asyncio.Transport, transport)
         connected.set_write_buffer_limits(_UNSENT_BYTES)
-        self.peer = _peer_of(transport)
+        self.peer = self.peer or _peer_of(transport)
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.deadline = self.now() + self._owner.header_timeout_seconds
         self._owner.on_opened(self)

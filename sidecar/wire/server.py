@@ -123,19 +123,19 @@ class ProxyServer:
         """Make every response from now on the last of its connection; close nothing yet."""
         self.is_draining = self.closes_after_answers = True
 
-    async def drain(self, timeout_seconds: float, *, has_tls: bool = False) -> None:
+    async def drain(self, timeout_seconds: float, *, has_preamble: bool = False) -> None:
         """Wait for running exchanges, at most ``timeout_seconds``; then abort the others, and let
         them be logged.
 
-        The caller has closed the listeners. With ``has_tls``, callers get a moment to finish a
-        handshake.
+        The caller has closed the listeners. With ``has_preamble``, callers get a moment to
+        finish a handshake or a PROXY header.
         """
         self.is_draining = self.closes_after_answers = self.is_closing = True
         shortest = self.deadlines.shortest_timeout_seconds
         self.deadlines.shortest_timeout_seconds = min(shortest, LAST_CHANCE_SECONDS)
         for connection in list(self._connections):
             connection.drain()
-        if has_tls:
+        if has_preamble:
             await asyncio.sleep(min(LAST_CHANCE_SECONDS, timeout_seconds))
         for handshake in list(self.handshakes):
             handshake.abort()
@@ -226,6 +226,6 @@ class ProxyServer:
             self._resume_accepting()
         self._check_ended()
 
-    def new_connection(self, network: str = "") -> ClientConnection:
+    def new_connection(self, network: str = "", peer: str = "") -> ClientConnection:
         """Return the protocol of a connection admitted from ``network``."""
-        return ClientConnection(self._loop, self, network)
+        return ClientConnection(self._loop, self, network, peer)

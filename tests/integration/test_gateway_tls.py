@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from sidecar.wire.dialing import Dialer
 from sidecar.wire.tls import listening_context
 from tests.fake_resolver import FakeResolver
 from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
+from tests.patience import PATIENCE_SECONDS
 
 MIB = 1024 * 1024
 HANDSHAKE = ("Connection: Upgrade", "Upgrade: websocket")
@@ -353,3 +355,18 @@ async def test_too_many_handshakes_cost_the_network_that_has_most_its_oldest(
         caller = await proxy.caller(certificate.of_client())
         await caller.send(request())
         assert (await caller.response())[1] == b"ok"
+
+
+@on_uvloop
+async def test_a_proxy_header_precedes_the_handshake(certificate: Certificate) -> None:
+    def ask(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as plain:
+            plain.sendall(b"PROXY TCP4 198.51.100.9 192.0.2.1 4096 443\r\n")
+            with certificate.of_client().wrap_socket(plain, server_hostname="127.0.0.1") as secret:
+                secret.sendall(request())
+                return secret.recv(15)
+
+    tls = certificate.of_server()
+    async with running_proxy(answering(OK), listen_tls=tls, is_balancer=lambda _: True) as proxy:
+        assert await asyncio.to_thread(ask, proxy.port) == b"HTTP/1.1 200 OK"
+        assert proxy.entries[-1].client == "198.51.100.9"

@@ -124,6 +124,7 @@ RESTARTS = [
     ("listen: {address: ['127.0.0.1:1', 'unix:/a']}", ["listen.address"]),
     ("listen: {mode: '0600'}", ["listen.mode"]),
     ("listen: {group: '0'}", ["listen.group"]),
+    ("listen: {proxy_protocol: true}\ntrusted_proxies: ['::1']", ["listen.proxy_protocol"]),
     ("trusted_proxies: [unix]", []),
     ("operations: {address: '127.0.0.1:1'}", ["operations.address"]),
     ("operations: false", ["operations"]),
