@@ -44,6 +44,7 @@ COMPILED = (
     "proxy/exchange",
     "proxy/gateway",
     "proxy/header_cache",
+    "proxy/health_probe",
     "proxy/rules",
     "proxy/tracing",
     "store/cache",

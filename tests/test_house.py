@@ -90,6 +90,7 @@ MAY_IMPORT = {
     "proxy.answers": {"core"},
     "proxy.tracing": {"core"},
     "proxy": set(),
+    "proxy.health_probe": {"core", "proxy.answers"},
     "proxy.header_cache": {"auth.credential_cache", "core", "proxy.rules", "wire.requests"},
     "proxy.rules": {
         *("auth.assertion", "auth.authenticator", "core", "proxy.answers", "proxy.tracing", "wire"),

@@ -74,6 +74,8 @@ class ListenSettings(Section):
     """Group of these unix sockets, by name or number; left out: the process's own."""
     proxy_protocol: values.Switch = False
     """Each connection begins with a PROXY header, version 1 or 2, of one of `trusted_proxies`."""
+    health_path: values.PlainPath | None = None
+    """A path that is answered 200 or 503 without a credential, for balancers; left out: none."""
     tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
 

@@ -463,6 +463,15 @@ Method = Annotated[
         r"[A-Z][A-Z0-9_-]{0,31}", "is not a method", "write it in capitals, such as GET or POST"
     ),
 ]
+PlainPath = Annotated[
+    str,
+    StringRule(
+        r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}",
+        "is not a plain path",
+        "write it like /healthz: up to 8 segments of A-Z a-z 0-9 . _ ~ -",
+    ),
+]
+"""A path without patterns, queries, escapes and dot segments."""
 QueryName = Annotated[
     str,
     StringRule(

@@ -44,6 +44,12 @@ class Health:
         store_fault = await self._find_store_fault()
         return reasons if store_fault is None else [*reasons, store_fault]
 
+    async def why_not_ready(self) -> str | None:
+        """Return the code of what keeps the process from serving; ``None`` if it is ready."""
+        if self._is_draining():
+            return "draining"
+        return None if await self.store_ready() else "store_unavailable"
+
     async def _find_store_fault(self) -> str | None:
         async with self._lock:
             if self._clock() >= self._valid_until:

@@ -30,6 +30,7 @@ from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.proxy.answers import render
 from sidecar.proxy.header_cache import ParsedHeaders
+from sidecar.proxy.health_probe import render_ready
 from sidecar.proxy.rules import Rules, UpstreamHandle
 from sidecar.proxy.streams import LiveStreams, Stream
 from sidecar.wire.client import ClientConnection
@@ -405,21 +406,35 @@ class Exchange:
         if self.log.status:
             client.abort()  # an answer has begun; a second one must not be read as its body
             return False
-        client.account = ""
-        if not request.is_complete:
-            client.reader.skip_small_body()
-        stays = (
-            PROBLEM_TYPES[denial.code].status not in _CLOSING_STATUSES
-            and request.keeps_alive
-            and request.is_complete
-            and not request.wants_upgrade
-            and not client.is_draining
-        )
+        stays = self._skips_body() and (PROBLEM_TYPES[denial.code].status not in _CLOSING_STATUSES)
         is_head_request = request.method == "HEAD"
         answer(client, self.log, denial, self.rules, closes=not stays, is_head=is_head_request)
         if not stays:
             client.close_lingering()
         return stays
+
+    def say_ready(self) -> bool:
+        """Answer a health probe with 200; ``True`` if the connection may serve another request."""
+        client = self.client
+        stays = self._skips_body()
+        connection = CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b""
+        client.write(render_ready(connection, is_head_request=self.request.method == "HEAD"))
+        if not stays:
+            client.close_lingering()
+        return stays
+
+    def _skips_body(self) -> bool:
+        """Skip the body of a request that isn't forwarded; ``True`` if the connection may stay."""
+        client, request = self.client, self.request
+        client.account = ""
+        if not request.is_complete:
+            client.reader.skip_small_body()
+        return (
+            request.keeps_alive
+            and request.is_complete
+            and not request.wants_upgrade
+            and not client.is_draining
+        )
 
 
 def answer(

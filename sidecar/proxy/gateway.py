@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from time import time
 from typing import Final
@@ -23,12 +23,14 @@ from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Denial
 from sidecar.core.policy import accept
 from sidecar.core.policy import judge as judge_policy
+from sidecar.core.problems import denial_for
 from sidecar.core.request_heads import Downstream
 from sidecar.core.targets import path_of
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
 from sidecar.proxy.exchange import Authorization, Exchange, ExchangeContext, answer, denial_of
 from sidecar.proxy.header_cache import read_headers
+from sidecar.proxy.health_probe import ALLOWED, BAD_METHOD, is_probe
 from sidecar.proxy.rules import Rules
 from sidecar.proxy.streams import LiveStreams
 from sidecar.tokens.last_use import LastUses
@@ -40,6 +42,10 @@ _log = logging.getLogger("sidecar")
 _FIRST_ID: Final = 1 << 60  # from here on every number has sixteen hexadecimal digits
 _MOST_UNROUTED_CHARS: Final = 1024  # of the path that is logged: it may be anything
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
+
+
+async def _is_ready() -> str | None:
+    return None
 
 
 class Gateway:
@@ -63,6 +69,8 @@ class Gateway:
         self._context = ExchangeContext(streams, self._faults, now)
         self._credentials = CachedCredentials()
         self._id_prefix = os.urandom(8).hex()
+        self.why_not_ready: Callable[[], Awaitable[str | None]] = _is_ready
+        """Returns the code of what keeps the process from serving; ``None``: nothing does."""
         self._ids = count(_FIRST_ID + int.from_bytes(os.urandom(3), "big"))
 
     async def serve(self, client: ClientConnection) -> None:
@@ -83,6 +91,10 @@ class Gateway:
                 client.close()
                 return
             log = RequestLog(client.now(), client.peer)
+            if is_probe(request.target, self.rules.health_path):
+                if not await self._answer_probe(client, downstream, request, log):
+                    return
+                continue
             try:
                 stays = await self._handle(client, downstream, request, log)
             finally:
@@ -91,6 +103,17 @@ class Gateway:
                 self._write_entry(log, began)
             if not stays:
                 return
+
+    async def _answer_probe(
+        self, client: ClientConnection, downstream: Downstream, request: Request, log: RequestLog
+    ) -> bool:
+        """Answer a health probe; ``True`` if the connection may serve another request."""
+        exchange = Exchange(self._context, self.rules, client, downstream, request, log)
+        log.request_id = self.new_id()
+        if request.method not in ALLOWED:
+            return exchange.deny(BAD_METHOD)
+        code = await self.why_not_ready()
+        return exchange.say_ready() if code is None else exchange.deny(denial_for(code))
 
     async def _handle(
         self, client: ClientConnection, downstream: Downstream, request: Request, log: RequestLog

@@ -69,3 +69,5 @@ class Rules(AuthRules):
     traces: Traces
     expiry_notice_seconds: float
     trusted_proxies: TrustedProxies
+    health_path: str
+    """Answered as a health probe; empty: none is."""

@@ -84,6 +84,7 @@ def build_rules(
         token_prefix=settings.tokens.prefix,
         expiry_notice_seconds=settings.tokens.expiry_notice,
         trusted_proxies=build_trusted_proxies(settings),
+        health_path=settings.listen.health_path or "",
     )
 
 

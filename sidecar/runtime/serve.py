@@ -79,6 +79,7 @@ async def serve(
         listeners = make_listeners(settings, worker.spec if worker else None)
         stack.callback(listeners.close_all)
         health = Health(parts.store.ping, shutdown.requested.is_set)
+        configured.gateway.why_not_ready = health.why_not_ready
         client = None
         if worker is not None:
             client = await _join(

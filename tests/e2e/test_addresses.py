@@ -205,3 +205,21 @@ def gone(address: tuple[str, int]) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def test_a_probe_is_told_of_the_end_before_connections_are_refused(place: Place) -> None:
+    place.settings["drain"] = {"delay": "2s", "timeout": "5s"}
+    with place.run(address=f"127.0.0.1:{place.port}", health_path="/healthz") as proxy:
+        assert probe(place.port) == "200"
+        proxy.signal(signal.SIGTERM)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (found := probe(place.port)) == "200":
+            assert time.monotonic() < end
+        assert found == "503"
+        proxy.wait()
+
+
+def probe(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as asking:
+        asking.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        return asking.recv(1000).split()[1].decode()

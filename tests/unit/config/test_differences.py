@@ -126,6 +126,7 @@ RESTARTS = [
     ("listen: {group: '0'}", ["listen.group"]),
     ("listen: {proxy_protocol: true}\ntrusted_proxies: ['::1']", ["listen.proxy_protocol"]),
     ("trusted_proxies: [unix]", []),
+    ("listen: {health_path: /healthz}", []),
     ("operations: {address: '127.0.0.1:1'}", ["operations.address"]),
     ("operations: false", ["operations"]),
     ("portal: {}", ["portal"]),
