@@ -32,6 +32,7 @@ from sidecar.portal.openapi import describe
 from sidecar.portal.problem_responses import API_CODES, REQUEST_ID, problem_response
 from sidecar.portal.rendering import render_error, serve_static
 from sidecar.portal.request_bodies import BODY_TOO_LARGE, MAX_BODY_BYTES
+from sidecar.portal.request_origin import prefix_of
 from sidecar.portal.security_headers import SECURITY_HEADERS
 from sidecar.portal.sessions import COOKIES, SessionCookies, keep_session
 from sidecar.wire.web_runner import hide_server
@@ -109,13 +110,18 @@ async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
 _OPENAPI_DOCUMENT: Final = json.dumps(describe(), indent=2).encode() + b"\n"
 
 
-async def _serve_openapi(_request: web.Request) -> web.Response:
-    return web.Response(body=_OPENAPI_DOCUMENT, content_type="application/json")
+async def _serve_openapi(request: web.Request) -> web.Response:
+    server = b'"url": "%b/"' % prefix_of(request).encode()
+    document = _OPENAPI_DOCUMENT.replace(b'"url": "/"', server, 1)
+    return web.Response(body=document, content_type="application/json")
 
 
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
+    location = response.headers.get("Location", "")
+    if location.startswith("/"):
+        response.headers["Location"] = prefix_of(request) + location
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
 

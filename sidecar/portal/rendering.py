@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sidecar.core.model import Denial
 from sidecar.core.problems import PROBLEM_TYPES
 from sidecar.portal.problem_responses import REQUEST_ID, problem_headers
+from sidecar.portal.request_origin import prefix_of
 from sidecar.portal.sessions import PortalSession
 
 _MEDIA_TYPES: Final = {
@@ -62,11 +63,17 @@ def render_page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
+    prefix: str = "",
     **values: Any,
 ) -> web.Response:
-    """Return a page; one without a ``session`` has no forms and shows no account."""
+    """Return a page; one without a ``session`` has no forms and shows no account, and needs the
+    ``prefix`` of its links.
+    """
     text = _ENVIRONMENT.get_template(template).render(
-        session=session, account=session.account if session else None, **values
+        session=session,
+        account=session.account if session else None,
+        prefix=session.prefix if session else prefix,
+        **values,
     )
     return web.Response(status=status, text=text, content_type="text/html", headers=headers)
 
@@ -82,6 +89,7 @@ def render_error(request: web.Request, denial: Denial) -> web.Response:
         None,
         status=status,
         headers=headers,
+        prefix=prefix_of(request),
         heading=heading,
         detail=denial.detail,
         request_id=request[REQUEST_ID],

@@ -1,7 +1,8 @@
-"""Where a request comes from: which client, over TLS or not, and from a page of which site."""
+"""Where a request comes from: which client, over TLS or not, a page of which site and path."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ from sidecar.portal.context import CONTEXT
 _OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: typed, or restored by the browser
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _OPAQUE: Final = "null"
+_is_prefix: Final = re.compile(
+    r"(?=.{1,200}\Z)(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+/?"
+).fullmatch
 
 
 def client_of(request: web.Request) -> str:
@@ -37,6 +41,20 @@ def is_secure(request: web.Request) -> bool:
     """Tell whether the browser speaks TLS, to us or to a trusted proxy before us."""
     proto = _forwarded(request, "X-Forwarded-Proto") or proto_of(_forwarded_hops(request)).decode()
     return request.secure or proto.lower() == "https"
+
+
+def prefix_of(request: web.Request) -> str:
+    """Return the path below which the browser sees the portal, such as ``/keys``; mostly empty.
+
+    A trusted proxy that has taken it off the path says so in ``X-Forwarded-Prefix``. Anything but
+    one plain path counts as none: it goes into links, redirects and the cookie's path.
+    """
+    if not _trusted_proxies(request).is_trusted(peer_address(request.remote)):
+        return ""
+    sent = request.headers.getall("X-Forwarded-Prefix", [])
+    if len(sent) != 1 or _is_prefix(sent[0]) is None:
+        return ""
+    return sent[0].removesuffix("/")
 
 
 def is_cross_site(request: web.Request) -> bool:

@@ -23,23 +23,29 @@ from aiohttp_session.cookie_storage import EncryptedCookieStorage
 
 from sidecar.core.policy import Account
 from sidecar.portal.context import CONTEXT
-from sidecar.portal.request_origin import is_secure
+from sidecar.portal.request_origin import is_secure, prefix_of
 
 IDLE_SECONDS: Final = 15 * 60
 LONGEST_SECONDS: Final = 8 * 3600
 
 COOKIE: Final = "portal_session"
 SECURE_COOKIE: Final = "__Host-portal_session"
+SECURE_COOKIE_BELOW: Final = "__Secure-portal_session"
+"""Below a prefix: `__Host-` is for cookies of a whole host."""
 
 _SECRET_CACHE_SECONDS: Final = 60
 _TOKEN_BYTES: Final = 24
 
 
 class SessionCookies(AbstractStorage):
-    """aiohttp-session's storage: ``__Host-`` and ``Secure`` where the browser speaks TLS."""
+    """aiohttp-session's storage: ``__Host-`` and ``Secure`` where the browser speaks TLS.
+
+    Below a prefix, the cookie is for that path alone.
+    """
 
     def __init__(self) -> None:
         super().__init__(cookie_name=COOKIE)
+        self._key = b""
         self._storages: dict[bool, EncryptedCookieStorage] = {}
         self._cached_until = float("-inf")
 
@@ -61,9 +67,12 @@ class SessionCookies(AbstractStorage):
     async def _storage_for(self, request: web.Request) -> EncryptedCookieStorage:
         context = request.app[CONTEXT]
         if context.now() >= self._cached_until:
-            key = base64.urlsafe_b64encode(await context.secret())
-            self._storages = {False: _storage(key, COOKIE), True: _storage(key, SECURE_COOKIE)}
+            self._key = base64.urlsafe_b64encode(await context.secret())
+            self._storages = {one: _storage(self._key, one) for one in (False, True)}
             self._cached_until = context.now() + _SECRET_CACHE_SECONDS
+        prefix = prefix_of(request)
+        if prefix:  # not cached: whoever may send one may send any number
+            return _storage(self._key, is_secure(request), prefix)
         return self._storages[is_secure(request)]
 
 
@@ -71,11 +80,13 @@ COOKIES: Final = web.AppKey("cookies", SessionCookies)
 _SESSION: Final = web.RequestKey("session", Session)
 
 
-def _storage(key: bytes, name: str) -> EncryptedCookieStorage:
+def _storage(key: bytes, is_secure: bool, prefix: str = "") -> EncryptedCookieStorage:
+    secure_name = SECURE_COOKIE_BELOW if prefix else SECURE_COOKIE
     return EncryptedCookieStorage(
         key.decode(),
-        cookie_name=name,
-        secure=name == SECURE_COOKIE,
+        cookie_name=secure_name if is_secure else COOKIE,
+        path=prefix or "/",
+        secure=is_secure,
         httponly=True,
         samesite="Strict",
     )
@@ -84,9 +95,13 @@ def _storage(key: bytes, name: str) -> EncryptedCookieStorage:
 class PortalSession:
     """The session of one request: who is signed in, its form tokens and its notice."""
 
-    def __init__(self, session: Session, accounts: Mapping[str, Account], now: float) -> None:
+    def __init__(
+        self, session: Session, accounts: Mapping[str, Account], now: float, prefix: str = ""
+    ) -> None:
         self._session = session
         self._now = now
+        self.prefix = prefix
+        """What the page's own links begin with (``request_origin.prefix_of``)."""
         self.account = self._find_account(accounts)
         """The account that is signed in; ``None``: the session is anonymous."""
         if self.account is not None:
@@ -168,7 +183,7 @@ async def open_session(request: web.Request) -> PortalSession:
     """Return the request's session. May raise ``StoreUnavailable``: its key is in the store."""
     context = request.app[CONTEXT]
     session = request[_SESSION] = await request.app[COOKIES].load_session(request)
-    return PortalSession(session, context.config().accounts, context.now())
+    return PortalSession(session, context.config().accounts, context.now(), prefix_of(request))
 
 
 @web.middleware
