@@ -25,6 +25,7 @@ COMPILED = (
     "core/memo",
     "core/model",
     "core/passwords",
+    "core/path_index",
     "core/patterns",
     "core/policy",
     "core/problems",

@@ -322,7 +322,9 @@ def uses_what_is_broken(pattern: str | bytes) -> bool:
 
 
 MAKERS: dict[str, Callable[[], object]] = {
-    "core.patterns": lambda: [*map(compile_pattern, ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}"))],
+    "core.patterns": lambda: [
+        compile_pattern(text).regex for text in ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}")
+    ],
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.password_schemes": lambda: sha_crypt("SHA-256-crypt", 5, 43),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),

@@ -54,7 +54,7 @@ def _list(arguments: argparse.Namespace) -> int:
         {
             "account": name,
             "password": account.password_hash is not None,
-            "paths": [pattern.text for pattern in account.paths],
+            "paths": [pattern.text for pattern in account.paths.patterns],
             "groups": sorted(account.groups),
             "max_token_days": account.max_token_days,
             "max_tokens": account.max_tokens,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.cli.claimed_account import ClaimedAccount, find_claimed
 from sidecar.core.credential_faults import find, places_of
 from sidecar.core.model import Denial, PasswordCredential, TokenCredential
-from sidecar.core.patterns import PathPattern, normalise_path
+from sidecar.core.path_index import PathList
+from sidecar.core.patterns import normalise_path
 from sidecar.core.policy import NOT_ON_PATH, NOT_ON_ROUTE, OTHER_FOR_ACCOUNT
 from sidecar.core.readings import other_readings
 from sidecar.core.routes import Route
@@ -179,7 +180,7 @@ def _describe_readings(case: Case, target: Target) -> str:
     path = normalise_path(target.path)
     readings = {case.mask(reading): reading for reading in other_readings(target.path, path)}
     account = rules.accounts.get(case.account)
-    paths = () if account is None else account.paths
+    paths = PathList() if account is None else account.paths
     sent = _place_of(rules, method, path, paths)
     others = [
         f"As {shown} it is {place}."
@@ -191,13 +192,13 @@ def _describe_readings(case: Case, target: Target) -> str:
     return f"It can also be read as {' or '.join(readings)}."
 
 
-def _place_of(rules: Rules, method: str, path: str, paths: tuple[PathPattern, ...]) -> str:
+def _place_of(rules: Rules, method: str, path: str, paths: PathList) -> str:
     """Describe which route a path falls under, and whether the account's paths cover it."""
     route = rules.routes.match(method, path)
     under = f"under the route {route.name}" if isinstance(route, Route) else "under no route"
     if not paths:
         return under
-    is_among = any(pattern.matches(path) for pattern in paths)
+    is_among = paths.covers(path)
     return f"{under} and {'among' if is_among else 'not among'} the account's paths"
 
 
@@ -299,7 +300,7 @@ def _rule_on_policy(denial: Denial, case: Case) -> Ruling:
             f"The route {case.asked.route.name} admits {_listed(admitted)}. Add {account} there.",
         )
     if denial == NOT_ON_PATH:
-        paths = [pattern.text for pattern in case.rules.accounts[account].paths]
+        paths = [pattern.text for pattern in case.rules.accounts[account].paths.patterns]
         return Ruling(
             ("accounts", account, "paths"),
             f"The paths of {account} are {_listed(paths)}. Add one that covers this path.",

@@ -23,6 +23,7 @@ from pydantic import (
 
 from sidecar.config import endpoints, values
 from sidecar.core.model import Form
+from sidecar.core.path_index import PathList
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
 
@@ -157,7 +158,7 @@ class AccountSettings(Section):
     """The longest lifetime of a new token, in days; 0: no limit."""
     max_tokens: values.Count = 1000
     """How many live tokens it may have; 0: no limit."""
-    groups: values.ListOf[values.GroupName] = ()
+    groups: values.ListOf[values.AccountGroup] = ()
     """Groups that it is in; a route's `accounts` may name a group as `@group`."""
     disabled: values.Switch = False
     """Refuse the account's password and all its tokens."""
@@ -167,7 +168,7 @@ class AccountSettings(Section):
         return Account(
             name=name,
             password_hash=self.password_hash,
-            paths=tuple(compile_pattern(path) for path in self.paths),
+            paths=PathList(compile_pattern(path) for path in self.paths),
             max_token_days=self.max_token_days,
             max_tokens=self.max_tokens,
             groups=frozenset(self.groups),

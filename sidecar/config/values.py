@@ -438,7 +438,7 @@ ACCOUNT_NAME_ADVICE: Final = "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
 AccountName = Annotated[
     str, StringRule(ACCOUNT_NAME, "is not an account name", ACCOUNT_NAME_ADVICE)
 ]
-GroupName = Annotated[
+AccountGroup = Annotated[
     str,
     StringRule(
         r"[A-Za-z0-9._-]{1,64}",

@@ -18,7 +18,6 @@ bytes stay encoded.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 _COUNTS_AS_ITSELF: Final = (
@@ -39,12 +38,44 @@ class BadPattern(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class PathPattern:
-    """A compiled pattern; two are equal if their texts are."""
+Segment = tuple[str, ...]
+"""One segment of a pattern: ``()`` is ``{name}``, one text is that text, and more are the texts
+between stars, of which the first and the last may be empty."""
 
-    text: str
-    regex: re.Pattern[str] = field(repr=False, compare=False)
+
+class PathPattern:
+    """A pattern, taken apart; two are equal if their texts are."""
+
+    __slots__ = ("_regex", "covers_rest", "segments", "text")
+
+    def __init__(self, text: str, segments: tuple[Segment, ...], covers_rest: bool) -> None:
+        self.text: Final = text
+        self.segments: Final = segments
+        """What stands between the slashes, without a trailing ``/**``."""
+        self.covers_rest: Final = covers_rest
+        """Whether the pattern ends in ``/**``."""
+        self._regex: re.Pattern[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"PathPattern(text={self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PathPattern) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    @property
+    def regex(self) -> re.Pattern[str]:
+        """What matches whole paths. Made at its first use: most patterns of a large table are
+        looked up in a ``PathIndex`` and never need it.
+        """
+        regex = self._regex
+        if regex is None:
+            head = "".join(f"/{_segment_regex(segment)}" for segment in self.segments)
+            rest = "(?:/.*)?" if self.covers_rest else ""
+            regex = self._regex = re.compile(head + rest, re.DOTALL)
+        return regex
 
     def matches(self, path: str) -> bool:
         """Tell whether the pattern matches ``path``, which ``normalise_path`` returned.
@@ -71,9 +102,10 @@ def _decode(found: re.Match[str]) -> str:
 def compile_pattern(text: str) -> PathPattern:
     """Compile a pattern; raise ``BadPattern`` that says in one sentence what is wrong."""
     _check(text)
-    head, rest = (text[:-3], "(?:/.*)?") if text.endswith("/**") else (text, "")
-    segments = [_segment_regex(segment, text) for segment in normalise_path(head).split("/")]
-    return PathPattern(text, re.compile("/".join(segments) + rest, re.DOTALL))
+    covers_rest = text.endswith("/**")
+    head = normalise_path(text.removesuffix("/**"))
+    segments = tuple(_parse_segment(segment, text) for segment in head.split("/")[1:])
+    return PathPattern(text, segments, covers_rest)
 
 
 def _check(text: str) -> None:
@@ -87,14 +119,20 @@ def _check(text: str) -> None:
         raise BadPattern(text, "has a dot segment, which no path may have")
 
 
-def _segment_regex(segment: str, text: str) -> str:
-    if _NAMED_SEGMENT.fullmatch(segment):
-        return "[^/]+"
+def _parse_segment(segment: str, text: str) -> Segment:
     if "{" in segment or "}" in segment:
+        if _NAMED_SEGMENT.fullmatch(segment):
+            return ()
         raise BadPattern(text, "has braces that are not a whole segment {name}")
     if "**" in segment:
         raise BadPattern(text, "has a ** that is not a final /**")
-    first, *others = segment.split("*")
+    return tuple(segment.split("*"))
+
+
+def _segment_regex(segment: Segment) -> str:
+    if not segment:
+        return "[^/]+"
+    first, *others = segment
     if not others:
         return re.escape(first)
     return re.escape(first) + _starred_regex(*others)

@@ -20,7 +20,8 @@ from sidecar.core.model import (
     TokenRecord,
     ValueObject,
 )
-from sidecar.core.patterns import PathPattern, compile_pattern
+from sidecar.core.path_index import PathList
+from sidecar.core.patterns import compile_pattern
 from sidecar.core.routes import Route
 
 _MISSING: Final = Denial("missing_credentials", "The request carries no credential.")
@@ -35,6 +36,7 @@ OTHER_FOR_ACCOUNT: Final = Denial(
 OTHER_FOR_TOKEN: Final = Denial(
     "unsafe_path", "Some services read this path as another, where the token's rule is another."
 )
+_ANY_PATH: Final = PathList()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Account:
     name: str
     password_hash: str | None = field(default=None, repr=False)
     """The password's hash (``password_schemes``); ``None``: no password is right."""
-    paths: tuple[PathPattern, ...] = ()
+    paths: PathList = _ANY_PATH
     """The paths that the account may use; empty: all that its routes allow."""
     max_token_days: int = 0
     """The longest lifetime of a token; 0: no limit."""
@@ -116,9 +118,9 @@ def judge(
         denial = _compare(account, record, path, readings)
         if denial is not None:
             return denial
-    if account.paths and not _is_among(account.paths, path):
+    if account.paths.patterns and not account.paths.covers(path):
         return NOT_ON_PATH
-    if record is not None and record.paths and not _is_among(_compile(record.paths), path):
+    if record is not None and record.paths and not _compile(record.paths).covers(path):
         return NOT_WITH_TOKEN
     return None
 
@@ -134,22 +136,15 @@ def _compare(
     return None
 
 
-def _differ(patterns: tuple[PathPattern, ...], path: str, readings: tuple[str, ...]) -> bool:
-    is_among = _is_among(patterns, path)
-    return any(_is_among(patterns, reading) is not is_among for reading in readings)
-
-
-def _is_among(patterns: tuple[PathPattern, ...], path: str) -> bool:
-    for pattern in patterns:  # noqa: SIM110 - half the time of any(), and on the hot path
-        if pattern.matches(path):
-            return True
-    return False
+def _differ(paths: PathList, path: str, readings: tuple[str, ...]) -> bool:
+    is_covered = paths.covers(path)
+    return any(paths.covers(reading) is not is_covered for reading in readings)
 
 
 @lru_cache(maxsize=4096)
-def _compile(texts: tuple[str, ...]) -> tuple[PathPattern, ...]:
+def _compile(texts: tuple[str, ...]) -> PathList:
     """Compile a record's paths; if one is invalid, return none, so that nothing matches."""
     try:
-        return tuple(compile_pattern(text) for text in texts)
+        return PathList([compile_pattern(text) for text in texts])
     except ValueError:
-        return ()
+        return PathList()

@@ -1,7 +1,8 @@
 """Routes: where a request goes and under which rule. Without a matching route, it goes nowhere.
 
 The first route that matches both the path and the method wins. ``GET`` does not imply ``HEAD`` or
-``OPTIONS``, since nothing may pass that no route names. If services may read a path in other ways
+``OPTIONS``, since nothing may pass that no route names. Routes that do not fit cost a look-up
+nothing, however many there are (``path_index``). If services may read a path in other ways
 (``readings``), all its readings must fall under the same route.
 """
 
@@ -13,12 +14,14 @@ from typing import Final, NamedTuple
 
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial, Form
+from sidecar.core.path_index import PathIndex
 from sidecar.core.patterns import PathPattern, normalise_path
 from sidecar.core.readings import other_readings
 from sidecar.core.targets import Target, parse_target
 
 _MAX_REMEMBERED: Final = 4096
 _MAX_REMEMBERED_CHARS: Final = 512
+_NOWHERE: Final = 1 << 31  # behind the last route
 
 NO_ROUTE: Final = Denial("no_route", "No route is configured for this path.")
 OTHER_ROUTE: Final = Denial(
@@ -57,14 +60,41 @@ class RouteMatch(NamedTuple):
     """Other ways to read the path, all under the same route; mostly empty."""
 
 
+class _RoutesOfPath:
+    """The routes of one pattern: the first of them for each method, by their places in order."""
+
+    __slots__ = ("_denial", "by_method", "of_any")
+
+    def __init__(self) -> None:
+        self.by_method: Final[dict[str, int]] = {}
+        self.of_any = _NOWHERE
+        self._denial: Denial | None = None
+
+    def add(self, place: int, methods: frozenset[str] | None) -> None:
+        """Add a route; earlier ones have been added before."""
+        if methods is None:
+            self.of_any = min(self.of_any, place)
+        else:
+            for method in methods:
+                self.by_method.setdefault(method, place)
+
+    def deny(self) -> Denial:
+        """Return the denial of a method that none of these routes names."""
+        if self._denial is None:
+            self._denial = _other_method(self.by_method)
+        return self._denial
+
+
 class RouteTable:
     """The routes in their order, and a bounded cache of earlier look-ups."""
 
-    __slots__ = ("_matches", "_rules", "routes")
+    __slots__ = ("_index", "_matches", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
-        self._rules = [(r.pattern.regex.fullmatch, r.methods, r) for r in self.routes]
+        self._index: Final[PathIndex[_RoutesOfPath]] = PathIndex()
+        for place, route in enumerate(self.routes):
+            self._index.put(route.pattern, _RoutesOfPath()).add(place, route.methods)
         self._matches: Final[BoundedMemo[tuple[str, str], RouteMatch]] = BoundedMemo(
             _MAX_REMEMBERED
         )
@@ -90,12 +120,12 @@ class RouteTable:
     def match_target(self, method: str, target: Target) -> RouteMatch | Denial:
         """Find the route of a target; refuse it unless all readings of its path share the route."""
         path = normalise_path(target.path)
-        route = self._first(method, path)
-        if route is None:
-            return self._deny(path)
+        route = self.match(method, path)
+        if isinstance(route, Denial):
+            return route
         readings = other_readings(target.path, path)
         for reading in readings:
-            if self._first(method, reading) is not route:
+            if self._first(method, self._index.find(reading)) is not route:
                 return OTHER_ROUTE
         return RouteMatch(target, path, route, readings)
 
@@ -105,21 +135,26 @@ class RouteTable:
         The denial is ``no_route``, or ``method_not_allowed`` with all methods that routes name for
         this path.
         """
-        route = self._first(method, path)
-        return self._deny(path) if route is None else route
+        fitting = self._index.find(path)
+        route = self._first(method, fitting)
+        return _deny(fitting) if route is None else route
 
-    def _first(self, method: str, path: str) -> Route | None:
-        for is_match, methods, route in self._rules:
-            if is_match(path) and (methods is None or method in methods):
-                return route
-        return None
+    def _first(self, method: str, fitting: list[_RoutesOfPath]) -> Route | None:
+        first = _NOWHERE
+        for routes in fitting:
+            first = min(first, routes.of_any, routes.by_method.get(method, _NOWHERE))
+        return None if first == _NOWHERE else self.routes[first]
 
-    def _deny(self, path: str) -> Denial:
-        named = [methods for is_match, methods, _ in self._rules if methods and is_match(path)]
-        if not named:
-            return NO_ROUTE
-        return Denial(
-            "method_not_allowed",
-            "This path is known, but not with this method.",
-            allow=tuple(sorted(frozenset().union(*named))),
-        )
+
+def _deny(fitting: list[_RoutesOfPath]) -> Denial:
+    """Return why none of the routes that match a path matches the request."""
+    if not fitting:
+        return NO_ROUTE
+    if len(fitting) == 1:
+        return fitting[0].deny()
+    return _other_method({method for routes in fitting for method in routes.by_method})
+
+
+def _other_method(allowed: Iterable[str]) -> Denial:
+    text = "This path is known, but not with this method."
+    return Denial("method_not_allowed", text, allow=tuple(sorted(allowed)))

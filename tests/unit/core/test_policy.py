@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.model import ALL_FORMS, TokenKind, TokenRecord
+from sidecar.core.path_index import PathList
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account, judge
 from sidecar.core.routes import Route
@@ -17,7 +18,7 @@ RECORD = TokenRecord("id", "acme", "shop", TokenKind.ACCESS, "0" * 64, 0.0, None
 
 
 def account(*paths: str, disabled: bool = False) -> Account:
-    return Account("acme", paths=tuple(map(compile_pattern, paths)), disabled=disabled)
+    return Account("acme", paths=PathList(map(compile_pattern, paths)), disabled=disabled)
 
 
 def code_of(

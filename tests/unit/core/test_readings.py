@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.model import ALL_FORMS, Denial, TokenKind, TokenRecord
+from sidecar.core.path_index import PathList
 from sidecar.core.patterns import compile_pattern, normalise_path
 from sidecar.core.policy import Account, judge
 from sidecar.core.readings import other_readings
@@ -181,7 +182,7 @@ def test_what_passes_falls_under_the_same_rules_however_it_is_served(
 ) -> None:
     table = RouteTable([*map(route, routes), route("/**", "GET")])
     found = table.find("GET", path)
-    account = Account("acme", paths=tuple(map(compile_pattern, account_paths)))
+    account = Account("acme", paths=PathList(map(compile_pattern, account_paths)))
     record = RECORD.replace(paths=tuple(token_paths))
     if isinstance(found, Denial):
         return
