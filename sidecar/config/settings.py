@@ -115,6 +115,8 @@ class UpstreamSettings(Section):
     """Send the caller's `Host`; off: the host of `url`."""
     forward_credentials: values.Switch = False
     """Leave the caller's credential in the request."""
+    via: values.Switch = True
+    """Add `Via: 1.1 sidecar`; off: add none, so that an nginx behind compresses its answers."""
     tls: UpstreamTlsSettings | None = None
     """Settings for `https://`; left out: the system's authorities, verified."""
 

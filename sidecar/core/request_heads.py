@@ -19,8 +19,8 @@ from sidecar.core.trace_context import is_tracestate, is_within
 from sidecar.core.trusted_proxies import TrustedProxies
 
 _UNKNOWN: Final = b"unknown"  # RFC 7239 section 6.2; a hop without an address
-_VIA_11: Final = b"Via: 1.1 sidecar\r\n"
-_VIA_10: Final = b"Via: 1.0 sidecar\r\n"
+_VIA: Final = b"Via: 1.1 sidecar\r\n", b"Via: 1.0 sidecar\r\n"
+_NO_VIA: Final = b"", b""
 _PLAIN_IN_NAMES: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _HOST: Final = int(HeaderClass.HOST)  # ints, as enumeration look-ups cost time
@@ -89,10 +89,11 @@ class RequestHeads:
 
     ``authority`` replaces the value of ``Host`` (``None``: the client's is kept). ``redact_query``
     removes credentials from the query of ``Referer`` (``credentials.CredentialRules.strip_query``).
-    With ``keeps_credentials`` the upstream receives all credentials.
+    With ``keeps_credentials`` the upstream receives all credentials. Without ``adds_via`` it isn't
+    told of the sidecar (RFC 9110 section 7.6.3); what earlier hops said in ``Via`` stays.
     """
 
-    __slots__ = ("_authority", "_classes", "_fates", "_redact_query")
+    __slots__ = ("_authority", "_classes", "_fates", "_redact_query", "_via")
 
     def __init__(
         self,
@@ -101,10 +102,12 @@ class RequestHeads:
         *,
         authority: bytes | None = None,
         keeps_credentials: bool = False,
+        adds_via: bool = True,
     ) -> None:
         self._authority = authority
         self._classes = rules.classes
         self._redact_query = redact_query
+        self._via = _VIA if adds_via else _NO_VIA
         self._fates = [_decide_fates(is_trusted, keeps_credentials) for is_trusted in (False, True)]
 
     def keep(
@@ -173,7 +176,7 @@ class RequestHeads:
             if not traceparent or scan.traceparent == (traceparent,)
             else b"traceparent: %b\r\n" % traceparent,
             downstream.lines(scan, host),
-            _VIA_10 if is_http_10 else _VIA_11,
+            self._via[is_http_10],
             WEBSOCKET if is_websocket else b"",
             identity,
         )

@@ -239,6 +239,7 @@ def _build_upstream(
             credentials.strip_query,
             authority=None if upstream.preserve_host else authority,
             keeps_credentials=upstream.forward_credentials,
+            adds_via=upstream.via,
         ),
         authority=authority,
         timeouts=Timeouts(

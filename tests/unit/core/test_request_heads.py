@@ -230,6 +230,15 @@ def test_via_names_the_version_that_the_client_spoke() -> None:
     assert "Via: 1.0 sidecar" in build("Host: shop", is_http_10=True)
 
 
+@pytest.mark.parametrize("is_http_10", [False, True])
+def test_an_upstream_may_be_told_of_no_via_of_ours_and_of_those_before_us(is_http_10: bool) -> None:
+    heads = RequestHeads(RULES, lambda query: query, adds_via=False)
+    without = [line for line in OURS if not line.startswith("Via")]
+    assert build("Host: shop", heads=heads, is_http_10=is_http_10) == ["Host: shop", *without]
+    sent = ["Host: shop", "Via: 1.0 fred", "via: 1.1 cdn"]
+    assert build(*sent, heads=heads, is_http_10=is_http_10) == [*sent, *without]
+
+
 def test_the_clients_request_id_stays_in_its_place_when_it_was_chosen() -> None:
     lines = build("Host: shop", "x-request-ID: theirs", "A: 1", request_id="theirs")
     assert lines == ["Host: shop", "x-request-ID: theirs", "A: 1", *OURS[1:]]
