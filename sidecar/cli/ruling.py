@@ -17,9 +17,9 @@ from sidecar.core.model import Denial, PasswordCredential, TokenCredential
 from sidecar.core.path_index import PathList
 from sidecar.core.patterns import normalise_path
 from sidecar.core.policy import NOT_ON_PATH, NOT_ON_ROUTE, OTHER_FOR_ACCOUNT
-from sidecar.core.readings import other_readings
+from sidecar.core.readings import decoded_readings, other_readings
 from sidecar.core.routes import Route
-from sidecar.core.targets import ENCODED_OVER_AND_OVER, Target, parse_target
+from sidecar.core.targets import ENCODED_DELIMITER, ENCODED_OVER_AND_OVER, Target, parse_target
 from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def _rule_on_method(denial: Denial, case: Case) -> Ruling:
 
 
 def _rule_on_path(denial: Denial, case: Case) -> Ruling:
-    target = parse_target(case.asked.method, case.asked.raw_target)
+    target = parse_target(case.asked.method, case.asked.raw_target, with_slashes=True)
+    if denial == ENCODED_DELIMITER and isinstance(target, Target):
+        return Ruling(("routes",), "A route lets %2F in if it has `encoded_slash: true`.")
     if isinstance(target, Denial):
         more = "" if denial is ENCODED_OVER_AND_OVER else " Within a query, it would be fine."
         return Ruling((), f"Send the path that is meant. {_FIXED}{more}")
@@ -178,7 +180,8 @@ def _describe_readings(case: Case, target: Target) -> str:
     """Describe how services may read the path, and which rule each reading falls under."""
     rules, method = case.rules, case.asked.method
     path = normalise_path(target.path)
-    readings = {case.mask(reading): reading for reading in other_readings(target.path, path)}
+    all_readings = (*other_readings(target.path, path), *decoded_readings(target.path))
+    readings = {case.mask(reading): reading for reading in all_readings}
     account = rules.accounts.get(case.account)
     paths = PathList() if account is None else account.paths
     sent = _place_of(rules, method, path, paths)

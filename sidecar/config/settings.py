@@ -136,6 +136,8 @@ class RouteSettings(Section):
     """Accounts that may pass, and groups as `@group`; left out: every account."""
     public: values.Switch = False
     """Let everyone pass, without a credential and without an identity."""
+    encoded_slash: values.Switch = False
+    """Let `%2F` stand in the path, and forward it as sent, unless it could lead to another rule."""
 
 
 class CredentialsSettings(Section):

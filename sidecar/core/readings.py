@@ -7,6 +7,14 @@ read as a URL reference    ``//x/admin`` is ``/admin`` on the host ``x`` (RFC 39
                            ``new URL(request.url, base)`` in Node.js
 =========================  ========================================================================
 
+Where a route lets encoded slashes in (``encoded_slash``), there is one more, and all of these of
+what it gives:
+
+=========================  ========================================================================
+encoded slashes decoded    ``/a%2Fadmin`` is ``/a/admin``: whatever decodes a path before it is
+                           split (WSGI, CGI, ``net/http`` in Go)
+=========================  ========================================================================
+
 Services do any of these alone, or several in either order. A request must be served as it was
 judged, so a path is refused if any reading falls under another rule than the path as sent
 (``routes``, ``policy``). Dot segments, which such readings could reveal, are refused earlier
@@ -22,6 +30,7 @@ from sidecar.core.patterns import normalise_path
 
 _merge: Final = re.compile(r"//+").sub
 _take_parameters: Final = re.compile(r";[^/]*").sub
+_decode_slashes: Final = re.compile(r"%2[Ff]").sub
 _ENCODED_SEMICOLON: Final = "%3"
 
 
@@ -44,6 +53,18 @@ def other_readings(sent: str, path: str) -> tuple[str, ...]:
             found.update(dict.fromkeys(_read(bare)))
     found.pop(path, None)
     return tuple(found)
+
+
+def decoded_readings(sent: str) -> tuple[str, ...]:
+    """Return the normalised readings of a path whose encoded slashes are decoded.
+
+    There is none if it has none, and at most twenty-one otherwise.
+    """
+    opened = _decode_slashes("/", sent)
+    if opened == sent:
+        return ()
+    path = normalise_path(opened)
+    return path, *other_readings(opened, path)
 
 
 def _read(path: str) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ The first route that matches both the path and the method wins. ``GET`` does not
 ``OPTIONS``, since nothing may pass that no route names. Routes that do not fit cost a look-up
 nothing, however many there are (``path_index``). If services may read a path in other ways
 (``readings``), all its readings must fall under the same route.
+
+A route may let encoded slashes in (``encoded_slash``). They are matched as part of their segment.
+If they are decoded, the path must fall under the same route too, or under none at all.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial, Form
 from sidecar.core.path_index import PathIndex
 from sidecar.core.patterns import PathPattern, normalise_path
-from sidecar.core.readings import other_readings
-from sidecar.core.targets import Target, parse_target
+from sidecar.core.readings import decoded_readings, other_readings
+from sidecar.core.targets import ENCODED_DELIMITER, Target, parse_target
 
 _MAX_REMEMBERED: Final = 4096
 _MAX_REMEMBERED_CHARS: Final = 512
+_ENCODED_SLASH: Final = "%2F"  # as ``normalise_path`` writes it
 _NOWHERE: Final = 1 << 31  # behind the last route
 
 NO_ROUTE: Final = Denial("no_route", "No route is configured for this path.")
@@ -48,6 +52,8 @@ class Route:
     """What logs and metrics call it: the text of the pattern."""
     groups: frozenset[str] = frozenset()
     """The groups whose accounts may pass."""
+    encoded_slash: bool = False
+    """Whether ``%2F`` may stand in the path."""
 
 
 class RouteMatch(NamedTuple):
@@ -57,7 +63,7 @@ class RouteMatch(NamedTuple):
     path: str
     route: Route
     readings: tuple[str, ...]
-    """Other ways to read the path, all under the same route; mostly empty."""
+    """Other ways to read the path, none of them under another route; mostly empty."""
 
 
 class _RoutesOfPath:
@@ -88,13 +94,14 @@ class _RoutesOfPath:
 class RouteTable:
     """The routes in their order, and a bounded cache of earlier look-ups."""
 
-    __slots__ = ("_index", "_matches", "routes")
+    __slots__ = ("_index", "_matches", "_with_slashes", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
         self._index: Final[PathIndex[_RoutesOfPath]] = PathIndex()
         for place, route in enumerate(self.routes):
             self._index.put(route.pattern, _RoutesOfPath()).add(place, route.methods)
+        self._with_slashes: Final = any(route.encoded_slash for route in self.routes)
         self._matches: Final[BoundedMemo[tuple[str, str], RouteMatch]] = BoundedMemo(
             _MAX_REMEMBERED
         )
@@ -108,7 +115,7 @@ class RouteTable:
         found = self._matches.get(key)
         if found is not None:
             return found
-        target = parse_target(method, raw_target)
+        target = parse_target(method, raw_target, with_slashes=self._with_slashes)
         if isinstance(target, Denial):
             return target
         matched = self.match_target(method, target)
@@ -118,16 +125,23 @@ class RouteTable:
         return matched
 
     def match_target(self, method: str, target: Target) -> RouteMatch | Denial:
-        """Find the route of a target; refuse it unless all readings of its path share the route."""
+        """Find the route of a target; refuse it if its path can be read as another route's."""
         path = normalise_path(target.path)
+        decoded = decoded_readings(target.path) if _ENCODED_SLASH in path else ()
         route = self.match(method, path)
+        if decoded and (isinstance(route, Denial) or not route.encoded_slash):
+            return ENCODED_DELIMITER
         if isinstance(route, Denial):
             return route
         readings = other_readings(target.path, path)
         for reading in readings:
             if self._first(method, self._index.find(reading)) is not route:
                 return OTHER_ROUTE
-        return RouteMatch(target, path, route, readings)
+        for reading in decoded:
+            fitting = self._index.find(reading)
+            if fitting and self._first(method, fitting) is not route:
+                return OTHER_ROUTE
+        return RouteMatch(target, path, route, (*readings, *decoded) if decoded else readings)
 
     def match(self, method: str, path: str) -> Route | Denial:
         """Return the first route that matches ``path`` (normalised) and ``method``, else a denial.

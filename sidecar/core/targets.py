@@ -2,10 +2,11 @@
 
 A path that two programs could read differently is refused rather than repaired (``unsafe_path``):
 dot segments, raw or encoded; an encoded slash, backslash, NUL or control character; any of these
-encoded several times; a ``%`` without two hex digits. What RFC 9112 section 3.2 forbids is
-``bad_request``. A query is never decoded here and passes as it came, even with characters that
-sloppy callers leave unencoded (``{ } | " < > ^``). Only ``#`` and anything but visible ASCII are
-refused.
+encoded several times; a ``%`` without two hex digits. On request, encoded slashes are let through,
+if they are encoded once and make no dot segment; ``routes`` decides where. What RFC 9112 section
+3.2 forbids is ``bad_request``. A query is never decoded here and passes as it came, even with
+characters that sloppy callers leave unencoded (``{ } | " < > ^``). Only ``#`` and anything but
+visible ASCII are refused.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _FORBIDDEN_IN_PATH: Final = re.compile(r'["<>{}|^`]')
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DELIMITER: Final = re.compile(r"%(?:2[Ff]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
 _ENCODED_MARK: Final = re.compile(r"%(?:25)*3[Ff]")
+_ENCODED_BUT_SLASH: Final = re.compile(r"%(?:5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
 # A dot segment is dangerous even before a path parameter (";x") or an encoded delimiter.
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2[Ee]){1,2}(?:[/;?#]|%3[BbFf]|%23|\Z)")
 _parse_absolute: Final = re.compile(
@@ -66,18 +68,19 @@ class Target(NamedTuple):
     """The authority of an absolute form, which replaces ``Host`` (RFC 9112 section 3.2.2)."""
 
 
-def parse_target(method: str, raw: str) -> Target | Denial:
+def parse_target(method: str, raw: str, *, with_slashes: bool = False) -> Target | Denial:
     """Parse a request target, or return why it is refused.
 
     Origin form and absolute form (``http`` and ``https``) are accepted. ``*``, authority form,
-    CONNECT and TRACE are ``bad_request``.
+    CONNECT and TRACE are ``bad_request``. ``with_slashes``: the path may hold encoded slashes
+    (``%2F``).
     """
     if method == "CONNECT" or method == "TRACE":
         return BAD_METHOD
     plain = _parse_plain(raw)
     if plain is not None and _DOT_FIRST not in plain[1]:
         return Target(plain[1], plain[2], None)
-    return _parse_carefully(raw)
+    return _parse_carefully(raw, with_slashes)
 
 
 def path_of(method: str, raw: str) -> str:
@@ -110,7 +113,7 @@ def is_valid_host(value: str) -> bool:
     return is_valid
 
 
-def _parse_carefully(raw: str) -> Target | Denial:
+def _parse_carefully(raw: str, with_slashes: bool) -> Target | Denial:
     if _FORBIDDEN.search(raw):
         return BAD_CHARACTER
     target = _split(raw)
@@ -120,7 +123,7 @@ def _parse_carefully(raw: str) -> Target | Denial:
         return BAD_CHARACTER
     if "\\" in target.path:
         return BACKSLASH
-    return _find_danger(target.path) or target
+    return _find_danger(target.path, with_slashes) or target
 
 
 def _split(raw: str) -> Target | None:
@@ -133,13 +136,18 @@ def _split(raw: str) -> Target | None:
     return Target(absolute[2] or "/", absolute[3], absolute[1])
 
 
-def _find_danger(path: str) -> Denial | None:
-    """Check the path as it is, and as it reads after each further decoding."""
+def _find_danger(path: str, with_slashes: bool) -> Denial | None:
+    """Check the path as it is, and as it reads after each further decoding.
+
+    With slashes, ``%2F`` is a danger only in what has been decoded already.
+    """
+    forbidden = _ENCODED_BUT_SLASH if with_slashes else _ENCODED_DELIMITER
     if _BAD_PERCENT.search(path):
         return BAD_ENCODING
     for _ in range(_MAX_ENCODINGS):
-        if _ENCODED_DELIMITER.search(path):
+        if forbidden.search(path):
             return ENCODED_DELIMITER
+        forbidden = _ENCODED_DELIMITER
         if _DOT_SEGMENT.search(path):
             return DOT_SEGMENT
         decoded = unquote(path, encoding="latin-1")

@@ -221,6 +221,7 @@ def _build_route(route: configured.RouteSettings) -> Route:
         groups=frozenset(name[1:] for name in route.accounts if name[:1] == "@"),
         public=route.public,
         name=route.path,
+        encoded_slash=route.encoded_slash,
     )
 
 

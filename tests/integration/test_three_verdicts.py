@@ -52,6 +52,7 @@ SEGMENTS = [
         "%5C",
         "caf%C3%A9",
     ),
+    *("files", "files", "ids", "ids", "a%2Fb", "a%2fadmin", "admin", "b%2F..", "a%252Fb"),
 ]
 TOKENS = [
     TOKEN,
@@ -99,10 +100,16 @@ SETTINGS: dict[str, Any] = {
         {"path": "/open/**", "public": True},
         {"path": "/only/{x}", "accounts": ["other"]},
         {"path": "/read", "methods": ["GET", "HEAD"], "credentials": ["header"]},
+        {"path": "/ids/{id}/admin"},
+        {"path": "/ids/{id}", "encoded_slash": True},
+        {"path": "/files/**", "encoded_slash": True},
         {"path": "/calls/**"},
     ],
     "accounts": {
-        "acme": {"password_hash": hash_password(PASSWORD), "paths": ["/calls/**", "/read"]},
+        "acme": {
+            "password_hash": hash_password(PASSWORD),
+            "paths": ["/calls/**", "/read", "/ids/**", "/files/a*/**"],
+        },
         "other": {},
         "off": {"disabled": True},
     },

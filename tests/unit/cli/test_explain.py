@@ -403,6 +403,23 @@ accounts:
     assert why in told["why"]
 
 
+def test_an_encoded_slash_is_explained_by_what_a_route_may_let_in(
+    explain: Explain, config: Path
+) -> None:
+    told = explain("GET", "/v1/a%2Fb", "-H", f"access_token: {OLD}")
+    assert told["code"] == "unsafe_path"
+    assert told["why"].endswith("A route lets %2F in if it has encoded_slash: true.")
+    text = CONFIGURATION.replace('"/v1/{id}",', '"/v1/{id}", encoded_slash: true,')
+    config.write_text(text.replace('"/v1/*"', '"/v1/a*"'))
+    told = explain("GET", "/v1/a%2Fb", "-H", f"access_token: {OLD}")
+    assert told["why"].endswith(
+        "As sent it is under the route /v1/{id} and among the account's paths. "
+        "As /v1/a/b it is under no route and not among the account's paths."
+    )
+    config.write_text(text.replace('"/v1/*"', '"/v1/**"'))
+    assert explain("GET", "/v1/a%2Fb", "-H", f"access_token: {OLD}")["passes"]
+
+
 @pytest.mark.parametrize(
     "secret", [OLD.replace("/", ":"), jwt_of(LIVE), "sct_" + "x" * 60, "%73%63t_" + "x" * 60]
 )
