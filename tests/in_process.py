@@ -13,7 +13,7 @@ import functools
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain, repeat
@@ -274,8 +274,14 @@ def request(method: str = "GET", path: str = "/x", *lines: str, token: str = TOK
     return "\r\n".join([f"{method} {path} HTTP/1.1", *fields, "", ""]).encode()
 
 
+EVERYWHERE: tuple[Mapping[str, Any], ...] = (
+    {"path": "/public/**", "public": True},
+    {"path": "/**"},
+)
+
+
 @contextlib.asynccontextmanager
-async def running_proxy(
+async def running_proxy(  # noqa: PLR0913 - a test sets one or two of them
     *scripts: Script,
     limits: Mapping[str, Any] | None = None,
     listen_tls: ssl.SSLContext | None = None,
@@ -283,9 +289,12 @@ async def running_proxy(
     host: str = "127.0.0.1",
     dialer: Dialer | None = None,
     is_balancer: Callable[[str], bool] | None = None,
+    routes: Sequence[Mapping[str, Any]] = EVERYWHERE,
+    accounts: Mapping[str, Any] | None = None,
     **upstream_settings: Any,
 ) -> AsyncIterator[Proxy]:
-    """Run a proxy before an upstream that plays ``scripts``; any account may go anywhere.
+    """Run a proxy before an upstream that plays ``scripts``; by default, any account may go
+    anywhere.
 
     The upstream listens on 127.0.0.1; ``host`` is the name that ``dialer`` reaches it by. With
     ``is_balancer``, connections begin with a PROXY header.
@@ -297,8 +306,8 @@ async def running_proxy(
     settings = Settings.model_validate(
         {
             "upstreams": {"service": {"url": address, **upstream_settings}},
-            "routes": [{"path": "/public/**", "public": True}, {"path": "/**"}],
-            "accounts": {"acme": {}},
+            "routes": [dict(route) for route in routes],
+            "accounts": dict(accounts or {"acme": {}}),
             "limits": dict(limits or {}),
         },
         context={"directory": Path()},

@@ -40,7 +40,7 @@ class Explanation:
     route_at: str | None
     """Where the route stands: ``file:line``."""
     credential: str | None
-    """Its form; on a public route, credentials are ignored."""
+    """Its form; on a public route, credentials are ignored unless they are optional."""
     token: str | None
     """The kind of token, judged by its shape."""
     account: str | None
@@ -71,18 +71,24 @@ class Explainer:
         self._found: Credential | Denial | None = None
 
     def look_at(self, asked: Authorization) -> None:
-        """Remember the request's target and credential, before it is judged."""
+        """Remember the request's target, and the credential that its route finds in it."""
         rules, scan = asked.rules, asked.headers.scan
+        place = rules.routes.find(asked.method, asked.raw_target)
+        route = None if isinstance(place, Denial) else place.route
+        names = rules.all_credentials if route is None else route.credentials or rules.credentials
         _, mark, query = asked.raw_target.partition("?")
-        found = rules.credentials.extract(scan, query if mark else None)[0]
+        found = names.extract(scan, query if mark else None)[0]
         self._found = found
-        self._case = Case(self._settings, rules, asked, self.entry, found, self._masked)
+        self._case = Case(self._settings, rules, asked, self.entry, found, names, self._masked)
         if isinstance(found, TokenCredential):
             self._shape = classify(found.secret, self._settings.tokens.prefix)
 
     def passed(self, authorization: Authorization) -> Explanation:
         """Explain a request that would go to its upstream."""
         why = "the route is public, so everyone may pass"
+        if authorization.ignored is not None:
+            detail = authorization.ignored.detail.rstrip(".")
+            why += f"; the credential counts as none here ({authorization.ignored.code}: {detail})"
         if authorization.principal is not None:
             why = f"{authorization.principal.account} may use this route and path"
         if claimed := self._claimed():
@@ -102,7 +108,7 @@ class Explainer:
             ruling = rule_on_unread(denial)
         else:
             headers, target = case.asked.headers.headers, case.asked.raw_target
-            denial = spell_out(denial, case.rules.credentials, headers, target, self.entry.forms)
+            denial = spell_out(denial, case.names, headers, target, self.entry.forms)
             ruling = rule_on(denial, case)
         return self._explanation(denial.detail, code=denial.code, ruling=ruling)
 

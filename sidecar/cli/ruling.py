@@ -25,6 +25,7 @@ from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
 if TYPE_CHECKING:
     from sidecar.config.locations import Step
     from sidecar.config.settings import Settings
+    from sidecar.core.credentials import CredentialRules
     from sidecar.core.model import Credential
     from sidecar.observability.access_log import RequestLog
     from sidecar.proxy.exchange import Authorization
@@ -54,6 +55,8 @@ class Case(NamedTuple):
     entry: RequestLog
     found: Credential | Denial | None
     """The credential that it carries, whatever the route accepts."""
+    names: CredentialRules
+    """Where the route looks for credentials."""
     mask: Callable[[str], str]
     """Hides tokens in a path."""
 
@@ -95,10 +98,10 @@ def rule_on(denial: Denial, case: Case) -> Ruling:
         case "missing_credentials":
             return _rule_on_missing(case)
         case "malformed_credentials":
-            fault = find(case.rules.credentials, *_sent(case), case.entry.forms)
+            fault = find(case.names, *_sent(case), case.entry.forms)
             return Ruling((), "" if fault is None else fault.fault.advice)
         case "ambiguous_credentials":
-            places = " and ".join(places_of(case.rules.credentials, *_sent(case)))
+            places = " and ".join(places_of(case.names, *_sent(case)))
             return Ruling((), f"They stand in {places}. The same one twice would be fine.")
         case "invalid_token":
             return _rule_on_token(case)
@@ -218,7 +221,7 @@ def _rule_on_missing(case: Case) -> Ruling:
             f"Add {form} to `credentials` of the route {case.asked.route.name}, or have the caller "
             "send another form.",
         )
-    named = case.settings.credentials
+    named = case.names
     headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
     steps = ("credentials",) if index is None else ("routes", index)
     return Ruling(

@@ -77,9 +77,28 @@ def _check_routes(root: YamlNode, of_files: Mapping[str, Account]) -> Iterator[D
                 yield from _dangling(name, where, "group", groups)
             else:
                 yield from _dangling(name, where, "account", accounts)
-        if _is_true(route.at("public")) and "accounts" in route.keys:
-            text = f"{path}.accounts: a public route lets everyone pass; remove accounts, or public"
-            yield Diagnostic(*route.keys["accounts"], text)
+        yield from _check_who_passes(route, path)
+
+
+def _check_who_passes(route: YamlNode, path: str) -> Iterator[Diagnostic]:
+    """Find keys that say nothing on a route that lets everyone pass, or on one that does not."""
+    is_optional = _is_optional(route.at("credentials"))
+    if "accounts" in route.keys and is_optional:
+        text = f"{path}.accounts: optional credentials let everyone pass; remove one of the two"
+        yield Diagnostic(*route.keys["accounts"], text)
+    elif "accounts" in route.keys and _is_true(route.at("public")):
+        text = f"{path}.accounts: a public route lets everyone pass; remove accounts, or public"
+        yield Diagnostic(*route.keys["accounts"], text)
+    bad = route.at("bad_credentials")
+    if bad is not None and bad.text() == "ignore" and not is_optional:
+        text = f"{path}.bad_credentials: this needs `credentials: optional`; add it, or remove this"
+        yield Diagnostic(*route.keys["bad_credentials"], text)
+
+
+def _is_optional(credentials: YamlNode | None) -> bool:
+    if credentials is None:
+        return False
+    return credentials.text() == "optional" or _is_true(credentials.at("optional"))
 
 
 def _check_upstream_of(route: YamlNode, path: str, names: list[str]) -> Iterator[Diagnostic]:

@@ -22,7 +22,6 @@ from pydantic import (
 )
 
 from sidecar.config import endpoints, values
-from sidecar.core.model import Form
 from sidecar.core.path_index import PathList
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
@@ -121,6 +120,21 @@ class UpstreamSettings(Section):
     """Settings for `https://`; left out: the system's authorities, verified."""
 
 
+class RouteCredentialsSettings(Section):
+    """The credentials of a route, where a list of forms does not say enough."""
+
+    bearer: values.Switch = True
+    """Accept tokens in `Authorization`."""
+    header: values.Switch = True
+    """Accept tokens in the headers of `credentials.headers`."""
+    query: values.QueryForm = True
+    """Accept tokens in the query; a list names this route's parameters, and leaves others alone."""
+    basic: values.Switch = True
+    """Accept an account and a password."""
+    optional: values.Switch = False
+    """Let everyone pass, and send the identity of those who carry a credential."""
+
+
 class RouteSettings(Section):
     """A path pattern and who may pass; the first route that matches a request decides."""
 
@@ -130,8 +144,12 @@ class RouteSettings(Section):
     """Methods, in capitals; left out: any."""
     upstream: str = ""
     """Name of the upstream; left out: the only one."""
-    credentials: values.NonEmptyListOf[Annotated[Form, Field(strict=False)]] = tuple(Form)
-    """Forms of credential that are accepted."""
+    credentials: Annotated[RouteCredentialsSettings, values.FORMS_IN_SHORT, values.SHORT_FORMS] = (
+        RouteCredentialsSettings()
+    )
+    """Forms of credential that are accepted, or `optional`: identity if there is one."""
+    bad_credentials: Literal["refuse", "ignore"] = "refuse"
+    """Where they are optional: `refuse` a bad one, or `ignore` it and send no identity."""
     accounts: values.NonEmptyListOf[str] = ()
     """Accounts that may pass, and groups as `@group`; left out: every account."""
     public: values.Switch = False

@@ -20,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -33,6 +34,7 @@ from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
 from sidecar.core.authority import check_web_url, is_host
+from sidecar.core.kinds import Form
 from sidecar.core.passwords import UnusableHash, check_hash
 from sidecar.core.patterns import BadPattern, compile_pattern
 from sidecar.store.store_url import UnusableUrl, place_files
@@ -408,6 +410,48 @@ CredentialHeader = Annotated[str, _checked(check_credential_header)]
 HostName = Annotated[str, _checked(_check_host_name)]
 """A host without a port: a name, or an IP address without brackets."""
 
+
+class _FormsInShort:
+    """What a route may say of credentials in short: a list of forms, or ``optional``."""
+
+    def _expand(self, value: object, read: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, list | tuple):
+            forms = _FORMS.validate_python(value)
+            return read({form.value: form in forms for form in Form})
+        if isinstance(value, str):
+            if value != "optional":
+                advice = "write optional, or a list of forms such as [bearer, basic]"
+                raise Rejected("is no rule for credentials", advice, value)
+            return read({"optional": True})
+        return read(value)
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._expand, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        forms = {"type": "array", "items": {"enum": [*map(str, Form)]}, "minItems": 1}
+        return {"anyOf": [forms, {"const": "optional"}, handler(schema)]}
+
+
+def _shorten_forms(rule: Any) -> Any:
+    """Spell what a route says of credentials as short as the file may."""
+    told = rule.model_dump(mode="json")
+    accepted = [form for form in map(str, Form) if told[form] is not False]
+    if isinstance(told["query"], list) or (told["optional"] and len(accepted) < len(Form)):
+        return told
+    return "optional" if told["optional"] else accepted
+
+
+def _read_query_names(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return _QUERY_NAMES.validate_python(value)
+    return _SWITCH.validate_python(value)
+
+
 Text = Annotated[
     str,
     StringRule(r"[\x20-\x7e]{1,200}", "is not plain text", "use 1 to 200 visible ASCII characters"),
@@ -492,6 +536,32 @@ KeyPrefix = Annotated[
         r"[\x21-\x7a|~]{1,64}", "is not a key prefix", "use 1 to 64 visible characters, no braces"
     ),
 ]
+_QUERY_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(
+    Annotated[tuple[QueryName, ...], Field(strict=False)]
+)
+_SWITCH: TypeAdapter[bool] = TypeAdapter(Annotated[Switch, Field(strict=True)])
+_FORMS: TypeAdapter[tuple[Form, ...]] = TypeAdapter(
+    Annotated[tuple[Annotated[Form, Field(strict=False)], ...], Field(strict=False, min_length=1)]
+)
+FORMS_IN_SHORT = _FormsInShort()
+SHORT_FORMS = PlainSerializer(_shorten_forms)
+QueryForm = Annotated[
+    bool | tuple[str, ...],
+    PlainValidator(_read_query_names),
+    PlainSerializer(lambda value: value, return_type=Any),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$"},
+                },
+            ]
+        }
+    ),
+]
+"""``true`` or ``false``, or the names of the parameters that count."""
 ListOf = Annotated[tuple[_T, ...], Field(strict=False)]
 """A list, kept as a tuple; it may be empty."""
 NonEmptyListOf = Annotated[tuple[_T, ...], Field(strict=False, min_length=1)]

@@ -67,10 +67,11 @@ class CredentialRules:
     ``headers`` are header names (case-insensitive), ``query`` are parameter names (case-sensitive).
     """
 
-    __slots__ = ("_has_any", "_is_name", "_names", "headers")
+    __slots__ = ("_has_any", "_is_name", "_names", "headers", "query")
 
     def __init__(self, headers: tuple[str, ...], query: tuple[str, ...]) -> None:
         self.headers: Final = headers
+        self.query: Final = query
         self._names: Final = frozenset(query)
         names = "|".join(_spellings(name) for name in query) or "(?!)"
         self._is_name = re.compile(names).fullmatch

@@ -75,6 +75,17 @@ class Principal(ValueObject):
         return self.account, self.form, self.record
 
 
+def is_for(credential: Credential | Denial | None, forms: frozenset[Form]) -> bool:
+    """Return whether an extracted credential, readable or not, is one that a route looks at."""
+    if credential is None:
+        return False
+    return isinstance(credential, Denial) or _form_of(credential) in forms
+
+
+def _form_of(credential: Credential) -> Form:
+    return credential.form if isinstance(credential, TokenCredential) else Form.BASIC
+
+
 def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Credential | Denial:
     """Return the extracted credential if a route accepts its form, else a denial.
 
@@ -84,7 +95,7 @@ def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Cr
         return _MISSING
     if isinstance(credential, Denial):
         return credential
-    form = credential.form if isinstance(credential, TokenCredential) else Form.BASIC
+    form = _form_of(credential)
     if form in forms:
         return credential
     accepted = ", ".join(sorted(forms)) or "none"

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from sidecar.core.credentials import CredentialRules
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial, Form
 from sidecar.core.path_index import PathIndex
@@ -54,6 +55,12 @@ class Route:
     """The groups whose accounts may pass."""
     encoded_slash: bool = False
     """Whether ``%2F`` may stand in the path."""
+    identifies: bool = True
+    """Whether credentials are looked at; on a public route, only if they are optional."""
+    ignores_bad: bool = False
+    """On a public route that identifies: whether a bad credential counts as none."""
+    credentials: CredentialRules | None = None
+    """Where this route's credentials are looked for; ``None``: where all others' are."""
 
 
 class RouteMatch(NamedTuple):

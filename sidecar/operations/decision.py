@@ -107,7 +107,7 @@ class Decisions:
             return denial_of(error, entry.request_id, self._faults)
         if denial is None:
             return asked
-        return spell_out(denial, rules.credentials, headers, original.target, entry.forms)
+        return spell_out(denial, asked.names, headers, original.target, entry.forms)
 
     def _pass(self, authorization: Authorization, entry: RequestLog) -> CIMultiDict[str]:
         """Return the headers that the proxy in front puts into the request and the answer."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from sidecar.auth.credential_cache import CachedCredential
 from sidecar.core.connection_auth import authenticates_connection
+from sidecar.core.credentials import CredentialRules
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
 from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET
@@ -55,8 +56,8 @@ class Authorization:
 
     ``target`` and ``route`` are set together with ``is_routed``. ``query`` is what remains once
     credentials are taken out. ``credential`` is the one that the route accepted, and ``principal``
-    is who proved to be calling: both are ``None`` on a public route. ``is_granted`` becomes true
-    last of all.
+    is who proved to be calling: both are ``None`` if nobody did on a public route. ``ignored`` is
+    why such a route took a credential for none. ``is_granted`` becomes true last of all.
     """
 
     target: Target
@@ -67,6 +68,7 @@ class Authorization:
         "client",
         "credential",
         "headers",
+        "ignored",
         "is_granted",
         "is_routed",
         "method",
@@ -101,10 +103,32 @@ class Authorization:
         self.query: str | None = None
         self.credential: Credential | None = None
         self.principal: Principal | None = None
+        self.ignored: Denial | None = None
         self.is_granted = False
 
     def __repr__(self) -> str:
         return f"<Authorization {self.method} is_granted={self.is_granted}>"
+
+    def deny(self, denial: Denial) -> Denial | None:
+        """Return a denial of the credential, or ``None`` if the route lets the request pass as one
+        without any.
+        """
+        if not self.route.ignores_bad:
+            return denial
+        self.ignored = denial
+        self.credential = self.principal = None
+        self.is_granted = True
+        return None
+
+    @property
+    def names(self) -> CredentialRules:
+        """Where credentials are looked for: on the route, or on any if there is none."""
+        rules = self.rules
+        return (
+            (self.route.credentials or rules.credentials)
+            if self.is_routed
+            else (rules.all_credentials)
+        )
 
     @property
     def hides_credential(self) -> bool:

@@ -21,7 +21,7 @@ from sidecar.core.credential_faults import spell_out
 from sidecar.core.headers import Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
 from sidecar.core.model import Denial
-from sidecar.core.policy import accept
+from sidecar.core.policy import accept, is_for
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.problems import denial_for
 from sidecar.core.request_heads import Downstream
@@ -131,10 +131,8 @@ class Gateway:
                 has_passed = denial is None and authorization.principal is not None
                 client.reader.cache_head(request, has_passed=has_passed)
             if denial is not None:
-                headers_sent, target = request.headers, request.target
-                return exchange.deny(
-                    spell_out(denial, rules.credentials, headers_sent, target, log.forms)
-                )
+                sent, names = request.headers, authorization.names
+                return exchange.deny(spell_out(denial, names, sent, request.target, log.forms))
             client.account = log.account
             return await exchange.forward(authorization)
         except asyncio.CancelledError:
@@ -162,28 +160,31 @@ class Gateway:
             if headers.denial is not None:
                 return headers.denial
             route, query = asked.route, asked.target.query
-            if query and rules.credentials.are_in(query):
-                found, query = rules.credentials.extract(headers.scan, query)
+            names = route.credentials or rules.credentials
+            if query and names.are_in(query):
+                found, query = names.extract(headers.scan, query)
                 asked.cached = cached = CachedCredential(found)
             asked.query = query
-            if route.public:
+            if route.public and not (route.identifies and is_for(cached.credential, route.forms)):
                 asked.is_granted = True
                 return None
             credential = accept(cached.credential, route.forms)
             if isinstance(credential, Denial):
-                return credential
+                return asked.deny(credential)
             asked.credential = credential
             authenticator, client = self._authenticator, asked.client
             caller = authenticator.cached_principal(rules, cached, credential, client)
             if caller is None:
                 caller = await authenticator.identify(rules, cached, credential, client)
             if isinstance(caller, Denial):
-                return caller
+                return asked.deny(caller)
             asked.principal = caller
             account = rules.accounts.get(caller.account)
             denial = judge_policy(route, account, caller.record, path, readings)
-            asked.is_granted = denial is None
-            return denial
+            if denial is not None:
+                return asked.deny(denial)
+            asked.is_granted = True
+            return None
         finally:
             self._note(asked, log)
 
@@ -227,7 +228,7 @@ class Gateway:
 
     def _find_unrouted(self, asked: Authorization) -> CachedCredential:
         """Return the credential of a request that has no route: no log line may repeat it."""
-        credentials = asked.rules.credentials
+        credentials = asked.rules.all_credentials
         if not credentials.are_in_query_of(asked.raw_target):
             return asked.cached
         _, _, query = asked.raw_target.partition("?")

@@ -373,7 +373,7 @@ def read_headers(
     """Return a request's headers and the credential in them, from the caches where they have it.
 
     A credential in the query is not looked at, except that it keeps the request from sharing
-    headers with others.
+    headers with others, whichever route's it is: which route it will be isn't known yet.
     """
     if not isinstance(request, CachedRequest):
         parsed = ParsedHeaders(rules, request.headers)
@@ -385,7 +385,7 @@ def read_headers(
     slot, target = known.slot, request.target
     if cached.cut < 0:
         return known, known.cached
-    if slot is not None and not ("?" in target and rules.credentials.are_in_query_of(target)):
+    if slot is not None and not ("?" in target and rules.all_credentials.are_in_query_of(target)):
         return known, credentials.get(slot, request.secret)
     parsed = ParsedHeaders(rules, request.headers)
     return parsed, parsed.cached

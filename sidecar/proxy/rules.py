@@ -61,6 +61,9 @@ class Rules(AuthRules):
 
     routes: RouteTable
     credentials: CredentialRules
+    """Where credentials are looked for, unless the route says otherwise."""
+    all_credentials: CredentialRules
+    """The same with the names of all routes: what may be a credential anywhere."""
     headers: HeaderRules
     upstreams: Mapping[str, UpstreamHandle]
     challenges: Challenges

@@ -263,7 +263,7 @@ def _denial_under(rules: Rules, stream: Stream) -> Denial | None:
     if isinstance(matched, Denial):
         return matched
     _, path, route, readings = matched
-    if route.public:
+    if route.public and not route.identifies:
         return None
     if principal.form not in route.forms:
         return _FORM_REFUSED

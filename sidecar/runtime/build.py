@@ -22,6 +22,7 @@ from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key
+from sidecar.core.model import Form
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
 from sidecar.core.request_heads import IdentityLines, RequestHeads
@@ -55,7 +56,9 @@ def build_rules(
     whose connections ``dialer`` opens. ``jwt`` and ``dialer`` are made here if left out.
     """
     dialer = dialer or Dialer()
-    credentials = CredentialRules(settings.credentials.headers, settings.credentials.query)
+    names, named = settings.credentials, _query_names(settings)
+    credentials = CredentialRules(names.headers, names.query)
+    all_credentials = CredentialRules(names.headers, named) if named != names.query else credentials
     identity = settings.identity.headers
     assertion = settings.identity.assertion
     injected = [*identity] if assertion is None else [*identity, assertion.header]
@@ -66,14 +69,15 @@ def build_rules(
             kept.get(name) or Pool(_build_destination(name, upstream), loop, dialer.open),
             settings.limits,
             headers,
-            credentials,
+            all_credentials,
         )
         for name, upstream in settings.upstreams.items()
     }
     return Rules(
-        routes=RouteTable([_build_route(route) for route in settings.routes]),
+        routes=build_routes(settings),
         accounts=build_accounts(settings),
         credentials=credentials,
+        all_credentials=all_credentials,
         headers=headers,
         upstreams=MappingProxyType(handles),
         challenges=Challenges(settings.credentials.realm),
@@ -209,19 +213,47 @@ def reaches_alike(one: configured.UpstreamSettings, other: configured.UpstreamSe
     )
 
 
-def _build_route(route: configured.RouteSettings) -> Route:
+def build_routes(settings: configured.Settings) -> RouteTable:
+    """Return the routes in their order. Those with the same names for credentials share rules."""
+    headers = settings.credentials.headers
+    rules: dict[tuple[str, ...], CredentialRules] = {}
+    routes = []
+    for route in settings.routes:
+        names = route.credentials.query
+        own = None
+        if isinstance(names, tuple):
+            own = rules.get(names) or rules.setdefault(names, CredentialRules(headers, names))
+        routes.append(_build_route(route, own))
+    return RouteTable(routes)
+
+
+def _query_names(settings: configured.Settings) -> tuple[str, ...]:
+    """Return the names of all parameters that hold a credential on some route."""
+    names = dict.fromkeys(settings.credentials.query)
+    for route in settings.routes:
+        if isinstance(route.credentials.query, tuple):
+            names.update(dict.fromkeys(route.credentials.query))
+    return tuple(names)
+
+
+def _build_route(route: configured.RouteSettings, own: CredentialRules | None) -> Route:
+    accepted = route.credentials
+    forms = {form for form in Form if getattr(accepted, form) is not False}
     return Route(
         pattern=compile_pattern(route.path),
         methods=frozenset(route.methods) or None,
         upstream=route.upstream,
-        forms=frozenset(route.credentials),
+        forms=frozenset(forms),
         accounts=frozenset(name for name in route.accounts if name[:1] != "@")
         if route.accounts
         else None,
         groups=frozenset(name[1:] for name in route.accounts if name[:1] == "@"),
-        public=route.public,
+        public=route.public or accepted.optional,
         name=route.path,
         encoded_slash=route.encoded_slash,
+        identifies=accepted.optional or not route.public,
+        ignores_bad=accepted.optional and route.bad_credentials == "ignore",
+        credentials=own,
     )
 
 

@@ -53,6 +53,7 @@ SEGMENTS = [
         "caf%C3%A9",
     ),
     *("files", "files", "ids", "ids", "a%2Fb", "a%2fadmin", "admin", "b%2F..", "a%252Fb"),
+    *("maybe", "maybe", "lenient", "lenient", "own", "own"),
 ]
 TOKENS = [
     TOKEN,
@@ -71,7 +72,18 @@ TOKENS = [
     "${TOKEN_OF_SOMEBODY}",
     "null",
 ]
-PARAMETERS = ["token", "access_token", "jwt_token", "%74oken", "Token", "a", "b[]", ""]
+PARAMETERS = [
+    "token",
+    "access_token",
+    "jwt_token",
+    "key",
+    "%6bey",
+    "%74oken",
+    "Token",
+    "a",
+    "b[]",
+    "",
+]
 LINES = [
     *(
         "Accept: */*",
@@ -103,12 +115,28 @@ SETTINGS: dict[str, Any] = {
         {"path": "/ids/{id}/admin"},
         {"path": "/ids/{id}", "encoded_slash": True},
         {"path": "/files/**", "encoded_slash": True},
+        {"path": "/maybe/**", "credentials": "optional"},
+        {
+            "path": "/lenient/**",
+            "public": True,
+            "credentials": {"optional": True, "basic": False},
+            "bad_credentials": "ignore",
+        },
+        {"path": "/own/**", "credentials": {"query": ["key"]}},
         {"path": "/calls/**"},
     ],
     "accounts": {
         "acme": {
             "password_hash": hash_password(PASSWORD),
-            "paths": ["/calls/**", "/read", "/ids/**", "/files/a*/**"],
+            "paths": [
+                "/calls/**",
+                "/read",
+                "/ids/**",
+                "/files/a*/**",
+                "/maybe/**",
+                "/lenient/a/**",
+                "/own/**",
+            ],
         },
         "other": {},
         "off": {"disabled": True},

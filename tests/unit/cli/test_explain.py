@@ -441,6 +441,46 @@ def test_a_public_route_asks_nobody(explain: Explain) -> None:
     assert told["why"] == "the route is public, so everyone may pass"
 
 
+@pytest.mark.parametrize(
+    ("lines", "bad", "account", "why"),
+    [
+        ([], "refuse", None, "the route is public, so everyone may pass"),
+        ([f"access_token: {OLD}"], "refuse", "acme", "acme may use this route and path"),
+        (
+            ["access_token: nobody-knows-this-one"],
+            "ignore",
+            None,
+            "the route is public, so everyone may pass; the credential counts as none here "
+            "(invalid_token: The token is unknown, expired or revoked)",
+        ),
+        (
+            ["access_token: nobody-knows-this-one"],
+            "refuse",
+            None,
+            "The token is unknown, expired or revoked.",
+        ),
+    ],
+)
+def test_optional_credentials_are_explained(
+    explain: Explain, config: Path, lines: list[str], bad: str, account: str | None, why: str
+) -> None:
+    route = f"path: '/v1/{{id}}', credentials: optional, bad_credentials: {bad}"
+    config.write_text(CONFIGURATION.replace('path: "/v1/{id}"', route))
+    told = explain("GET", "/v1/7", *(part for line in lines for part in ("-H", line)))
+    assert (told["account"], told["why"]) == (account, why)
+
+
+def test_a_parameter_of_the_route_s_own_is_explained(explain: Explain, config: Path) -> None:
+    route = "path: '/v1/{id}', credentials: {query: [key]}"
+    config.write_text(CONFIGURATION.replace('path: "/v1/{id}"', route))
+    told = explain("GET", f"/v1/7?key={OLD}&token=app")
+    assert (told["account"], told["credential"]) == ("acme", "query")
+    assert told["token"] == "token of another system"
+    told = explain("GET", f"/v1/7?token={OLD}")
+    assert told["code"] == "missing_credentials"
+    assert told["why"].endswith("parameters key.")
+
+
 def test_an_unknown_verdict_is_not_explained_as_a_denial(
     explain: Explain, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

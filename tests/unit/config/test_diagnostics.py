@@ -320,6 +320,38 @@ WHOLE: list[tuple[str, list[str]]] = [
         ["5:19: routes[0].credentials[0]: 'bearerr' is not a known value; did you mean bearer?"],
     ),
     (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: optinal\n"),
+        ["5:18: routes[0].credentials: 'optinal' is no rule for credentials; write optional, or"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: {query: [a, 'a&b'], bearr: true, basic: no}\n"),
+        [
+            "5:30: routes[0].credentials.query[1]: 'a&b' is not a parameter name",
+            "5:38: routes[0].credentials.bearr: there is no such key; did you mean bearer?",
+            "5:58: routes[0].credentials.basic: expected true or false, found text",
+        ],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: {query: token}\n"),
+        ["5:26: routes[0].credentials.query: expected true or false, found text"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: optional\n    accounts: [acme]\n"),
+        ["6:5: routes[0].accounts: optional credentials let everyone pass; remove one of the two"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    credentials: {optional: true}\n    accounts: [acme]\n"),
+        ["6:5: routes[0].accounts: optional credentials let everyone pass; remove one of the two"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    bad_credentials: ignore\n    public: true\n"),
+        ["5:5: routes[0].bad_credentials: this needs `credentials: optional`; add it, or remove"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    bad_credentials: ignor\n    credentials: optional\n"),
+        ["5:22: routes[0].bad_credentials: 'ignor' is not a known value; did you mean ignore?"],
+    ),
+    (
         MINIMAL.replace("http://127.0.0.1:8080", "http://u:hunter2@127.0.0.1"),
         ["2:19: upstreams.listener.url: this value is a URL with a user or password"],
     ),
