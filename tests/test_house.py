@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import sidecar
+from sidecar.core.cors import CorsPolicy
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
 from sidecar.core.password_schemes import sha_crypt
@@ -325,6 +326,7 @@ MAKERS: dict[str, Callable[[], object]] = {
     "core.patterns": lambda: [
         compile_pattern(text).regex for text in ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}")
     ],
+    "core.cors": lambda: CorsPolicy(("https://a.b:1", "https://*.a.b", "null", "*")),
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.password_schemes": lambda: sha_crypt("SHA-256-crypt", 5, 43),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sidecar.cli.claimed_account import find_claimed
@@ -47,7 +47,7 @@ class Explanation:
     token_id: str | None
     upstream: str | None
     status: int | None
-    """The status of the denial; ``None``: the upstream answers."""
+    """The status of an answer of our own; ``None``: the upstream answers."""
     code: str | None
     decided_by: str | None
     """The key of the configuration that decided, and where it stands: ``file:line, key``."""
@@ -85,6 +85,8 @@ class Explainer:
 
     def passed(self, authorization: Authorization) -> Explanation:
         """Explain a request that would go to its upstream."""
+        if authorization.is_preflight:
+            return self._preflight(authorization)
         why = "the route is public, so everyone may pass"
         if authorization.ignored is not None:
             detail = authorization.ignored.detail.rstrip(".")
@@ -96,6 +98,17 @@ class Explainer:
         if authorization.hides_credential:
             why += "; the credential is removed from the query"
         return self._explanation(why, upstream=authorization.route.upstream)
+
+    def _preflight(self, authorization: Authorization) -> Explanation:
+        fields = authorization.headers.cors
+        why = (
+            f"a page of {fields.origin.decode('latin-1')} asks whether it may send {fields.method}"
+        )
+        if not authorization.is_answered_here:
+            return self._explanation(why, upstream=authorization.route.upstream)
+        lines = authorization.preflight_lines().decode("latin-1").splitlines()
+        told = self._explanation(f"{why}; the answer is {', '.join(lines)}")
+        return replace(told, status=204)
 
     def failed(self, fault: Fault) -> Explanation:
         """Explain a request that can't be judged, with the message of the log, as for admins."""
@@ -170,7 +183,7 @@ def print_explanation(told: Explanation) -> None:
         "credential": ", ".join(filter(None, (told.credential, told.token))),
         "account": told.account and _with_token(told.account, told.token_id),
         "upstream": told.upstream,
-        "answer": "the upstream's" if told.passes else f"{told.status} {told.code}",
+        "answer": " ".join(filter(None, (str(told.status or ""), told.code))) or "the upstream's",
         "decided by": told.decided_by,
         "why": told.why,
     }

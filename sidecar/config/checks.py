@@ -78,6 +78,7 @@ def _check_routes(root: YamlNode, of_files: Mapping[str, Account]) -> Iterator[D
             else:
                 yield from _dangling(name, where, "account", accounts)
         yield from _check_who_passes(route, path)
+        yield from _check_cors(route.at("cors"), f"{path}.cors")
 
 
 def _check_who_passes(route: YamlNode, path: str) -> Iterator[Diagnostic]:
@@ -93,6 +94,19 @@ def _check_who_passes(route: YamlNode, path: str) -> Iterator[Diagnostic]:
     if bad is not None and bad.text() == "ignore" and not is_optional:
         text = f"{path}.bad_credentials: this needs `credentials: optional`; add it, or remove this"
         yield Diagnostic(*route.keys["bad_credentials"], text)
+
+
+def _check_cors(cors: YamlNode | None, path: str) -> Iterator[Diagnostic]:
+    """Find any origin beside credentials, which browsers refuse (the Fetch standard)."""
+    if cors is None or not _is_true(cors.at("credentials")):
+        return
+    for number, origin in enumerate(_items(cors.at("origins"))):
+        if origin.text() == "*":
+            text = (
+                f"{path}.origins[{number}]: browsers refuse * together with credentials; name the "
+                "origins, or remove credentials"
+            )
+            yield Diagnostic(*origin.position, text)
 
 
 def _is_optional(credentials: YamlNode | None) -> bool:

@@ -135,6 +135,25 @@ class RouteCredentialsSettings(Section):
     """Let everyone pass, and send the identity of those who carry a credential."""
 
 
+class CorsSettings(Section):
+    """What pages of other origins may do on a route, and what their browsers are told of it."""
+
+    origins: values.NonEmptyListOf[values.Origin]
+    """Their origins: `https://shop.example`, `https://*.shop.example`, `null`, or `*` for any."""
+    methods: values.NonEmptyListOf[values.Method] = ()
+    """Methods that they may use; left out: those of the route."""
+    headers: values.NonEmptyListOf[values.FieldName] = ()
+    """Header fields that they may send; left out: any."""
+    expose_headers: values.ListOf[values.FieldName] = ()
+    """Header fields of answers that they may read, beside those that every page may."""
+    credentials: values.Switch = False
+    """Let them send cookies and certificates; tokens in header fields need no such leave."""
+    max_age: values.Duration = 3600.0
+    """How long a browser may remember the answer to a preflight."""
+    preflight: Literal["answer", "pass"] = "answer"
+    """`answer` preflights here, or let them `pass` to the service without a credential."""
+
+
 class RouteSettings(Section):
     """A path pattern and who may pass; the first route that matches a request decides."""
 
@@ -154,6 +173,8 @@ class RouteSettings(Section):
     """Accounts that may pass, and groups as `@group`; left out: every account."""
     public: values.Switch = False
     """Let everyone pass, without a credential and without an identity."""
+    cors: CorsSettings | None = None
+    """Answer preflights, and let pages of other origins read refusals; left out: neither."""
     encoded_slash: values.Switch = False
     """Let `%2F` stand in the path, and forward it as sent, unless it could lead to another rule."""
 

@@ -29,7 +29,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from sidecar.config import endpoints, units
+from sidecar.config import endpoints, origins, units
 from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
@@ -500,6 +500,19 @@ FilePattern = Annotated[
 ]
 Name = Annotated[
     str, StringRule(r"[A-Za-z0-9._-]{1,64}", "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -")
+]
+Origin = Annotated[
+    str,
+    _checked(origins.parse_origin),
+    WithJsonSchema({"type": "string", "pattern": f"^(?:{origins.ORIGIN_PATTERN})$"}),
+]
+FieldName = Annotated[
+    str,
+    StringRule(
+        r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,64}",
+        "is not the name of a header",
+        "write it like Content-Type",
+    ),
 ]
 Method = Annotated[
     str,

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from sidecar.core.cors import CorsPolicy
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import Denial, Form
@@ -61,6 +62,8 @@ class Route:
     """On a public route that identifies: whether a bad credential counts as none."""
     credentials: CredentialRules | None = None
     """Where this route's credentials are looked for; ``None``: where all others' are."""
+    cors: CorsPolicy | None = None
+    """What pages of other origins may do here; ``None``: nothing is said about that."""
 
 
 class RouteMatch(NamedTuple):
@@ -101,7 +104,7 @@ class _RoutesOfPath:
 class RouteTable:
     """The routes in their order, and a bounded cache of earlier look-ups."""
 
-    __slots__ = ("_index", "_matches", "_with_slashes", "routes")
+    __slots__ = ("_index", "_matches", "_with_slashes", "has_cors", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes: Final = tuple(routes)
@@ -109,6 +112,7 @@ class RouteTable:
         for place, route in enumerate(self.routes):
             self._index.put(route.pattern, _RoutesOfPath()).add(place, route.methods)
         self._with_slashes: Final = any(route.encoded_slash for route in self.routes)
+        self.has_cors: Final = any(route.cors is not None for route in self.routes)
         self._matches: Final[BoundedMemo[tuple[str, str], RouteMatch]] = BoundedMemo(
             _MAX_REMEMBERED
         )
@@ -122,14 +126,17 @@ class RouteTable:
         found = self._matches.get(key)
         if found is not None:
             return found
-        target = parse_target(method, raw_target, with_slashes=self._with_slashes)
-        if isinstance(target, Denial):
-            return target
-        matched = self.match_target(method, target)
-        is_kept = target.query is None and len(raw_target) <= _MAX_REMEMBERED_CHARS
-        if is_kept and isinstance(matched, RouteMatch):
-            self._matches.put(key, matched)
+        matched = self.look_up(method, raw_target)
+        if isinstance(matched, RouteMatch):
+            is_kept = matched.target.query is None and len(raw_target) <= _MAX_REMEMBERED_CHARS
+            if is_kept:
+                self._matches.put(key, matched)
         return matched
+
+    def look_up(self, method: str, raw_target: str) -> RouteMatch | Denial:
+        """Do what ``find`` does, without its cache: ``method`` may be anything."""
+        target = parse_target(method, raw_target, with_slashes=self._with_slashes)
+        return target if isinstance(target, Denial) else self.match_target(method, target)
 
     def match_target(self, method: str, target: Target) -> RouteMatch | Denial:
         """Find the route of a target; refuse it if its path can be read as another route's."""

@@ -69,18 +69,21 @@ class Decisions:
         entry.request_id = self._gateway.new_id()
         rules = self._gateway.rules
         try:
-            verdict = await self._judge(request, rules, entry)
-            if isinstance(verdict, Denial):
-                return _refuse(verdict, rules, entry, takes_all=_takes_all(request.raw_path))
-            entry.status = 200
-            return web.Response(headers=self._pass(verdict, entry))
+            asked = self._find_question(request, rules, entry)
+            denial = asked if isinstance(asked, Denial) else await self._judge(asked, entry)
+            if denial is None:
+                assert isinstance(asked, Authorization)
+                entry.status = 200
+                return web.Response(headers=self._pass(asked, entry))
+            lines = b"" if isinstance(asked, Denial) else asked.cors_lines()
+            return _refuse(denial, rules, entry, lines, takes_all=_takes_all(request.raw_path))
         finally:
             self._write_entry(entry, loop.time())
 
-    async def _judge(
+    def _find_question(
         self, request: web.Request, rules: Rules, entry: RequestLog
     ) -> Authorization | Denial:
-        """Decide whether the request in question may pass; here, a fault is a denial as well."""
+        """Return what is asked about, or why it can't be judged."""
         headers: Headers = request.raw_headers
         original = find_original(request.method, request.raw_path, headers)
         if isinstance(original, Denial):
@@ -93,7 +96,7 @@ class Decisions:
         if denial is not None:
             return denial
         parsed = ParsedHeaders(rules, headers)
-        asked = Authorization(
+        return Authorization(
             parsed,
             parsed.cached,
             original.method,
@@ -101,13 +104,17 @@ class Decisions:
             peer=entry.client,
             is_trusted=rules.trusted_proxies.is_trusted(entry.client),
         )
+
+    async def _judge(self, asked: Authorization, entry: RequestLog) -> Denial | None:
+        """Decide whether the request in question may pass; here, a fault is a denial as well."""
         try:
             denial = await self._gateway.judge(asked, entry)
         except Exception as error:
             return denial_of(error, entry.request_id, self._faults)
         if denial is None:
-            return asked
-        return spell_out(denial, asked.names, headers, original.target, entry.forms)
+            return None
+        sent = asked.headers.headers
+        return spell_out(denial, asked.names, sent, asked.raw_target, entry.forms)
 
     def _pass(self, authorization: Authorization, entry: RequestLog) -> CIMultiDict[str]:
         """Return the headers that the proxy in front puts into the request and the answer."""
@@ -124,7 +131,10 @@ class Decisions:
         return fields
 
 
-def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool) -> web.Response:
+def _refuse(
+    denial: Denial, rules: Rules, entry: RequestLog, lines: bytes, *, takes_all: bool
+) -> web.Response:
+    """Answer no. ``lines`` let a page of another origin read that, where they are passed on."""
     row = PROBLEM_TYPES[denial.code]
     entry.code, entry.detail = denial.code, denial.detail
     entry.status = row.status
@@ -136,6 +146,7 @@ def _refuse(denial: Denial, rules: Rules, entry: RequestLog, *, takes_all: bool)
         "X-Request-Id": entry.request_id,
         "Cache-Control": "no-store",
     }
+    fields.update(_read_lines(lines))
     if row.status == _UNAUTHORIZED:
         # In one field: nginx before 1.23 hands on only the first of several.
         lines = rules.challenges.fields(denial, entry.forms)

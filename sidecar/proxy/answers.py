@@ -60,25 +60,37 @@ def render(
     closes: bool = False,
     keeps_alive_1_0: bool = False,
     is_head_request: bool = False,
+    lines: bytes = b"",
 ) -> bytes:
     """Return the whole HTTP/1.1 response to a denial.
 
     ``challenge`` holds the ``WWW-Authenticate`` lines; only a 401 carries them. With
     ``keeps_alive_1_0``, the response tells an HTTP/1.0 client that its connection stays open.
-    ``request_id`` must be one that ``core.headers.is_sane_request_id`` accepts.
+    ``request_id`` must be one that ``core.headers.is_sane_request_id`` accepts. ``lines`` are
+    header lines to add.
     """
     key = (denial, challenge, closes, keeps_alive_1_0)
     frame = _frames.get(key) or _build_frame(key)
     sent_id = request_id.encode()
     body = frame.document + sent_id + DOCUMENT_END
-    return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
+    return b"%b%d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b%b" % (
         frame.head_start,
         len(body),
         http_date(),
         sent_id,
+        lines,
         frame.head_end,
         b"" if is_head_request else body,
     )
+
+
+def render_preflight(lines: bytes, request_id: str, connection: bytes) -> bytes:
+    """Return the whole response to a preflight: ``lines`` (``core.cors``), and no body.
+
+    ``connection`` is empty, or ``CLOSE`` or ``KEEP_ALIVE`` of ``core.headers``.
+    """
+    head = b"HTTP/1.1 204 No Content\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+    return head % (http_date(), request_id.encode(), lines, connection)
 
 
 class _Frame:

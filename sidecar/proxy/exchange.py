@@ -29,7 +29,7 @@ from sidecar.core.targets import Target
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
-from sidecar.proxy.answers import render
+from sidecar.proxy.answers import render, render_preflight
 from sidecar.proxy.header_cache import ParsedHeaders
 from sidecar.proxy.health_probe import render_ready
 from sidecar.proxy.rules import Rules, UpstreamHandle
@@ -45,6 +45,7 @@ _log = logging.getLogger("sidecar")
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110, 9.2.2
 _CLOSING_STATUSES: Final = frozenset({400, 408, 413, 414, 431})
 _UNAUTHORIZED: Final = 401
+_NO_CONTENT: Final = 204
 _CUT: Final = "cut"  # in the log alone: a stream that lost its authorization
 
 
@@ -57,7 +58,8 @@ class Authorization:
     ``target`` and ``route`` are set together with ``is_routed``. ``query`` is what remains once
     credentials are taken out. ``credential`` is the one that the route accepted, and ``principal``
     is who proved to be calling: both are ``None`` if nobody did on a public route. ``ignored`` is
-    why such a route took a credential for none. ``is_granted`` becomes true last of all.
+    why such a route took a credential for none. ``is_preflight``: a page asks whether it may call,
+    and ``route`` is what it may call. ``is_granted`` becomes true last of all.
     """
 
     target: Target
@@ -70,6 +72,7 @@ class Authorization:
         "headers",
         "ignored",
         "is_granted",
+        "is_preflight",
         "is_routed",
         "method",
         "principal",
@@ -100,6 +103,7 @@ class Authorization:
         self.raw_target = raw_target
         self.client = peer
         self.is_routed = False
+        self.is_preflight = False
         self.query: str | None = None
         self.credential: Credential | None = None
         self.principal: Principal | None = None
@@ -124,11 +128,25 @@ class Authorization:
     def names(self) -> CredentialRules:
         """Where credentials are looked for: on the route, or on any if there is none."""
         rules = self.rules
-        return (
-            (self.route.credentials or rules.credentials)
-            if self.is_routed
-            else (rules.all_credentials)
-        )
+        if not self.is_routed:
+            return rules.all_credentials
+        return self.route.credentials or rules.credentials
+
+    @property
+    def is_answered_here(self) -> bool:
+        """Tell whether this is a preflight that the service is not asked about."""
+        cors = self.route.cors if self.is_preflight else None
+        return cors is not None and cors.answers
+
+    def preflight_lines(self) -> bytes:
+        """Return the lines that answer a preflight."""
+        cors = self.route.cors
+        return b"" if cors is None else cors.preflight_lines(self.headers.cors)
+
+    def cors_lines(self) -> bytes:
+        """Return the lines by which a page of another origin can read our own answer."""
+        cors = self.route.cors if self.is_routed else None
+        return b"" if cors is None else cors.lines(self.headers.cors.origin)
 
     @property
     def hides_credential(self) -> bool:
@@ -353,11 +371,15 @@ class Exchange:
             and not (lasts_until_close and client.speaks_1_0)
         )
         ends = authorization.near_end(self._context.now)
+        extra = b"" if ends is None else _expiry_line(ends)
+        cors = authorization.route.cors
+        if cors is not None and not authorization.is_preflight:
+            extra += cors.lines_beside(authorization.headers.cors.origin, response.headers)
         head = response.build(
             CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b"",
             is_chunked=is_chunked,
             is_private=authorization.hides_credential,
-            extra=b"" if ends is None else _expiry_line(ends),
+            extra=extra,
         )
         relay.begin_answer(head, is_chunked)
         return stays
@@ -422,20 +444,41 @@ class Exchange:
         else:
             self.client.refuse(RequestRefused(denial.code, denial.detail))
 
-    # Deny.
+    # Answer without the service.
 
-    def deny(self, denial: Denial) -> bool:
-        """Answer with a denial; ``True`` if the connection may serve another request."""
-        client, request = self.client, self.request
+    def deny(self, denial: Denial, lines: bytes = b"") -> bool:
+        """Answer with a denial; ``True`` if the connection may serve another request.
+
+        ``lines`` are header lines to add.
+        """
         if self.log.status:
-            client.abort()  # an answer has begun; a second one must not be read as its body
+            self.client.abort()  # an answer has begun; a second one must not be read as its body
             return False
-        stays = self._skips_body() and (PROBLEM_TYPES[denial.code].status not in _CLOSING_STATUSES)
-        is_head_request = request.method == "HEAD"
-        answer(client, self.log, denial, self.rules, closes=not stays, is_head=is_head_request)
+        stays = self._stays_open(PROBLEM_TYPES[denial.code].status)
+        is_head = self.request.method == "HEAD"
+        closes = not stays
+        answer(self.client, self.log, denial, self.rules, lines, closes=closes, is_head=is_head)
+        if closes:
+            self.client.close_lingering()
+        return stays
+
+    def answer_preflight(self, authorization: Authorization) -> bool:
+        """Tell a page what it may do; ``True`` if the connection may serve another request."""
+        client, log = self.client, self.log
+        log.status = _NO_CONTENT
+        stays = self._stays_open(_NO_CONTENT)
+        lines = authorization.preflight_lines()
+        connection = b"" if stays else CLOSE
+        if stays and client.speaks_1_0:
+            connection = KEEP_ALIVE
+        client.write(render_preflight(lines, log.request_id, connection))
         if not stays:
             client.close_lingering()
         return stays
+
+    def _stays_open(self, status: int) -> bool:
+        """Return whether the connection may serve another request after an answer of our own."""
+        return self._skips_body() and status not in _CLOSING_STATUSES
 
     def say_ready(self) -> bool:
         """Answer a health probe with 200; ``True`` if the connection may serve another request."""
@@ -466,11 +509,14 @@ def answer(
     log: RequestLog,
     denial: Denial,
     rules: Rules,
+    lines: bytes = b"",
     *,
     closes: bool = True,
     is_head: bool = False,
 ) -> None:
-    """Send the response to a denial, and log it. ``is_head``: the request's method is HEAD."""
+    """Send the response to a denial, and log it. ``lines`` are header lines to add. ``is_head``:
+    the request's method is HEAD.
+    """
     log.code, log.detail = denial.code, denial.detail
     log.status = PROBLEM_TYPES[denial.code].status
     is_challenge = log.status == _UNAUTHORIZED
@@ -481,6 +527,7 @@ def answer(
         closes=closes,
         keeps_alive_1_0=client.speaks_1_0 and not closes,
         is_head_request=is_head,
+        lines=lines,
     )
     client.write(response)
 

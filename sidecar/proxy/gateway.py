@@ -25,6 +25,7 @@ from sidecar.core.policy import accept, is_for
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.problems import denial_for
 from sidecar.core.request_heads import Downstream
+from sidecar.core.routes import RouteMatch
 from sidecar.core.targets import path_of
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
@@ -121,6 +122,7 @@ class Gateway:
         """Answer one request; ``True`` if the connection may serve another."""
         rules = self.rules
         exchange = Exchange(self._context, rules, client, downstream, request, log)
+        authorization: Authorization | None = None
         try:
             headers, cached = read_headers(rules, request, self._credentials)
             authorization = Authorization(
@@ -132,7 +134,10 @@ class Gateway:
                 client.reader.cache_head(request, has_passed=has_passed)
             if denial is not None:
                 sent, names = request.headers, authorization.names
-                return exchange.deny(spell_out(denial, names, sent, request.target, log.forms))
+                told = spell_out(denial, names, sent, request.target, log.forms)
+                return exchange.deny(told, authorization.cors_lines())
+            if authorization.is_answered_here:
+                return exchange.answer_preflight(authorization)
             client.account = log.account
             return await exchange.forward(authorization)
         except asyncio.CancelledError:
@@ -140,7 +145,8 @@ class Gateway:
             raise
         except Exception as error:
             client.reader.cache_head(request, has_passed=False)
-            return exchange.deny(denial_of(error, log.request_id, self._faults))
+            lines = b"" if authorization is None else authorization.cors_lines()
+            return exchange.deny(denial_of(error, log.request_id, self._faults), lines)
 
     # Judge: decide, then note.
 
@@ -152,7 +158,12 @@ class Gateway:
         """
         rules, headers, cached = asked.rules, asked.headers, asked.cached
         try:
-            place = rules.routes.find(asked.method, asked.raw_target)
+            place: RouteMatch | Denial | None = None
+            if rules.routes.has_cors and asked.method == "OPTIONS":
+                place = _find_preflight(asked)
+                asked.is_preflight = place is not None
+            if place is None:
+                place = rules.routes.find(asked.method, asked.raw_target)
             if isinstance(place, Denial):
                 return headers.denial or place
             asked.is_routed = True
@@ -165,7 +176,9 @@ class Gateway:
                 found, query = names.extract(headers.scan, query)
                 asked.cached = cached = CachedCredential(found)
             asked.query = query
-            if route.public and not (route.identifies and is_for(cached.credential, route.forms)):
+            if (
+                route.public and not (route.identifies and is_for(cached.credential, route.forms))
+            ) or asked.is_preflight:
                 asked.is_granted = True
                 return None
             credential = accept(cached.credential, route.forms)
@@ -259,3 +272,19 @@ class Gateway:
             b"https" if client.is_tls else b"http",
             proxies if proxies.is_trusted(client.peer) else None,
         )
+
+
+def _find_preflight(asked: Authorization) -> RouteMatch | None:
+    """Return the place that an ``OPTIONS`` request asks about as a page's preflight, if it is one.
+
+    That is the place of the method that the page wants to use, if its route allows the page's
+    origin (``core.cors``).
+    """
+    fields = asked.headers.cors
+    if not fields.method:
+        return None
+    place = asked.rules.routes.look_up(fields.method, asked.raw_target)
+    if isinstance(place, Denial):
+        return None
+    cors = place.route.cors
+    return place if cors is not None and cors.allows(fields.origin) else None

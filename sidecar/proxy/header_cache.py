@@ -56,6 +56,7 @@ from typing import Final
 from aiohttp.http import HttpVersion11
 
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials, CredentialSlot
+from sidecar.core.cors import CorsFields, read_cors_fields
 from sidecar.core.headers import HeaderClass, Headers, Scan
 from sidecar.core.model import Denial
 from sidecar.core.request_heads import RequestHeads
@@ -331,7 +332,7 @@ class ParsedHeaders:
     are those of one request, or of requests that are the same to the byte.
     """
 
-    __slots__ = ("_forwarded", "cached", "denial", "headers", "rules", "scan", "slot")
+    __slots__ = ("_cors", "_forwarded", "cached", "denial", "headers", "rules", "scan", "slot")
 
     def __init__(self, rules: Rules, headers: Headers, cut: int = -1) -> None:
         scan = rules.headers.scan(headers)
@@ -346,6 +347,15 @@ class ParsedHeaders:
         )
         """The credential in the headers, if nothing was cut out; a query may add another."""
         self._forwarded: dict[tuple[RequestHeads, bool], bytes] = {}
+        self._cors: CorsFields | None = None
+
+    @property
+    def cors(self) -> CorsFields:
+        """What the headers say of the page that a request comes from; read at its first use."""
+        fields = self._cors
+        if fields is None:
+            fields = self._cors = read_cors_fields(self.headers)
+        return fields
 
     def forwarded_lines(self, heads: RequestHeads, is_trusted: bool) -> bytes:
         """Return the lines that go upstream unchanged, for a request that keeps its ``Host``."""

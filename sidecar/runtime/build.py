@@ -17,6 +17,7 @@ from sidecar.auth.issuers import FetchedKeys, FileKeys, IssuerKeys, Issuers
 from sidecar.auth.jwt_verifier import JwtVerifier
 from sidecar.config import settings as configured
 from sidecar.core.account_claims import AccountClaim
+from sidecar.core.cors import CorsPolicy
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
 from sidecar.core.headers import HeaderRules
@@ -254,6 +255,19 @@ def _build_route(route: configured.RouteSettings, own: CredentialRules | None) -
         identifies=accepted.optional or not route.public,
         ignores_bad=accepted.optional and route.bad_credentials == "ignore",
         credentials=own,
+        cors=None if route.cors is None else _build_cors(route.cors, route.methods),
+    )
+
+
+def _build_cors(cors: configured.CorsSettings, methods: tuple[str, ...]) -> CorsPolicy:
+    return CorsPolicy(
+        cors.origins,
+        methods=cors.methods or methods or None,
+        headers=cors.headers or None,
+        exposed=cors.expose_headers,
+        has_credentials=cors.credentials,
+        max_age_seconds=cors.max_age,
+        answers=cors.preflight == "answer",
     )
 
 

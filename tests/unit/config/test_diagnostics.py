@@ -319,6 +319,35 @@ WHOLE: list[tuple[str, list[str]]] = [
         MINIMAL.replace("{id}\n", "{id}\n    credentials: [bearerr, basic]\n"),
         ["5:19: routes[0].credentials[0]: 'bearerr' is not a known value; did you mean bearer?"],
     ),
+    *(
+        (
+            MINIMAL.replace("{id}\n", f"{{id}}\n    cors: {{origins: ['{origin}']}}\n"),
+            [f"5:22: routes[0].cors.origins[0]: '{origin}' is not an origin; {advice}"],
+        )
+        for origin, advice in (
+            ("https://a.b/", "an origin ends with its host or port: did you mean https://a.b?"),
+            ("https://A.b:1/x?y", "an origin ends with its host or port: did you mean https://A.b:1?"),
+            ("shop.example", "write it like https://shop.example"),
+            ("https://", "write it like"),
+            ("https://*.*.b", "write it like"),
+            ("https://a.*", "write it like"),
+            ("https://ä.b", "write it like"),
+            ("NULL", "write it like"),
+        )
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    cors: {origins: [https://a.b, '*'], credentials: true}\n"),
+        ["5:35: routes[0].cors.origins[1]: browsers refuse * together with credentials; name the"],
+    ),
+    (
+        MINIMAL.replace("{id}\n", "{id}\n    cors: {headers: ['*'], preflight: no, methods: [get]}\n"),
+        [
+            "5:5: routes[0].cors.origins: this key is missing; add it",
+            "5:22: routes[0].cors.headers[0]: '*' is not the name of a header",
+            "5:39: routes[0].cors.preflight:",
+            "5:53: routes[0].cors.methods[0]: 'get' is not a method",
+        ],
+    ),
     (
         MINIMAL.replace("{id}\n", "{id}\n    credentials: optinal\n"),
         ["5:18: routes[0].credentials: 'optinal' is no rule for credentials; write optional, or"],
