@@ -171,10 +171,11 @@ class Gateway:
             if headers.denial is not None:
                 return headers.denial
             route, query = asked.route, asked.target.query
-            names = route.credentials or rules.credentials
-            if query and names.are_in(query):
-                found, query = names.extract(headers.scan, query)
-                asked.cached = cached = CachedCredential(found)
+            if query:
+                names = route.credentials or rules.credentials
+                if names.are_in(query):
+                    found, query = names.extract(headers.scan, query)
+                    asked.cached = cached = CachedCredential(found)
             asked.query = query
             if (
                 route.public and not (route.identifies and is_for(cached.credential, route.forms))
