@@ -1,4 +1,4 @@
-"""What nginx serves is what was judged, though it merges slashes."""
+"""What nginx serves is what was judged, though it merges slashes and decodes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LOCATIONS = """
         location / { return 200 "open"; }
         location /admin/ { return 200 "secret"; }
 """
-ROUTES = [{"path": "/admin/**"}, {"path": "/**", "public": True}]
+ROUTES = [
+    {"path": "/admin/**", "encoded_slash": True},
+    {"path": "/**", "public": True, "encoded_slash": True},
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,10 @@ async def ask(port: int, path: str, *lines: str) -> tuple[int, bytes]:
     return int(answer.split()[1]), answer.partition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("path", ["/admin/x", "//admin/x", "///admin//x", "/admin//x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/admin/x", "//admin/x", "///admin//x", "/admin//x", "/admin%2Fx", "/%2fadmin%2fx"],
+)
 async def test_the_service_alone_would_show_it(nginx: int, path: str) -> None:
     assert await ask(nginx, path) == (200, b"secret")
 
@@ -60,6 +66,12 @@ async def test_the_service_alone_would_show_it(nginx: int, path: str) -> None:
         ("/a//b", 200),
         ("//a", 200),
         ("/a;v=1", 200),
+        ("/admin%2Fx", 400),
+        ("/%2Fadmin/x", 400),
+        ("/%2fadmin%2fx", 400),
+        ("/a%2F..%2Fadmin/x", 400),
+        ("/admin/a%2Fb", 401),
+        ("/a%2Fb", 200),
     ],
 )
 async def test_behind_the_sidecar_no_spelling_shows_it_without_a_token(
