@@ -130,6 +130,10 @@ MAY_IMPORT = {
         *("auth", "config", "core", "observability", "proxy", "runtime.build", "store"),
         *("tokens", "wire.descriptors", "wire.server", "__version__"),
     },
+    "runtime.start_report": {
+        *("config", "core", "runtime.addresses", "store.store_url", "__version__"),
+    },
+    "runtime.store_watch": {"core"},
     "runtime.swap": {
         *("auth", "config", "core", "observability", "operations.exposition", "portal.context"),
         *("proxy", "runtime.build", "runtime.parts", "runtime.reload", "runtime.signing"),

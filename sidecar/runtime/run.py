@@ -36,6 +36,7 @@ from sidecar.runtime.parts import (
     refuse_slow_parser,
 )
 from sidecar.runtime.serve import Worker, serve
+from sidecar.runtime.start_report import describe_start
 from sidecar.store.embedded_data import has_data, refuse_left_behind
 from sidecar.wire.descriptors import raise_limit
 from sidecar.wire.listening import Slots, close_all, extend
@@ -68,6 +69,8 @@ def run(settings: Settings, source: Path | None = None) -> int:
     inherited = inherit(os.environ)
     store = _Store(settings, inherited)
     try:
+        for line in describe_start(settings, source, _worker_count(settings)):
+            _log.info("%s", line)
         plan = _Plan(settings, source, store.start(), store, inherited)
         return plan.supervise(inherited)
     finally:

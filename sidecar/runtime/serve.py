@@ -29,6 +29,8 @@ from sidecar.runtime.parts import (
     refuse_slow_parser,
 )
 from sidecar.runtime.reload import Reloader
+from sidecar.runtime.start_report import describe_store
+from sidecar.runtime.store_watch import StoreWatch
 from sidecar.runtime.swap import ConfiguredParts
 from sidecar.runtime.worker_agent import Shutdown, WorkerAgent
 from sidecar.wire.listening import Listeners
@@ -93,6 +95,10 @@ async def serve(
         await listeners.open_with("proxy", configured.accept)
         for task in _background_tasks(parts, configured, reloader):
             stack.callback(asyncio.create_task(task).cancel)
+        if worker is not None and worker.spec.slot == 0:
+            store = describe_store(settings)
+            watch = StoreWatch(parts.store.ping, store, settings.store.outage_grace)
+            stack.callback(asyncio.create_task(watch.run()).cancel)
         _relax_collector()
         if client is not None:
             client.send("ready")
