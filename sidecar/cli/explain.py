@@ -21,7 +21,7 @@ from sidecar.cli.options import (
     load_settings,
     print_json,
 )
-from sidecar.cli.reach import reached_store
+from sidecar.cli.reach import readable_store
 from sidecar.cli.standard_input import read_password
 from sidecar.core.errors import Fault, UsageError
 
@@ -148,7 +148,7 @@ async def _explain(settings: Settings, head: bytes, locations: Locations) -> Exp
     from sidecar.runtime.build import build_rules
     from sidecar.tokens.last_use import LastUses
 
-    async with reached_store(settings) as store:
+    async with readable_store(settings) as store:
         rules = build_rules(settings, asyncio.get_running_loop())
         lookup, sign_in = _Lookup(store), PasswordVerifier(verify_in_thread)
         gateway = Gateway(

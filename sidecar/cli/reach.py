@@ -41,6 +41,21 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
         yield store
 
 
+@asynccontextmanager
+async def readable_store(settings: Settings) -> AsyncIterator[TokenStore]:
+    """Open the store as ``reached_store`` does; one that ``run`` has not begun yet has no tokens.
+
+    For questions alone: what is written is lost.
+    """
+    if not has_begun(settings):
+        from sidecar.runtime.parts import MemoryStore
+
+        yield MemoryStore(time.time)
+        return
+    async with reached_store(settings) as store:
+        yield store
+
+
 def has_begun(settings: Settings) -> bool:
     """Tell whether there is a store: always, unless it is embedded and ``run`` has begun none."""
     from sidecar.store.embedded_data import has_data

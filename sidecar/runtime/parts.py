@@ -33,6 +33,7 @@ from sidecar.store.counters import connect_counters as connect_counters
 from sidecar.store.embedded import EmbeddedRedis as EmbeddedRedis
 from sidecar.store.embedded import find_binary as find_binary
 from sidecar.store.embedded import find_socket as find_socket
+from sidecar.store.memory import MemoryStore as MemoryStore
 from sidecar.store.port import TokenStore
 from sidecar.store.portal_secret import connect_secret as connect_secret
 from sidecar.store.redis import connect as connect

@@ -144,6 +144,13 @@ def test_a_command_begins_no_store_and_says_where_it_looked(
     assert not (place / "data").exists()
 
 
+def test_a_request_is_explained_before_a_store_has_begun(place: Path) -> None:
+    bearer = ("-H", "Authorization: Bearer sct_" + "x" * 43)
+    done = run_command("explain", "GET", "/v1/a", *bearer, "--json", config=CONFIG)
+    assert json.loads(done.stdout)["status"] == 401, done.stderr
+    assert not (place / "data").exists()
+
+
 def test_the_check_says_where_a_store_will_begin_and_begins_none(place: Path) -> None:
     done = run_command("check", "--connect", config=CONFIG)
     assert f"note: `sidecar run` will begin a new store in {place.resolve()}/data" in done.stderr
@@ -200,7 +207,9 @@ def test_a_store_of_another_configuration_in_the_current_directory_is_left_alone
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = [process.stderr.readline()]
-    assert f"WARNING a new store begins in {tmp_path.resolve()}/data" in lines[0]
+    while lines[-1] and "listening on" not in lines[-1]:
+        lines.append(process.stderr.readline())
+    assert f"WARNING a new store begins in {tmp_path.resolve()}/data" in "".join(lines)
     process.terminate()
     process.communicate(timeout=PATIENCE_SECONDS)
     assert names() == ["theirs"]

@@ -81,7 +81,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _reached(monkeypatch: pytest.MonkeyPatch, store: MemoryStore) -> None:
     @asynccontextmanager
-    async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
+    async def readable_store(settings: Settings) -> AsyncIterator[TokenStore]:
         yield store
 
     async def fill() -> None:
@@ -90,7 +90,7 @@ def _reached(monkeypatch: pytest.MonkeyPatch, store: MemoryStore) -> None:
             await store.create(record)
 
     asyncio.run(fill())
-    monkeypatch.setattr("sidecar.cli.explain.reached_store", reached_store)
+    monkeypatch.setattr("sidecar.cli.explain.readable_store", readable_store)
 
 
 @pytest.fixture
