@@ -206,12 +206,14 @@ def test_a_store_of_another_configuration_in_the_current_directory_is_left_alone
     command = [sys.executable, "-m", "sidecar", "run", "--config", str(tmp_path / CONFIG)]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    lines = [process.stderr.readline()]
-    while lines[-1] and "listening on" not in lines[-1]:
-        lines.append(process.stderr.readline())
+    try:
+        lines = [process.stderr.readline()]
+        while lines[-1] and "listening on" not in lines[-1]:
+            lines.append(process.stderr.readline())
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert f"WARNING a new store begins in {tmp_path.resolve()}/data" in "".join(lines)
-    process.terminate()
-    process.communicate(timeout=PATIENCE_SECONDS)
     assert names() == ["theirs"]
 
 
