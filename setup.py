@@ -69,6 +69,7 @@ COMPILED = (
     "wire/pool",
     "wire/proxy_header",
     "wire/relay",
+    "wire/repeated_fields",
     "wire/requests",
     "wire/responses",
     "wire/server",

@@ -5,6 +5,9 @@ only after CR LF CR LF, so the parser is fed up to there and then checked for a 
 a Content-Length is counted; a chunked body is read by ``wire.chunked``, and only once the request
 has been let pass (``begin_body``). Until then its bytes are held unread.
 
+A head that the parser refuses for a field that may be repeated (``wire.repeated_fields``) is parsed
+once more, when it has arrived whole. Until a head has ended, its bytes are therefore kept.
+
 The parser also accepts RTSP/1.1 and ICE/1.1 as if they were HTTP/1.1, without saying so; therefore
 the end of the request line is compared here (``_note_line``).
 """
@@ -26,6 +29,7 @@ from aiohttp.http import (
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from sidecar.wire.chunked import ChunkedBody, ChunkError, TrailersTooLarge
+from sidecar.wire.repeated_fields import Fields, hide_names, is_forgivable, restore_names
 
 _END: Final = b"\r\n\r\n"
 _skip_empty_lines: Final = re.compile(rb"(?:\r\n)*").match
@@ -194,6 +198,8 @@ class RequestReader:
         "_line_end",
         "_loop",
         "_parser",
+        "_repeats_fields",
+        "_seen",
         "_start",
         "_tail",
         "current",
@@ -214,6 +220,8 @@ class RequestReader:
         self._tail = b""
         self._line_end = b""
         self._head_bytes = 0
+        self._seen = bytearray()  # what has arrived of a head that has not ended
+        self._repeats_fields = False  # that head is parsed once it has ended
         self._cache = HeadCache() if cache is None else cache
         self._body: ChunkedBody | None = None
         self.current: Request | None = None
@@ -248,6 +256,7 @@ class RequestReader:
         """Drop everything that is held, to free its memory; no request can be read any more."""
         self._drop_held()
         self._parser = None
+        self._seen = bytearray()
         if self.current is not None:
             self.current.pieces = []
 
@@ -410,16 +419,13 @@ class RequestReader:
         self._head_bytes += len(piece)
         self._note_line(piece)
         limits = self._limits
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = self._new_parser()
-        messages = self._feed(parser, piece)
-        if not messages:
+        message = self._parse(piece)
+        if message is None:
             if self._head_bytes > limits.url_bytes + limits.header_bytes + _REQUEST_LINE_BYTES:
                 raise RequestRefused("headers_too_large", "The request's head is too large.")
+            self._seen += piece
             return None
-        message = messages[0][0]
-        request = self._admit(message)
+        request = self._admit(message, self._fields_of(message, piece))
         if request.length != 0 or message.upgrade:
             self._parser = None
         is_plain = request.length is not None and not message.upgrade
@@ -427,7 +433,62 @@ class RequestReader:
             request.head = piece
         self._head_bytes = 0
         self._line_end = b""
+        self._repeats_fields = False
+        if self._seen:
+            self._seen = bytearray()
         return request
+
+    def _parse(self, piece: bytes) -> Any:
+        """Parse the next piece of a head; return aiohttp's message if this piece ends the head.
+
+        aiohttp's annotations describe its parser in Python, and do not fit what its C parser
+        returns. Raises ``RequestRefused``.
+        """
+        if not self._repeats_fields:
+            parser: Any = self._parser
+            if parser is None:
+                parser = self._parser = self._new_parser()
+            try:
+                messages: Sequence[tuple[Any, Any]] = parser.feed_data(piece)[0]
+            except Exception as error:  # whatever the parser raises
+                self._parser = None
+                self._repeats_fields = isinstance(error, BadHttpMessage) and is_forgivable(
+                    error.message
+                )
+                refusal = None if self._repeats_fields else self._refusal(error)
+            else:
+                return messages[0][0] if messages else None
+            if refusal is not None:
+                raise refusal  # out here, so that its context cannot quote the request
+        return self._parse_again(piece) if self._is_end(piece) else None
+
+    def _is_end(self, piece: bytes) -> bool:
+        """Tell whether a head ends with this piece of it."""
+        return (bytes(self._seen[-len(_END) :]) + piece[-len(_END) :]).endswith(_END)
+
+    def _parse_again(self, piece: bytes) -> Any:
+        """Parse a head that has arrived whole, without the names of fields that it may repeat."""
+        parser: Any = self._new_parser()
+        try:
+            messages = parser.feed_data(hide_names(bytes(self._seen) + piece))[0]
+        except Exception as error:  # whatever the parser raises
+            refusal = self._refusal(error)
+        else:
+            if messages:
+                self._parser = parser
+                return messages[0][0]
+            refusal = _malformed()
+        raise refusal
+
+    def _fields_of(self, message: Any, piece: bytes) -> Fields:
+        """Return the header fields of a message whose head ended with ``piece``."""
+        fields: Fields = message.raw_headers
+        if not self._repeats_fields:
+            return fields
+        restored = restore_names(fields, bytes(self._seen) + piece)
+        if restored is None:
+            raise _malformed()
+        return restored
 
     def _note_line(self, piece: bytes) -> None:
         """Keep the end of the request line, as the bytes of a head arrive."""
@@ -459,18 +520,6 @@ class RequestReader:
         limits = self._limits
         return limits.header_bytes + (limits.header_bytes == limits.url_bytes)
 
-    def _feed(self, parser: Any, piece: bytes) -> Sequence[tuple[Any, Any]]:
-        """Return the messages that are complete. The C parser and its results are untyped here, as
-        aiohttp's annotations describe its parser in Python and do not fit these values.
-        """
-        try:
-            found: Sequence[tuple[Any, Any]] = parser.feed_data(piece)[0]
-        except Exception as error:  # whatever the parser raises, refuse the request
-            refusal = self._refusal(error)
-        else:
-            return found
-        raise refusal  # out here, so that its context cannot quote the request
-
     def _refusal(self, error: Exception) -> RequestRefused:
         """Return the refusal for an error of the parser, without its message, which may quote a
         credential.
@@ -481,9 +530,9 @@ class RequestReader:
             return RequestRefused("headers_too_large", "A header field is too large.")
         if isinstance(error, BadHttpMessage) and "Too many headers" in str(error):
             return RequestRefused("headers_too_large", "The request has too many header fields.")
-        return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
+        return _malformed()
 
-    def _admit(self, message: Any) -> Request:
+    def _admit(self, message: Any, fields: Fields) -> Request:
         """Check what the parser accepts (RFC 9112 sections 2.3 and 6), and determine the body's
         framing.
         """
@@ -518,7 +567,7 @@ class RequestReader:
             message.method,
             message.path,
             version,
-            HeaderSection(message.raw_headers, length, not message.should_close),
+            HeaderSection(fields, length, not message.should_close),
             wants_upgrade,
         )
 
@@ -534,6 +583,10 @@ class RequestReader:
         request.received_bytes += len(data)
         request.pieces.append(data)
         request.is_complete = request.received_bytes == length
+
+
+def _malformed() -> RequestRefused:
+    return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
 
 
 def _content_length(value: str) -> int:
