@@ -108,7 +108,8 @@ MAY_IMPORT = {
     "observability": {"core", "observability"},
     "operations": {
         *("core", "observability", "operations", "proxy", "workers.overview"),
-        *("wire.requests", "wire.web_runner"),  # `/auth` is read by the proxy's own parser
+        # `/auth` is read by the proxy's own parser
+        *("wire.repeated_fields", "wire.requests", "wire.web_runner"),
     },
     "portal": {
         *("auth.password_auth", "auth.password_verifier", "config.units", "core", "portal"),

@@ -13,6 +13,7 @@ from sidecar.observability.metric_families import Snapshot
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.jwks import KeySet, add_key_set
+from sidecar.operations.questions import QuestionConnection
 from sidecar.wire.web_runner import MOST_CONNECTIONS, BoundedRunner, hide_server
 from sidecar.workers.overview import Overview
 
@@ -40,6 +41,7 @@ def operations_runner(
     """Return the runner of the application; it takes headers as large as the proxy does."""
     return BoundedRunner(
         app,
+        QuestionConnection,
         most_connections=most_connections,
         max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES,
