@@ -22,6 +22,9 @@ class Case:
     lines: tuple[str, ...] = ()
     method: str = "GET"
     body: bytes = b""
+    version: str = "HTTP/1.1"
+    host: str = "Host: shop.example"
+    """The line that names the host; empty: there is none."""
     may_refuse: bool = False
     """The proxy takes out what a front may have to refuse the call for (400 or 403)."""
     any_refusal: bool = False
@@ -236,6 +239,66 @@ BODIES = [
     ),
 ]
 
+
+def _repeated() -> list[Case]:
+    """Return calls with fields that sloppy clients send twice; the service gets what the front
+    makes of them.
+    """
+    names = [
+        *("User-Agent", "Content-Type", "ETag", "Content-Location", "Max-Forwards", "Server"),
+    ]
+    return [
+        *(Case(f"{name} twice", 200, lines=(GOOD, f"{name}: a", f"{name}: b")) for name in names),
+        *(
+            Case(f"{name} twice, no token", 401, lines=(f"{name}: a", f"{name.lower()}: a"))
+            for name in names
+        ),
+        Case(
+            "Content-Range twice",
+            200,
+            lines=(GOOD, "Content-Range: a", "Content-Range: b"),
+            may_refuse=True,
+        ),
+        Case("two fields twice", 200, lines=(*("User-Agent: a", "Server: b") * 2, GOOD)),
+        Case("User-Agent twice, a public route", 200, STATUS, ("User-Agent: a",) * 3),
+        Case("Host twice", 400, lines=(GOOD, "Host: evil.example"), any_refusal=True),
+        Case(
+            "Content-Length twice",
+            400,
+            lines=(GOOD, "Content-Length: 0", "Content-Length: 1"),
+            method="POST",
+            any_refusal=True,
+        ),
+    ]
+
+
+HTTP_10 = [
+    Case("HTTP/1.0", 200, lines=(GOOD,), version="HTTP/1.0"),
+    Case("HTTP/1.0, no Host", 200, lines=(GOOD,), version="HTTP/1.0", host=""),
+    Case("HTTP/1.0, no Host, no token", 401, version="HTTP/1.0", host=""),
+    Case("HTTP/1.0, no Host, a public route", 200, STATUS, version="HTTP/1.0", host=""),
+    Case("HTTP/1.0, no Host, no route", 404, "/nowhere", version="HTTP/1.0", host=""),
+    Case("HTTP/1.0, no Host, HEAD", 200, lines=(GOOD,), method="HEAD", version="HTTP/1.0", host=""),
+    Case(
+        "HTTP/1.0, no Host, a body",
+        200,
+        lines=(GOOD, "Content-Length: 5"),
+        method="POST",
+        body=b"hello",
+        version="HTTP/1.0",
+        host="",
+    ),
+    Case(
+        "HTTP/1.0, no Host, keep-alive",
+        200,
+        f"{LISTENER}?token={{access_valid}}&a",
+        ("Connection: keep-alive",),
+        version="HTTP/1.0",
+        host="",
+    ),
+    Case("HTTP/1.1, no Host", 400, lines=(GOOD,), host="", any_refusal=True),
+]
+
 GROUPS = {
     "tokens": _tokens(),
     "large tokens": LARGE_TOKENS,
@@ -249,5 +312,7 @@ GROUPS = {
     "paths": PATHS,
     "methods": METHODS,
     "bodies": BODIES,
+    "repeated fields": _repeated(),
+    "HTTP/1.0": HTTP_10,
 }
 CASES = [case for group in GROUPS.values() for case in group]

@@ -249,10 +249,17 @@ class Caller:
         return RawClient(socket.create_connection(address, PATIENCE_SECONDS, (self.address, 0)))
 
     def call(
-        self, target: str = LISTENER, *lines: str, method: str = "GET", body: bytes = b""
+        self,
+        target: str = LISTENER,
+        *lines: str,
+        method: str = "GET",
+        body: bytes = b"",
+        version: str = "HTTP/1.1",
+        host: str = "Host: shop.example",
     ) -> Seen:
         mark = self.service.mark()
-        head = [f"{method} {target} HTTP/1.1", "Host: shop.example", *lines, "", ""]
+        named = [host] if host else []
+        head = [f"{method} {target} {version}", *named, *lines, "", ""]
         client = self.connect()
         try:
             client.send("\r\n".join(head).encode("latin-1") + body)
@@ -272,7 +279,14 @@ class Caller:
         target, *lines = (text.format_map(credentials) for text in (case.target, *case.lines))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            seen = self.call(target, *lines, method=case.method, body=case.body)
+            seen = self.call(
+                target,
+                *lines,
+                method=case.method,
+                body=case.body,
+                version=case.version,
+                host=case.host,
+            )
             if seen.status not in (503, 504) or time.monotonic() > deadline:
                 return seen
             time.sleep(0.2)
@@ -328,6 +342,21 @@ def test_a_call_gets_what_the_sidecar_itself_would_give(
         if got != wanted and not is_proper_refusal(case, seen):
             differences[case.name] = (got, wanted)
     assert differences == {}
+
+
+def test_a_service_gets_its_own_name_if_a_caller_of_http_1_0_names_none(
+    caller: Caller, service: Recorder, credentials: Credentials
+) -> None:
+    good = GOOD.format_map(credentials)
+    seen = caller.call(LISTENER, good, version="HTTP/1.0", host="")
+    assert [request.values("host") for request in seen.requests] == [
+        [f"127.0.0.1:{service.port}".encode()]
+    ]
+
+
+def test_a_service_gets_both_of_two_fields(caller: Caller, credentials: Credentials) -> None:
+    seen = caller.call(LISTENER, GOOD.format_map(credentials), "Content-Type: a", "Content-Type: b")
+    assert [b",".join(request.values("content-type")) for request in seen.requests] == [b"a,b"]
 
 
 def is_proper_refusal(case: Case, seen: Seen) -> bool:
