@@ -28,6 +28,7 @@ from aiohttp.http import (
 )
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
+from sidecar.core.headers import read_connection
 from sidecar.wire.chunked import ChunkedBody, ChunkError, TrailersTooLarge
 from sidecar.wire.repeated_fields import Fields, hide_names, is_forgivable, restore_names
 
@@ -567,7 +568,7 @@ class RequestReader:
             message.method,
             message.path,
             version,
-            HeaderSection(fields, length, not message.should_close),
+            HeaderSection(fields, length, _keeps_alive(message, fields)),
             wants_upgrade,
         )
 
@@ -587,6 +588,21 @@ class RequestReader:
 
 def _malformed() -> RequestRefused:
     return RequestRefused("bad_request", "The request is not well-formed HTTP/1.1.")
+
+
+def _keeps_alive(message: Any, fields: Fields) -> bool:
+    """Tell whether the connection may serve another request (RFC 9112 section 9.3): ``close`` wins.
+
+    In HTTP/1.0 the parser lets ``keep-alive`` win, and heeds ``Proxy-Connection``.
+    """
+    if message.should_close:
+        return False
+    if message.version != HttpVersion10:
+        return True
+    options = read_connection(
+        tuple(value for name, value in fields if name.lower() == b"connection")
+    )
+    return options.keep_alive and not options.close
 
 
 def _content_length(value: str) -> int:

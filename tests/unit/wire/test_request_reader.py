@@ -521,6 +521,38 @@ def test_a_refusal_is_the_same_in_small_pieces(name: str) -> None:
     assert last == code
 
 
+STAYS: dict[str, tuple[str, tuple[str, ...], bool]] = {
+    "1.0": ("1.0", (), False),
+    "1.0, keep-alive": ("1.0", ("Connection: keep-alive",), True),
+    "1.0, Keep-Alive and blanks": ("1.0", ("Connection: foo ,\tKeep-Alive ,",), True),
+    "1.0, close first": ("1.0", ("Connection: close, keep-alive",), False),
+    "1.0, close last": ("1.0", ("Connection: keep-alive, close",), False),
+    "1.0, close in the middle": ("1.0", ("Connection: keep-alive,Close,keep-alive",), False),
+    "1.0, two lines": ("1.0", ("Connection: keep-alive", "connection: CLOSE"), False),
+    "1.0, two lines, close first": ("1.0", ("Connection: close", "Connection: keep-alive"), False),
+    "1.0, a word that holds close": ("1.0", ("Connection: keep-alive, closed",), True),
+    "1.0, a word that holds keep-alive": ("1.0", ("Connection: xkeep-alive",), False),
+    "1.0, Proxy-Connection": ("1.0", ("Proxy-Connection: keep-alive",), False),
+    "1.0, only Keep-Alive": ("1.0", ("Keep-Alive: timeout=5",), False),
+    "1.1": ("1.1", (), True),
+    "1.1, close": ("1.1", ("Connection: close",), False),
+    "1.1, close first": ("1.1", ("Connection: close, keep-alive",), False),
+    "1.1, close last": ("1.1", ("Connection: keep-alive, CLOSE",), False),
+    "1.1, two lines": ("1.1", ("Connection: close", "Connection: keep-alive"), False),
+    "1.1, two lines, close last": ("1.1", ("Connection: keep-alive", "CONNECTION: close"), False),
+    "1.1, a word that holds close": ("1.1", ("Connection: closed",), True),
+}
+
+
+@pytest.mark.parametrize("name", STAYS)
+def test_close_wins_in_any_place_and_version(name: str) -> None:
+    version, lines, stays = STAYS[name]
+    head = "\r\n".join([f"GET /x HTTP/{version}", "Host: a", *lines, "", ""])
+    (seen,) = read_all([head.encode()])
+    assert isinstance(seen, Seen)
+    assert seen.keeps_alive == stays
+
+
 def test_a_head_that_never_ends_is_refused_once_it_is_too_large() -> None:
     assert read_all([HEAD, *[b"X: y\r\n"] * 2000]) == ["headers_too_large"]
 
