@@ -56,7 +56,7 @@ _SHAPES: Final = {
     "eyJhIjoxfQ.eyJhIjoxfQ.": Shape.OTHER,
     "a" * 16 + " ": Shape.UNREADABLE,
 }
-_HOSTS: Final = {"a.example:80": True, "[::1]:80": True, "a@b": False, "a:": False, "[::1": False}
+_HOSTS: Final = {"a.example:80": True, "[::1]:80": True, "a@b": False, "a:": True, "[::1": False}
 
 QUESTIONS: Final[Sequence[Question]] = (
     *((f"the target {raw}", partial(_target, raw), code) for raw, code in _TARGETS.items()),

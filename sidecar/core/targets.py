@@ -52,7 +52,7 @@ _parse_absolute: Final = re.compile(
 ).fullmatch
 
 _parse_host: Final = re.compile(
-    r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
+    r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?"
 ).fullmatch
 _valid_hosts: Final[BoundedMemo[str, bool]] = BoundedMemo(1024)
 
@@ -103,7 +103,8 @@ def is_valid_host(value: str) -> bool:
     """Tell whether a ``Host`` value is a host name or an address, with an optional port.
 
     Stricter than RFC 3986: letters, digits and ``-._~`` only, an IPv6 address in brackets, a port
-    of 0 to 65535. No userinfo, list, path or empty value.
+    of 0 to 65535. The port may be empty (RFC 3986 section 3.2.3). No userinfo, list, path or empty
+    value.
     """
     if _valid_hosts.get(value) is not None:
         return True

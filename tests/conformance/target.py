@@ -197,7 +197,10 @@ HOSTS = (
             seen=(LISTENER,),
             present={"host": [value]},
         )
-        for value in (b"A.Example", b"a.example.", b"a.example:8080", b"[::1]:80")
+        for value in (
+            *(b"A.Example", b"a.example.", b"a.example:8080", b"[::1]:80"),
+            *(b"a.example:", b"[::1]:", b"a.example:0", b"a.example:080"),
+        )
     ]
 )
 
