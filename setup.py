@@ -66,6 +66,8 @@ COMPILED = (
     "wire/client",
     "wire/deadlines",
     "wire/destination",
+    "wire/head_reader",
+    "wire/not_implemented",
     "wire/pool",
     "wire/proxy_header",
     "wire/relay",

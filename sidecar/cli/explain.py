@@ -169,7 +169,6 @@ async def explain_head(
 ) -> Explanation:
     """Explain how ``gateway`` judges a request with this head."""
     from sidecar.cli.explanation import Explainer
-    from sidecar.core.model import Denial
     from sidecar.observability.access_log import RequestLog
     from sidecar.proxy.exchange import Authorization
     from sidecar.proxy.header_cache import ParsedHeaders
@@ -182,7 +181,7 @@ async def explain_head(
     try:
         request = reader.next_request()
     except RequestRefused as refusal:
-        return explainer.denied(Denial(refusal.code, refusal.detail))
+        return explainer.denied(refusal.denial)
     if request is None:
         raise UsageError("this is not a complete request; check the URL and the headers")
     parsed = ParsedHeaders(gateway.rules, request.headers)

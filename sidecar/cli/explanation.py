@@ -12,7 +12,7 @@ from sidecar.core.credential_faults import spell_out
 from sidecar.core.errors import Fault
 from sidecar.core.masking import hide_credential, hide_tokens
 from sidecar.core.model import Credential, Denial, TokenCredential
-from sidecar.core.problems import PROBLEM_TYPES
+from sidecar.core.problems import PROBLEM_TYPES, status_of
 from sidecar.core.tokens import Shape, classify
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class Explainer:
 
     def failed(self, fault: Fault) -> Explanation:
         """Explain a request that can't be judged, with the message of the log, as for admins."""
-        return self._explanation(str(fault), code=fault.code, ruling=rule_on_fault(fault.code))
+        status = PROBLEM_TYPES[fault.code].status
+        ruling = rule_on_fault(fault.code)
+        return self._explanation(str(fault), code=fault.code, status=status, ruling=ruling)
 
     def denied(self, denial: Denial) -> Explanation:
         """Explain a request that would be refused."""
@@ -123,7 +125,8 @@ class Explainer:
             headers, target = case.asked.headers.headers, case.asked.raw_target
             denial = spell_out(denial, case.names, headers, target, self.entry.forms)
             ruling = rule_on(denial, case)
-        return self._explanation(denial.detail, code=denial.code, ruling=ruling)
+        status = status_of(denial)
+        return self._explanation(denial.detail, code=denial.code, status=status, ruling=ruling)
 
     def _explanation(
         self,
@@ -131,6 +134,7 @@ class Explainer:
         *,
         upstream: str | None = None,
         code: str | None = None,
+        status: int | None = None,
         ruling: Ruling = NO_RULING,
     ) -> Explanation:
         entry = self.entry
@@ -146,7 +150,7 @@ class Explainer:
             account=entry.account or None,
             token_id=entry.token_id or None,
             upstream=upstream,
-            status=None if code is None else PROBLEM_TYPES[code].status,
+            status=status,
             code=code,
             decided_by=self._place_of(ruling),
             why=f"{why} {ruling.advice}".strip(),

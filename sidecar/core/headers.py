@@ -172,6 +172,14 @@ def read_connection(values: tuple[bytes, ...]) -> ConnectionOptions:
     )
 
 
+def read_expectations(values: tuple[bytes, ...]) -> frozenset[bytes]:
+    """Parse ``Expect`` values (RFC 9110 section 10.1.1): one list, maybe spread over several
+    fields. An empty member counts for nothing.
+    """
+    members = {member.strip(b" \t").lower() for member in b",".join(values).split(b",")}
+    return frozenset(members - {b""})
+
+
 NO_OPTIONS: Final = read_connection(())
 _CONNECTION: Final = int(HeaderClass.CONNECTION)  # an int, as enumeration look-ups cost time
 _NOTHING_FOUND: Final[list[Any]] = [NO_OPTIONS] + [()] * (len(HeaderClass) - 1)

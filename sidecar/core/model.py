@@ -80,10 +80,11 @@ class Denial(ValueObject):
 
     ``code`` is a stable code of ``sidecar.core.problems``. ``detail`` is a sentence for the caller
     that holds no part of a credential. ``allow`` lists the methods for ``Allow``, only with
-    ``method_not_allowed`` (RFC 9110 section 15.5.6).
+    ``method_not_allowed`` (RFC 9110 section 15.5.6). ``status`` is for HTTP's own refinements of a
+    code, such as 417; 0: the status that the code has (``problems.status_of``).
     """
 
-    __slots__ = ("allow", "code", "detail", "retry_after_seconds")
+    __slots__ = ("allow", "code", "detail", "retry_after_seconds", "status")
 
     def __init__(
         self,
@@ -91,15 +92,17 @@ class Denial(ValueObject):
         detail: str,
         retry_after_seconds: int | None = None,
         allow: tuple[str, ...] = (),
+        status: int = 0,
     ) -> None:
         self.code: Final = code
         self.detail: Final = detail
+        self.status: Final = status
         self.retry_after_seconds: Final = retry_after_seconds
         self.allow: Final = allow
 
     def parts(self) -> tuple[object, ...]:
         """See ``ValueObject``."""
-        return self.code, self.detail, self.retry_after_seconds, self.allow
+        return self.code, self.detail, self.retry_after_seconds, self.allow, self.status
 
     def __hash__(self) -> int:  # cheap, as every refused request looks up its answer by it
         return hash(self.detail) + (self.retry_after_seconds or 0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 
 from sidecar.core.model import Denial
@@ -127,6 +128,11 @@ def denial_for(code: str) -> Denial:
     return _DENIALS[code]
 
 
+def status_of(denial: Denial) -> int:
+    """Return the status that a denial is answered with."""
+    return denial.status or PROBLEM_TYPES[denial.code].status
+
+
 def problem_document(denial: Denial, request_id: str) -> bytes:
     """Return the problem document of a denial (RFC 9457).
 
@@ -141,10 +147,10 @@ DOCUMENT_END: Final = b'"}\n'
 @lru_cache(maxsize=1024)
 def begin_document(denial: Denial) -> bytes:
     """Return the document up to the request id, which is the same for all who get this denial."""
-    row = PROBLEM_TYPES[denial.code]
+    row, status = PROBLEM_TYPES[denial.code], status_of(denial)
     members = {
-        "title": row.title,
-        "status": row.status,
+        "title": row.title if status == row.status else HTTPStatus(status).phrase,
+        "status": status,
         "code": denial.code,
         "detail": denial.detail,
     }

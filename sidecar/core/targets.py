@@ -21,7 +21,7 @@ from sidecar.core.model import Denial
 
 BAD_TARGET: Final = Denial("bad_request", "The request target is not one that HTTP allows here.")
 BAD_CHARACTER: Final = Denial("bad_request", "The request target holds a character it may not.")
-BAD_METHOD: Final = Denial("bad_request", "CONNECT and TRACE are not served.")
+BAD_METHOD: Final = Denial("bad_request", "CONNECT and TRACE are not served.", status=501)
 BACKSLASH: Final = Denial("unsafe_path", "The request target holds a backslash.")
 BAD_ENCODING: Final = Denial("unsafe_path", "The path holds a % without two hex digits after it.")
 DOT_SEGMENT: Final = Denial("unsafe_path", "The path holds a dot segment.")
@@ -72,8 +72,8 @@ def parse_target(method: str, raw: str, *, with_slashes: bool = False) -> Target
     """Parse a request target, or return why it is refused.
 
     Origin form and absolute form (``http`` and ``https``) are accepted. ``*``, authority form,
-    CONNECT and TRACE are ``bad_request``. ``with_slashes``: the path may hold encoded slashes
-    (``%2F``).
+    CONNECT and TRACE are ``bad_request``, the methods with 501 (RFC 9110 section 9.1).
+    ``with_slashes``: the path may hold encoded slashes (``%2F``).
     """
     if method == "CONNECT" or method == "TRACE":
         return BAD_METHOD

@@ -22,7 +22,7 @@ from sidecar.core.credential_faults import spell_out
 from sidecar.core.forwarded import peer_address
 from sidecar.core.headers import Headers
 from sidecar.core.model import Denial
-from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document, status_of
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
@@ -135,13 +135,14 @@ def _refuse(
     denial: Denial, rules: Rules, entry: RequestLog, lines: bytes, *, takes_all: bool
 ) -> web.Response:
     """Answer no. ``lines`` let a page of another origin read that, where they are passed on."""
-    row = PROBLEM_TYPES[denial.code]
+    row, status = PROBLEM_TYPES[denial.code], status_of(denial)
     entry.code, entry.detail = denial.code, denial.detail
-    entry.status = row.status
-    if not takes_all and row.status != _UNAUTHORIZED and row.status < _FIRST_OF_FAULTS:
+    entry.status = status
+    # A 501 is a refusal all the same: its code has a status below 500.
+    if not takes_all and status != _UNAUTHORIZED and row.status < _FIRST_OF_FAULTS:
         entry.status = _FORBIDDEN
     fields = {
-        "X-Auth-Status": str(row.status),
+        "X-Auth-Status": str(status),
         "X-Auth-Code": denial.code,
         "X-Request-Id": entry.request_id,
         "Cache-Control": "no-store",

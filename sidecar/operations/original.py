@@ -92,7 +92,7 @@ def check_line(original: Original, loop: asyncio.AbstractEventLoop) -> Denial | 
     try:
         request = reader.next_request()
     except RequestRefused as refusal:
-        return Denial(refusal.code, refusal.detail)
+        return refusal.denial
     if request is None or (request.method, request.target) != original:
         return BAD_LINE
     return None

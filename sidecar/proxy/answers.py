@@ -11,7 +11,7 @@ from time import time
 from typing import Final
 
 from sidecar.core.model import Denial, Form
-from sidecar.core.problems import DOCUMENT_END, PROBLEM_TYPES, begin_document
+from sidecar.core.problems import DOCUMENT_END, PROBLEM_TYPES, begin_document, status_of
 
 _BEARER_ERRORS: Final = frozenset({"invalid_token", "malformed_credentials"})
 _CHALLENGED: Final = 401
@@ -123,9 +123,9 @@ def _render_head(
     denial: Denial, challenge: bytes, closes: bool, keeps_alive_1_0: bool
 ) -> tuple[bytes, bytes]:
     """Return the head up to the value of Content-Length, and the head after the varying fields."""
-    row = PROBLEM_TYPES[denial.code]
+    row, status = PROBLEM_TYPES[denial.code], status_of(denial)
     head_start = (
-        f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}\r\n"
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
         "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "
     )
     lines = []
@@ -139,7 +139,7 @@ def _render_head(
     elif keeps_alive_1_0:
         lines.append("Connection: keep-alive\r\n")
     head_end = "".join(lines).encode("latin-1")
-    if row.status == _CHALLENGED:
+    if status == _CHALLENGED:
         head_end += challenge
     return head_start.encode("latin-1"), head_end + b"\r\n"
 

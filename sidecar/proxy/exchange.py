@@ -18,10 +18,10 @@ from sidecar.core.connection_auth import authenticates_connection
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault, Overloaded, UpstreamBroken, UpstreamUnreachable
-from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET
+from sidecar.core.headers import CLOSE, KEEP_ALIVE, WEBSOCKET, read_expectations
 from sidecar.core.model import Credential, Denial
 from sidecar.core.policy import Principal
-from sidecar.core.problems import PROBLEM_TYPES, denial_for
+from sidecar.core.problems import PROBLEM_TYPES, denial_for, status_of
 from sidecar.core.request_heads import Downstream
 from sidecar.core.response_heads import build_response_head
 from sidecar.core.routes import Route
@@ -282,7 +282,9 @@ class Exchange:
         upstream, scan = self.upstream, self.authorization.headers.scan
         pool = upstream.pool
         head = self._request_head()
-        expects_continue = bool(scan.expect) and not client.speaks_1_0
+        expects_continue = (
+            bool(scan.expect) and bool(read_expectations(scan.expect)) and not client.speaks_1_0
+        )
         is_bound = upstream.forwards_credentials and authenticates_connection(scan.authorization)
         connection = pool.take_idle(log, client.bound)
         if connection is None:
@@ -518,7 +520,7 @@ def answer(
     the request's method is HEAD.
     """
     log.code, log.detail = denial.code, denial.detail
-    log.status = PROBLEM_TYPES[denial.code].status
+    log.status = status_of(denial)
     is_challenge = log.status == _UNAUTHORIZED
     response = render(
         denial,
@@ -540,7 +542,7 @@ def denial_of(error: Exception, request_id: str, faults: FaultLog) -> Denial:
     is logged.
     """
     if isinstance(error, RequestRefused):
-        return Denial(error.code, error.detail)
+        return error.denial
     if isinstance(error, Fault):
         faults.note(error, request_id)
         return denial_for(error.code)

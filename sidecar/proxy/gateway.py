@@ -84,7 +84,7 @@ class Gateway:
             except RequestRefused as refusal:
                 log = RequestLog(began, client.peer)
                 log.request_id = self.new_id()
-                answer(client, log, Denial(refusal.code, refusal.detail), self.rules)
+                answer(client, log, refusal.denial, self.rules)
                 self._write_entry(log, client.now())
                 client.close_lingering()
                 return

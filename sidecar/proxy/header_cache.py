@@ -57,7 +57,7 @@ from aiohttp.http import HttpVersion11
 
 from sidecar.auth.credential_cache import CachedCredential, CachedCredentials, CredentialSlot
 from sidecar.core.cors import CorsFields, read_cors_fields
-from sidecar.core.headers import HeaderClass, Headers, Scan
+from sidecar.core.headers import HeaderClass, Headers, Scan, read_expectations
 from sidecar.core.model import Denial
 from sidecar.core.request_heads import RequestHeads
 from sidecar.core.targets import is_valid_host
@@ -65,7 +65,10 @@ from sidecar.proxy.rules import Rules
 from sidecar.wire.requests import HeadCache, HeaderSection, Request, RequestLimits
 
 BAD_HOST: Final = Denial("bad_request", "The request needs one valid Host.")
-BAD_EXPECT: Final = Denial("bad_request", "The only expectation known here is 100-continue.")
+BAD_EXPECT: Final = Denial(
+    "bad_request", "The only expectation known here is 100-continue.", status=417
+)
+_EXPECTATIONS: Final = frozenset({b"100-continue"})
 
 SECRET_BYTES: Final = 16
 """A shorter value isn't cut out: no token is shorter, and short passwords are rare."""
@@ -404,6 +407,6 @@ def read_headers(
 def _check(scan: Scan) -> Denial | None:
     if scan.host and not is_valid_host(scan.host[0].decode("latin-1")):
         return BAD_HOST
-    if scan.expect and any(value.lower() != b"100-continue" for value in scan.expect):
+    if scan.expect and read_expectations(scan.expect) - _EXPECTATIONS:
         return BAD_EXPECT
     return None

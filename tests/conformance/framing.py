@@ -658,11 +658,23 @@ TUNNELS = [
 ]
 
 METHODS = [
-    refused(f"S22 {name}", b"%s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (line, BEARER))
+    refused(
+        f"S22 {name}",
+        b"%s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (line, BEARER),
+        status=501,
+    )
     for name, line in (
         ("CONNECT to an authority", b"CONNECT shop.example:443"),
         ("CONNECT to a path", b"CONNECT " + LISTENER),
         ("TRACE", b"TRACE " + LISTENER),
+        ("TRACE of a public route", b"TRACE /status"),
+        ("an unknown method", b"FOO " + LISTENER),
+        ("a method in small letters", b"get " + LISTENER),
+        ("a method of RTSP", b"DESCRIBE " + LISTENER),
+    )
+] + [
+    refused(f"S22 {name}", b"%s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (line, BEARER))
+    for name, line in (
         ("GET *", b"GET *"),
         ("authority-form", b"GET shop.example:80"),
         ("authority-form without a port", b"GET shop.example"),
@@ -671,8 +683,31 @@ METHODS = [
     )
 ]
 
+EXPECTATIONS = [
+    refused(
+        f"S23 expect {value!r}, {name}",
+        request(*lines, b"Expect: " + value, b"Content-Length: 5", method=b"POST", target=target),
+        status=417,
+    )
+    for value in (b"x", b"100-continue, x", b"x, 100-continue", b"100-continue;a=b", b"200-ok")
+    for name, target, lines in (
+        *(("a good token", LISTENER, (BEARER,)), ("no token", LISTENER, ())),
+        *(("a public route", b"/status", ()), ("no route", b"/nowhere", ())),
+    )
+] + [
+    Case(
+        name=f"S23 expect {value!r} passes",
+        send=(post(b"Expect: " + value, b"Content-Length: 5"),),
+        answers=(200,),
+        seen=(LISTENER,),
+        body=b"abcde",
+    )
+    for value in (b"100-continue", b"100-CONTINUE", b"100-continue,100-continue", b"", b",")
+]
+
 CASES: list[Case] = [
     *CONTROLS,
+    *EXPECTATIONS,
     refused(
         "S1 Content-Length, then chunked", post(b"Content-Length: 5", CHUNKED, body=FIVE + HIDDEN)
     ),

@@ -152,18 +152,24 @@ REFUSALS = {
     "invalid_token": ("GET", "/calls/1", {"access_token": "x" * 20}, 401),
     "ambiguous_credentials": ("GET", "/calls/1", {**BEARER, "access_token": "x" * 20}, 400),
     "unsafe_path": ("GET", "/calls/../others", BEARER, 400),
-    "bad_request": ("CONNECT", "/calls/1", BEARER, 400),
+    "bad_request": ("GET", "/calls/1#x", BEARER, 400),
+    "bad_request, a method": ("FOO", "/calls/1", BEARER, 501),
+    "bad_request, CONNECT": ("CONNECT", "/calls/1", BEARER, 501),
+    "bad_request, TRACE": ("TRACE", "/public/1", {}, 501),
+    "bad_request, an expectation": ("GET", "/calls/1", {**BEARER, "Expect": "x"}, 417),
+    "bad_request, public": ("PUT", "/public/1", {"Expect": "100-continue, x"}, 417),
     "not_allowed": ("GET", "/others", BEARER, 403),
     "no_route": ("GET", "/nowhere", BEARER, 404),
     "method_not_allowed": ("POST", "/read", BEARER, 405),
 }
 
 
-@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("name", REFUSALS)
 async def test_a_refusal_is_401_or_403_and_says_what_the_proxy_would_have_answered(
-    stage: Stage, code: str
+    stage: Stage, name: str
 ) -> None:
-    method, target, lines, exact = REFUSALS[code]
+    code = name.partition(",")[0]
+    method, target, lines, exact = REFUSALS[name]
     status, headers, body = await stage.ask(method, target, lines)
     assert status == (401 if exact == 401 else 403)
     assert (headers["X-Auth-Code"], headers["X-Auth-Status"]) == (code, str(exact))
@@ -173,9 +179,9 @@ async def test_a_refusal_is_401_or_403_and_says_what_the_proxy_would_have_answer
     assert TOKEN.encode() not in body
 
 
-@pytest.mark.parametrize("code", REFUSALS)
-async def test_who_takes_every_status_gets_the_proxys_own(stage: Stage, code: str) -> None:
-    method, target, lines, exact = REFUSALS[code]
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_who_takes_every_status_gets_the_proxys_own(stage: Stage, name: str) -> None:
+    method, target, lines, exact = REFUSALS[name]
     status, headers, _ = await stage.ask(method, target, lines, path="/auth?statuses=all")
     assert (status, headers.get("Allow")) == (exact, "GET, HEAD" if exact == 405 else None)
 

@@ -210,10 +210,10 @@ METHODS = [
         Case(f"{method} without a token", 401, method=method)
         for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
     ),
-    Case("a method that is none", 400, lines=(GOOD,), method="FOO", any_refusal=True),
-    Case("a method in small letters", 400, lines=(GOOD,), method="get", any_refusal=True),
-    Case("TRACE", 400, lines=(GOOD,), method="TRACE", any_refusal=True),
-    Case("CONNECT", 400, "shop.example:80", (GOOD,), method="CONNECT", any_refusal=True),
+    Case("an unknown method", 501, lines=(GOOD,), method="FOO", any_refusal=True),
+    Case("a method in small letters", 501, lines=(GOOD,), method="get", any_refusal=True),
+    Case("TRACE", 501, lines=(GOOD,), method="TRACE", any_refusal=True),
+    Case("CONNECT", 501, "shop.example:80", (GOOD,), method="CONNECT", any_refusal=True),
 ]
 BODIES = [
     Case("a body", 200, lines=(GOOD, "Content-Length: 5"), method="POST", body=b"hello"),

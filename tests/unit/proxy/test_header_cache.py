@@ -31,6 +31,15 @@ BEARER: Header = (b"Authorization", b"Bearer " + TOKEN.encode())
         ([HOST, (b"Expect", b"100-Continue")], None),
         ([HOST, (b"Expect", b"200-ok")], BAD_EXPECT),
         ([HOST, (b"Expect", b"100-continue"), (b"Expect", b"x")], BAD_EXPECT),
+        ([HOST, (b"Expect", b"100-continue, x")], BAD_EXPECT),
+        ([HOST, (b"Expect", b"x ,100-Continue")], BAD_EXPECT),
+        ([HOST, (b"Expect", b"100-continue;a=b")], BAD_EXPECT),
+        ([HOST, (b"Expect", b"100 -continue")], BAD_EXPECT),
+        ([HOST, (b"Expect", b'"100-continue"')], BAD_EXPECT),
+        ([HOST, (b"Expect", b"100-continue,\t100-CONTINUE")], None),
+        ([HOST, (b"Expect", b"100-continue"), (b"expect", b"100-continue")], None),
+        ([HOST, (b"Expect", b"")], None),
+        ([HOST, (b"Expect", b" , ,")], None),
     ],
 )
 def test_what_no_request_may_say_is_known_from_its_headers(
