@@ -26,7 +26,13 @@ from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_document, s
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
-from sidecar.operations.original import PATH, check_line, find_misleading, find_original
+from sidecar.operations.original import (
+    PATH,
+    check_line,
+    find_misleading,
+    find_original,
+    own_target,
+)
 from sidecar.proxy.exchange import Authorization, denial_of
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.header_cache import ParsedHeaders
@@ -166,7 +172,8 @@ def _refuse(
 
 
 def _takes_all(raw_target: str) -> bool:
-    return raw_target == _ALL_STATUSES or raw_target.startswith(f"{PATH}/")
+    target = own_target(raw_target)
+    return target == _ALL_STATUSES or target.startswith(f"{PATH}/")
 
 
 def _read_lines(lines: bytes) -> Iterator[tuple[str, str]]:

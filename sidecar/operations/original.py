@@ -6,7 +6,9 @@ The proxy in front gives them in one of three ways:
 - ``X-Forwarded-Method`` with ``X-Forwarded-Uri`` (Caddy, Traefik);
 - the question itself, whose target follows ``/auth`` (Envoy).
 
-If a question uses several of them they must agree, since the caller could have added one.
+If a question uses several of them they must agree, since the caller could have added one. They
+count in whatever form the question's own target came: ``http://sidecar/auth/x`` is ``/auth/x``, and
+a target that only a router reads as ``/auth`` (``/%61uth/x``) is refused.
 
 Our own proxy's parser reads the method and target as a request line, so that no request is judged
 here that the proxy would not even read.
@@ -34,6 +36,9 @@ MISSING: Final = Denial(
 CONTRADICTORY: Final = Denial(
     "bad_request", "The original method and URI are given twice, and differ."
 )
+BAD_QUESTION: Final = Denial(
+    "bad_request", "The question's own target must be /auth, or begin with /auth/."
+)
 BAD_METHOD: Final = Denial("bad_request", "The original method is not one that HTTP allows.")
 BAD_LINE: Final = Denial("bad_request", "The original method and URI do not form a request line.")
 
@@ -51,6 +56,8 @@ _TOLERATED: Final = (
     | {"x-original-url"}  # ingress-nginx sets it
 )
 _FORWARDED: Final = "x-forwarded-"
+_BEHIND_PATH: Final = ("", "/", "?")
+_parse_absolute: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(.*)", re.DOTALL).fullmatch
 _is_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}").fullmatch
 
 
@@ -59,6 +66,12 @@ class Original(NamedTuple):
 
     method: str
     target: str
+
+
+def own_target(raw_target: str) -> str:
+    """Return the target of the question itself in origin form (RFC 9112 section 3.2)."""
+    absolute = _parse_absolute(raw_target)
+    return raw_target if absolute is None else absolute[1]
 
 
 def find_original(method: str, raw_target: str, headers: Headers) -> Original | Denial:
@@ -74,8 +87,12 @@ def find_original(method: str, raw_target: str, headers: Headers) -> Original | 
         if len(methods) != 1 or len(targets) != 1:
             return MISSING
         given.add((methods[0], targets[0]))
-    if raw_target.startswith(f"{PATH}/"):
-        given.add((method.encode(), raw_target.removeprefix(PATH).encode("latin-1", "replace")))
+    question = own_target(raw_target)
+    behind = question.removeprefix(PATH)
+    if behind == question or behind[:1] not in _BEHIND_PATH:
+        return BAD_QUESTION
+    if behind.startswith("/"):
+        given.add((method.encode(), behind.encode("latin-1", "replace")))
     if len(given) != 1:
         return CONTRADICTORY if given else MISSING
     original_method, target = given.pop()

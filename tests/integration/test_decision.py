@@ -186,6 +186,27 @@ async def test_who_takes_every_status_gets_the_proxys_own(stage: Stage, name: st
     assert (status, headers.get("Allow")) == (exact, "GET, HEAD" if exact == 405 else None)
 
 
+@pytest.mark.parametrize(
+    "asked", ["{}/auth/others", "{}/%61uth/others", "{}/auth/others?statuses=all", "/%61uth/others"]
+)
+async def test_no_form_of_a_question_hides_what_it_is_about(stage: Stage, asked: str) -> None:
+    lines = (
+        f"Host: a\r\nX-Original-Method: GET\r\nX-Original-URI: /public/x\r\naccess_token: {TOKEN}"
+    )
+    runner = operations_runner(_again(stage))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    target = asked.format("http://sidecar.example")
+    writer.write(f"GET {target} HTTP/1.1\r\n{lines}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await runner.cleanup()
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
+    assert b'"code": "bad_request"' in answer
+
+
 async def test_a_401_names_every_scheme_in_one_field(stage: Stage) -> None:
     async with stage.client.get(
         "/auth", headers={"X-Original-Method": "GET", "X-Original-URI": "/calls/1"}

@@ -10,6 +10,7 @@ from sidecar.core.headers import HeaderRules
 from sidecar.core.model import Denial
 from sidecar.operations.original import (
     BAD_METHOD,
+    BAD_QUESTION,
     CONTRADICTORY,
     MISSING,
     Original,
@@ -61,6 +62,71 @@ QUESTIONS = {
         [(b"X-Original-Method", b"GET"), (b"X-Original-URI", b"/status")],
         CONTRADICTORY,
     ),
+    "a pair that contradicts an absolute line": (
+        "GET",
+        "http://sidecar/auth/private",
+        [(b"X-Original-Method", b"GET"), (b"X-Original-URI", b"/status")],
+        CONTRADICTORY,
+    ),
+    "another pair that contradicts an absolute line": (
+        "GET",
+        "HTTPS://[::1]:2022/auth/private?x",
+        [(b"X-Forwarded-Method", b"GET"), (b"X-Forwarded-Uri", b"/status")],
+        CONTRADICTORY,
+    ),
+    "a pair that agrees with an absolute line": (
+        "POST",
+        "http://sidecar/auth/a?b=c",
+        [ORIGINAL_METHOD, ORIGINAL_URI],
+        WANTED,
+    ),
+    "an absolute line alone": ("POST", "http://u@sidecar:1/auth/a?b=c", [], WANTED),
+    "an absolute line about an absolute target": (
+        "GET",
+        "http://sidecar/auth/http://shop.example/a",
+        [],
+        Original("GET", "/http://shop.example/a"),
+    ),
+    "a pair beside an absolute question": (
+        "GET",
+        "http://sidecar/auth?statuses=all",
+        [ORIGINAL_METHOD, ORIGINAL_URI],
+        WANTED,
+    ),
+    "an absolute target in a pair": (
+        "GET",
+        "/auth",
+        [ORIGINAL_METHOD, (b"X-Original-URI", b"http://shop.example/a?b=c")],
+        Original("POST", "http://shop.example/a?b=c"),
+    ),
+    "an absolute target beside its path": (
+        "GET",
+        "/auth",
+        [
+            *(ORIGINAL_METHOD, (b"X-Original-URI", b"http://shop.example/a?b=c")),
+            *(FORWARDED_METHOD, FORWARDED_URI),
+        ],
+        CONTRADICTORY,
+    ),
+    **{
+        f"a target that is no question, {target}": (
+            "GET",
+            target,
+            [(b"X-Original-Method", b"GET"), (b"X-Original-URI", b"/status")],
+            BAD_QUESTION,
+        )
+        for target in (
+            *("/%61uth/private", "/%61uth", "http://sidecar/%61uth/private", "http://sidecar"),
+            *(
+                "//auth/private",
+                "/authprivate",
+                "/auth;/private",
+                "/auth%2Fprivate",
+                "auth/private",
+            ),
+            *("http://sidecar//auth/private", "http:/auth/private", "/auth#/private"),
+        )
+    },
     "an alias": (
         "GET",
         "/auth",
