@@ -32,6 +32,7 @@ COMPILED = (
     "core/problems",
     "core/proxy_protocol",
     "core/readings",
+    "core/referers",
     "core/request_heads",
     "core/response_heads",
     "core/routes",

@@ -21,6 +21,7 @@ from sidecar.core.credentials import CredentialRules
 from sidecar.core.masking import hide_tokens
 from sidecar.core.password_schemes import sha_crypt
 from sidecar.core.patterns import compile_pattern
+from sidecar.core.referers import RefererRules
 from sidecar.proxy.header_cache import HeaderCache
 from sidecar.wire.chunked import mixed_data, mixed_run, tiny_run
 from sidecar.wire.requests import RequestLimits
@@ -334,6 +335,7 @@ MAKERS: dict[str, Callable[[], object]] = {
     "core.cors": lambda: CorsPolicy(("https://a.b:1", "https://*.a.b", "null", "*")),
     "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
     "core.password_schemes": lambda: sha_crypt("SHA-256-crypt", 5, 43),
+    "core.referers": lambda: RefererRules(("a", "b-c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
     "proxy.header_cache": lambda: HeaderCache(RequestLimits(), ["a-b", "c"]),
     "wire.chunked": lambda: (tiny_run(3), mixed_run(), mixed_data()),

@@ -98,13 +98,6 @@ class CredentialRules:
         """Tell whether the query of a request target holds a credential."""
         return "?" in target and self._has_any(target.partition("?")[2]) is not None
 
-    def strip_query(self, query: str) -> str | None:
-        """Return the query without credentials: the same object if there are none, else the rest.
-
-        ``None`` if nothing is left.
-        """
-        return self._split(query)[0] if self._has_any(query) else query
-
     def values_in(self, query: str) -> list[tuple[str, bytes]]:
         """Return the parameters of a query that hold credentials: name and value, both decoded."""
         return [

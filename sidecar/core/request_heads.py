@@ -87,18 +87,18 @@ class Downstream:
 class RequestHeads:
     """Writes request heads for one upstream; built once.
 
-    ``authority`` replaces the value of ``Host`` (``None``: the client's is kept). ``redact_query``
-    removes credentials from the query of ``Referer`` (``credentials.CredentialRules.strip_query``).
+    ``authority`` replaces the value of ``Host`` (``None``: the client's is kept).
+    ``redact_referer`` takes credentials out of an address (``referers.RefererRules.redact``).
     With ``keeps_credentials`` the upstream receives all credentials. Without ``adds_via`` it isn't
     told of the sidecar (RFC 9110 section 7.6.3); what earlier hops said in ``Via`` stays.
     """
 
-    __slots__ = ("_authority", "_classes", "_fates", "_redact_query", "_via")
+    __slots__ = ("_authority", "_classes", "_fates", "_redact_referer", "_via")
 
     def __init__(
         self,
         rules: HeaderRules,
-        redact_query: Callable[[str], str | None],
+        redact_referer: Callable[[str], str],
         *,
         authority: bytes | None = None,
         keeps_credentials: bool = False,
@@ -106,7 +106,7 @@ class RequestHeads:
     ) -> None:
         self._authority = authority
         self._classes = rules.classes
-        self._redact_query = redact_query
+        self._redact_referer = redact_referer
         self._via = _VIA if adds_via else _NO_VIA
         self._fates = [_decide_fates(is_trusted, keeps_credentials) for is_trusted in (False, True)]
 
@@ -194,23 +194,14 @@ class RequestHeads:
         if kind == _TRANSFER_ENCODING:
             return [name + b": chunked"]
         if kind == _REFERER:
-            return [name + b": " + self._redact(value)]
+            kept = self._redact_referer(value.decode("latin-1"))
+            return [name + b": " + kept.encode("latin-1")]
         if kind == _TRACEPARENT:
             return [_join(header)] if scan.traceparent == (traceparent,) else []
         if kind == _TRACESTATE:
             goes_on = is_within(traceparent, scan.traceparent) and is_tracestate(scan.tracestate)
             return [_join(header)] if goes_on else []
         return [_join(header)] if scan.request_id == (request_id,) else []
-
-    def _redact(self, referer: bytes) -> bytes:
-        """Remove credentials from the query; a value without any is returned unchanged."""
-        address, mark, rest = referer.partition(b"?")
-        query, hash_sign, fragment = rest.decode("latin-1").partition("#")
-        kept = self._redact_query(query) if mark else query
-        if kept is query:
-            return referer
-        tail = hash_sign + fragment if kept is None else "?" + kept + hash_sign + fragment
-        return address + tail.encode("latin-1")
 
 
 def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:

@@ -26,6 +26,7 @@ from sidecar.core.keys import Key
 from sidecar.core.model import Form
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
+from sidecar.core.referers import RefererRules
 from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
@@ -60,6 +61,7 @@ def build_rules(
     names, named = settings.credentials, _query_names(settings)
     credentials = CredentialRules(names.headers, names.query)
     all_credentials = CredentialRules(names.headers, named) if named != names.query else credentials
+    referers = RefererRules(named)
     identity = settings.identity.headers
     assertion = settings.identity.assertion
     injected = [*identity] if assertion is None else [*identity, assertion.header]
@@ -70,7 +72,7 @@ def build_rules(
             kept.get(name) or Pool(_build_destination(name, upstream), loop, dialer.open),
             settings.limits,
             headers,
-            all_credentials,
+            referers,
         )
         for name, upstream in settings.upstreams.items()
     }
@@ -276,14 +278,14 @@ def _build_upstream(
     pool: Pool,
     limits: configured.LimitsSettings,
     headers: HeaderRules,
-    credentials: CredentialRules,
+    referers: RefererRules,
 ) -> UpstreamHandle:
     authority = upstream.url.authority.encode()
     return UpstreamHandle(
         pool=pool,
         heads=RequestHeads(
             headers,
-            credentials.strip_query,
+            referers.redact,
             authority=None if upstream.preserve_host else authority,
             keeps_credentials=upstream.forward_credentials,
             adds_via=upstream.via,

@@ -190,6 +190,23 @@ REFERERS = [
         check=one_line,
     )
     for name in (b"Referer", b"referer")
+] + [
+    Case(
+        name=f"L2 a token in a Referer that ends in {end.decode()}",
+        send=(authorized(b"Referer: https://shop.example/a" + end),),
+        answers=(200,),
+        seen=(LISTENER,),
+        check=one_line,
+    )
+    for end in (
+        *(
+            b"?b=1?token={token2}",
+            b"#access_token={token2}",
+            b"?TOKEN={token2}",
+            b"?b;token={token2}",
+        ),
+        *(b"?%74oken={token2}", b"?next=%2Fa%3Ftoken%3D{token2}"),
+    )
 ]
 
 INJECTED = [

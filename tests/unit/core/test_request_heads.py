@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules, canonical
+from sidecar.core.referers import RefererRules
 from sidecar.core.request_heads import Downstream, RequestHeads, encode_token_name, identity_lines
 from sidecar.core.trusted_proxies import TrustedProxies
 
 T = "sct_" + "t" * 60
-CREDENTIALS = CredentialRules(("access_token",), ("access_token", "token"))
-RULES = HeaderRules(["X-Account"], CREDENTIALS.headers)
+REFERERS = RefererRules(("access_token", "token"))
+RULES = HeaderRules(["X-Account"], ["access_token"])
 PROXIES = TrustedProxies([ip_network("10.0.0.0/8")], trusts_unix=True)
 STRANGER = Downstream("9.9.9.9", b"http")
 FRIEND = Downstream("10.0.0.1", b"http", PROXIES)
 IDENTITY = identity_lines([(b"X-Account", b"acme")])
-HEADS = RequestHeads(RULES, CREDENTIALS.strip_query)
-FORWARDING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, keeps_credentials=True)
-REPLACING_HEADS = RequestHeads(RULES, CREDENTIALS.strip_query, authority=b"internal:8080")
+HEADS = RequestHeads(RULES, REFERERS.redact)
+FORWARDING_HEADS = RequestHeads(RULES, REFERERS.redact, keeps_credentials=True)
+REPLACING_HEADS = RequestHeads(RULES, REFERERS.redact, authority=b"internal:8080")
 
 
 def build(  # noqa: PLR0913 - what each head varies in, with what it is in most
@@ -295,14 +295,14 @@ def test_credentials_stay_where_the_upstream_is_to_get_them() -> None:
         (f"http://x/a?b=%2F&token={T}&c", "http://x/a?b=%2F&c"),
         (f"http://x/a?%74oken={T}&b=1#f", "http://x/a?b=1#f"),
         (f"http://x/a?token={T}#f", "http://x/a#f"),
-        ("http://x/a?b=%2F+&c#f?token=1", "http://x/a?b=%2F+&c#f?token=1"),
+        ("http://x/a?b=%2F+&c#f?b=1", "http://x/a?b=%2F+&c#f?b=1"),
         ("http://x/a?", "http://x/a?"),
         ("http://x/token=1", "http://x/token=1"),
         ("\xff?\xff=1", "\xff?\xff=1"),
         ("", ""),
     ],
 )
-def test_a_referer_loses_the_credentials_in_its_query_and_nothing_else(
+def test_a_referer_loses_the_credentials_in_it_and_nothing_else(
     referer: str, upstream_sees: str
 ) -> None:
     assert kept(f"Referer: {referer}") == [f"Referer: {upstream_sees}"]

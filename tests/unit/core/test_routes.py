@@ -223,3 +223,22 @@ def test_patterns_that_all_fit_are_each_looked_at_once_and_not_in_every_combinat
     assert found.name == paths[0]
     nodes = 16 * 17
     assert calls_of(lambda: table.match("GET", "/s" * 16 + "/other")) <= 6 * nodes
+READ_TWO_WAYS = RouteTable([route("/admin/**", "GET"), route("/**", "GET", name="all")])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("//admin/x", "/admin//x", "/a//admin/x", "//x/admin/y", "/;a/admin", "/admin;v=1/x"),
+        *("/a%3Bv/admin", "//;/admin", "/%61dmin/x", "/a/x", "/", "/a/../admin", "/a%2fadmin"),
+    ],
+)
+@pytest.mark.parametrize("start", ["http://shop.example", "HTTPS://[::1]:80", "http://h:"])
+def test_an_absolute_target_is_read_in_as_many_ways_as_its_path(start: str, path: str) -> None:
+    plain = READ_TWO_WAYS.find("GET", path)
+    absolute = READ_TWO_WAYS.find("GET", start + path)
+    if isinstance(plain, Denial):
+        assert absolute == plain
+    else:
+        assert not isinstance(absolute, Denial)
+        assert absolute[1:] == plain[1:]
