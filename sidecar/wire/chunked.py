@@ -202,6 +202,8 @@ class ChunkedBody:
             return start + 1
         found = raw.find(b"\r\n", start)
         if found == -1:
+            if raw.find(b"\n", start) != -1:
+                raise ChunkError("a line ends in LF alone")
             self._part = part + raw[start:]
             self._check_part()
             return len(raw)

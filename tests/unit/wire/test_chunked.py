@@ -114,6 +114,13 @@ READ = {
     "an extension": b"1;a\r\nx\r\n0;b=c\r\n\r\n",
     "a quoted extension": b'1;a="b \\" ;c"\r\nx\r\n' + LAST,
     "white space around an extension": b"1 ; a = b\t;c\r\nx\r\n" + LAST,
+    **{
+        f"white space in {line!r}": line + b"\r\nx\r\n0" + line[1:] + b"\r\n\r\n"
+        for line in (
+            *(b"1; a=b", b"1 ;a=b", b"1;a =b", b"1;a= b", b"1\t;\ta\t=\tb", b"1   ;   a"),
+            *(b'1; a="b;c"', b'1;a= "b ; c"', b'1 ; a = "\\"" ; b'),
+        )
+    },
     "trailers": LAST[:-2] + b"X: y\r\nY:\r\n\r\n",
 }
 
@@ -141,6 +148,9 @@ REFUSED = {
     "data ended by LF": b"1\r\na\n" + LAST,
     "data ended by CR": b"1\r\na\r\r\n" + LAST,
     "size ended by LF": b"1\na\r\n" + LAST,
+    "all lines ended by LF": b"1\na\n0\n\n",
+    "an extension ended by LF": b"1; a=b\na\n",
+    "a trailer ended by LF": b"0\r\nX: y\n\n",
     "a folded trailer": b"0\r\nX: y\r\n z\r\n\r\n",
     "a trailer without a colon": b"0\r\nX\r\n\r\n",
     "a trailer without a name": b"0\r\n: y\r\n\r\n",
