@@ -133,6 +133,12 @@ def status_of(denial: Denial) -> int:
     return denial.status or PROBLEM_TYPES[denial.code].status
 
 
+def title_of(denial: Denial) -> str:
+    """Return the title that a denial is answered with: its code's, unless HTTP refines that."""
+    row, status = PROBLEM_TYPES[denial.code], status_of(denial)
+    return row.title if status == row.status else HTTPStatus(status).phrase
+
+
 def problem_document(denial: Denial, request_id: str) -> bytes:
     """Return the problem document of a denial (RFC 9457).
 
@@ -147,10 +153,9 @@ DOCUMENT_END: Final = b'"}\n'
 @lru_cache(maxsize=1024)
 def begin_document(denial: Denial) -> bytes:
     """Return the document up to the request id, which is the same for all who get this denial."""
-    row, status = PROBLEM_TYPES[denial.code], status_of(denial)
     members = {
-        "title": row.title if status == row.status else HTTPStatus(status).phrase,
-        "status": status,
+        "title": title_of(denial),
+        "status": status_of(denial),
         "code": denial.code,
         "detail": denial.detail,
     }

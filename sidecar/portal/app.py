@@ -17,6 +17,7 @@ from sidecar.auth.password_auth import PasswordAuth, ThrottlePort
 from sidecar.auth.password_verifier import PasswordVerifier
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import Fault
+from sidecar.core.headers import read_expectations
 from sidecar.core.model import Denial
 from sidecar.core.problems import denial_for
 from sidecar.observability.audit import AuditLog
@@ -96,14 +97,22 @@ def _add(router: web.UrlDispatcher, method: str, path: str, handler: Handler) ->
 
 async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
     """Ask for the body with a 100; refuse any other expectation (RFC 9110 section 10.1.1)."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    values = tuple(value for name, value in request.raw_headers if name.lower() == b"expect")
+    expected = read_expectations(values)
+    if not expected:
+        return None
+    if expected == {b"100-continue"}:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # aiohttp then still begins the response itself
         return None
     request[REQUEST_ID] = secrets.token_hex(8)
     return _fail(
         request,
-        Denial("bad_request", "Send no Expect field, or `100-continue`: nothing else is known."),
+        Denial(
+            "bad_request",
+            "Send no Expect field, or `100-continue`: nothing else is known.",
+            status=HTTPStatus.EXPECTATION_FAILED,
+        ),
     )
 
 

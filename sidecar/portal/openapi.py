@@ -75,6 +75,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "responses": {
             str(operation.status): _success(operation),
             **_refusals((*EVERY_OPERATION_CODES, *operation.codes)),
+            "417": _refusal(417, ["bad_request"]),
         },
     }
     if "{id}" in operation.path:

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from sidecar.core.model import Denial
-from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES
+from sidecar.core.problems import MEDIA_TYPE, PROBLEM_TYPES, status_of, title_of
 from sidecar.portal.token_models import FieldError
 
 API_CODES: Final = (
@@ -66,17 +66,17 @@ def problem_response(
     request: web.Request, denial: Denial, errors: Iterable[FieldError] = ()
 ) -> web.Response:
     """Return the response to a request that is refused or has failed."""
-    row = PROBLEM_TYPES[denial.code]
+    status = status_of(denial)
     problem = Problem(
-        title=row.title,
-        status=row.status,
+        title=title_of(denial),
+        status=status,
         code=denial.code,
         detail=denial.detail,
         request_id=request[REQUEST_ID],
         errors=[WrongField(pointer=f"#/{at}", detail=text) for at, text in errors] or None,
     )
     return web.Response(
-        status=row.status,
+        status=status,
         body=problem.model_dump_json(exclude_none=True).encode() + b"\n",
         content_type=MEDIA_TYPE,
         headers=problem_headers(denial),

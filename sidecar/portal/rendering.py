@@ -12,7 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sidecar.core.model import Denial
-from sidecar.core.problems import PROBLEM_TYPES
+from sidecar.core.problems import status_of
 from sidecar.portal.problem_responses import REQUEST_ID, problem_headers
 from sidecar.portal.request_origin import prefix_of
 from sidecar.portal.sessions import PortalSession
@@ -80,7 +80,7 @@ def render_page(
 
 def render_error(request: web.Request, denial: Denial) -> web.Response:
     """Return the error page for a denial, without the challenge, which is for the API alone."""
-    status = PROBLEM_TYPES[denial.code].status
+    status = status_of(denial)
     headers = problem_headers(denial)
     headers.pop("WWW-Authenticate", None)
     heading = _HEADINGS.get(status, HTTPStatus(status).phrase)

@@ -275,7 +275,10 @@ UNREADABLE: list[tuple[str, bytes, int]] = [
     ("Content-Encoding: br\r\nContent-Length: 5", b"abcde", 415),
     ("Content-Length: 999999", b"", 413),
     ("Transfer-Encoding: chunked", b"zz\r\n", 400),
-    ("Content-Length: 5\r\nExpect: a-miracle", b"", 400),
+    ("Content-Length: 5\r\nExpect: a-miracle", b"", 417),
+    ("Content-Length: 5\r\nExpect: 100-continue, a-miracle", b"", 417),
+    ("Content-Length: 5\r\nExpect: 100-continue\r\nExpect: x", b"", 417),
+    ("Content-Length: 5\r\nExpect: ", b"abcde", 400),
 ]
 
 
