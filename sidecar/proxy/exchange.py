@@ -371,6 +371,7 @@ class Exchange:
             and not relay.awaits_continue
             and not client.is_draining
             and not (lasts_until_close and client.speaks_1_0)
+            and (request.is_complete or not relay.upstream.reader.is_complete)
         )
         ends = authorization.near_end(self._context.now)
         extra = b"" if ends is None else _expiry_line(ends)
@@ -399,9 +400,22 @@ class Exchange:
                 self._context.faults.note(fault, self.log.request_id)
             else:
                 self.log.code, self.log.detail = refusal.code, refusal.detail
-            self.client.abort()
+            self._break_off()
             return False
         return True
+
+    def _break_off(self) -> None:
+        """End an answer that lacks its end, so that the caller can tell.
+
+        In the middle of an upload, what has been relayed must arrive, as it may say why the service
+        left: the caller tells by the framing, unless that is the end of the connection.
+        """
+        head, client = self.relay.upstream.reader.head, self.client
+        is_framed = head is not None and (head.length is not None or not client.speaks_1_0)
+        if is_framed and self.relay.refusal is None and not self.request.is_complete:
+            client.close_lingering()
+        else:
+            client.abort()
 
     async def tunnel(self, response: ResponseHead) -> None:
         """Pass bytes both ways until the upstream has ended, or the client has left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,7 @@ from sidecar.outgoing.connector import Connector
 from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.outgoing.resolver import CachingResolver, Clock
 from sidecar.wire.destination import Destination
+from sidecar.wire.last_bytes import TlsTail
 from sidecar.wire.upstream import UpstreamConnection
 
 _FREEING_SECONDS: Final = 0.01  # an aborted connection is closed by the loop's next iterations
@@ -55,24 +57,13 @@ class Dialer:
         budget = self._connector.budget(destination.connect_timeout_seconds)
         if destination.unix_path:
             async with budget.step():
-                _, connection = await loop.create_unix_connection(
-                    make_connection,
-                    destination.unix_path,
-                    ssl=destination.tls,
-                    server_hostname=destination.tls_name,
-                )
-            return connection
+                return await _start(destination, loop, make_connection, None)
         connected, address = await self._connector.connect(
             destination.host, destination.port, budget
         )
         try:
             async with budget.step():
-                _, connection = await loop.create_connection(
-                    make_connection,
-                    sock=connected,
-                    ssl=destination.tls,
-                    server_hostname=destination.tls_name,
-                )
+                connection = await _start(destination, loop, make_connection, connected)
         except OSError:  # TimeoutError is one
             self._connector.note_late(address, destination.port)
             raise
@@ -82,3 +73,32 @@ class Dialer:
 
 def _free_none() -> None:
     """Free no descriptors: there are none to be had."""
+
+
+async def _start(
+    destination: Destination,
+    loop: asyncio.AbstractEventLoop,
+    make_connection: Callable[[], UpstreamConnection],
+    connected: socket.socket | None,
+) -> UpstreamConnection:
+    """Make a connection of a connected socket, or of the destination's unix socket."""
+    connection = make_connection()
+    protocol = asyncio.Protocol() if destination.tls else connection
+    transport: asyncio.Transport
+    if connected is None:
+        path = destination.unix_path
+        transport, _ = await loop.create_unix_connection(lambda: protocol, path)
+    else:
+        transport, _ = await loop.create_connection(lambda: protocol, sock=connected)
+    if destination.tls is not None:
+        try:
+            encrypted = await loop.start_tls(
+                transport, connection, destination.tls, server_hostname=destination.tls_name
+            )
+        except BaseException:
+            transport.abort()
+            raise
+        assert encrypted is not None
+        TlsTail(loop, transport, connection)
+        connection.connection_made(encrypted)
+    return connection

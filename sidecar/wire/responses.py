@@ -36,6 +36,7 @@ _VERSION: Final = (
 )
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
+ERRORS: Final = 400  # the status from which on an answer is an error
 _LENGTH: Final = int(ResponseHeaderClass.LENGTH)
 _CODING: Final = int(ResponseHeaderClass.CODING)
 _CHALLENGE: Final = int(ResponseHeaderClass.CHALLENGE)
@@ -271,6 +272,21 @@ class ResponseReader:
             raise UpstreamBroken("the connection closed before the response was complete")
         self.is_complete = True
         self.is_clean = False
+
+    def end_by_reset(self) -> bool:
+        """The connection was reset in the middle of an upload, as it is if the service closes with
+        bytes unread. ``True`` if that ends the answer: an error's without a length.
+
+        Caddy and HAProxy have it so. RFC 9112 section 8 calls such a body incomplete; of an
+        explanation, what there is will do.
+        """
+        head = self.head
+        is_open = head is not None and head.length is None and not head.is_chunked
+        if self.is_complete or not is_open or head is None or head.status < ERRORS:
+            return False
+        self.is_complete = True
+        self.is_clean = False
+        return True
 
     @property
     def waiting_bytes(self) -> int:

@@ -8,12 +8,16 @@ Back-pressure goes both ways: while the upstream is slow to take bytes, the clie
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from sidecar.core.errors import Fault, UpstreamBroken, UpstreamFault, UpstreamUnreachable
 from sidecar.eager import Wakeup
-from sidecar.wire.responses import HeadMemory, ResponseHead, ResponseReader
+from sidecar.wire.last_bytes import LastBytes, keep_socket
+from sidecar.wire.responses import ERRORS, HeadMemory, ResponseHead, ResponseReader
+
+_SMALL_BYTES: Final = 16 * 1024  # a request that fits any socket's send buffer
 
 
 class ResponseSink(Protocol):
@@ -56,8 +60,11 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_has_ended",
+        "_held_end",
         "_is_reading",
         "_is_slow",
+        "_is_upload",
+        "_last_bytes",
         "_loop",
         "_on_lost",
         "_progress",
@@ -89,7 +96,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._fault: Fault | None = None
         self._has_ended = False
         self._is_slow = False
+        self._is_upload = False
         self._is_reading = True
+        self._last_bytes: LastBytes | None = None
+        self._held_end: Callable[[], None] | None = None
         self.address = address
         self.transport: asyncio.Transport | None = None
         self.reader = ResponseReader(memory)
@@ -115,7 +125,10 @@ class UpstreamConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Tell whether bytes can still be sent and received."""
         return (
-            self.transport is not None and not self.transport.is_closing() and not self._has_ended
+            self.transport is not None
+            and not self.transport.is_closing()
+            and not self._has_ended
+            and self._held_end is None
         )
 
     @property
@@ -129,6 +142,7 @@ class UpstreamConnection(asyncio.Protocol):
             and reader.head is not None
             and reader.head.keeps_alive
             and self.is_open
+            and not (self._is_upload and self._may_be_unread(reader.head))
         )
 
     @property
@@ -148,6 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reader.expect(method, wants_upgrade)
         self.sink = sink
         self._is_slow = False
+        self._is_upload = not is_whole or len(data) > _SMALL_BYTES
         self.sent_whole_request = is_whole
         self.served += 1
         if self.transport is None:
@@ -156,8 +171,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def send(self, data: bytes) -> None:
-        """Send more body bytes, or tunnelled bytes."""
-        if self.transport is not None:
+        """Send more body bytes, or tunnelled bytes; they are dropped once nothing can be sent."""
+        if self.transport is not None and self._last_bytes is None:
             self.transport.write(data)
 
     def note_whole_request(self) -> None:
@@ -229,12 +244,16 @@ class UpstreamConnection(asyncio.Protocol):
         """Resume reading, or pause it because the client does not take what has been read."""
         if is_reading == self._is_reading:
             return
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
         self._is_reading = is_reading
+        transport, last_bytes = self.transport, self._last_bytes
+        if last_bytes is not None:
+            last_bytes.set_reading(is_reading)
+        if transport is None or (transport.is_closing() and last_bytes is None):
+            return
         if is_reading:
             transport.resume_reading()
+            if self._held_end is not None:
+                self._loop.call_soon(self._release_end)  # after what TLS holds, which comes now
         else:
             transport.pause_reading()
 
@@ -246,13 +265,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once and discard unsent bytes."""
-        if self.transport is not None:
+        if self._last_bytes is not None:
+            self._last_bytes.end()
+        elif self.transport is not None:
             self.transport.abort()
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        if not self._has_ended:  # above TLS, it may have ended before this is called
+            self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self.is_tunnel:
@@ -292,8 +314,47 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        transport, self.transport = self.transport, None
+        rest = keep_socket(transport) if exc is not None and self._is_awaited() else None
+        if rest is None:
+            self._lose()
+            return
+        last = LastBytes(self._loop, rest, self.data_received, self._lose)
+        self.on_write_failed(last)
+        last.read()
+
+    def on_write_failed(self, rest: LastBytes) -> None:
+        """Go on with what had been received before nothing more could be sent, if an exchange waits
+        for it (``wire.last_bytes.TlsListener``).
+        """
+        self._last_bytes = rest
+        if not self._is_awaited():
+            rest.end()
+            return
+        rest.set_reading(self._is_reading)
+        if not self.is_writable:
+            self.resume_writing()  # what the client still sends is dropped
+
+    def hold_end(self, end: Callable[[], None]) -> bool:
+        """Hold the end of the TCP stream back while reading is paused: the TLS layer, told of it,
+        discards what it has not delivered (``wire.last_bytes.TlsListener``).
+        """
+        if self._is_reading:
+            return False
+        self._held_end = end
+        return True
+
+    def _release_end(self) -> None:
+        end = self._held_end
+        if end is not None and self._is_reading:
+            self._held_end = None
+            end()
+
+    def _lose(self) -> None:
         self._has_ended = True
-        self.transport = None
+        is_cut = self._is_upload and self._fault is None and self.reader.end_by_reset()
+        if is_cut and self.sink is not None:
+            self.sink.on_answer_bytes()
         if not self.reader.is_complete or self.is_tunnel:
             self._fault = self._fault or self._early_end(
                 UpstreamBroken("the connection closed before the response was complete")
@@ -312,6 +373,19 @@ class UpstreamConnection(asyncio.Protocol):
             self.sink.on_upstream_writable(True)
 
     # Internals
+
+    def _is_awaited(self) -> bool:
+        """Tell whether an exchange waits for more bytes."""
+        is_open = not self.reader.is_complete or self.is_tunnel
+        return is_open and self.sink is not None and self._fault is None and not self._has_ended
+
+    def _may_be_unread(self, head: ResponseHead) -> bool:
+        """Tell whether the service may have answered without reading all of an upload: if so, it is
+        likely to close, though it has not said so, and to take the next request down with it.
+        """
+        transport = self.transport
+        is_unsent = transport is not None and transport.get_write_buffer_size() > 0
+        return is_unsent or head.status >= ERRORS
 
     def _early_end(self, fault: UpstreamFault) -> UpstreamFault:
         """Return the fault for a connection that ended early: before the first byte of a response,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from cryptography.x509.oid import NameOID
 
 from sidecar.outgoing.resolver import CachingResolver
 from sidecar.wire import accepting
+from sidecar.wire.destination import Destination
 from sidecar.wire.dialing import Dialer
 from sidecar.wire.tls import listening_context
+from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_resolver import FakeResolver
-from tests.in_process import OK, Peer, answering, on_uvloop, request, running_proxy
+from tests.in_process import OK, Peer, Upstream, answering, on_uvloop, request, running_proxy
 from tests.patience import PATIENCE_SECONDS
+from tests.unit.wire.fake_upstream import FakeSink
 
 MIB = 1024 * 1024
 HANDSHAKE = ("Connection: Upgrade", "Upgrade: websocket")
@@ -370,3 +374,36 @@ async def test_a_proxy_header_precedes_the_handshake(certificate: Certificate) -
     async with running_proxy(answering(OK), listen_tls=tls, is_balancer=lambda _: True) as proxy:
         assert await asyncio.to_thread(ask, proxy.port) == b"HTTP/1.1 200 OK"
         assert proxy.entries[-1].client == "198.51.100.9"
+
+
+@on_uvloop
+async def test_what_a_tls_service_sent_before_its_end_is_read_by_a_reader_that_paused(
+    certificate: Certificate,
+) -> None:
+    is_paused = asyncio.Event()
+
+    async def send_and_close(peer: Peer) -> None:
+        await peer.until(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        await is_paused.wait()
+        await peer.send(b"l" * 100_000)
+        with socket.socket(fileno=os.dup(peer.writer.get_extra_info("socket").fileno())) as tcp:
+            tcp.shutdown(socket.SHUT_WR)
+
+    upstream, loop = Upstream(), asyncio.get_running_loop()
+    upstream.scripts = [send_and_close]
+    port = await upstream.start(certificate.of_server())
+    where = Destination("service", "127.0.0.1", port, tls=certificate.of_client())
+    connection = await Dialer().open(
+        where, loop, lambda: UpstreamConnection(loop, "service", lambda _: None)
+    )
+    connection.start("GET", False, b"GET / HTTP/1.1\r\n\r\n", True, FakeSink())
+    await asyncio.wait_for(connection.answered(), PATIENCE_SECONDS)
+    connection.set_reading(False)
+    is_paused.set()
+    await asyncio.sleep(0.1)  # the end comes
+    assert connection.reader.waiting_bytes == 0
+    connection.set_reading(True)
+    await asyncio.wait_for(connection.finished(), PATIENCE_SECONDS)
+    assert connection.take() == b"l" * 100_000
+    await upstream.stop()

@@ -223,6 +223,8 @@ def test_patterns_that_all_fit_are_each_looked_at_once_and_not_in_every_combinat
     assert found.name == paths[0]
     nodes = 16 * 17
     assert calls_of(lambda: table.match("GET", "/s" * 16 + "/other")) <= 6 * nodes
+
+
 READ_TWO_WAYS = RouteTable([route("/admin/**", "GET"), route("/**", "GET", name="all")])
 
 
