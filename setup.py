@@ -68,6 +68,7 @@ COMPILED = (
     "wire/deadlines",
     "wire/destination",
     "wire/head_reader",
+    "wire/loose_heads",
     "wire/not_implemented",
     "wire/pool",
     "wire/proxy_header",

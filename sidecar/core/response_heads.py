@@ -22,6 +22,7 @@ class ResponseHeaderClass(IntEnum):
     CONNECTION = 4
     HOP_BY_HOP = 5
     CHALLENGE = 6
+    DATE = 7
 
 
 _OF_RESPONSES: Final = {
@@ -30,6 +31,7 @@ _OF_RESPONSES: Final = {
     "cache-control": ResponseHeaderClass.CACHING,
     "connection": ResponseHeaderClass.CONNECTION,
     "www-authenticate": ResponseHeaderClass.CHALLENGE,
+    "date": ResponseHeaderClass.DATE,
 }
 
 
@@ -47,6 +49,7 @@ _IS_CODING: Final = int(ResponseHeaderClass.CODING)
 _IS_CACHING: Final = int(ResponseHeaderClass.CACHING)
 _IS_CONNECTION: Final = int(ResponseHeaderClass.CONNECTION)
 _IS_CHALLENGE: Final = int(ResponseHeaderClass.CHALLENGE)
+_IS_DATE: Final = int(ResponseHeaderClass.DATE)
 _join: Final = b": ".join
 
 
@@ -86,7 +89,7 @@ def build_response_head(
         elif kind == _IS_CACHING:
             is_private = False
             lines.append(_join(header))
-        elif kind == _IS_CHALLENGE:
+        elif kind in (_IS_CHALLENGE, _IS_DATE):
             lines.append(_join(header))
         elif kind == _IS_CODING and not is_declared:
             is_declared = True

@@ -29,7 +29,7 @@ from sidecar.core.targets import Target
 from sidecar.core.times import to_rfc3339
 from sidecar.observability.access_log import RequestLog
 from sidecar.observability.fault_log import FaultLog
-from sidecar.proxy.answers import render, render_preflight
+from sidecar.proxy.answers import http_date, render, render_preflight
 from sidecar.proxy.header_cache import ParsedHeaders
 from sidecar.proxy.health_probe import render_ready
 from sidecar.proxy.rules import Rules, UpstreamHandle
@@ -375,6 +375,8 @@ class Exchange:
         )
         ends = authorization.near_end(self._context.now)
         extra = b"" if ends is None else _expiry_line(ends)
+        if not response.has_date:
+            extra += b"Date: %b\r\n" % http_date()
         cors = authorization.route.cors
         if cors is not None and not authorization.is_preflight:
             extra += cors.lines_beside(authorization.headers.cors.origin, response.headers)

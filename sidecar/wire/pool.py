@@ -3,7 +3,8 @@ one.
 
 A pool never has more than ``max_connections``. A request that finds none waits for at most the
 connect time-out; ``shares`` decides which waiting request is served next, and whether an exchange
-is ended to make room. An idle connection that closes or sends unsolicited bytes is dropped at once.
+is ended to make room. An idle connection that closes or sends unsolicited bytes is dropped at once;
+one whose last response has declared a body that must not follow rests before it is lent again.
 One that has been idle for longer than upstreams commonly allow is not reused, nor is one that has
 reached its maximum age: so a name that moves to another address is followed even under constant
 load.
@@ -34,6 +35,7 @@ from sidecar.wire.upstream import Borrower, UpstreamConnection
 _IDLE_SECONDS: Final = 4.0  # Node.js and uvicorn close idle connections after 5
 _BOUND_IDLE_SECONDS: Final = 60.0  # longer: a new one has to be authenticated again
 _SHARES_IDLE_SECONDS: Final = 1.0  # after which unused shares are discarded
+_SETTLE_SECONDS: Final = 0.1  # a body behind its head comes within a round trip
 _SOON_SECONDS: Final = 0.005  # so that one retry serves many waiting requests
 
 
@@ -192,7 +194,10 @@ class Pool:
             connection.set_reading(
                 True
             )  # a slow client may have paused it; and a close must be seen
-            self._keep(connection)
+            if connection.may_get_late_bytes and connection.bound_to is None:
+                self._let_settle(connection)
+            else:
+                self._keep(connection)
         else:
             connection.abort()
 
@@ -266,6 +271,21 @@ class Pool:
                 return connection
             connection.abort()
         return None
+
+    def _let_settle(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for later, unless the body that its last response has declared and must
+        not have (HEAD, 304) comes meanwhile: any byte closes it. If places are short, close it now.
+        """
+        if self.waiting_count or self.open_count >= self.destination.max_connections:
+            connection.abort()
+        else:
+            self._loop.call_later(_SETTLE_SECONDS, self._keep_settled, connection)
+
+    def _keep_settled(self, connection: UpstreamConnection) -> None:
+        if self._is_closed:
+            connection.abort()
+        elif connection.is_open:
+            self._keep(connection)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         """Give a reusable connection to the next waiting request, or keep it idle."""

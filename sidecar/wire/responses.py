@@ -1,14 +1,15 @@
 """Where a response starts and ends: upstream bytes in, a ``ResponseHead`` and body bytes out.
 
-httptools (llhttp, strict) parses heads and chunked bodies. What it accepts is checked here once
-more: protocol, version, framing, sizes, interim responses with a body, an unsolicited 101.
+httptools (llhttp, strict) parses one whole head at a time; a head that it refuses is put right, if
+it has one meaning (``wire.loose_heads``). What it accepts is checked here once more: protocol,
+version, framing, sizes, interim responses with a body, an unsolicited 101. Bodies are not passed to
+it: they are counted, read in chunks (``wire.chunked``), or last until the connection ends.
 
 - llhttp accepts RTSP/1.1 and ICE/1.1 as if they were HTTP/1.1, without saying so. Therefore the
-  parser gets one head at a time, and the first bytes of each are compared here.
-- llhttp reads the body that the fields of an interim response (1xx) announce, and reports it as
-  part of the final one: a service could forge the caller's next response. RFC 9110 section 15.2
-  allows no such body, so fields that announce one break the exchange.
-- A body with a Content-Length is counted, and not passed to the parser.
+  first bytes of each head are compared here.
+- The fields of an interim response (1xx) may announce a body, which would be the caller's next
+  response: a service could forge it. RFC 9110 section 15.2 allows no such body, so fields that
+  announce one break the exchange.
 
 Anything malformed raises ``UpstreamBroken``. Bytes after a complete response leave the response
 valid, and make the connection unfit for another one (``is_clean`` is false).
@@ -22,24 +23,31 @@ import httptools
 
 from sidecar.core.connection_auth import offers_connection_auth
 from sidecar.core.errors import UpstreamBroken
+from sidecar.core.headers import read_connection
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.response_heads import MEANINGS, ResponseHeaderClass, build_response_head
+from sidecar.wire.chunked import ChunkedBody, ChunkError
+from sidecar.wire.loose_heads import clean_reason, head_end, repair_head
 
 _HEAD_BYTES: Final = 256 * 1024
 _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
 
-_END: Final = b"\r\n\r\n"
 _PROTOCOL: Final = b"HTTP/"
 _VERSION: Final = (
     b"HTTP/1."  # else stray line ends, which the parser skips, would pass for a whole head
 )
 _KEPT_HEAD_BYTES: Final = 1024
 _BUILT_HEADS: Final = 64
+_LAST_STATUS: Final = 999  # from 600 on of no class: passed on as they are
+_NO_CONTENT: Final = 204
 ERRORS: Final = 400  # the status from which on an answer is an error
 _LENGTH: Final = int(ResponseHeaderClass.LENGTH)
 _CODING: Final = int(ResponseHeaderClass.CODING)
 _CHALLENGE: Final = int(ResponseHeaderClass.CHALLENGE)
+_CONNECTION: Final = int(ResponseHeaderClass.CONNECTION)
+_DATE: Final = int(ResponseHeaderClass.DATE)
+_TRAILER_BYTES: Final = 64 * 1024
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -50,13 +58,15 @@ class ResponseHead:
     ``length`` is that of the body in bytes; ``None`` if it is chunked or ends with the connection.
     If ``has_body`` is false (RFC 9112 section 6.3: HEAD, 204, 304), no body follows, whatever
     ``length`` says. ``authenticates_connection``: from this response on, the connection may be
-    authenticated as one caller (``core.connection_auth``).
+    authenticated as one caller (``core.connection_auth``). Without ``has_date``, the caller is told
+    when it came (RFC 9110 section 6.6.1).
     """
 
     __slots__ = (
         "_built",
         "authenticates_connection",
         "has_body",
+        "has_date",
         "headers",
         "is_chunked",
         "keeps_alive",
@@ -73,6 +83,7 @@ class ResponseHead:
         self.is_chunked = False
         self.keeps_alive = False
         self.has_body = True
+        self.has_date = False
         self.authenticates_connection = False
         self._built: BoundedMemo[tuple[bytes, bool, bool, bytes], bytes] | None = None
 
@@ -97,6 +108,13 @@ class ResponseHead:
         if self._built is not None:
             self._built.put(key, head)
         return head
+
+    @property
+    def declares_absent_body(self) -> bool:
+        """Tell whether the fields describe a body that does not follow, as a response to HEAD and a
+        304 may. A service that gets this wrong sends it nevertheless.
+        """
+        return not self.has_body and (self.is_chunked or bool(self.length))
 
     def expect_repeats(self) -> None:
         """Cache what is built, as responses with the same head will share this object."""
@@ -147,16 +165,17 @@ class ResponseReader:
     """
 
     __slots__ = (
+        "_chunks",
         "_fields",
         "_head_bytes",
+        "_held",
         "_interim_count",
         "_is_head_request",
+        "_is_strict",
         "_memory",
         "_missing",
-        "_opening",
         "_parser",
         "_reason",
-        "_tail",
         "_wants_upgrade",
         "head",
         "interim",
@@ -178,8 +197,9 @@ class ResponseReader:
         self._is_head_request = False
         self._wants_upgrade = False
         self._missing = 0
-        self._opening = b""  # the first bytes of the current head, at most as many as in _PROTOCOL
-        self._tail = b""  # the last three bytes of the head so far, as its end may be split
+        self._chunks: AnswerChunks | None = None
+        self._held = bytearray()  # the part of a head whose end has not come
+        self._is_strict = True
         self.head: ResponseHead | None = None
         self.interim: list[ResponseHead] = []
         self.pieces: list[bytes] = []
@@ -200,14 +220,14 @@ class ResponseReader:
 
     def expect(self, method: str, wants_upgrade: bool) -> None:
         """Prepare for the response to a request; HEAD and an upgrade change how it is framed."""
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
         self._is_head_request = method == "HEAD"
         self._wants_upgrade = wants_upgrade
         self._interim_count = 0
         self._missing = 0
+        self._chunks = None
         self._head_bytes = 0
-        self._opening = self._tail = b""
+        if self._held:
+            self._held.clear()
         self.head = None
         if self.pieces:  # of a response that was complete when its caller left, and was never taken
             self.pieces = []
@@ -224,14 +244,16 @@ class ResponseReader:
             self._receive_counted(data)
         elif self.head is None:
             self._receive_head(data)
+        elif self._chunks is not None:
+            self._receive_chunks(self._chunks, data)
         else:
-            self._feed(data)
+            self.pieces.append(data)
 
     def _receive_head(self, data: bytes) -> None:
         is_first = not self._head_bytes and not self._interim_count
         is_head = is_first and self._memory is not None and data.startswith(_VERSION)
-        end = data.find(_END) + 4 if is_head else 0
-        if end > 4 and self._recall(data, end):
+        end = head_end(data) if is_head else 0
+        if end and self._recall(data, end):
             return
         self._head_bytes += len(data)
         rest = self._read_heads(data)
@@ -242,7 +264,7 @@ class ResponseReader:
             return
         self._head_bytes = 0
         self._begin_body(head, rest)
-        if end > 4 and self._memory is not None and not self._interim_count:
+        if end and self._memory is not None and not self._interim_count and self._is_strict:
             self._memory.keep(data[:end], head)
 
     def _recall(self, data: bytes, end: int) -> bool:
@@ -310,54 +332,64 @@ class ResponseReader:
         self._missing = missing - len(data)
         self.is_complete = self._missing == 0
 
+    def _receive_chunks(self, chunks: AnswerChunks, data: bytes) -> None:
+        start, end = 0, len(data)
+        try:
+            while start < end and not chunks.is_complete:
+                start = chunks.read(data, start, self.pieces)
+        except ChunkError as error:
+            raise UpstreamBroken(f"the response's chunked body is malformed: {error}") from None
+        self.is_complete = chunks.is_complete
+        if start < end:
+            self.is_clean = False
+
     def _read_heads(self, data: bytes) -> bytes:
-        """Feed the parser one head at a time, up to the final one; return the bytes after it."""
-        while data and self.head is None:
-            is_start = not self._opening
-            end = data.find(_END) + 4 if is_start and data.startswith(_PROTOCOL) else 0
-            if end <= 4:  # otherwise data starts with a whole head: by far the most common case
-                if is_start:
-                    data = data.lstrip(b"\r\n")  # as the parser would: empty lines before a head
-                if not data:
-                    break
-                end = self._find_head_end(data)
-                self._check_protocol(data)
-            self._feed(data if end == len(data) else data[:end])
+        """Read one head at a time, up to the final one; return the bytes after it."""
+        held = self._held
+        if held:
+            searched = max(len(held) - 3, 0)
+            held += data
+            if not head_end(held, searched):
+                _check_protocol(held)
+                return b""
+            data = bytes(held)
+            held.clear()
+        while self.head is None:
+            data = data.lstrip(b"\r\n")  # empty lines before a head
+            if not data:
+                break
+            _check_protocol(data)
+            end = head_end(data)
+            if not end:
+                held += data
+                return b""
+            self._read_head(data if end == len(data) else data[:end])
             data = data[end:]
         return data
 
-    def _find_head_end(self, data: bytes) -> int:
-        """Return the offset just after the head's CR LF CR LF, even if it began in earlier bytes;
-        without one, the end of ``data``.
-        """
-        tail = self._tail
-        if tail:
-            straddling = (tail + data[:3]).find(_END)
-            if straddling != -1:
-                self._tail = b""
-                return straddling + 4 - len(tail)
-        found = data.find(_END)
-        if found != -1:
-            self._tail = b""
-            return found + 4
-        self._tail = (tail + data[-3:])[-3:]
-        return len(data)
-
-    def _check_protocol(self, data: bytes) -> None:
-        """Raise ``UpstreamBroken`` if the current head cannot be one of HTTP."""
-        missing = len(_PROTOCOL) - len(self._opening)
-        if missing:
-            self._opening += data[:missing]
-            if not _PROTOCOL.startswith(self._opening):
-                raise UpstreamBroken("the response is not HTTP")
-
-    def _feed(self, data: bytes) -> None:
+    def _read_head(self, raw: bytes) -> None:
+        """Parse a whole head, after putting it right if it is not strict."""
+        self._is_strict = True
         try:
-            self._parser.feed_data(data)  # type: ignore[union-attr]  # expect() made it
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch(data[upgrade.args[0] :])
+            self._parse(raw)
         except httptools.HttpParserError as error:
-            self._fail(error)
+            _raise_own(error)
+            self._is_strict = False
+            try:
+                self._parse(repair_head(raw))
+            except httptools.HttpParserError as other:
+                _raise_own(other)
+                raise UpstreamBroken(f"the response's head is not HTTP/1.1 ({other})") from None
+
+    def _parse(self, raw: bytes) -> None:
+        self._fields = []
+        self._reason = b""
+        self._parser = parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(raw)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            if not self.is_upgraded:  # a 101 that has been accepted ends the parser's part
+                raise
 
     def _begin_body(self, head: ResponseHead, data: bytes) -> None:
         """Take the bytes after the final head."""
@@ -365,50 +397,22 @@ class ResponseReader:
             self.tunnelled += data
         elif self.is_complete:
             self.is_clean = self.is_clean and not data
-        elif head.length:
-            self._parser = None  # it expects a body that it will not get
+        elif head.is_chunked:
+            self._chunks = AnswerChunks(_HEAD_FIELDS, _TRAILER_BYTES)
+            self._receive_chunks(self._chunks, data)
+        elif head.length is not None:
             self._missing = head.length
             if data:
                 self._receive_counted(data)
         elif data:
-            self._feed(data)
-
-    def _switch(self, rest: bytes) -> None:
-        head = self.head
-        if head is None or head.status != 101 or not self._wants_upgrade or not _is_websocket(head):
-            raise UpstreamBroken("the upstream switched protocols without being asked")
-        self.is_complete = self.is_upgraded = True
-        self.is_clean = False
-        self.tunnelled = rest
-
-    def _fail(self, error: Exception) -> None:
-        """Handle a parser error: after a complete response, it only makes the connection unfit for
-        reuse; before that, it breaks the response.
-        """
-        if self.is_complete:
-            self.is_clean = False
-            return
-        cause = error.__context__
-        raise (
-            cause
-            if isinstance(cause, UpstreamBroken)
-            else UpstreamBroken(f"the response is not well-formed HTTP/1.1 ({error})")
-        )
+            self.pieces.append(data)
 
     # Called by httptools
-
-    def on_message_begin(self) -> None:
-        if self.is_complete:
-            raise UpstreamBroken("bytes after a complete response")
-        self._fields = []
-        self._reason = b""
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head is not None:
-            return  # a trailer: dropped, never merged (RFC 9110 section 6.5.1)
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -417,39 +421,43 @@ class ResponseReader:
         if len(self._fields) > _HEAD_FIELDS:
             raise UpstreamBroken("the response has too many header fields")
         status = parser.get_status_code()
-        head = ResponseHead(status, self._reason, self._fields)
-        if parser.get_http_version() not in ("1.1", "1.0") or status > 599:
-            raise UpstreamBroken("the response's version or status is not one of HTTP/1.1")
+        head = ResponseHead(status, clean_reason(self._reason), self._fields)
+        if parser.get_http_version() not in ("1.1", "1.0"):
+            raise UpstreamBroken("the response's version is not one of HTTP/1.1")
+        if not 100 <= status <= _LAST_STATUS:
+            raise UpstreamBroken("the response's status is not one of HTTP/1.1")
         if status < 200 and _announces_body(head):
             raise UpstreamBroken("an interim response announces a body")
         if status < 200 and status != 101:
             self._note_interim(head)
             return
-        if status == 101 and not (self._wants_upgrade and _is_websocket(head)):
-            raise UpstreamBroken("the upstream switched protocols without being asked")
-        self._frame(head)
+        if status == 101:
+            self._check_switch(head)
         head.keeps_alive = parser.should_keep_alive()
+        self._frame(head, parser.get_http_version() == "1.0")
         self.head = head
-
-    def on_body(self, body: bytes) -> None:
-        if self.is_complete:
-            self.is_clean = False
-        else:
-            self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        head = self.head
-        if head is not None and not self.is_complete:
-            self.is_complete = head.status != 101
 
     def _note_interim(self, head: ResponseHead) -> None:
         self._interim_count += 1
-        if self._interim_count > _INTERIM_HEADS or head.status < 100:
-            raise UpstreamBroken("too many interim responses, or a status below 100")
-        self._opening = b""
+        if self._interim_count > _INTERIM_HEADS:
+            raise UpstreamBroken("too many interim responses")
         self.interim.append(head)
 
-    def _frame(self, head: ResponseHead) -> None:
+    def _check_switch(self, head: ResponseHead) -> None:
+        """Accept a 101 that was asked for. One without ``Connection`` is let pass, as nginx and
+        Envoy do; the caller's says ``upgrade`` in any case.
+        """
+        if not self._wants_upgrade:
+            raise UpstreamBroken("the upstream switched protocols without being asked")
+        if not _is_websocket(head):
+            raise UpstreamBroken("the upstream's 101 does not say `Upgrade: websocket`")
+        values = tuple(value for name, value in head.headers if MEANINGS[name] == _CONNECTION)
+        if values and not read_connection(values).upgrade:
+            raise UpstreamBroken("the upstream's 101 has a `Connection` without `upgrade`")
+        self.is_complete = self.is_upgraded = True
+        self.is_clean = False
+
+    def _frame(self, head: ResponseHead, is_http_10: bool) -> None:
         """Determine the body's framing (RFC 9112 section 6.3); reject an ambiguous one."""
         for name, value in head.headers:
             meaning = MEANINGS[name]
@@ -462,21 +470,52 @@ class ResponseReader:
                 if value.strip().lower() != b"chunked" or head.is_chunked:
                     raise UpstreamBroken("the response's Transfer-Encoding is not acceptable")
                 head.is_chunked = True
+            elif meaning == _DATE:
+                head.has_date = True
             elif meaning == _CHALLENGE and offers_connection_auth(value):
                 head.authenticates_connection = True
+            elif meaning == _CONNECTION and is_http_10 and read_connection((value,)).close:
+                head.keeps_alive = False
+        if head.is_chunked and is_http_10:  # RFC 9112 section 6.1: the framing may be faulty
+            head.keeps_alive = False
         if self._is_head_request or head.status in (101, 204, 304):
             self._end_without_body(head)
+        elif head.length == 0 and not head.is_chunked:
+            self.is_complete = True
 
     def _end_without_body(self, head: ResponseHead) -> None:
-        """End a response without a body; the fields of one to HEAD describe a body that does not
-        follow (RFC 9110 section 9.3.2).
+        """End a response without a body; the fields of one to HEAD, and of a 304, describe a body
+        that does not follow (RFC 9110 section 9.3.2). A 204 that declares one is faulty (section
+        8.6), and what it declares may come late: the connection is not reused.
         """
         head.has_body = False
-        if head.status == 101:
-            return
         self.is_complete = True
-        if head.length or head.is_chunked or self._is_head_request:
-            self._parser = None
+        if head.status == _NO_CONTENT and head.declares_absent_body:
+            head.keeps_alive = False
+
+
+class AnswerChunks(ChunkedBody):
+    """Reads the chunked body of a response: white space may follow a size, as old servers pad it,
+    and what is in trailers does not matter, as they are dropped.
+    """
+
+    __slots__ = ()
+
+    def _read_line(self, line: bytes) -> None:
+        super()._read_line(line.rstrip(b" \t"))
+
+
+def _check_protocol(data: bytes | bytearray) -> None:
+    """Raise ``UpstreamBroken`` if a head that begins with ``data`` cannot be one of HTTP."""
+    if not _PROTOCOL.startswith(data[: len(_PROTOCOL)]):
+        raise UpstreamBroken("the response is not HTTP")
+
+
+def _raise_own(error: Exception) -> None:
+    """Raise what a callback of the parser has raised, if anything."""
+    cause = error.__context__
+    if isinstance(cause, UpstreamBroken):
+        raise cause from None
 
 
 def _announces_body(head: ResponseHead) -> bool:

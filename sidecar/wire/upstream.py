@@ -146,6 +146,14 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     @property
+    def may_get_late_bytes(self) -> bool:
+        """Tell whether a service that is wrong about HTTP would send the body of the last response
+        now (``ResponseHead.declares_absent_body``).
+        """
+        head = self.reader.head
+        return head is not None and not head.has_body and head.declares_absent_body
+
+    @property
     def has_response_begun(self) -> bool:
         """Tell whether any byte of the current response has arrived."""
         return self.reader.has_begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -96,6 +97,40 @@ READ: dict[str, tuple[bytes, Seen]] = {
         OK + b"Connection: close\r\nContent-Length: 1\r\n\r\na",
         Seen(200, b"a", 1, keeps_alive=False),
     ),
+    "HTTP/1.0 that stays and closes": (
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 1\r\n\r\na",
+        Seen(200, b"a", 1, keeps_alive=False),
+    ),
+    "HTTP/1.0 that stays, in chunks": (
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"1\r\na\r\n0\r\n\r\n",
+        Seen(200, b"a", keeps_alive=False),
+    ),
+    "204 with a length": (
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        Seen(204, length=5, has_body=False, keeps_alive=False),
+    ),
+    "204 with a length of zero": (
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        Seen(204, length=0, has_body=False),
+    ),
+    "204 in chunks": (
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        Seen(204, has_body=False, keeps_alive=False),
+    ),
+    "205 with a body": (
+        b"HTTP/1.1 205 Reset\r\nContent-Length: 1\r\n\r\na",
+        Seen(205, b"a", 1),
+    ),
+    **{
+        f"chunks, {line!r}": (CHUNKED + line + b"\r\na\r\n0\r\n\r\n", Seen(200, b"a"))
+        for line in (b"1;a=b", b"1 ; a = b", b"1\t;\ta", b'1 ;a="b;c" ; d', b"1 ", b"1   \t", b"01")
+    },
+    "chunks, a last size with white space": (
+        CHUNKED + b"1\r\na\r\n0 ; a = b\r\n\r\n",
+        Seen(200, b"a"),
+    ),
+    "status 999": (b"HTTP/1.1 999 No\r\nContent-Length: 0\r\n\r\n", Seen(999, length=0)),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Seen(204, has_body=False)),
     "304 with the length of what does not come": (
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
@@ -154,6 +189,81 @@ READ: dict[str, tuple[bytes, Seen]] = {
 }
 
 
+LOOSE: dict[str, tuple[bytes, bytes, bytes]] = {
+    "space before the colon": (OK, b"X-A : b\r\n", b"b"),
+    "tabs before the colon": (OK, b"X-A\t \t: b\r\n", b"b"),
+    "space before the colon of a length": (OK, b"X-A: b\r\nContent-Length : 1\r\n", b"b"),
+    "bare LF": (b"HTTP/1.1 200 OK\n", b"X-A: b\n", b"b"),
+    "bare LF after one field": (OK, b"X-A: b\n", b"b"),
+    "a fold": (OK, b"X-A: b\r\n  c\r\n", b"b c"),
+    "a fold by a tab, with bare LF": (OK, b"X-A: b\n\tc\n", b"b c"),
+    "two folds": (OK, b"X-A: b\r\n c\r\n d\r\n", b"b c d"),
+    "an empty fold": (OK, b"X-A: b\r\n \r\n", b"b"),
+    "a fold before the value": (OK, b"X-A:\r\n b\r\n", b"b"),
+    "the same length twice": (OK, b"X-A: b\r\nContent-Length: 1\r\n", b"b"),
+    "the same length in a list": (OK, b"X-A: b\r\nContent-Length: 1, 1\r\n", b"b"),
+    "two spaces before the status": (b"HTTP/1.1  200 OK\r\n", b"X-A: b\r\n", b"b"),
+    "a tab before the status": (b"HTTP/1.1\t200\tOK\r\n", b"X-A: b\r\n", b"b"),
+    "HTTP/1.2": (b"HTTP/1.2 200 OK\r\n", b"X-A: b\r\n", b"b"),
+    "UTF-8 in a value": (OK, "X-A : ü\r\n".encode(), "ü".encode()),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("name", LOOSE)
+def test_a_loose_head_is_put_right(name: str, end: bytes, size: int) -> None:
+    line, fields, value = LOOSE[name]
+    data = line + fields + b"Content-Length: 1" + end + end + b"a"
+    reader = ResponseReader(HeadMemory())
+    for _ in range(2):  # the second one might be read from the memory
+        reader.expect("GET", False)
+        for start in range(0, len(data), size):
+            reader.receive(data[start : start + size])
+        assert reader.head is not None
+        assert reader.head.headers == [(b"X-A", value), (b"Content-Length", b"1")] or (
+            sorted(reader.head.headers) == [(b"Content-Length", b"1"), (b"X-A", value)]
+        )
+        assert describe(reader) == Seen(200, b"a", 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (b" O\x01K", b"OK"),
+        (b" O\x1b[31mK", b"O[31mK"),
+        (b" \x7f", b""),
+        (b" O\tK", b"O\tK"),
+        (" für".encode(), "für".encode()),
+        (b" ", b""),
+        (b"", b""),
+    ],
+)
+def test_no_control_character_of_a_reason_reaches_the_caller(
+    reason: bytes, expected: bytes
+) -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    reader.receive(b"HTTP/1.1 200" + reason + b"\r\nContent-Length: 0\r\n\r\n")
+    assert reader.head is not None
+    assert reader.head.reason == expected
+
+
+FAULTS = {
+    "white space before the first name": "white space before the response's first field name",
+    "a space within a name": "a field name in the response is empty, or holds what no name may",
+    "no colon": "a line of the response's head has no colon",
+    "two lengths": "the response has several lengths",
+    "a control character in a value": "a field in the response holds a control character",
+    "a bare CR in a value": "a field in the response holds a bare CR",
+    "a bare CR in the reason": "the response's status line holds a bare CR",
+    "status of two digits": "the response's status line has no status of three digits",
+    "HTTP/2.0": "the response's version is not one of HTTP/1.1",
+    "space before a chunk size": "the response's chunked body is malformed: the size of a chunk",
+    "a 101 nobody asked for": "the upstream switched protocols without being asked",
+}
+
+
 # What a service might make up as the caller's next answer, in the body of an interim one.
 FORGED = OK + b"Content-Length: 5\r\n\r\nhello"
 FORGED_BODIES = (
@@ -190,10 +300,11 @@ def test_an_answer_is_the_same_however_its_bytes_are_split(name: str, cuts: list
 
 BROKEN: dict[str, bytes] = {
     "CL and TE": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "two lengths": OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "two lengths": OK + b"Content-Length: 3\r\nContent-Length: 2\r\n\r\nabc",
+    "two lengths in one field": OK + b"Content-Length: 3, 2\r\n\r\nabc",
     **{
         f"length {value!r}": OK + b"Content-Length: " + value + b"\r\n\r\n"
-        for value in (b"", b"+3", b"-1", b"3,3", b"0x3", b"9223372036854775808", b"1" * 19)
+        for value in (b"", b"+3", b"-1", b"0x3", b"9223372036854775808", b"1" * 19)
     },
     **{
         f"coding {value!r}": OK + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n"
@@ -203,13 +314,24 @@ BROKEN: dict[str, bytes] = {
     "NUL": OK + b"X: a\0\r\n\r\n",
     "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-    "folded line": OK + b"X: a\r\n b\r\n\r\n",
-    "space before the colon": OK + b"X : a\r\n\r\n",
-    "space after a chunk size": CHUNKED + b"1 \r\na\r\n0\r\n\r\n",
+    "white space before the first name": OK + b" X: a\r\n\r\n",
+    "a folded length": OK + b"Content-Length: 1\r\n 0\r\n\r\n",
+    "no colon": OK + b"X\r\n\r\n",
+    "no name": OK + b": a\r\n\r\n",
+    "a space within a name": OK + b"X Y: a\r\n\r\n",
+    "a delimiter within a name": OK + b"X(Y): a\r\n\r\n",
+    "a control character in a value": OK + b"X: a\x01\r\n\r\n",
+    "a bare CR in a value": OK + b"X: a\rb\r\n\r\n",
+    "a bare CR in the reason": b"HTTP/1.1 200 O\rK\r\n\r\n",
+    "space before a chunk size": CHUNKED + b" 1\r\na\r\n0\r\n\r\n",
+    "bare LF after a chunk size": CHUNKED + b"1\na\r\n0\r\n\r\n",
+    "bare LF after a chunk": CHUNKED + b"1\r\na\n0\r\n\r\n",
+    "chunk size 0x1": CHUNKED + b"0x1\r\na\r\n0\r\n\r\n",
+    "space before the status line": b" " + OK + b"\r\n",
+    "status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
     "missing CRLF after a chunk": CHUNKED + b"1\r\naX0\r\n\r\n",
     "status 99": b"HTTP/1.1 099 No\r\n\r\n",
-    "status 600": b"HTTP/1.1 600 No\r\n\r\n",
     "another protocol": b"SSH-2.0-OpenSSH\r\n",
     "a request": b"GET / HTTP/1.1\r\n\r\n",
     "nothing but junk": b"\x16\x03\x01\x02",
@@ -246,6 +368,20 @@ BROKEN: dict[str, bytes] = {
 def test_a_malformed_response_breaks_the_exchange(name: str) -> None:
     with pytest.raises(UpstreamBroken):
         read([BROKEN[name]])
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_says_what_is_wrong(name: str) -> None:
+    with pytest.raises(UpstreamBroken, match=re.escape(FAULTS[name])):
+        read([BROKEN[name]])
+
+
+def test_many_folds_are_put_right_in_linear_time() -> None:
+    reader = ResponseReader()
+    reader.expect("GET", False)
+    reader.receive(OK + b"X: a\r\n" + b" b\r\n" * 60_000 + b"Content-Length: 0\r\n\r\n")
+    assert reader.head is not None
+    assert reader.head.headers[0] == (b"X", b"a" + b" b" * 60_000)
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -312,13 +448,26 @@ def test_after_a_requested_101_bytes_belong_to_the_tunnel(size: int) -> None:
     [
         b"",
         b"Connection: Upgrade\r\n",
-        b"Upgrade: websocket\r\n",
+        b"Upgrade: websocket\r\nConnection: close\r\n",
         b"Upgrade: h2c\r\nConnection: Upgrade\r\n",
     ],
 )
 def test_a_101_that_names_no_websocket_opens_no_tunnel(fields: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         read([SWITCH + fields + b"\r\n" + b"bytes"], wants_upgrade=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Upgrade: websocket\r\n",
+        b"Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n",
+        b"Upgrade : websocket\n",
+    ],
+)
+def test_a_101_without_a_connection_field_opens_its_tunnel(fields: bytes) -> None:
+    seen = read([SWITCH + fields + b"\r\n" + b"bytes"], wants_upgrade=True)
+    assert (seen.status, seen.tunnelled) == (101, b"bytes")
 
 
 @pytest.mark.parametrize("framed", FORGED_BODIES)
