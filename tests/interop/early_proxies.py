@@ -1,12 +1,15 @@
-"""nginx, Caddy, HAProxy and the sidecar before one service, reached in three ways.
+"""nginx, Caddy, HAProxy and Envoy before one service, reached in three ways.
 
-Each forwards ``/tcp/``, ``/tls/`` and ``/unix/`` as the upload arrives, and keeps connections.
+Each forwards ``/tcp/``, ``/tls/`` and ``/unix/`` as the upload arrives, and keeps connections;
+Envoy ``/tcp/`` alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.interop.decision_fronts import find_envoy
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,43 @@ backend tls
 backend unix
     server s {unix}
 """
+_ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
+HttpConnectionManager
+          stat_prefix: all
+          upgrade_configs: [{{upgrade_type: websocket}}]
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{match: {{prefix: /}}, route: {{cluster: tcp}}}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: tcp
+    type: STATIC
+    load_assignment:
+      cluster_name: tcp
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {tcp}}}}}}}
+"""
+
+
+def place_envoy(place: Path, port: int, hops: Hops) -> list[str]:
+    """Write Envoy's configuration, of ``/tcp/`` alone; return the command that runs it."""
+    (place / "envoy.yaml").write_text(_ENVOY.format(port=port, **vars(hops)))
+    quiet = ["-l", "error", "--concurrency", "1", "--disable-hot-restart"]
+    return [find_envoy(), "-c", str(place / "envoy.yaml"), *quiet]
 
 
 def place_nginx(place: Path, port: int, hops: Hops, *, is_buffering: bool = False) -> list[str]:
