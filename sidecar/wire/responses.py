@@ -33,6 +33,7 @@ _HEAD_BYTES: Final = 256 * 1024
 _HEAD_FIELDS: Final = 512
 _INTERIM_HEADS: Final = 16
 
+_END: Final = b"\r\n\r\n"
 _PROTOCOL: Final = b"HTTP/"
 _VERSION: Final = (
     b"HTTP/1."  # else stray line ends, which the parser skips, would pass for a whole head
@@ -252,8 +253,8 @@ class ResponseReader:
     def _receive_head(self, data: bytes) -> None:
         is_first = not self._head_bytes and not self._interim_count
         is_head = is_first and self._memory is not None and data.startswith(_VERSION)
-        end = head_end(data) if is_head else 0
-        if end and self._recall(data, end):
+        end = data.find(_END) + 4 if is_head else 0
+        if end > 4 and self._recall(data, end):
             return
         self._head_bytes += len(data)
         rest = self._read_heads(data)
@@ -264,7 +265,8 @@ class ResponseReader:
             return
         self._head_bytes = 0
         self._begin_body(head, rest)
-        if end and self._memory is not None and not self._interim_count and self._is_strict:
+        is_one = len(rest) == len(data) - end and not self._interim_count
+        if end > 4 and self._memory is not None and is_one and self._is_strict:
             self._memory.keep(data[:end], head)
 
     def _recall(self, data: bytes, end: int) -> bool:
