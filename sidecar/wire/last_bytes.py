@@ -25,8 +25,6 @@ PIECE_BYTES = 64 * 1024  # read in one iteration of the loop
 _PASSED_ON: Final = (
     "get_buffer",
     "buffer_updated",
-    "pause_writing",
-    "resume_writing",
 )  # bound to the TLS layer itself: a read costs no call more
 
 
@@ -114,11 +112,20 @@ class TlsTail(asyncio.BufferedProtocol):
         self._tls = tls
         self._transport = transport
         self._listener = listener
+        self._is_writing_paused = False
         self.__dict__.update({name: getattr(tls, name) for name in _PASSED_ON})
         transport.set_protocol(self)
 
     def __repr__(self) -> str:
         return f"<TlsTail of {self._listener!r}>"
+
+    def pause_writing(self) -> None:
+        self._is_writing_paused = True
+        self._tls.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_writing_paused = False
+        self._tls.resume_writing()
 
     def eof_received(self) -> bool:
         """Pass the end on, at once or when the connection has read what came before."""
@@ -132,6 +139,8 @@ class TlsTail(asyncio.BufferedProtocol):
         if rest is None:
             self._tls.connection_lost(exc)
             return
+        if not self._is_writing_paused:
+            self._tls.pause_writing()  # else it writes as it reads, to a transport that is closed
         last = LastBytes(self._loop, rest, self._feed, lambda: self._tls.connection_lost(exc))
         self._listener.on_write_failed(last)
         last.read()
@@ -150,10 +159,14 @@ class TlsTail(asyncio.BufferedProtocol):
 
 
 def keep_socket(transport: asyncio.BaseTransport | None) -> socket.socket | None:
-    """Return the socket of a transport that is about to close, to be read from; ``None`` if there
-    is no descriptor left.
+    """Return the socket of a TCP or unix transport that is about to close, to be read from.
+
+    ``None`` if there is no descriptor left. ``None`` for one above TLS, too: ``TlsTail`` has read
+    that, and its descriptor is closed by now, if it is not somebody else's.
     """
-    closing = None if transport is None else transport.get_extra_info("socket")
+    if transport is None or transport.get_extra_info("sslcontext") is not None:
+        return None
+    closing = transport.get_extra_info("socket")
     if closing is None:
         return None
     try:

@@ -383,8 +383,14 @@ class UpstreamConnection(asyncio.Protocol):
     # Internals
 
     def _is_awaited(self) -> bool:
-        """Tell whether an exchange waits for more bytes."""
-        is_open = not self.reader.is_complete or self.is_tunnel
+        """Tell whether an exchange waits for more bytes, now that writing has failed.
+
+        If a kept connection fails before it has taken a whole small request, what it holds was sent
+        before: no answer, but a 408 for its idleness, say. The request may be sent on another one.
+        """
+        is_open = self.is_tunnel or (
+            not self.reader.is_complete and (self._is_upload or self.served == 1)
+        )
         return is_open and self.sink is not None and self._fault is None and not self._has_ended
 
     def _may_be_unread(self, head: ResponseHead) -> bool:

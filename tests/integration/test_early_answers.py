@@ -167,6 +167,21 @@ async def test_what_is_left_is_not_read_once_the_exchange_is_over() -> None:
 
 
 @on_uvloop
+async def test_what_a_kept_connection_held_before_a_small_request_is_no_answer_to_it() -> None:
+    with unix_pair() as (service, ours):
+        connection, _ = await connect(ours)
+        service.sendall(REFUSAL)
+        await read(connection)
+        service.sendall(b"HTTP/1.1 408 Idle\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        service.close()
+        connection.start("GET", False, b"GET / HTTP/1.1\r\n\r\n", True, FakeSink())
+        assert connection.transport is not None
+        connection.transport.write(b"more")
+        with pytest.raises(UpstreamUnreachable):
+            await read(connection)
+
+
+@on_uvloop
 async def test_what_is_left_is_not_read_for_nobody() -> None:
     with unix_pair() as (service, ours):
         connection, lost = await connect(ours)

@@ -29,7 +29,7 @@ Ending = Callable[[socket.socket], None]
 def _finish(connection: socket.socket) -> None:
     """Send a FIN, read a while longer, then close."""
     connection.shutdown(socket.SHUT_WR)
-    connection.settimeout(0.05)
+    connection.settimeout(0.5)
     with contextlib.suppress(OSError):
         while connection.recv(65536):
             pass
