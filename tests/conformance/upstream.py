@@ -156,13 +156,9 @@ BROKEN = [
         ("a control character in a value", OK + b"X-A: a\x01b\r\nContent-Length: 0\r\n\r\n"),
         ("HTTP/2.0", b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
         ("HTTP/0.9", b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n"),
-        ("HTTP/1.2", b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n"),
         ("not HTTP", b"220 mail.example ESMTP\r\n\r\n"),
         ("a body without a head", b"<html>hello</html>\r\n\r\n"),
         ("TLS", b"\x15\x03\x03\x00\x02\x02\x28" + b"\r\n\r\n"),
-        ("obs-fold", OK + b"X-A: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
-        ("bare LF", OK + b"X-A: a\nX-B: b\r\nContent-Length: 0\r\n\r\n"),
-        ("a space before the colon", OK + b"Content-Length : 0\r\n\r\n"),
         ("an empty name", OK + b": a\r\nContent-Length: 0\r\n\r\n"),
         ("no colon", OK + b"X-A\r\nContent-Length: 0\r\n\r\n"),
         ("status 99", b"HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n"),
@@ -172,6 +168,23 @@ BROKEN = [
         ("100 000 headers", OK + b"X-A: a\r\n" * 100_000 + b"Content-Length: 0\r\n\r\n"),
     )
 ]  # fmt: skip
+
+LOOSE = [
+    Case(
+        name=f"U3 {what} is put right",
+        send=(authorized(),),
+        answers=(200,),
+        answer_body=b"abcde",
+        seen=(LISTENER,),
+        scripts=((head + b"\r\nabcde",),),
+    )
+    for what, head in (
+        ("HTTP/1.2", b"HTTP/1.2 200 OK\r\nContent-Length: 5\r\n"),
+        ("obs-fold", OK + b"X-A: a\r\n b\r\nContent-Length: 5\r\n"),
+        ("bare LF", OK + b"X-A: a\nX-B: b\r\nContent-Length: 5\r\n"),
+        ("a space before the colon", OK + b"Content-Length : 5\r\n"),
+    )
+]
 
 
 def not_split(seen: Observation) -> None:
@@ -496,6 +509,7 @@ CASES: list[Case] = [
     *DOWN,
     *TRUNCATED,
     *BROKEN,
+    *LOOSE,
     *ECHOED,
     *INTERIM,
     *EARLY,
