@@ -123,6 +123,7 @@ MAY_IMPORT = {
         *("auth", "config", "core", "proxy.answers", "proxy.header_cache", "proxy.rules"),
         *("proxy.tracing", "wire"),
     },
+    "runtime.certificate_watch": {"config"},
     "runtime.reload": {"config", "core", "proxy.rules"},
     "runtime.signing": {"config", "core", "runtime.build", "tokens.lifecycle"},
     "runtime.worker_agent": {

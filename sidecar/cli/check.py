@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sidecar.cli.options import Subparsers, add_config, find_config, load_settings
+from sidecar.cli.options import (
+    Subparsers,
+    add_config,
+    add_json,
+    find_config,
+    load_settings,
+    print_json,
+)
+from sidecar.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sidecar.cli.connections import ConnectionReport
     from sidecar.config.settings import Settings
+    from sidecar.config.warnings import ConfigurationWarning
+
+_MISUSED = 2
 
 
 def add_to(commands: Subparsers) -> None:
@@ -19,30 +35,64 @@ def add_to(commands: Subparsers) -> None:
         "check",
         help="check the configuration; with --connect, also Redis, upstreams and issuers",
         description="Check the whole configuration and list every mistake in it, with exit status "
-        "2. With --connect, also connect to Redis, the upstreams and trusted issuers, and report "
-        "problems (exit status 1), warnings and notes (0), each with what to do about it.",
+        "2, and warnings about what is probably not meant, with exit status 0. With --connect, "
+        "also connect to Redis, the upstreams and trusted issuers, and report problems (exit "
+        "status 1), warnings and notes (0), each with what to do about it.",
     )
     add_config(parser)
+    add_json(parser)
     parser.add_argument(
         "--connect", action="store_true", help="also connect to Redis, upstreams and issuers"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="treat warnings as mistakes: exit status 2, or 1 if only --connect finds any",
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(arguments)
-    print(f"{find_config(arguments)}: ok: {_summarise(settings)}")
-    _warn(settings)
-    return asyncio.run(_connect(settings)) if arguments.connect else 0
+    path = find_config(arguments)
+    warnings: list[ConfigurationWarning] = []
+    try:
+        settings = load_settings(arguments, warnings.append)
+        warnings += _warn_of_limits(path, settings)
+    except ConfigurationError as error:
+        if arguments.json:
+            print_json(_as_json(path, problems=error.problems))
+            return _MISUSED
+        raise
+    if not arguments.json:
+        _print_warnings(path, settings, warnings, is_strict=arguments.strict)
+    reports = asyncio.run(_connect(settings)) if arguments.connect else []
+    if arguments.json:
+        print_json(_as_json(path, warnings=warnings, reports=reports))
+    else:
+        _print_reports(reports)
+    if arguments.strict and warnings:
+        return _MISUSED
+    is_well = all(report.passes(is_strict=arguments.strict) for report in reports)
+    return 0 if is_well else 1
 
 
-def _warn(settings: Settings) -> None:
+def _print_warnings(
+    path: Path, settings: Settings, warnings: Sequence[ConfigurationWarning], *, is_strict: bool
+) -> None:
+    for warning in warnings:
+        print(f"{warning.labelled}\n{warning.excerpt}".rstrip(), file=sys.stderr)
+    many = f", {_count(len(warnings), 'warning')}" if warnings else ""
+    verdict = "not ok (--strict)" if is_strict and warnings else "ok"
+    print(f"{path}: {verdict}: {_summarise(settings)}{many}", flush=True)
+
+
+def _warn_of_limits(path: Path, settings: Settings) -> list[ConfigurationWarning]:
     """Warn of what this process's own limits are too small for."""
+    from sidecar.config.warnings import ConfigurationWarning
     from sidecar.runtime.parts import descriptor_warning
 
     warning = descriptor_warning(settings)
-    if warning is not None:
-        print(f"warning: {warning}", file=sys.stderr)
+    return [] if warning is None else [ConfigurationWarning(path, 1, 1, warning, "")]
 
 
 def _summarise(settings: Settings) -> str:
@@ -60,8 +110,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-async def _connect(settings: Settings) -> int:
-    """Check all connections at once; print successes on standard output, findings on the other."""
+async def _connect(settings: Settings) -> list[ConnectionReport]:
+    """Check all connections at once."""
     from sidecar.cli.connections import try_listener, try_store, try_upstream
     from sidecar.cli.issuer_check import try_issuer
 
@@ -70,10 +120,48 @@ async def _connect(settings: Settings) -> int:
     if settings.listen.tls is not None:
         tries.append(try_listener(settings.listen.tls))
     tries += [try_issuer(issuer) for issuer in settings.jwt.trusted_issuers]
-    reports = await asyncio.gather(*tries)
+    return await asyncio.gather(*tries)
+
+
+def _print_reports(reports: Sequence[ConnectionReport]) -> None:
+    """Print successes on standard output, findings on the other."""
     for report in reports:
         if report.is_well:
             print(f"{report.subject}: ok")
         for finding in report.findings:
             print(f"{report.subject}: {finding.severity.value}: {finding.text}", file=sys.stderr)
-    return 0 if all(report.is_well for report in reports) else 1
+
+
+def _as_json(
+    path: Path,
+    *,
+    problems: Sequence[str] = (),
+    warnings: Sequence[ConfigurationWarning] = (),
+    reports: Sequence[ConnectionReport] = (),
+) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "problems": [_problem_as_json(path, problem) for problem in problems],
+        "warnings": [
+            {"line": warning.line, "column": warning.column, "text": warning.text}
+            for warning in warnings
+        ],
+        "connections": [
+            {
+                "subject": report.subject,
+                "ok": report.is_well,
+                "findings": [
+                    {"severity": finding.severity.value, "text": finding.text}
+                    for finding in report.findings
+                ],
+            }
+            for report in reports
+        ],
+    }
+
+
+def _problem_as_json(path: Path, problem: str) -> dict[str, Any]:
+    found = re.fullmatch(r":([0-9]+):([0-9]+): (.*)", problem.removeprefix(str(path)))
+    if found is None:
+        return {"line": 1, "column": 1, "text": problem}
+    return {"line": int(found[1]), "column": int(found[2]), "text": found[3]}

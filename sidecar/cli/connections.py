@@ -7,7 +7,7 @@ import errno
 import ipaddress
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.cli.reach import has_begun, reached_store
+from sidecar.cli.redis_permissions import AskAll, Command, denied
 from sidecar.cli.redis_settings import ASKED_SETTINGS, Finding, Master, Severity, judge
+from sidecar.cli.token_reach import try_tokens
 from sidecar.core.errors import StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +42,12 @@ class ConnectionReport:
     @property
     def is_well(self) -> bool:
         """Tell whether there is no finding that prevents serving."""
-        return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
+        return self.passes(is_strict=False)
+
+    def passes(self, *, is_strict: bool) -> bool:
+        """Tell whether nothing prevents serving, and with ``is_strict``, nothing warns either."""
+        bad = {Severity.PROBLEM, Severity.WARNING} if is_strict else {Severity.PROBLEM}
+        return all(finding.severity not in bad for finding in self.findings)
 
 
 def _failed(subject: str, text: str) -> ConnectionReport:
@@ -147,17 +154,18 @@ def _judge_certificate(der: bytes) -> Iterable[Finding]:
 async def try_store(settings: Settings) -> ConnectionReport:
     """Read and write as the proxy does, then check the settings by which Redis may lose tokens."""
     subject = f"store ({_kind_of(settings.store.url)})"
-    trouble = ""
     if not has_begun(settings):
         return _judge_beginning(subject, settings)
+    found: list[Finding] = []
     try:
         async with reached_store(settings) as store:
             await store.ping()
+            found += await try_tokens(settings)
         if settings.store.url == "embedded":
-            return ConnectionReport(subject)
+            return ConnectionReport(subject, tuple(found))
     except (StoreUnavailable, UsageError) as error:
         trouble = f"{error}; check store.url, and that Redis runs and accepts writes"
-    found = [Finding(Severity.PROBLEM, trouble)] if trouble else []
+        found = [Finding(Severity.PROBLEM, trouble)]
     with suppress(StoreUnavailable, UsageError):  # this may say why, or Redis can't be reached
         found += await _ask(settings)
     return ConnectionReport(subject, tuple(found))
@@ -201,7 +209,7 @@ async def _ask_masters(client: Client, address: StoreUrl, prefix: str) -> list[M
     from redis.asyncio import RedisCluster
 
     if isinstance(client, RedisCluster):
-        return await _ask_cluster(client)
+        return await _ask_cluster(client, prefix)
     told = await _answer(client.info())
     settings = await _answer(client.config_get(*ASKED_SETTINGS))
     return [
@@ -212,17 +220,44 @@ async def _ask_masters(client: Client, address: StoreUrl, prefix: str) -> list[M
             is_behind_sentinel=address.topology.value == "sentinel",
             ahead_seconds=await _ask_clock(client),
             refuses_tracking=await _refuses_tracking(client, prefix),
+            denied=await denied(_all_at_once(client), prefix),
         )
     ]
 
 
-async def _ask_cluster(cluster: Any) -> list[Master]:
+def _all_at_once(client: Redis) -> AskAll:
+    """Return what sends commands together."""
+
+    async def ask_all(commands: Sequence[Command]) -> Sequence[Any]:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.response_callbacks = {}
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
+
+    return ask_all
+
+
+def _of_node(cluster: Any, node: Any) -> AskAll:
+    """Return what sends commands to one node; it checks permissions before it redirects."""
+
+    async def ask_all(commands: Sequence[Command]) -> Sequence[Any]:
+        asked = (cluster.execute_command(*words, target_nodes=node) for words in commands)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    return ask_all
+
+
+async def _ask_cluster(cluster: Any, prefix: str) -> list[Master]:
     await cluster.initialize()
     masters = []
     for node in cluster.get_primaries():
         told = await _answer(cluster.info(target_nodes=node))
         settings = await _answer(cluster.config_get(*ASKED_SETTINGS, target_nodes=node))
-        masters.append(Master(node.name, told, settings, is_expected_in_cluster=True))
+        lacking = await denied(_of_node(cluster, node), prefix, is_cluster=True)
+        masters.append(
+            Master(node.name, told, settings, is_expected_in_cluster=True, denied=lacking)
+        )
     return masters
 
 

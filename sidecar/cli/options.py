@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sidecar.core.errors import UsageError
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
+    from sidecar.config.warnings import ConfigurationWarning
 
 Subparsers = Any
 """What ``add_subparsers`` returns; argparse keeps its type to itself."""
@@ -49,11 +51,16 @@ def find_config(arguments: argparse.Namespace) -> Path:
     )
 
 
-def load_settings(arguments: argparse.Namespace) -> Settings:
-    """Return the checked configuration; raise ``ConfigurationError`` with every mistake in it."""
+def load_settings(
+    arguments: argparse.Namespace, warn: Callable[[ConfigurationWarning], None] | None = None
+) -> Settings:
+    """Return the checked configuration; raise ``ConfigurationError`` with every mistake in it.
+
+    ``warn`` is called with each warning about it.
+    """
     from sidecar.config.load import load
 
-    return load(find_config(arguments), os.environ)
+    return load(find_config(arguments), os.environ, warn=warn)
 
 
 def print_json(value: object) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from sidecar.cli.redis_permissions import ANY_KEY
+
 ASKED_SETTINGS: Final = (
     *("save", "appendfsync", "stop-writes-on-bgsave-error", "cluster-require-full-coverage"),
     *("cluster-allow-reads-when-down", "replica-read-only"),
@@ -51,6 +53,8 @@ class Master:
     ahead_seconds: float = 0.0
     """How far its clock is ahead of this machine's."""
     refuses_tracking: bool = False
+    denied: tuple[str, ...] = ()
+    """The rules of its ACL that the user lacks (``redis_permissions``)."""
 
 
 @dataclass(slots=True)
@@ -231,6 +235,23 @@ def _judge_tracking(master: Master) -> Iterator[Finding]:
         )
 
 
+def _judge_permissions(master: Master) -> Iterator[Finding]:
+    if not master.denied:
+        return
+    if ANY_KEY in master.denied:
+        yield _warning(
+            "Redis denies its user the keys that begin with store.prefix, so nothing can be stored "
+            "or looked up: grant them, as in ~sidecar:* (docs/reference/redis.md)"
+        )
+        return
+    rules = " ".join(f"+{rule}" for rule in master.denied)
+    what = ", ".join(rule.upper().replace("|", " ") for rule in master.denied)
+    yield _warning(
+        f"Redis denies its user {what}: what needs it is answered 503, or fails; grant {rules} "
+        "(docs/reference/redis.md)"
+    )
+
+
 _RULES: Final[tuple[Callable[[Master], Iterable[Finding]], ...]] = (
     _judge_version,
     _judge_role,
@@ -241,8 +262,9 @@ _RULES: Final[tuple[Callable[[Master], Iterable[Finding]], ...]] = (
     _judge_connections,
     _judge_clock,
     _judge_tracking,
+    _judge_permissions,
 )
-_RULES_IN_SILENCE: Final = (_judge_silence, _judge_clock, _judge_tracking)
+_RULES_IN_SILENCE: Final = (_judge_silence, _judge_clock, _judge_tracking, _judge_permissions)
 
 
 def _told(master: Master, name: str, default: Any) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from sidecar.cli.options import Subparsers, add_config, find_config, load_settings
 from sidecar.workers.held_signals import hold_from_the_start
+
+if TYPE_CHECKING:
+    from sidecar.config.warnings import ConfigurationWarning
 
 
 def add_to(commands: Subparsers) -> None:
@@ -24,7 +28,8 @@ def add_to(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     hold_from_the_start()  # unless ``sidecar.__main__`` does so already
-    settings = load_settings(arguments)
+    warnings: list[ConfigurationWarning] = []
+    settings = load_settings(arguments, warnings.append)
     from sidecar.runtime.run import run
 
-    return run(settings, find_config(arguments))
+    return run(settings, find_config(arguments), warnings)

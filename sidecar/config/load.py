@@ -18,6 +18,7 @@ from sidecar.config.files import check_files, files_named_in
 from sidecar.config.settings import Settings
 from sidecar.config.substitution import files_named_in as files_substituted_in
 from sidecar.config.substitution import substitute
+from sidecar.config.warnings import ConfigurationWarning, warnings_of
 from sidecar.core.errors import ConfigurationError
 from sidecar.core.policy import Account
 
@@ -32,6 +33,7 @@ def load(
     environ: Mapping[str, str],
     note: Callable[[Path], None] | None = None,
     account_files: AccountFiles = _ACCOUNT_FILES,
+    warn: Callable[[ConfigurationWarning], None] | None = None,
 ) -> Settings:
     """Return the settings in the file at ``path``; ``${...}`` is taken from ``environ`` and files.
 
@@ -40,7 +42,8 @@ def load(
     None holds a value that may be secret. Reads files and changes nothing.
 
     ``note`` is called with each file before it is read, even if it does not exist. What
-    ``account_files`` has read before is not read again unless it has changed.
+    ``account_files`` has read before is not read again unless it has changed. ``warn`` is called
+    with each warning about a valid file, in their order; finding them takes a while.
     """
     note = note or _note_nothing
 
@@ -51,7 +54,8 @@ def load(
 
     try:
         note(path)
-        root, problems = compose(_read(path), replace)
+        text = _read(path)
+        root, problems = compose(text, replace)
     except Unreadable as error:
         raise ConfigurationError([_line_of(Placed(path, error.problem))]) from None
     for file in files_named_in(root, path.parent):
@@ -68,6 +72,9 @@ def load(
         placed = [Placed(path, problem) for problem in sorted(set(problems))]
         raise ConfigurationError([_line_of(one) for one in [*placed, *of_files]])
     settings.add_accounts(accounts)
+    if warn is not None:
+        for warning in warnings_of(root, path, text):
+            warn(warning)
     return settings
 
 

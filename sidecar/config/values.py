@@ -239,12 +239,21 @@ def _check_path_pattern(value: str) -> str:
     except BadPattern as error:
         # The reason may quote a part of the value, which is not shown if it was substituted.
         reason = "" if isinstance(value, Substituted) else f": it {error.reason}"
-        raise Rejected(
-            f"is not a path pattern{reason}",
-            "write it like /v1/items/{id}, /files/a* or /static/**",
-            value,
-        ) from None
+        raise Rejected(f"is not a path pattern{reason}", _pattern_advice(value), value) from None
     return value
+
+
+def _pattern_advice(value: str) -> str:
+    """Translate the spellings of other programs."""
+    typed = re.search(r"\{([A-Za-z_]\w*)(?::[^}]*|\?|\.\.\.|\*)\}", value)
+    if typed is not None and not isinstance(value, Substituted):
+        return f"write {{{typed[1]}}} for one segment, and a trailing /** for any rest"
+    if re.search(r"^\^|\\|\(\?|\$$", value):
+        return (
+            "this is not a regular expression: write {name} for one segment, * within one, and a "
+            "trailing /** for any rest"
+        )
+    return "write it like /v1/items/{id}, /files/a* or /static/**"
 
 
 def _check_store_url(value: object, info: ValidationInfo) -> object:

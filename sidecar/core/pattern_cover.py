@@ -75,13 +75,13 @@ def segments_overlap(one: str, other: str) -> bool:
     if "*" not in other:
         return _is_matched(one, other)
     # What stands between the first and the last asterisk can always be written one after the other.
-    heads, tails = _ends_of(one), _ends_of(other)
+    heads, tails = ends_of(one), ends_of(other)
     return _is_prefix_of_either(heads[0], tails[0]) and _is_prefix_of_either(
         heads[1][::-1], tails[1][::-1]
     )
 
 
-def _ends_of(glob: str) -> tuple[str, str]:
+def ends_of(glob: str) -> tuple[str, str]:
     """Return what stands before the first asterisk, and what stands after the last one."""
     return glob[: glob.index("*")], glob[glob.rindex("*") + 1 :]
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sidecar.core.pattern_cover import NAMED, PatternShape, segment_covers, segments_overlap
+from sidecar.core.pattern_cover import (
+    NAMED,
+    PatternShape,
+    ends_of,
+    segment_covers,
+    segments_overlap,
+)
 
 
 class _Node:
@@ -18,8 +24,8 @@ class _Node:
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         """By literal segment, and by ``NAMED`` and ``*``."""
-        self.globs: dict[str, dict[str, _Node]] = {}
-        """By what stands before the first asterisk, then by the segment."""
+        self.globs: dict[tuple[str, str], dict[str, _Node]] = {}
+        """By what stands before the first asterisk and after the last, then by the segment."""
         self.ends: list[int] = []
         """The patterns that end here."""
         self.rests: list[int] = []
@@ -55,7 +61,7 @@ class PatternIndex:
             node, depth = pending.pop()
             yield from self._counted(node.rests)
             if depth < len(shape.segments):
-                following = _covering_children(node, shape.segments[depth])
+                following = self._covering_children(node, shape.segments[depth])
                 pending += [(child, depth + 1) for child in following]
             elif not shape.has_rest:
                 yield from self._counted(node.ends)
@@ -90,22 +96,34 @@ class PatternIndex:
                 if segments_overlap(segment, other):
                     yield child
             return
-        yield from _covering_children(node, segment)  # a literal shares with what covers it
+        yield from self._covering_children(node, segment)  # a literal shares with what covers it
+
+    def _covering_children(self, node: _Node, segment: str) -> Iterator[_Node]:
+        for other in dict.fromkeys((segment, NAMED, "*")):
+            child = node.children.get(other)
+            if child is not None and segment_covers(other, segment):
+                yield child
+        for other, child in _covering_globs(node, segment) if node.globs else ():
+            self.visited += 1
+            if segment_covers(other, segment):
+                yield child
 
 
 def _children_for(node: _Node, segment: str) -> dict[str, _Node]:
     if "*" not in segment or segment == "*":
         return node.children
-    return node.globs.setdefault(segment[: segment.index("*")], {})
+    return node.globs.setdefault(ends_of(segment), {})
 
 
-def _covering_children(node: _Node, segment: str) -> Iterator[_Node]:
-    for other in dict.fromkeys((segment, NAMED, "*")):
-        child = node.children.get(other)
-        if child is not None and segment_covers(other, segment):
-            yield child
-    start = segment.partition("*")[0]
-    for length in range(len(start) + 1) if node.globs and segment != NAMED else ():
-        for other, child in node.globs.get(start[:length], {}).items():
-            if segment_covers(other, segment):
-                yield child
+def _covering_globs(node: _Node, segment: str) -> Iterator[tuple[str, _Node]]:
+    """Yield the globs whose ends are ends of ``segment``; only these can cover it."""
+    start, _, _ = segment.partition("*")
+    _, _, end = segment.rpartition("*")
+    if len(start) * len(end) > len(node.globs):
+        for (first, last), globs in node.globs.items():
+            if start.startswith(first) and end.endswith(last):
+                yield from globs.items()
+        return
+    for head in range(len(start) + 1):
+        for tail in range(len(end) + 1):
+            yield from node.globs.get((start[:head], end[tail:]), {}).items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from sidecar.config.differences import (
 )
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
+from sidecar.config.warnings import ConfigurationWarning
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import ConfigurationError, UsageError
 from sidecar.proxy.rules import Rules
@@ -62,6 +63,7 @@ class _LoadedFiles:
     contents: Mapping[str, str]
     differences: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    warnings: tuple[ConfigurationWarning, ...]
 
 
 Commit = Callable[[], Rules]
@@ -229,7 +231,9 @@ class Reloader:
 
     def _read(self, noted: dict[Path, Stamp]) -> _LoadedFiles:
         """Read and compare everything; runs in a thread, as long lists take a while to compare."""
-        new = load(self._source, self._environ, _note_into(noted))
+        warnings: list[ConfigurationWarning] = []
+        warn = warnings.append if self._logs_details else None
+        new = load(self._source, self._environ, _note_into(noted), warn=warn)
         contents = contents_of(new)
         changed = content_differences(self._contents, contents)
         return _LoadedFiles(
@@ -237,6 +241,7 @@ class Reloader:
             contents,
             (*differences(self.settings, new), *changed.values()),
             tuple(needs_restart(self._started_with, new)),
+            tuple(warnings),
         )
 
     # State and log.
@@ -263,6 +268,7 @@ class Reloader:
             _log.warning(
                 "configuration: %s has changed in the file: the change needs a restart", key
             )
+        log_warnings(loaded.warnings)
 
     def _stay(self, is_asked: bool) -> None:
         if not self._logs_details:
@@ -282,6 +288,14 @@ class Reloader:
             self._source,
             self.state.generation,
         )
+
+
+def log_warnings(warnings: Sequence[ConfigurationWarning]) -> None:
+    """Log what is probably not meant in a valid configuration."""
+    for warning in warnings[:_MOST_LINES]:
+        _log.warning("configuration: %s", warning.sentence)
+    if len(warnings) > _MOST_LINES:
+        _log.warning("configuration: and %d more warnings", len(warnings) - _MOST_LINES)
 
 
 def _note_into(stamps: dict[Path, Stamp]) -> Callable[[Path], None]:

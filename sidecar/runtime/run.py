@@ -11,7 +11,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import uvloop
 
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
+from sidecar.config.warnings import ConfigurationWarning
 from sidecar.core.errors import UsageError
 from sidecar.core.self_check import refuse_broken_re
 from sidecar.observability.line_writer import WriteLock
@@ -35,6 +36,7 @@ from sidecar.runtime.parts import (
     open_log,
     refuse_slow_parser,
 )
+from sidecar.runtime.reload import log_warnings
 from sidecar.runtime.serve import Worker, serve
 from sidecar.runtime.start_report import describe_start
 from sidecar.store.embedded_data import has_data, refuse_left_behind
@@ -51,10 +53,15 @@ _log = logging.getLogger("sidecar")
 _MISUSED: Final = 2
 
 
-def run(settings: Settings, source: Path | None = None) -> int:
+def run(
+    settings: Settings,
+    source: Path | None = None,
+    warnings: Sequence[ConfigurationWarning] = (),
+) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. Raises ``UsageError``.
 
-    For a trial run, only try whether this program would start.
+    ``warnings`` about the settings are logged. For a trial run, only try whether this program would
+    start.
     """
     _log_to_stderr("")
     raise_limit()
@@ -66,6 +73,7 @@ def run(settings: Settings, source: Path | None = None) -> int:
     warning = descriptor_warning(settings)
     if warning is not None:
         _log.warning("%s", warning)
+    log_warnings(warnings)
     inherited = inherit(os.environ)
     store = _Store(settings, inherited)
     try:

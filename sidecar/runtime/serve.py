@@ -21,6 +21,7 @@ from sidecar.observability.fault_log import log_unhandled
 from sidecar.observability.line_writer import WriteLock
 from sidecar.operations.health import Health
 from sidecar.proxy.gateway import Gateway
+from sidecar.runtime.certificate_watch import watch_certificates
 from sidecar.runtime.listeners import make_listeners, open_operations, open_portal
 from sidecar.runtime.parts import (
     ProcessParts,
@@ -93,7 +94,8 @@ async def serve(
             await open_portal(configured, parts, listeners, stack)
         configured.share_descriptors()
         await listeners.open_with("proxy", configured.accept)
-        for task in _background_tasks(parts, configured, reloader):
+        is_first = worker is None or worker.spec.slot == 0
+        for task in _background_tasks(parts, configured, reloader, logs_details=is_first):
             stack.callback(asyncio.create_task(task).cancel)
         if worker is not None and worker.spec.slot == 0:
             store = describe_store(settings)
@@ -129,7 +131,11 @@ async def _join(
 
 
 def _background_tasks(
-    parts: ProcessParts, configured: ConfiguredParts, reloader: Reloader | None
+    parts: ProcessParts,
+    configured: ConfiguredParts,
+    reloader: Reloader | None,
+    *,
+    logs_details: bool,
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what runs for as long as the process serves."""
     tasks = [
@@ -138,6 +144,8 @@ def _background_tasks(
         configured.throttle.run(),
         parts.revalidation.run(),
     ]
+    if logs_details:
+        tasks.append(watch_certificates(lambda: configured.settings))
     if reloader is not None:
         reloader.on_applied.append(parts.streams.on_rules_changed)
         tasks.append(reloader.watch(configured.prepare))

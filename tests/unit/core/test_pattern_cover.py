@@ -50,7 +50,7 @@ def test_a_pattern_covers_another_if_it_matches_all_its_paths(wide: str, narrow:
 
 
 def after(pair: tuple[str, str], letter: str) -> list[tuple[str, str]]:
-    return [*product(*(after_one(left, letter) for left in pair))]
+    return [*product(after_one(pair[0], letter), after_one(pair[1], letter))]
 
 
 def after_one(left: str, letter: str) -> list[str]:
@@ -107,8 +107,7 @@ def test_the_index_finds_what_comparing_one_by_one_finds(patterns: list[str], as
     assert sorted(index.covering(shape_of(asked))) == expected
     shared = {n for n, shape in enumerate(shapes) if overlap(shape, shape_of(asked))}
     for number in range(len(patterns)):
-        found = index.has_path_with(shape_of(asked), lambda n, wanted=number: n == wanted)
-        assert found == (number in shared)
+        assert index.has_path_with(shape_of(asked), number.__eq__) == (number in shared)
 
 
 @pytest.mark.parametrize(
