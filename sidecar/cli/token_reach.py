@@ -1,4 +1,4 @@
-"""Which live tokens no route can admit, and which accounts nobody can use yet."""
+"""Which live tokens no route can admit, and whether there is any credential at all."""
 
 from __future__ import annotations
 
@@ -99,19 +99,17 @@ class _AdmittingRoutes:
 
 
 def _judge_accounts(settings: Settings, with_tokens: set[str]) -> Iterator[Finding]:
-    """Name the accounts that nobody can use: no password, no issuer of JWTs, no live token."""
-    if settings.jwt.trusted_issuers:
+    """Say so if no account can be used: no password, no issuer of JWTs, no live token.
+
+    One that has none of these beside others that have is left alone: it may be new, or retired.
+    """
+    usable = [name for name, account in settings.accounts.items() if not account.disabled]
+    if not usable or settings.jwt.trusted_issuers:
         return
-    unused = [
-        name
-        for name, account in settings.accounts.items()
-        if account.password_hash is None and not account.disabled and name not in with_tokens
-    ]
-    if not unused:
+    if any(settings.accounts[name].password_hash or name in with_tokens for name in usable):
         return
-    more = f" and {len(unused) - _MOST_NAMED} more" if len(unused) > _MOST_NAMED else ""
     text = (
-        f"nobody can use {', '.join(unused[:_MOST_NAMED])}{more} yet: there is no password, no "
-        f"trusted issuer and no live token; run `sidecar token create --account {unused[0]}`"
+        "nobody can pass yet: no account has a password or a live token, and no issuer is trusted; "
+        f"run `sidecar token create --account {usable[0]}`"
     )
     yield Finding(Severity.NOTE, text)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sidecar.cli.redis_permissions import NEEDED, NEEDED_IN_CLUSTER
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import generate_key
 from sidecar.core.model import LastUse
@@ -90,6 +91,67 @@ def test_a_user_with_the_least_rights_is_enough_for_checks_and_backups(tmp_path:
         done = run_command("store", "import", "--config", config, stdin=lines)
         assert done.stdout.startswith("1 imported")
         assert '"last_client":"::1"' in run_command("store", "export", "--config", config).stdout
+
+
+RULES = [*NEEDED, "client|tracking"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_command_that_the_user_lacks_is_named(
+    tmp_path: Path, redis: RedisServer, rule: str
+) -> None:
+    redis.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~sidecar:*", "+@all", f"-{rule}")
+    done = check_store(tmp_path, redis, f"unix://{redis.socket}?username=sidecar&password=pass")
+    assert rule.upper().replace("|", " ") in done.stderr
+    assert f"grant +{rule}" in done.stderr or f"user +{rule}" in done.stderr
+    assert rule == "del" or redis.command("KEYS", "*permissions") == []
+
+
+def test_several_are_named_together_and_strict_fails_for_them(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    redis.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~*", "+@all", "-scan", "-eval")
+    done = check_store(tmp_path, redis, f"unix://{redis.socket}?username=sidecar&password=pass")
+    assert done.returncode == 0
+    assert "warning: Redis denies its user SCAN, EVAL: " in done.stderr
+    assert "grant +scan +eval (docs/reference/redis.md)" in done.stderr
+    done = run_command("check", "--connect", "--strict", config=tmp_path / "sidecar.yaml")
+    assert done.returncode == 1
+
+
+def test_a_user_without_the_keys_of_the_prefix_is_told_so(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    redis.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~other:*", "+@all")
+    done = check_store(tmp_path, redis, f"unix://{redis.socket}?username=sidecar&password=pass")
+    assert "Redis denies its user the keys that begin with store.prefix" in done.stderr
+
+
+def test_the_commands_that_are_tried_are_those_of_the_documentation() -> None:
+    page = (ROOT / "docs" / "reference" / "redis.md").read_text().splitlines()
+    rules = next(line for line in page if line.startswith("user sidecar ")).split()
+    documented = {rule[1:] for rule in rules if rule.startswith("+")}
+    assert documented == {*NEEDED, *NEEDED_IN_CLUSTER, "client|tracking", "select"}
+
+
+def test_tokens_that_no_route_admits_are_named_and_having_none_at_all(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    more: dict[str, Any] = {"accounts": {"acme": {}, "idle": {}}}
+    done = check(tmp_path, redis.unix_url, {"url": f"unix:{redis.socket}"}, **more)
+    assert "note: nobody can pass yet: no account has a password or a live token" in done.stderr
+    config = tmp_path / "sidecar.yaml"
+    for name, path in (("good", "/v1/a*"), ("lost", "/v2/a"), ("deep", "/v1/a/b")):
+        asked = ("--account", "acme", "--name", name, "--days", "1", "--path", path)
+        assert run_command("token", "create", *asked, config=config).returncode == 0
+    done = run_command("check", "--connect", config=config)
+    assert done.returncode == 0
+    found = [line for line in done.stderr.splitlines() if "no route" in line]
+    assert [("(lost, of acme)" in line, "matches /v2/a;" in line) for line in found].count(
+        (True, True)
+    ) == 1
+    assert len(found) == 2
+    assert "nobody can pass" not in done.stderr
 
 
 def test_a_replica_is_told_from_a_master(tmp_path: Path, redis: RedisServer) -> None:

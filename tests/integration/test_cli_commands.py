@@ -406,6 +406,15 @@ def test_check_says_what_it_found(admin: Admin) -> None:
     assert done.stdout == f"{admin.config}: ok: 1 route, 1 upstream, 3 accounts\n"
 
 
+def test_run_logs_the_warnings_of_check_at_its_start(admin: Admin) -> None:
+    admin.settings["routes"] = [{"path": "/**", "public": True}, {"path": "/v1/:id"}]
+    with ProxyProcess(admin.config.parent, admin.settings) as process:
+        lines = [line for line in process.stderr.splitlines() if ": routes[1]" in line]
+    assert len(lines) == 2
+    assert all(line.startswith(f"WARNING configuration: {admin.config}:") for line in lines)
+    assert "nobody is asked for a credential" in "".join(lines)
+
+
 def test_check_lists_every_problem_with_its_place(admin: Admin) -> None:
     admin.config.write_text("upstream: {}\nroutes:\n  - {path: nowhere, publik: true}\n")
     done = admin.run("check")

@@ -211,11 +211,15 @@ def file(**more: Any) -> str:
     return yaml.safe_dump({**MINIMAL, **more}, sort_keys=False)
 
 
-TWO = {"a": {"url": "http://a:1"}, "b": {"url": "https://b:1", "tls": {"verify": False}}}
+TWO: dict[str, Any] = {
+    "a": {"url": "http://a:1"},
+    "b": {"url": "https://b:1", "tls": {"verify": False}},
+}
+PLAIN: dict[str, Any] = {"a": {"url": "http://a:1"}, "b": {"url": "http://b:1"}}
 ONLY_B = [{"path": "/x", "upstream": "b", "accounts": ["one"]}]
-EXPOSED = {
+EXPOSED: dict[str, dict[str, Any]] = {
     "upstreams.a: no route uses 'a'": {
-        "upstreams": {**TWO, "b": {"url": "http://b:1"}},
+        "upstreams": PLAIN,
         "routes": ONLY_B,
         "accounts": {"one": {}},
     },
@@ -311,7 +315,7 @@ def test_a_warning_has_a_line_and_a_caret(tmp_path: Path) -> None:
         ("  a: {password_hash: s3cret}", 7, "    … password_hash: …\n      ^"),
         ("url: redis://:s3cret@h", 1, "    url: …\n    ^"),
         ("  - path: ${X:-s3cret}", 11, "      - path:  …\n              ^"),
-        ("  - {verify: false}", 14, "      - {verify: false\n                ^"),
+        ("  - {verify: false}", 14, "      - {verify: false\n                 ^"),
         ("  - path: '/a b s3cret", 11, "      - path:  …\n              ^"),
         ("", 1, "    \n    ^"),
     ],

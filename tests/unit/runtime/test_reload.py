@@ -272,3 +272,14 @@ async def test_the_state_is_described_in_values_for_json(bench: Bench) -> None:
     described = bench.reloader.state.describe()
     assert str(described.pop("loaded_at")).endswith("+00:00")
     assert described == {"valid": True, "problems": [], "generation": 1, "needs_restart": []}
+
+
+async def test_what_is_probably_not_meant_is_logged_with_each_reload(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.watched():
+        bench.file.write_text(GOOD + "portal: {address: '0.0.0.0:2021'}\n")
+        await bench.generation(2)
+    (told,) = [record for record in caplog.records if "every address" in record.getMessage()]
+    assert told.levelname == "WARNING"
+    assert f"configuration: {bench.file}:3:19: portal.address: " in told.getMessage()
