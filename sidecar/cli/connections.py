@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cli.protocol_probe import answers_ping, speaks_tls, wants_tls
 from sidecar.cli.reach import has_begun, reached_store
 from sidecar.cli.redis_permissions import AskAll, Command, denied
 from sidecar.cli.redis_settings import ASKED_SETTINGS, Finding, Master, Severity, judge
 from sidecar.cli.token_reach import try_tokens
 from sidecar.core.errors import StoreUnavailable, UsageError
+from sidecar.core.os_errors import is_unknown_host, reason_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sidecar.store.topology import Client
 
 BUDGET_SECONDS = 2.0
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL says of an answer that is no TLS at all."""
 SOON = timedelta(days=21)
 """A certificate that expires sooner gets a warning: automatic renewal should have replaced it."""
 
@@ -59,20 +63,43 @@ async def try_upstream(name: str, upstream: UpstreamSettings) -> ConnectionRepor
     subject = f"upstream {name} ({upstream.url})"
     try:
         transport = await _connect(name, upstream)
-    except TimeoutError:
-        text = "the connection timed out; check the address, and firewalls on the way"
-        return _failed(subject, text)
-    except ssl.SSLCertVerificationError as error:
-        why = error.verify_message.rstrip(".")
-        return _failed(subject, f"its certificate is not valid ({why}); see upstreams.{name}.tls")
-    except ssl.SSLError as error:
-        return _failed(subject, f"TLS failed ({error.reason}); see upstreams.{name}.tls")
-    except OSError as error:
-        text = f"the connection failed ({error.strerror or error}); is the service running?"
-        return _failed(subject, text)
+    except (TimeoutError, OSError) as error:
+        return _failed(subject, await _why_unconnected(name, upstream, error))
     shown = transport.get_extra_info("ssl_object")
     transport.abort()
+    address = upstream.url.address
+    if shown is None and address.path is None and await wants_tls(address.host, address.port):
+        text = f"it speaks TLS on this port: write https:// in upstreams.{name}.url"
+        return _failed(subject, text)
     return ConnectionReport(subject, tuple(_judge_tls(name, upstream, shown)) if shown else ())
+
+
+async def _why_unconnected(name: str, upstream: UpstreamSettings, error: OSError) -> str:
+    """Say why a connection could not be opened, and what to do."""
+    address, key = upstream.url.address, f"upstreams.{name}.url"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message.rstrip(".")
+        return f"its certificate is not valid ({why}); see upstreams.{name}.tls"
+    if upstream.url.is_tls and _is_plain(error):
+        return f"it does not speak TLS on this port: write http:// in {key}, or correct the port"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason}); see upstreams.{name}.tls"
+    if isinstance(error, TimeoutError):
+        tls = ", and whether it speaks TLS there" if upstream.url.is_tls else ""
+        return f"the connection timed out; check the address, and firewalls on the way{tls}"
+    if is_unknown_host(error):
+        return f"its host can't be looked up ({reason_of(error)}); correct {key}"
+    if upstream.url.is_tls and isinstance(error, ConnectionError) and not error.errno:
+        return f"it closed the connection in the TLS handshake; does it speak TLS there? See {key}"
+    if address.path is not None and error.errno in (errno.ENOENT, errno.EACCES):
+        what = "there is no such socket" if error.errno == errno.ENOENT else "it may not be opened"
+        return f"{what} ({reason_of(error)}); is the service running, and may this user open it?"
+    return f"the connection failed ({reason_of(error)}); is the service running?"
+
+
+def _is_plain(error: OSError) -> bool:
+    """Tell whether the other side's bytes are no TLS."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS
 
 
 def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> Iterable[Finding]:
@@ -164,8 +191,7 @@ async def try_store(settings: Settings) -> ConnectionReport:
         if settings.store.url == "embedded":
             return ConnectionReport(subject, tuple(found))
     except (StoreUnavailable, UsageError) as error:
-        trouble = f"{error}; check store.url, and that Redis runs and accepts writes"
-        found = [Finding(Severity.PROBLEM, trouble)]
+        found = [Finding(Severity.PROBLEM, await _why_unstored(settings, str(error)))]
     with suppress(StoreUnavailable, UsageError):  # this may say why, or Redis can't be reached
         found += await _ask(settings)
     return ConnectionReport(subject, tuple(found))
@@ -183,6 +209,25 @@ def _judge_beginning(subject: str, settings: Settings) -> ConnectionReport:
         return _failed(subject, str(error))
     text = f"`sidecar run` will begin a new store in {settings.data_directory}"
     return ConnectionReport(subject, (Finding(Severity.NOTE, text),))
+
+
+async def _why_unstored(settings: Settings, trouble: str) -> str:
+    """Say why the store can't be used, and what to do; look at who answers there, if need be."""
+    from sidecar.store.store_url import parse_store_url
+
+    if settings.store.url != "embedded":
+        with suppress(UsageError):
+            url = parse_store_url(settings.store.url)
+            node = url.nodes[0]
+            is_silent = "did not answer" in trouble or "closed the connection" in trouble
+            if is_silent and node.path is None:
+                if url.is_tls and await answers_ping(node.host, node.port):
+                    return "Redis answers without TLS there: write redis, not rediss, in store.url"
+                if not url.is_tls and await speaks_tls(node.host, node.port):
+                    return "what answers speaks TLS: write rediss, not redis, in store.url"
+    if "store.url" in trouble:
+        return trouble
+    return f"{trouble}; check store.url, and that Redis runs and accepts writes"
 
 
 def _kind_of(url: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import hiredis
+
 from sidecar.core.errors import StoreUnavailable
 from sidecar.store.endpoints import Endpoint
 from sidecar.store.lookups import Lookups
@@ -67,6 +69,13 @@ class VisitorLink(NodeLink):
     def may_answer(self, hello: Any) -> bool:
         """See ``RedisLink``."""
         return True
+
+    async def survey(self, endpoint: Endpoint) -> tuple[bool, View | None]:
+        """See ``NodeLink``; raises the error of a server that gives no view, as it may say why."""
+        hello, info, slots = await asyncio.gather(*self.request(*_SURVEY))
+        if isinstance(slots, hiredis.ReplyError):
+            raise slots
+        return is_master(hello), read_view(endpoint, info, slots)
 
 
 Connect = Callable[[Endpoint, Callable[[], NodeLink]], Awaitable[NodeLink]]

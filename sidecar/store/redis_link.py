@@ -36,6 +36,10 @@ _ROLE_CHECK_SECONDS = 1.0
 _INVALIDATE = b"invalidate"
 _TRACK = (b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX")
 _INCOMPLETE = object()
+_SILENT_IN_TLS = (
+    "Redis did not answer in time to a TLS handshake: if it speaks no TLS there, write redis:// "
+    "instead of rediss:// in store.url"
+)
 
 
 _ASK_ROLE = pack(HELLO)
@@ -226,8 +230,11 @@ async def open_link(
     Raises one of ``sidecar.store.faults.FAULTS`` or ``StoreUnavailable``. A cancelled call leaves
     no connection behind.
     """
-    async with limit(step_seconds):
-        link = await dialer.open(endpoint, make_link)
+    try:
+        async with limit(step_seconds):
+            link = await dialer.open(endpoint, make_link)
+    except TimeoutError:
+        raise TimeoutError if dialer.tls is None else StoreUnavailable(_SILENT_IN_TLS) from None
     try:
         async with limit(step_seconds):
             replies = await asyncio.gather(*link.request(*login.greeting(), link.probe(probe_key)))
