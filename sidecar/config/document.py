@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from sidecar.config.diagnostics import Diagnostic, Rejected, shown
+from sidecar.config.syntax_advice import explain
 
 MAX_DEPTH = 32
 """More than twice what the deepest key needs; prevents a file from exhausting the stack."""
@@ -131,14 +132,13 @@ def _refuse_unprintable(text: str) -> None:
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> str:
-    line = text.splitlines()[position[0] - 1 : position[0]]
-    if line and line[0][position[1] - 1 : position[1]] == "\t":
+    lines = text.splitlines()
+    line = lines[position[0] - 1] if position[0] <= len(lines) else ""
+    if line[position[1] - 1 : position[1]] == "\t":
         return "a tab can't begin a token; indent with spaces"
     if "nesting depth" in str(error.problem):  # PyYAML has a limit of its own since 6.0.4
         return _TOO_DEEP
-    what = f"{error.problem}" if error.problem else "unexpected text"
-    context = f" {error.context}" if error.context else ""
-    return f"this is not YAML: {what}{context}; check indentation, quotes and brackets around here"
+    return explain(error, lines)
 
 
 class _Composer:
@@ -173,15 +173,23 @@ class _Composer:
             raise Unreadable(_position(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._refuse(
-                event, f"*{event.anchor}", "aliases are not supported; write the value out"
+                event,
+                f"*{event.anchor}",
+                "aliases are not supported; write the value out, or put a text in quotes",
             )
         node = self._plain_node(event, depth)
         if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             return node
         if event.tag is not None:
-            return self._refuse(event, event.tag, "tags are not supported; remove it")
+            return self._refuse(
+                event, event.tag, "tags are not supported; remove it, or put a text in quotes"
+            )
         if event.anchor is not None:
-            self._refuse(event, f"&{event.anchor}", "anchors are not supported; remove it")
+            self._refuse(
+                event,
+                f"&{event.anchor}",
+                "anchors are not supported; remove it, or put a text in quotes",
+            )
         return node
 
     def _refuse(self, event: yaml.Event, what: str, why: str) -> YamlNode:

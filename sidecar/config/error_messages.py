@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import Invalid, NoValue, Position, YamlNode
 from sidecar.config.settings import Section, Settings
-from sidecar.config.substitution import Substituted
+from sidecar.config.substitution import Substituted, literal_name
 
 Step = str | int
 
@@ -122,14 +122,25 @@ def _sentence(detail: ErrorDetails) -> str:
         return "there is no value; give one, or remove the key"
     if kind == "too_short":
         return "this is empty; add an entry, or remove the key"
+    if type(found) is str and (name := literal_name(found)) is not None:
+        return f"{found} stands for itself here; did you mean ${{{name}}}?"
     if isinstance(rejected, Rejected):
-        return rejected.sentence(repr(found) if isinstance(found, Substituted) else None)
+        subject = repr(found) if isinstance(found, Substituted) else None
+        return rejected.sentence(subject) + _hint_at_variables(detail)
     if kind in ("literal_error", "enum"):
         return _not_a_choice(found, re.findall(r"'([^']*)'", context["expected"]))
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = f"{context['ge']} or more" if "ge" in context else f"{context['le']} or less"
         return f"{found} is out of range; write {bound}"
     return _wrong_type(kind, found)
+
+
+def _hint_at_variables(detail: ErrorDetails) -> str:
+    found = detail["input"]
+    if type(found) is not str or "password_hash" in detail["loc"]:
+        return ""
+    is_variable = re.search(r"\$[A-Z_(]", found) is not None
+    return "; to insert an environment variable, write ${NAME}" if is_variable else ""
 
 
 def _unknown_key(loc: Sequence[Step]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -121,6 +123,10 @@ def _read(path: Path) -> str:
     try:
         return content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise Unreadable(
+                (1, 1), "this is not UTF-8 but UTF-16; save the file as UTF-8"
+            ) from None
         before = content[: error.start].decode()
         position = (before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Unreadable(position, "this is not UTF-8; save the file as UTF-8") from None
@@ -131,6 +137,8 @@ def _why_unreadable(error: OSError | ValueError) -> str:
         return "there is no such file; create it, or name another with --config"
     reason = error.strerror if isinstance(error, OSError) else "not a path"
     advice = "let the sidecar's user read it, or name another with --config"
+    if isinstance(error, PermissionError):
+        advice = f"let user {os.geteuid()} read it, and enter the directories above it"
     return f"the file can't be read ({reason}); {advice}"
 
 

@@ -15,6 +15,14 @@ _OPENING = re.compile(r"\$?\$\{")
 _FILE = re.compile(r"(?<!\$)\$\{file:([^}\0]+)\}")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
+_NAME_IN_OTHERS = re.compile(r"\s*(?:env[:.]|ENV[:.]|\.|\$)?\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
+_OTHER_DEFAULT = re.compile(r"([A-Z_][A-Z0-9_]*)(?:-|:?[=+?]|:(?=[A-Za-z0-9]))")
+_LITERAL = re.compile(
+    r"\$([A-Z_][A-Z0-9_]*)|\$\(([A-Za-z_]\w*)\)|%([A-Za-z_]\w*)%"
+    r"|\{\{[\s.$]*([A-Za-z_]\w*)\s*\}\}|\{([A-Z_][A-Z0-9_]*)\}"
+)
+"""Of shells, Kubernetes, Windows and templates."""
+
 
 class Substituted(str):
     """A string that came at least partly from outside the file. Its ``repr`` never shows it."""
@@ -79,11 +87,7 @@ def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -
         return _read(expression.removeprefix("file:"), directory)
     match = _NAME.fullmatch(expression)
     if match is None:
-        raise Rejected(
-            "is not a substitution",
-            "write ${NAME}, ${NAME:-default} or ${file:path}",
-            _quoted(expression),
-        )
+        raise Rejected("is not a substitution", _advice(expression), _quoted(expression))
     name, default = match[1], match[2]
     value = environ.get(name)
     if default is not None:
@@ -95,6 +99,23 @@ def _replacement(expression: str, environ: Mapping[str, str], directory: Path) -
             _quoted(expression),
         )
     return value
+
+
+def _advice(expression: str) -> str:
+    """Translate the spellings of shells and of other programs."""
+    name = _NAME_IN_OTHERS.fullmatch(expression)
+    if name is not None:
+        return f"write ${{{name[1]}}}"
+    default = _OTHER_DEFAULT.match(expression)
+    if default is not None:
+        return f"write ${{{default[1]}:-default}}"
+    return "write ${NAME}, ${NAME:-default} or ${file:path}"
+
+
+def literal_name(text: str) -> str | None:
+    """Return the variable that a whole value is meant to be, spelt as other programs do."""
+    found = _LITERAL.fullmatch(text)
+    return next(filter(None, found.groups()), None) if found is not None else None
 
 
 def _read(name: str, directory: Path) -> str:
@@ -131,4 +152,7 @@ def _quoted(expression: str) -> _Expression:
 
 def _shortened(expression: str) -> str:
     # A default may itself be secret; the name is enough to find the position.
-    return re.sub(r":-[^}]*", ":-...", expression)
+    found = re.match(
+        r"([A-Za-z_][A-Za-z0-9_]*)(:[-=+?]|[=+?]|(?<=[A-Z0-9_])-(?=.*[^\w-]))", expression
+    )
+    return expression if found is None else f"{found[0]}..."

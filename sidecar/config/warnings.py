@@ -1,8 +1,8 @@
 """What is valid in the file and probably not meant: each warning with its position and its line.
 
 A warning is left out where a comment on its line says that it is meant: ``# deliberate``, perhaps
-with the reason. The rules are those of ``route_warnings``, ``exposure_warnings`` and
-``certificate_warnings``.
+with the reason. The rules are those of ``route_warnings``, ``exposure_warnings``,
+``certificate_warnings`` and ``literal_warnings``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sidecar.config.certificate_warnings import warn_of_certificates
 from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import YamlNode
 from sidecar.config.exposure_warnings import warn_of_exposure
+from sidecar.config.literal_warnings import warn_of_literals
 from sidecar.config.route_warnings import warn_of_routes
 
 _IS_DELIBERATE = re.compile(r"(?:^|\s)#\s*deliberate\b")
@@ -65,6 +66,7 @@ def warnings_of(root: YamlNode, path: Path, text: str) -> list[ConfigurationWarn
 
 def _all_warnings(root: YamlNode, path: Path) -> Iterator[Diagnostic]:
     yield from warn_of_routes(root)
+    yield from warn_of_literals(root)
     yield from warn_of_exposure(root, path)
     yield from warn_of_certificates(root, path.parent, datetime.now(UTC))
 
