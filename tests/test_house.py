@@ -64,7 +64,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "mis
 # as `rules`. Only `runtime` and the command line know of everything.
 MAY_IMPORT = {
     "": set(),  # the package itself: its version
-    "__main__": {"cli.main", "workers.held_signals"},
+    "__main__": {"cli.main", "cli.standard_streams", "workers.held_signals"},
     "eager": set(),
     "timeouts": set(),
     "core": {"core"},
@@ -118,7 +118,8 @@ MAY_IMPORT = {
     },
     "workers": {"core", "observability.metric_families", "wire.listening", "workers"},
     "workers.held_signals": set(),
-    "runtime.addresses": {"config", "core", "wire.listening"},
+    "runtime.addresses": {"config", "core", "runtime.bind_advice", "wire.listening"},
+    "runtime.bind_advice": {"config", "core"},
     "runtime.build": {
         *("auth", "config", "core", "proxy.answers", "proxy.header_cache", "proxy.rules"),
         *("proxy.tracing", "wire"),

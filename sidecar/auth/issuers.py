@@ -30,6 +30,7 @@ from sidecar.core.errors import Fault
 from sidecar.core.key_documents import MAX_SET_BYTES, LoadedKeys, SkippedKey, load_key_set
 from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
+from sidecar.core.os_errors import reason_of
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
 from sidecar.outgoing.connector import Connector
 
@@ -333,7 +334,7 @@ class FileKeys:
             self._loaded = self._read()
             self._ring = KeyRing(self._loaded.keys)
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
+            raise ValueError(f"{path}: {reason_of(error)}") from None
 
     def find(self, key_id: str | None) -> Sequence[Key]:
         """Return the keys as the file last had them."""
@@ -361,7 +362,9 @@ class FileKeys:
                 return
             self._stamp = stamp
             self._loaded = self._read()
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self._note_problem(f"{self._path}: {reason_of(error)}")
+        except ValueError as error:
             self._note_problem(str(error))
         else:
             self._problem = None
@@ -412,4 +415,4 @@ def describe_failure(error: Exception) -> str:
     """Say why a key set can't be had, in words of ours or of the system, never the server's."""
     if isinstance(error, ValueError):
         return str(error)
-    return getattr(error, "strerror", None) or type(error).__name__
+    return reason_of(error) if isinstance(error, OSError) else type(error).__name__

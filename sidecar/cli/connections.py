@@ -20,7 +20,7 @@ from sidecar.cli.redis_permissions import AskAll, Command, denied
 from sidecar.cli.redis_settings import ASKED_SETTINGS, Finding, Master, Severity, judge
 from sidecar.cli.token_reach import try_tokens
 from sidecar.core.errors import StoreUnavailable, UsageError
-from sidecar.core.os_errors import is_unknown_host, reason_of
+from sidecar.core.os_errors import is_unknown_host, is_without_tls, reason_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from sidecar.store.topology import Client
 
 BUDGET_SECONDS = 2.0
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-"""What OpenSSL says of an answer that is no TLS at all."""
 SOON = timedelta(days=21)
 """A certificate that expires sooner gets a warning: automatic renewal should have replaced it."""
 
@@ -80,7 +78,7 @@ async def _why_unconnected(name: str, upstream: UpstreamSettings, error: OSError
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".")
         return f"its certificate is not valid ({why}); see upstreams.{name}.tls"
-    if upstream.url.is_tls and _is_plain(error):
+    if is_without_tls(error):
         return f"it does not speak TLS on this port: write http:// in {key}, or correct the port"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason}); see upstreams.{name}.tls"
@@ -95,11 +93,6 @@ async def _why_unconnected(name: str, upstream: UpstreamSettings, error: OSError
         what = "there is no such socket" if error.errno == errno.ENOENT else "it may not be opened"
         return f"{what} ({reason_of(error)}); is the service running, and may this user open it?"
     return f"the connection failed ({reason_of(error)}); is the service running?"
-
-
-def _is_plain(error: OSError) -> bool:
-    """Tell whether the other side's bytes are no TLS."""
-    return isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS
 
 
 def _judge_tls(name: str, upstream: UpstreamSettings, shown: ssl.SSLObject) -> Iterable[Finding]:

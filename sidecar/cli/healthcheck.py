@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.options import Subparsers, add_config, load_settings
 from sidecar.core.errors import UsageError
+from sidecar.core.os_errors import reason_of
 
 if TYPE_CHECKING:
     from sidecar.config.endpoints import SocketAddress
@@ -47,8 +48,10 @@ def _ask(address: SocketAddress) -> str | None:
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
+    except OSError as error:
+        return f"{reason_of(error)}; does `sidecar run` run here, with this configuration?"
+    except http.client.HTTPException as error:
+        return f"what answers is not the sidecar ({type(error).__name__})"
     finally:
         connection.close()
     return None if status == 200 else f"/healthz answered {status}"

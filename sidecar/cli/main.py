@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import argparse
+import errno
 import gc
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
 
 import sidecar
 from sidecar.cli import (
@@ -29,8 +27,16 @@ from sidecar.cli import (
     throttle,
     token,
 )
+from sidecar.cli.arguments import Parser, accept_anywhere, command_of, has_option
+from sidecar.cli.standard_streams import (
+    WRITING_FAILED,
+    give_up_on_output,
+    print_every_letter,
+    was_closed,
+)
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import ConfigurationError, Fault, UsageError
+from sidecar.core.os_errors import reason_of
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -38,22 +44,28 @@ _COLLECTOR_THRESHOLD = 50_000
 """Imported modules are never garbage; with Python's default, scanning them again and again takes a
 fifteenth of the start-up time. ``runtime.run`` sets its own threshold for serving."""
 
+_ADVICE = {
+    errno.ENOENT: "; create it, or correct the path",
+    errno.EACCES: f"; let user {os.geteuid()} use it",
+    errno.EISDIR: "; name a file in it",
+    errno.ENOTDIR: "; a part of the path is a file, not a directory",
+}
+_MAKING = frozenset({"create", "rotate"})
 _GROUPS = (run, demo, check, explain, token, store, account, key, throttle, schema, healthcheck)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that never echoes a long word, which may be a misplaced token."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and the error, and exit with status 2."""
-        super().error(re.sub(r"[^\s'\",:]{16,}", "…", message))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in ``argv`` (default: the process's arguments); return the exit status."""
     gc.set_threshold(_COLLECTOR_THRESHOLD)
-    arguments = _parser().parse_args(argv)
+    print_every_letter()
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.json and not has_option(parser, words, "--json"):
+        parser.error("this command prints no JSON; leave --json out")
     try:
+        if was_closed("stdout"):
+            _refuse_to_print_nowhere(words)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
@@ -64,13 +76,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Fault as fault:
         return _end(FAILED, f"sidecar: {fault.code}: {fault}")
     except BrokenPipeError:
-        return _end_without_reader()
+        give_up_on_output()
+        return FAILED
     except OSError as error:
-        return _end(FAILED, f"sidecar: {error}")
+        return _end(FAILED, f"sidecar: {_describe_os_error(error, words)}")
     except KeyboardInterrupt:
         return _end(FAILED, "sidecar: interrupted")
     except Exception as error:
         return _end(FAILED, f"sidecar: {_describe(error)}")
+
+
+def _refuse_to_print_nowhere(words: Sequence[str]) -> None:
+    """Raise ``UsageError`` unless the command has nothing to print, before it does anything."""
+    command = command_of(words)
+    if command == "run":
+        print(
+            "sidecar: standard output is closed: an access log that goes there is lost",
+            file=sys.stderr,
+        )
+    elif command != "healthcheck":
+        raise UsageError(
+            "standard output is closed, so nothing can be printed, and nothing was done; to throw "
+            "the result away, write >/dev/null"
+        )
 
 
 def _parser() -> Parser:
@@ -83,6 +111,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in _GROUPS:
         group.add_to(commands)
+    accept_anywhere(parser)
     return parser
 
 
@@ -92,10 +121,19 @@ def _end(status: int, *lines: str) -> int:
     return status
 
 
-def _end_without_reader() -> int:
-    """Redirect standard output to nowhere, so that the interpreter's last flush is silent too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
+def _describe_os_error(error: OSError, words: Sequence[str]) -> str:
+    """Say which file is meant and what went wrong with it, and what to do where that is known."""
+    if error.filename is None and error.errno in WRITING_FAILED:
+        give_up_on_output()
+        lost = "" if _MAKING.isdisjoint(words) else "; revoke what was made: it is not shown again"
+        return f"standard output can't be written ({reason_of(error)}): some of it is lost{lost}"
+    place = "" if error.filename is None else f"{_shown(error.filename)}: "
+    advice = _ADVICE.get(error.errno or 0, "")
+    return f"{place}{reason_of(error)}{advice if place else ''}"
+
+
+def _shown(filename: object) -> str:
+    return os.fsdecode(filename) if isinstance(filename, str | bytes) else str(filename)
 
 
 def _describe(error: Exception) -> str:

@@ -136,7 +136,7 @@ def _why_unreadable(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file; create it, or name another with --config"
     reason = error.strerror if isinstance(error, OSError) else "not a path"
-    advice = "let the sidecar's user read it, or name another with --config"
+    advice = "correct the path, or name another with --config"
     if isinstance(error, PermissionError):
         advice = f"let user {os.geteuid()} read it, and enter the directories above it"
     return f"the file can't be read ({reason}); {advice}"

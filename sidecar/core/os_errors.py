@@ -12,11 +12,18 @@ from typing import Final
 
 _NO_NAME: Final = frozenset({-2, -5})  # EAI_NONAME, EAI_NODATA: see gai_strerror(3)
 _AGAIN: Final = -3
+_NOT_TLS: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+)
+"""What OpenSSL says of an answer that is no TLS at all."""
 _number_in: Final = re.compile(r"\[Errno (-?[0-9]+)\]").search
 
 
 def reason_of(error: OSError) -> str:
     """Return the reason in a few words, such as ``Connection refused``; never empty."""
+    tls = getattr(error, "reason", None)
+    if isinstance(tls, str):
+        return _reason_of_tls(tls, getattr(error, "verify_message", ""))
     number = error.errno
     if number is None and (found := _number_in(str(error))) is not None:
         number = int(found[1])  # of several attempts, the first
@@ -34,6 +41,19 @@ def reason_of(error: OSError) -> str:
 def is_unknown_host(error: OSError) -> bool:
     """Tell whether a host name could not be turned into an address."""
     return error.errno is not None and error.errno < 0
+
+
+def is_without_tls(error: OSError) -> bool:
+    """Tell whether the answer to a TLS handshake was no TLS."""
+    return getattr(error, "reason", None) in _NOT_TLS
+
+
+def _reason_of_tls(reason: str, verify_message: str) -> str:
+    if verify_message:
+        return f"its certificate is not valid ({verify_message.rstrip('.')})"
+    if reason in _NOT_TLS:
+        return "it does not speak TLS on this port"
+    return f"TLS failed ({reason})"
 
 
 def _reason_of_look_up(number: int, error: OSError) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import grp
-import os
 from collections.abc import Iterable
 
 from sidecar.config.endpoints import SocketAddress
 from sidecar.config.settings import ListenSettings, Settings
 from sidecar.core.errors import UsageError
+from sidecar.runtime.bind_advice import explain_bind_error
 from sidecar.wire.listening import Slots, UnixAccess, bind, is_of_use, name_of_use
 
 _ANY_V6 = "::"
@@ -39,8 +39,7 @@ def bind_for(use: str, settings: Settings, count: int) -> Slots:
             is_v6_only=not _takes_both_families(address, addresses.values()),
         )
     except OSError as error:
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else str(error)
+        reason = explain_bind_error(error, address)
         key = "listen.address" if is_of_use(use, "proxy") else f"{use}.address"
         raise UsageError(f"{key}: can't listen on {address}: {reason}") from None
 

@@ -17,7 +17,7 @@ import hiredis
 from redis import exceptions
 
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.os_errors import is_unknown_host, reason_of
+from sidecar.core.os_errors import is_unknown_host, is_without_tls, reason_of
 from sidecar.store.budgets import limit
 
 FAULTS = (
@@ -86,10 +86,6 @@ _CODES: Final = {
     exceptions.ClusterDownError: "CLUSTERDOWN",
     exceptions.OutOfMemoryError: "OOM",
 }
-_NOT_TLS: Final = frozenset(
-    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
-)
-"""What OpenSSL says of an answer that is no TLS at all."""
 _TLS: Final = "TLS"
 _SPEAKERS: Final = {
     "H": "an HTTP server",
@@ -162,7 +158,7 @@ def _describe_connection(error: BaseException) -> str:
 
 
 def _describe_tls(error: ssl.SSLError) -> str:
-    if error.reason in _NOT_TLS:
+    if is_without_tls(error):
         return (
             "what answers speaks no TLS: write redis:// instead of rediss://, or correct the port "
             f"in store.url ({error.reason})"

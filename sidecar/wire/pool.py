@@ -24,6 +24,7 @@ from random import getrandbits  # seeded anew after a fork
 from typing import Final
 
 from sidecar.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from sidecar.core.os_errors import reason_of
 from sidecar.outgoing.racing import EXHAUSTED
 from sidecar.timeouts import timeout
 from sidecar.wire.destination import Destination
@@ -164,7 +165,7 @@ class Pool:
                     f"no file descriptor is left to connect to {self.destination.address}"
                 ) from None
             raise UpstreamUnreachable(
-                f"no connection to {self.destination.address}: {error}"
+                f"no connection to {self.destination.address}: {_reason_of(error)}"
             ) from None
         finally:
             self._opening.remove(borrower)
@@ -398,3 +399,10 @@ class Pool:
 def _is_fresh(connection: UpstreamConnection, now: float) -> bool:
     """Tell whether an idle connection may be lent again."""
     return now - connection.idle_since < _IDLE_SECONDS and now < connection.expires_at
+
+
+def _reason_of(error: OSError) -> str:
+    """Return why a connection failed; of several addresses, ``racing`` has told each reason."""
+    if error.strerror and not isinstance(error, ssl.SSLError):
+        return error.strerror
+    return reason_of(error)

@@ -42,7 +42,18 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
             "a.yaml:1:1: x\na.yaml:2:1: y\n",
         ),
         (StoreUnavailable("no answer"), 1, "sidecar: store_unavailable: no answer\n"),
-        (OSError(98, "Address already in use"), 1, "sidecar: [Errno 98] Address already in use\n"),
+        (OSError(98, "Address already in use"), 1, "sidecar: Address already in use\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "tokens.jsonl"),
+            1,
+            "sidecar: tokens.jsonl: No such file or directory; create it, or correct the path\n",
+        ),
+        (
+            IsADirectoryError(21, "Is a directory", b"/tmp"),
+            1,
+            "sidecar: /tmp: Is a directory; name a file in it\n",
+        ),
+        (OSError(111, "Connect call failed ('127.0.0.1', 1)"), 1, "sidecar: Connection refused\n"),
         (KeyboardInterrupt(), 1, "sidecar: interrupted\n"),
     ],
 )
