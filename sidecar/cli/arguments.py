@@ -53,7 +53,7 @@ def accept_anywhere(parser: argparse.ArgumentParser) -> None:
 
 def has_option(parser: argparse.ArgumentParser, words: Sequence[str], option: str) -> bool:
     """Tell whether the command that ``words`` name takes an option after its name."""
-    for word in words:
+    for word in _plain(words):
         commands = dict(_commands_of(parser))
         if not commands:
             break
@@ -63,12 +63,15 @@ def has_option(parser: argparse.ArgumentParser, words: Sequence[str], option: st
 
 def command_of(words: Sequence[str]) -> str | None:
     """Return the first word that is neither an option nor the value of one."""
+    return next(_plain(words), None)
+
+
+def _plain(words: Sequence[str]) -> Iterator[str]:
     is_value = False
     for word in words:
         if not is_value and not word.startswith("-"):
-            return word
+            yield word
         is_value = word == _WITH_VALUE
-    return None
 
 
 def _commands_of(

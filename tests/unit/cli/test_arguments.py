@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from sidecar.cli.arguments import command_of
+from sidecar.cli.main import main
 from tests.command_line import run_command
 
 GOOD = "upstreams: {a: {url: 'http://a:1'}}\nroutes: [{path: /x}]\naccounts: {acme: {}}\n"
@@ -60,6 +63,13 @@ def test_json_of_a_command_that_prints_none_is_wrong_usage(
     assert ended.value.code == 2
 
 
+def test_the_name_of_a_file_is_not_taken_for_a_command(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text(GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert run_command("--config", "run", "--json", "check").returncode == 0
+
+
 def test_a_configuration_before_a_command_without_one_is_no_mistake() -> None:
     assert run_command("--config", "/nowhere", "schema").returncode == 0
 
@@ -77,11 +87,6 @@ def test_a_configuration_before_a_command_without_one_is_no_mistake() -> None:
     ],
 )
 def test_a_mistyped_word_is_told_what_it_was_meant_to_be(line: str, hint: str) -> None:
-    from contextlib import redirect_stderr
-    from io import StringIO
-
-    from sidecar.cli.main import main
-
     told = StringIO()
     with redirect_stderr(told), pytest.raises(SystemExit):
         main(line.split())
