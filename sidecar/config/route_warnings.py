@@ -22,6 +22,7 @@ _PLACEHOLDERS: Final = (
     (re.compile(r"\[(?:\.\.\.)?([A-Za-z_]\w*)\]"), "{{{0}}}"),
 )
 """How other programs write a placeholder, as a whole segment; ``$metadata`` is none."""
+_SOME: Final = "a segment in the style of another program"
 _REGEX: Final = re.compile(
     r"(?<=/)\.[*+](?=/|\$|$)|\(\.|\[\^|\[\w-\w|\][+*]|\)[+*]|\(\w+\||\$$|(?<=/)\.\.\.(?=/|$)"
 )
@@ -53,6 +54,7 @@ class _RouteEntry:
         """Name the route for another route's warning."""
         pattern = self.node.at("path")
         text = (pattern.text() or "") if pattern is not None else ""
+        text = text if type(text) is str else repr(text)  # which shows no substituted value
         return f"{self.path} ({text}{', public' if self.is_public else ''})"
 
 
@@ -166,11 +168,12 @@ def _warn_of_spelling(node: YamlNode | None, path: str) -> Iterator[Diagnostic]:
     for segment in text.split("/"):
         for spelling, ours in _PLACEHOLDERS:
             if (found := spelling.fullmatch(segment)) is not None:
-                meant = ours.format(found[1])
+                is_ours = type(text) is str  # else it came from outside the file, and is not shown
+                what, meant = (segment, ours.format(found[1])) if is_ours else (_SOME, "{name}")
                 yield Diagnostic(
                     *node.position,
-                    f"{path}: {_quoted(segment, text)} matches only itself, letter by letter; for "
-                    f"any one segment, write {_quoted(meant, text)}",
+                    f"{path}: {what} matches only itself, letter by letter; for any one segment, "
+                    f"write {meant}",
                 )
                 return
     if _REGEX.search(text) is not None:
@@ -179,11 +182,6 @@ def _warn_of_spelling(node: YamlNode | None, path: str) -> Iterator[Diagnostic]:
             f"{path}: this looks like a regular expression, and matches only itself, letter by "
             "letter; write {name} for one segment, * within one, and a trailing /** for any rest",
         )
-
-
-def _quoted(segment: str, whole: str) -> str:
-    """Show a segment, unless its text came from outside the file."""
-    return segment if type(whole) is str else "a segment"
 
 
 # Accounts.

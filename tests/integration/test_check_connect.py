@@ -107,6 +107,18 @@ def test_each_command_that_the_user_lacks_is_named(
     assert rule == "del" or redis.command("KEYS", "*permissions") == []
 
 
+def test_the_master_of_a_cluster_whose_user_lacks_a_command_is_named(tmp_path: Path) -> None:
+    with running_cluster(binary_of("debian"), tmp_path, "--appendonly", "yes") as cluster:
+        for master in cluster.masters:
+            master.command("ACL", "SETUSER", "sidecar", "on", ">pass", "~*", "+@all")
+        second = cluster.masters[1]
+        second.command("ACL", "SETUSER", "sidecar", "-hscan", "-asking")
+        url = cluster.url.replace("://", "://sidecar:pass@")
+        done = check(tmp_path, url, {"url": f"unix:{second.socket}"})
+    told = f"warning: 127.0.0.1:{second.port}: Redis denies its user HSCAN, ASKING: "
+    assert told in done.stderr
+
+
 def test_several_are_named_together_and_strict_fails_for_them(
     tmp_path: Path, redis: RedisServer
 ) -> None:

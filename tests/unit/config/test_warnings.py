@@ -113,6 +113,15 @@ def test_a_route_that_earlier_ones_leave_nothing_is_warned_of(
     assert holds in found[0]
 
 
+def test_a_path_from_outside_the_file_is_not_shown(tmp_path: Path) -> None:
+    text = routes("path: ${OUTSIDE}", "path: ${OUTSIDE}", "path: '${OTHER}'")
+    found = warnings_in(tmp_path, text, {"OUTSIDE": "/topsecret", "OTHER": "/a/:topsecret"})
+    assert len(found) == 2
+    assert "routes[0] (the value of ${OUTSIDE}) already matches" in found[0].text
+    assert "another program matches only itself, letter by letter; for any one" in found[1].text
+    assert not any("topsecret" in f"{one.text}{one.excerpt}" for one in found)
+
+
 NOT_HIDDEN = {
     "the narrow one first": routes("path: /v1/a", "path: /v1/{id}", "path: /v1/**"),
     "a public rest last": routes("path: /v1/{id}", "{path: '/**', public: true}"),
