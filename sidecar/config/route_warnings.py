@@ -100,8 +100,8 @@ def _warn_of_hidden_routes(routes: list[_RouteEntry], index: PatternIndex) -> It
     hidden = []
     for route in routes:
         if index.visited > _MOST_VISITED:
-            text = "too many routes before this one are alike to be compared with it and the next"
-            yield Diagnostic(*route.position, f"{route.path}.path: {text}; nothing is said of them")
+            text = "too many routes are alike: from here on, none is compared with those before it"
+            yield Diagnostic(*route.position, f"{route.path}.path: {text}")
             return
         found = _hiding(route, routes, index)
         if found.routes:
