@@ -127,7 +127,7 @@ def _print_reports(reports: Sequence[ConnectionReport]) -> None:
     """Print successes on standard output, findings on the other."""
     for report in reports:
         if report.is_well:
-            print(f"{report.subject}: ok")
+            print(f"{report.subject}: ok{f'; {report.remark}' if report.remark else ''}")
         for finding in report.findings:
             print(f"{report.subject}: {finding.severity.value}: {finding.text}", file=sys.stderr)
 
@@ -150,6 +150,7 @@ def _as_json(
             {
                 "subject": report.subject,
                 "ok": report.is_well,
+                "remark": report.remark,
                 "findings": [
                     {"severity": finding.severity.value, "text": finding.text}
                     for finding in report.findings

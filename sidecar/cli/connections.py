@@ -40,6 +40,8 @@ class ConnectionReport:
 
     subject: str
     findings: tuple[Finding, ...] = ()
+    remark: str = ""
+    """What is worth knowing, and no fault."""
 
     @property
     def is_well(self) -> bool:
@@ -177,17 +179,18 @@ async def try_store(settings: Settings) -> ConnectionReport:
     if not has_begun(settings):
         return _judge_beginning(subject, settings)
     found: list[Finding] = []
+    remark = ""
     try:
         async with reached_store(settings) as store:
             await store.ping()
-            found += await try_tokens(settings)
+            found, remark = await try_tokens(settings)
         if settings.store.url == "embedded":
-            return ConnectionReport(subject, tuple(found))
+            return ConnectionReport(subject, tuple(found), remark)
     except (StoreUnavailable, UsageError) as error:
         found = [Finding(Severity.PROBLEM, await _why_unstored(settings, str(error)))]
     with suppress(StoreUnavailable, UsageError):  # this may say why, or Redis can't be reached
         found += await _ask(settings)
-    return ConnectionReport(subject, tuple(found))
+    return ConnectionReport(subject, tuple(found), remark)
 
 
 def _judge_beginning(subject: str, settings: Settings) -> ConnectionReport:

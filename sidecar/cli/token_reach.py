@@ -20,21 +20,25 @@ _MOST_TOKENS: Final = 10_000
 _BUDGET_SECONDS: Final = 2.0
 _MOST_NAMED: Final = 20
 _MOST_VISITED: Final = 300_000
+_NO_CREDENTIAL: Final = (
+    "nobody can pass yet: no account has a password or a live token, and no issuer is trusted "
+    "(`sidecar token create` makes a token)"
+)
 
 
-async def try_tokens(settings: Settings) -> list[Finding]:
+async def try_tokens(settings: Settings) -> tuple[list[Finding], str]:
     """Return findings on the live tokens, or on as many as two seconds suffice to read.
 
-    Call it within ``reached_store``.
+    The text says so if there is no credential yet, which is no fault. Call it within
+    ``reached_store``.
     """
     try:
         tokens, is_complete = await _read(settings)
     except (StoreUnavailable, UsageError):
-        return []  # what prevents it is found where permissions are tried
+        return [], ""  # what prevents it is found where permissions are tried
     found = [*_judge_paths(settings, tokens)]
-    if is_complete:
-        found += _judge_accounts(settings, {token.account for token in tokens})
-    return found
+    has_none = is_complete and _has_no_credential(settings, {token.account for token in tokens})
+    return found, _NO_CREDENTIAL if has_none else ""
 
 
 async def _read(settings: Settings) -> tuple[list[TokenRecord], bool]:
@@ -98,18 +102,12 @@ class _AdmittingRoutes:
         return not accounts or account in accounts
 
 
-def _judge_accounts(settings: Settings, with_tokens: set[str]) -> Iterator[Finding]:
-    """Say so if no account can be used: no password, no issuer of JWTs, no live token.
+def _has_no_credential(settings: Settings, with_tokens: set[str]) -> bool:
+    """Tell whether no account can be used: no password, no issuer of JWTs, no live token.
 
     One that has none of these beside others that have is left alone: it may be new, or retired.
     """
     usable = [name for name, account in settings.accounts.items() if not account.disabled]
     if not usable or settings.jwt.trusted_issuers:
-        return
-    if any(settings.accounts[name].password_hash or name in with_tokens for name in usable):
-        return
-    text = (
-        "nobody can pass yet: no account has a password or a live token, and no issuer is trusted; "
-        f"run `sidecar token create --account {usable[0]}`"
-    )
-    yield Finding(Severity.NOTE, text)
+        return False
+    return not any(settings.accounts[name].password_hash or name in with_tokens for name in usable)

@@ -108,8 +108,6 @@ def describe(error: BaseException) -> str:
     code = _code_of(error)
     if code is not None:
         meaning = _MEANINGS.get(code) or _meaning_of(str(error))
-        if code == "ERR" and meaning != _UNKNOWN:
-            return meaning
         command = _forbidden(str(error)) if code == "NOPERM" else None
         return f"{meaning} ({code}{f' for {command[1]}' if command else ''})"
     cause = error.__cause__ or error.__context__

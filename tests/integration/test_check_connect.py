@@ -151,7 +151,7 @@ def test_tokens_that_no_route_admits_are_named_and_having_none_at_all(
 ) -> None:
     more: dict[str, Any] = {"accounts": {"acme": {}, "idle": {}}}
     done = check(tmp_path, redis.unix_url, {"url": f"unix:{redis.socket}"}, **more)
-    assert "note: nobody can pass yet: no account has a password or a live token" in done.stderr
+    assert "store (unix): ok; nobody can pass yet: no account has a password" in done.stdout
     config = tmp_path / "sidecar.yaml"
     for name, path in (("good", "/v1/a*"), ("lost", "/v2/a"), ("deep", "/v1/a/b")):
         asked = ("--account", "acme", "--name", name, "--days", "1", "--path", path)
@@ -163,7 +163,7 @@ def test_tokens_that_no_route_admits_are_named_and_having_none_at_all(
         (True, True)
     ) == 1
     assert len(found) == 2
-    assert "nobody can pass" not in done.stderr
+    assert "nobody can pass" not in done.stdout
 
 
 def test_a_replica_is_told_from_a_master(tmp_path: Path, redis: RedisServer) -> None:
