@@ -89,8 +89,8 @@ class _AdmittingRoutes:
                 self._index.add(shape_of(route.path), number)
 
     def can_serve(self, account: str, path: str) -> bool:
-        shape, known = shape_of(path), self._settings.accounts.get(account)
-        allowed = [shape_of(text) for text in known.paths] if known is not None else []
+        shape, known = shape_of(path), self._settings.known_accounts.get(account)
+        allowed = [shape_of(one.text) for one in known.paths.patterns] if known is not None else []
         if allowed and not any(overlap(shape, one) for one in allowed):
             return False
         if self._index.visited > _MOST_VISITED:
@@ -98,8 +98,9 @@ class _AdmittingRoutes:
         return self._index.has_path_with(shape, lambda number: self._admits(number, account))
 
     def _admits(self, number: int, account: str) -> bool:
-        accounts = self._settings.routes[number].accounts
-        return not accounts or account in accounts
+        accounts, known = self._settings.routes[number].accounts, self._settings.known_accounts
+        groups = known[account].groups if account in known else ()
+        return not accounts or not {account, *(f"@{name}" for name in groups)}.isdisjoint(accounts)
 
 
 def _has_no_credential(settings: Settings, with_tokens: set[str]) -> bool:
@@ -107,7 +108,9 @@ def _has_no_credential(settings: Settings, with_tokens: set[str]) -> bool:
 
     One that has none of these beside others that have is left alone: it may be new, or retired.
     """
-    usable = [name for name, account in settings.accounts.items() if not account.disabled]
+    usable = [name for name, account in settings.known_accounts.items() if not account.disabled]
     if not usable or settings.jwt.trusted_issuers:
         return False
-    return not any(settings.accounts[name].password_hash or name in with_tokens for name in usable)
+    return not any(
+        settings.known_accounts[name].password_hash or name in with_tokens for name in usable
+    )

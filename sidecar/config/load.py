@@ -75,7 +75,7 @@ def load(
         raise ConfigurationError([_line_of(one) for one in [*placed, *of_files]])
     settings.add_accounts(accounts)
     if warn is not None:
-        for warning in warnings_of(root, path, text):
+        for warning in warnings_of(root, path, text, accounts):
             warn(warning)
     return settings
 

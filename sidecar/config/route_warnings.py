@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,8 +47,11 @@ class _RouteEntry:
         found = self.node.at("path")
         return found.position if found is not None else self.node.position
 
-    def admits(self, account: str) -> bool:
-        return not self.is_public and (self.accounts is None or account in self.accounts)
+    def admits(self, callers: Set[str]) -> bool:
+        """Tell whether it lets in an account, given as its name and those of its groups."""
+        return not self.is_public and (
+            self.accounts is None or not self.accounts.isdisjoint(callers)
+        )
 
     def names(self) -> str:
         """Name the route for another route's warning."""
@@ -199,7 +202,7 @@ def _warn_of_accounts(
     for name, account in section.entries().items():
         if _is_true(account.at("disabled")):
             continue
-        if not is_any_admitted and name not in admitted:
+        if not is_any_admitted and admitted.isdisjoint(_callers(name, account)):
             why = "no route lets this account in" if protected else "every route is public"
             advice = "name it in the accounts of a route, or remove it"
             yield Diagnostic(*section.keys[name], f"accounts.{name}: {why}; {advice}")
@@ -207,10 +210,17 @@ def _warn_of_accounts(
         yield from _warn_of_paths(name, account, routes, index)
 
 
+def _callers(name: str, account: YamlNode) -> frozenset[str]:
+    """Return the names by which a route may let an account in: its own, and its groups'."""
+    groups = account.at("groups")
+    listed = groups.items() if groups is not None else []
+    return frozenset((name, *(f"@{group.value}" for group in listed)))
+
+
 def _warn_of_paths(
     name: str, account: YamlNode, routes: list[_RouteEntry], index: PatternIndex
 ) -> Iterator[Diagnostic]:
-    paths = account.at("paths")
+    paths, callers = account.at("paths"), _callers(name, account)
     for number, node in enumerate(paths.items() if paths is not None else []):
         text = node.text()
         if text is None:
@@ -218,7 +228,7 @@ def _warn_of_paths(
         where = f"accounts.{name}.paths[{number}]"
         yield from _warn_of_spelling(node, where)
         if index.visited <= _MOST_VISITED and not index.has_path_with(
-            shape_of(text), lambda at: routes[at].admits(name)
+            shape_of(text), lambda at: routes[at].admits(callers)
         ):
             yield Diagnostic(
                 *node.position,

@@ -2,28 +2,32 @@
 
 A warning is left out where a comment on its line says that it is meant: ``# deliberate``, perhaps
 with the reason. The rules are those of ``route_warnings``, ``exposure_warnings``,
-``certificate_warnings`` and ``literal_warnings``.
+``certificate_warnings``, ``password_warnings`` and ``literal_warnings``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from sidecar.config.certificate_warnings import warn_of_certificates
 from sidecar.config.diagnostics import Diagnostic
 from sidecar.config.document import YamlNode
 from sidecar.config.exposure_warnings import warn_of_exposure
 from sidecar.config.literal_warnings import warn_of_literals
+from sidecar.config.password_warnings import warn_of_passwords
 from sidecar.config.route_warnings import warn_of_routes
+from sidecar.core.policy import Account
 
 _IS_DELIBERATE = re.compile(r"(?:^|\s)#\s*deliberate\b")
 _WORD = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,\[\]'\"]+")
 _KEYS = re.compile(r"[\s-]*\{?(?:[\w.@-]+:[ ]+)?")
 _MOST_SHOWN = 80
+_NO_ACCOUNTS: Mapping[str, Account] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,13 +52,16 @@ class ConfigurationWarning:
         return f"{self.file}:{self.line}:{self.column}: warning: {self.text}"
 
 
-def warnings_of(root: YamlNode, path: Path, text: str) -> list[ConfigurationWarning]:
+def warnings_of(
+    root: YamlNode, path: Path, text: str, of_files: Mapping[str, Account] = _NO_ACCOUNTS
+) -> list[ConfigurationWarning]:
     """Return the warnings about a valid file, sorted by position.
 
-    ``root`` is the tree of its ``text``. Reads certificates, and the permissions of files.
+    ``root`` is the tree of its ``text``, ``of_files`` are the accounts of
+    ``accounts_from``. Reads certificates, and the permissions of files.
     """
     lines = text.splitlines()
-    found = sorted({*_all_warnings(root, path)})
+    found = sorted({*_all_warnings(root, path), *warn_of_passwords(root, of_files)})
     return [
         ConfigurationWarning(
             path, at.line, at.column, at.text, excerpt(_line(lines, at.line), at.column)
