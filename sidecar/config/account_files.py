@@ -23,6 +23,7 @@ from sidecar.config.diagnostics import Diagnostic, Rejected
 from sidecar.config.document import Position, Unreadable, YamlNode, compose
 from sidecar.config.error_messages import describe
 from sidecar.config.settings import AccountSettings, Section
+from sidecar.core.account_names import ACCOUNT_NAME_ADVICE, is_account_name
 from sidecar.core.passwords import UnusableHash, check_hash
 from sidecar.core.policy import Account
 
@@ -32,7 +33,6 @@ MOST_PROBLEMS: Final = 1000
 
 _DEFAULT: Final = AccountSettings().named("")
 _YAML_SUFFIXES: Final = (".yaml", ".yml")
-_is_account_name: Final = re.compile(values.ACCOUNT_NAME).fullmatch
 _has_content: Final = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE).search
 
 
@@ -215,8 +215,8 @@ def _parse_htpasswd(text: str) -> AccountFile:
 
 
 def _check_line(name: str, password_hash: str) -> None:
-    if not _is_account_name(name):
-        raise Rejected("begins with what is not an account name", values.ACCOUNT_NAME_ADVICE)
+    if not is_account_name(name):
+        raise Rejected("begins with what is not an account name", ACCOUNT_NAME_ADVICE)
     try:
         check_hash(password_hash)
     except UnusableHash as error:

@@ -14,6 +14,7 @@ from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
 from sidecar.config.document import Invalid, NoValue, Position, YamlNode
 from sidecar.config.settings import Section, Settings
 from sidecar.config.substitution import Substituted, literal_name
+from sidecar.core.account_names import is_account_name
 
 Step = str | int
 
@@ -57,7 +58,7 @@ def key_path(steps: Sequence[Step]) -> str:
         if isinstance(step, int):
             path += f"[{step}]"
         else:
-            path += f".{step}" if re.fullmatch(r"[\w.@-]{1,64}", step) else f".{_shown_key(step)}"
+            path += f".{step}" if is_account_name(step) else f".{_shown_key(step)}"
     return path.removeprefix(".")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,7 @@ from sidecar.config import endpoints, origins, units
 from sidecar.config.diagnostics import Rejected
 from sidecar.config.header_names import check_credential_header, check_identity_header
 from sidecar.config.substitution import Substituted
+from sidecar.core.account_names import ACCOUNT_NAME, ACCOUNT_NAME_ADVICE
 from sidecar.core.authority import check_web_url, is_host
 from sidecar.core.kinds import Form
 from sidecar.core.passwords import UnusableHash, check_hash
@@ -486,8 +487,6 @@ CollectorUrl = Annotated[
     ),
 ]
 """The endpoint is not secret, but a value written there by mistake may be."""
-ACCOUNT_NAME: Final = r"[A-Za-z0-9._@-]{1,64}"
-ACCOUNT_NAME_ADVICE: Final = "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
 AccountName = Annotated[
     str, StringRule(ACCOUNT_NAME, "is not an account name", ACCOUNT_NAME_ADVICE)
 ]

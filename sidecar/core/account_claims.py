@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sidecar.core.account_names import is_account_name
 from sidecar.core.jws import JwtRefused
 
-_is_account = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch
 _is_index = re.compile(r"0|[1-9][0-9]{0,3}").fullmatch
 
 
@@ -53,7 +53,7 @@ class AccountClaim:
             return _map(values, self.accounts, self)
         if len(values) != 1:
             raise JwtRefused(f"The token's claim {self} is a list of {len(values)} values.")
-        if not _is_account(values[0]):
+        if not is_account_name(values[0]):
             raise JwtRefused(f"The token's claim {self} is not the name of an account.")
         return values[0]
 

@@ -30,6 +30,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from sidecar.core.account_names import is_account_name
 from sidecar.core.errors import UsageError
 from sidecar.core.memo import BoundedMemo
 from sidecar.core.model import TokenKind, TokenRecord
@@ -53,7 +54,6 @@ _KIND_OF_LETTER: Final = {"a": TokenKind.ACCESS, "i": TokenKind.IMPORTED, "j": T
 _LETTER_OF_KIND: Final = {kind: letter for letter, kind in _KIND_OF_LETTER.items()}
 _KIND_OF_BYTE: Final = {letter.encode(): kind for letter, kind in _KIND_OF_LETTER.items()}
 is_id: Final = re.compile(r"[A-Za-z0-9_-]{8,64}").fullmatch
-_is_account: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}").fullmatch  # as in the configuration
 _accounts: Final[BoundedMemo[str, str]] = BoundedMemo(4096)
 """Accounts whose names were found well-formed; records of one account share one string."""
 
@@ -136,7 +136,7 @@ def _read_number(value: bytes, start: i64, end: i64) -> i64:
 
 def _learn_account(account: str) -> str | None:
     """Remember a well-formed account name; ``None`` for any other text."""
-    if not _is_account(account):
+    if not is_account_name(account):
         return None
     _accounts.put(account, account)
     return account
@@ -237,7 +237,7 @@ def _are_names(token_id: object, account: object, name: object) -> bool:
         and type(account) is str
         and type(name) is str
         and _is_id(token_id)
-        and _is_account(account) is not None
+        and is_account_name(account) is not None
         and _is_name(name)
     )
 

@@ -693,7 +693,7 @@ def _times() -> Iterator[JwtCase]:
 BAD_ACCOUNTS: tuple[object, ...] = (
     *(1, True, None, 1.5, [], ["acme"], {}, GONE),
     *("", " ", "acme ", "acme\r\nX-Account: x", "acme\n", "acme\0", "é", "ａｃｍｅ", "\ud800"),
-    *("a" * 65, "a" * 4000, "a/b", "a:b", "a b"),
+    *("a" * 129, "a" * 4000, "a/b", "a:b", "a b"),
 )
 BAD_TOKEN_IDS: tuple[object, ...] = (1, None, [], True, "", "a\r\nb", "é", "j" * 257)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.account_names import ACCOUNT_NAME
 from sidecar.core.errors import UsageError
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.store.record import MAX_RECORD_BYTES, decode, encode
@@ -29,7 +30,7 @@ START = b"a" + (1_800_000_000).to_bytes(4, "big") + (1).to_bytes(2, "big")
 LINE = START + b"k3j9x2qpvm0abc\tacme\tShop 1\t/v1/a*\n"
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True)
-accounts = st.from_regex(r"[A-Za-z0-9._@-]{1,64}", fullmatch=True)
+accounts = st.from_regex(ACCOUNT_NAME, fullmatch=True)
 visible = st.characters(exclude_categories=["C", "Z"])
 times = (
     st.integers(0, 2**32 + 1).map(float)
@@ -199,7 +200,7 @@ ODD_TEXTS = [
     LINE.replace(b"acme", b""),
     LINE.replace(b"acme", "é".encode()),
     LINE.replace(b"acme", b"a\0"),
-    LINE.replace(b"acme", b"a" * 65),
+    LINE.replace(b"acme", b"a" * 129),
     LINE.replace(b"Shop 1", b""),
     LINE.replace(b"Shop 1", b"a\nb"),
     LINE.replace(b"Shop 1", b"\xff"),
@@ -270,7 +271,7 @@ ODD_FIELDS = [
         (2, odd)
         for odd in ('""', '"a\\r\\nX-Account: b"', '"a\\u0000"', '"é"', '"a b"', '"a,b"', "7")
     ],
-    (2, '"' + "a" * 65 + '"'),
+    (2, '"' + "a" * 129 + '"'),
     *[(3, odd) for odd in ('""', '"a\\n"', '"\\ud800"', '"\\u202e"', "null", "[]")],
     (3, '"' + "n" * 101 + '"'),
     *[(4, odd) for odd in ('"access"', '"A"', '""', "1", "[]", "{}", "null")],
