@@ -17,6 +17,7 @@ COMPILED = (
     "auth/password_verifier",
     "auth/lookup_rate_limit",
     "auth/throttle",
+    "core/basic_auth",
     "core/cors",
     "core/credentials",
     "core/forwarded",

@@ -95,7 +95,8 @@ MAY_IMPORT = {
     "proxy.health_probe": {"core", "proxy.answers"},
     "proxy.header_cache": {"auth.credential_cache", "core", "proxy.rules", "wire.requests"},
     "proxy.rules": {
-        *("auth.assertion", "auth.authenticator", "core", "proxy.answers", "proxy.tracing", "wire"),
+        *("auth.assertion", "auth.authenticator", "auth.credential_cache", "core"),
+        *("proxy.answers", "proxy.tracing", "wire"),
     },
     "proxy.streams": {"core", "proxy.rules", "store.port"},
     "proxy.exchange": {
@@ -335,11 +336,11 @@ MAKERS: dict[str, Callable[[], object]] = {
         compile_pattern(text).regex for text in ("/*ab*c*/{x}/d*/**", "/a", "/*", "/{x}")
     ],
     "core.cors": lambda: CorsPolicy(("https://a.b:1", "https://*.a.b", "null", "*")),
-    "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c")),
+    "core.credentials": lambda: CredentialRules(("a",), ("a-b", "c"), ("a-b", "")),
     "core.password_schemes": lambda: sha_crypt("SHA-256-crypt", 5, 43),
     "core.referers": lambda: RefererRules(("a", "b-c")),
     "core.masking": lambda: hide_tokens("/made_up_prefix_", "made_up_prefix_"),
-    "proxy.header_cache": lambda: HeaderCache(RequestLimits(), ["a-b", "c"]),
+    "proxy.header_cache": lambda: HeaderCache(RequestLimits(), ["a-b", "c"], ["a-b", ""]),
     "wire.chunked": lambda: (tiny_run(3), mixed_run(), mixed_data()),
 }
 

@@ -36,6 +36,9 @@ from sidecar.store.port import TokenLookup
 
 _JWT: Final = TokenKind.JWT  # a module constant: looking an enumeration up costs 0.1 µs
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
+OTHER_ACCOUNT: Final = Denial(
+    "invalid_token", "The user name that came with the token is not its account."
+)
 BAD_CHECKSUM: Final = Denial(
     "invalid_token", "The token is wrong: it was mistyped, cut off or made up."
 )
@@ -92,7 +95,10 @@ class Authenticator:
         if record.kind is _JWT:
             return None
         cached.is_cacheable = True
-        return _note(cached, credential, record)
+        caller = _note(cached, credential, record)
+        if isinstance(caller, Denial):
+            return self._admission.refuse_token(caller, client)
+        return caller
 
     async def identify(
         self, rules: AuthRules, cached: CachedCredential, credential: Credential, client: str
@@ -161,7 +167,11 @@ class Authenticator:
         if proof is None or proof.record is not None:
             return None
         record = self._cached_token(proof.key)
-        if record is None or not _is_of(record, proof.account):
+        if (
+            record is None
+            or not _is_of(record, proof.account)
+            or _is_of_another(credential, record)
+        ):
             return None
         cached.is_cacheable = True
         return Principal(record.account, credential.form, record)
@@ -172,6 +182,8 @@ class Authenticator:
         proof = await rules.jwt.verify(credential.secret, cached.digest, self._now())
         if isinstance(proof, Denial):
             return proof
+        if credential.account and credential.account != proof.account:
+            return OTHER_ACCOUNT
         cached.is_cacheable = True
         record = None
         if proof.key:  # a trusted issuer signed it, so nobody made it up to cause look-ups
@@ -193,11 +205,23 @@ def _asker_of(client: str) -> str:
     return network_of(client) or client or "?"
 
 
-def _note(cached: CachedCredential, credential: TokenCredential, record: TokenRecord) -> Principal:
-    """Return whom an opaque token's record names, and cache that with the credential."""
+def _note(
+    cached: CachedCredential, credential: TokenCredential, record: TokenRecord
+) -> Principal | Denial:
+    """Return whom an opaque token's record names, and cache that with the credential.
+
+    What is cached was compared with the user name that came with the token, if one did.
+    """
+    if _is_of_another(credential, record):
+        return OTHER_ACCOUNT
     principal = Principal(record.account, credential.form, record)
     cached.principal = principal
     return principal
+
+
+def _is_of_another(credential: TokenCredential, record: TokenRecord) -> bool:
+    """Return whether the user name that came with a token is not its account."""
+    return credential.account != "" and credential.account != record.account
 
 
 def _is_of(record: TokenRecord, account: str) -> bool:

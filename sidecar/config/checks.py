@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sidecar.config.diagnostics import Diagnostic, Rejected, near_miss, shown
-from sidecar.config.document import YamlNode
+from sidecar.config.document import Position, YamlNode
 from sidecar.config.endpoints import SocketAddress, parse_address, parse_upstream_url
 from sidecar.config.error_messages import key_path
 from sidecar.config.header_names import canonical
@@ -22,6 +22,7 @@ from sidecar.config.settings import (
     IdentitySettings,
     ListenSettings,
     OperationsSettings,
+    PasswordFieldsSettings,
     PortalSettings,
 )
 from sidecar.core.policy import Account
@@ -45,6 +46,7 @@ def check_agreement(
     yield from _check_routes(root, of_files)
     yield from _check_upstreams(root)
     yield from _check_identity_headers(root)
+    yield from _check_password_fields(root)
     yield from _check_assertion(root)
     yield from _check_issuers(root)
     yield from _check_addresses(root)
@@ -171,6 +173,7 @@ def _check_identity_headers(root: YamlNode) -> Iterator[Diagnostic]:
     taken = {
         canonical(name): f"{name} in credentials.headers" for name in _credential_headers(root)
     }
+    taken |= {canonical(name): f"{name} in {path}" for path, name, _ in _password_fields(root)}
     headers = root.at("identity", "headers")
     places = headers.keys if headers is not None else {}
     named = [(name, f"identity.headers.{name}", position) for name, position in places.items()]
@@ -188,6 +191,33 @@ def _check_identity_headers(root: YamlNode) -> Iterator[Diagnostic]:
             text = f"{path}: an upstream may confuse this with {owner}; choose another name"
             yield Diagnostic(*position, text)
         taken.setdefault(canonical(name), f"{name} in {path.rpartition('.')[0]}")
+
+
+def _check_password_fields(root: YamlNode) -> Iterator[Diagnostic]:
+    """Find a field of the pair that another place for credentials, or its twin, has already."""
+    taken = {
+        canonical(name): f"{name} in credentials.headers" for name in _credential_headers(root)
+    }
+    for path, name, position in _password_fields(root):
+        owner = taken.setdefault(canonical(name), f"{name} in {path}")
+        if owner != f"{name} in {path}":
+            at = position or root.position
+            yield Diagnostic(*at, f"{path}: {name} is the same as {owner}; choose another name")
+
+
+def _password_fields(root: YamlNode) -> list[tuple[str, str, Position | None]]:
+    """Return path, name and position of the two fields, or nothing if they are not read."""
+    node = root.at("credentials", "password_fields")
+    if node is not None and not node.keys:
+        return []
+    fields = []
+    for key, name in PasswordFieldsSettings().model_dump().items():
+        given = root.at("credentials", "password_fields", key)
+        text = name if given is None else given.text()
+        if text is not None:
+            position = None if given is None else given.position
+            fields.append((f"credentials.password_fields.{key}", text, position))
+    return fields
 
 
 def _credential_headers(root: YamlNode) -> list[str]:

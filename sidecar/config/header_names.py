@@ -1,4 +1,4 @@
-"""Which header names identities and credentials may have, and which would open a hole."""
+"""Which header names and schemes may carry identities and credentials, and which open a hole."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _FRAMING = {
     "host", "content-length", "content-type", "content-encoding", "content-range", "expect",
 }  # fmt: skip
 _CREDENTIALS = {"authorization", "cookie", "set-cookie", "www-authenticate"}
+# Schemes whose credentials are no tokens that a string could be compared with.
+_OWN_MEANING = {"basic", "digest", "negotiate", "ntlm", "kerberos", "dpop", "hawk", "mutual"}
 _PROXY = {"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate"}
 
 
@@ -38,7 +40,22 @@ def check_credential_header(name: str) -> str:
     _check_syntax(name)
     reason = _taken_for(canonical(name))
     if reason is not None:
-        raise Rejected(f"can't carry a token: it {reason}", "choose another name", name)
+        raise Rejected(f"can't carry a credential: it {reason}", "choose another name", name)
+    return name
+
+
+def check_scheme(name: str) -> str:
+    """Return ``name`` if it may precede a token in ``Authorization``; else raise ``Rejected``."""
+    if name and _TOKEN.fullmatch(name) is None:
+        raise Rejected(
+            "is not a scheme", "use letters, digits, - and _ (RFC 9110 section 11.1)", name
+        )
+    if name.lower() in _OWN_MEANING:
+        raise Rejected(
+            "can't precede a token: it has a meaning of its own",
+            "choose another scheme; Basic is read without being listed",
+            name,
+        )
     return name
 
 

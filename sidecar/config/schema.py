@@ -12,6 +12,7 @@ SUBSTITUTION = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 
 _SUFFIX = "Settings"
 _SWITCHED_OFF_BY_FALSE = ("portal", "operations")
+_SWITCHED_OFF_BY_NULL = {"Credentials": "password_fields"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -26,7 +27,10 @@ def json_schema() -> dict[str, Any]:
     }
     whole = _section(Settings, generated)
     for key in _SWITCHED_OFF_BY_FALSE:
-        whole["properties"][key] = _or_false(whole["properties"][key])
+        whole["properties"][key] = _or(whole["properties"][key], {"const": False})
+    for name, key in _SWITCHED_OFF_BY_NULL.items():
+        properties = definitions[name]["properties"]
+        properties[key] = _or(properties[key], {"type": "null"})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of auth-sidecar",
@@ -103,9 +107,9 @@ def _value(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"$ref": "#/$defs/Substitution"}]}
 
 
-def _or_false(schema: dict[str, Any]) -> dict[str, Any]:
+def _or(schema: dict[str, Any], switched_off: dict[str, Any]) -> dict[str, Any]:
     about: dict[str, Any] = {
         key: schema[key] for key in ("description", "default") if key in schema
     }
     rest = {key: value for key, value in schema.items() if key not in about}
-    return {**about, "anyOf": [rest, {"const": False}]}
+    return {**about, "anyOf": [rest, switched_off]}

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from sidecar.config import endpoints, values
+from sidecar.config.document import NoValue
 from sidecar.core.path_index import PathList
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
@@ -32,6 +33,11 @@ Algorithm = Literal["EdDSA", "ES256", "RS256", "PS256", "HS256"]
 
 def _false_is_off(value: object) -> object:
     return None if value is False else value
+
+
+def _switched_off_by_null(value: object) -> object:
+    """Let ``null`` (or ``false``) switch a section off that has defaults."""
+    return None if value is False or isinstance(value, NoValue) else value
 
 
 def _account_header() -> Mapping[str, IdentityAttribute]:
@@ -179,6 +185,15 @@ class RouteSettings(Section):
     """Let `%2F` stand in the path, and forward it as sent, unless it could lead to another rule."""
 
 
+class PasswordFieldsSettings(Section):
+    """The two request headers that hold an account's name and its password."""
+
+    account: values.CredentialHeader = "username"
+    """The account's name; without the other field, an ordinary header."""
+    password: values.CredentialHeader = "password"  # noqa: S105 - a header's name
+    """The password."""
+
+
 class CredentialsSettings(Section):
     """Where credentials are looked for."""
 
@@ -188,6 +203,15 @@ class CredentialsSettings(Section):
     """Request headers that hold a token, beside `Authorization`."""
     query: values.ListOf[values.QueryName] = ("access_token", "token", "jwt_token")
     """Query parameters that hold a token."""
+    schemes: values.ListOf[values.AuthorizationScheme] = (
+        *("Bearer", "Token", "access_token", "jwt_token"),
+        "",
+    )
+    """Schemes of `Authorization` that precede a token, beside Basic; `""`: none need."""
+    password_fields: Annotated[
+        PasswordFieldsSettings | None, BeforeValidator(_switched_off_by_null)
+    ] = PasswordFieldsSettings()
+    """The headers that hold an account and a password, beside Basic; `null`: none."""
 
 
 class AccountSettings(Section):

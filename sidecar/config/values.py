@@ -31,7 +31,11 @@ from pydantic_core import core_schema
 
 from sidecar.config import endpoints, origins, units
 from sidecar.config.diagnostics import Rejected
-from sidecar.config.header_names import check_credential_header, check_identity_header
+from sidecar.config.header_names import (
+    check_credential_header,
+    check_identity_header,
+    check_scheme,
+)
 from sidecar.config.substitution import Substituted
 from sidecar.core.account_names import ACCOUNT_NAME, ACCOUNT_NAME_ADVICE
 from sidecar.core.authority import check_web_url, is_host
@@ -417,6 +421,7 @@ PatternText = Annotated[str, _checked(_check_path_pattern)]
 StoreUrlText = Annotated[str, BeforeValidator(_check_store_url)]
 IdentityHeader = Annotated[str, _checked(check_identity_header)]
 CredentialHeader = Annotated[str, _checked(check_credential_header)]
+AuthorizationScheme = Annotated[str, _checked(check_scheme)]
 HostName = Annotated[str, _checked(_check_host_name)]
 """A host without a port: a name, or an IP address without brackets."""
 

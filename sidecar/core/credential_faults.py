@@ -13,14 +13,20 @@ caller made a slip rather than a guess.
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sidecar.core.credentials import MAX_BASIC_BYTES, CredentialRules
-from sidecar.core.headers import Headers
-from sidecar.core.model import ALL_FORMS, Denial, Form
+from sidecar.core.basic_auth import (
+    MAX_BASIC_BYTES,
+    MAX_PAIR_BYTES,
+    WHITE_SPACE,
+    decode_base64,
+    has_jwt_header,
+)
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.headers import Headers, PasswordFields
+from sidecar.core.model import ALL_FORMS, Credential, Denial, Form, TokenCredential
 from sidecar.core.tokens import MAX_JWT_CHARS, MAX_OPAQUE_CHARS, MIN_OPAQUE_CHARS
 
 CODE: Final = "malformed_credentials"
@@ -101,11 +107,8 @@ _HAS_SEPARATOR: Final = Fault(
     "It was copied out of a list, a line of code or a cookie.",
 )
 _HAS_LINE_BREAK: Final = Fault(
-    "The token in {} has a line break in it or after it.",
+    "The token in {} has a line break in it, or the characters \\n after it.",
     "It was read from a file or made with echo: strip the line break (printf %s, echo -n).",
-)
-_HAS_SPACE_AROUND: Final = Fault(
-    "The token in {} has white space before or after it.", "Strip the value."
 )
 _HAS_SPACE: Final = Fault(
     "The token in {} has white space in it, which no token has.",
@@ -219,6 +222,7 @@ _SLIPS: Final[Checks] = (
     (re.compile(rb"(?:proxy-)?authorization *[:=]", re.I).match, _HAS_FIELD_NAME),
     (re.compile(rb"(?:bearer|basic|token|jwt)(?:[ \t,+]|%20)", re.I).match, _HAS_SCHEME),
     (re.compile(rb"(?:bearer|basic) *[:=]", re.I).match, _HAS_SCHEME),
+    (re.compile(rb"bearer[\w-]{32}", re.I).match, _HAS_SCHEME),
     (
         re.compile(rb"(?:(?:access|jwt|id|api|auth)[-_]?)?(?:token|key|jwt) *[:=]", re.I).match,
         _HAS_NAME,
@@ -231,7 +235,6 @@ _SLIPS: Final[Checks] = (
     (_has_line_break, _HAS_LINE_BREAK),
 )
 _CHARACTERS: Final[Checks] = (
-    (lambda value: value.strip(b" \t") != value, _HAS_SPACE_AROUND),
     (_has_space, _HAS_SPACE),
     (lambda value: value.translate(None, _CONTROLS) != value, _HAS_CONTROL),
     (lambda value: not value.isascii() and _find_invisible(value), _HAS_INVISIBLE),
@@ -251,7 +254,7 @@ _TWO_SCHEMES: Final = Fault(
     "The caller's library adds the scheme by itself: give it the token alone.",
 )
 _NO_SPACE: Final = Fault(
-    "In {}, one space and nothing else belongs between the scheme and the credential.",
+    "In {}, a space and nothing else belongs between the scheme and the credential.",
     "Write: Authorization: Bearer TOKEN.",
 )
 _TWO_IN_ONE: Final = Fault(
@@ -274,10 +277,10 @@ _has_second: Final = re.compile(rb", *(?:bearer|basic) ", re.I).search
 _has_parameters: Final = re.compile(rb"[a-z_]+ *= *\"", re.I).match
 _has_joined_scheme: Final = re.compile(rb"(?:bearer|basic)", re.I).match
 
-# Basic.
+# Basic, and the pair of header fields.
 
-_BASIC_TOO_LONG: Final = Fault(
-    f"The value of {{}} is longer than {MAX_BASIC_BYTES} bytes, too long for Basic.",
+_TOO_LONG: Final = Fault(
+    f"In {{}}, account and password are longer than {MAX_PAIR_BYTES} bytes.",
     "A password this long is refused; if it is a token, send it with Bearer.",
 )
 _BASIC_NOT_ENCODED: Final = Fault(
@@ -290,36 +293,33 @@ _BASIC_NOT_BASE64: Final = Fault(
     "base64 has letters, digits, + and / alone, and = at its end to a multiple of four.",
 )
 _BASIC_UTF_16: Final = Fault(
-    "In {}, account and password of Basic are in UTF-16; they belong in UTF-8.",
+    "In {}, account and password are in UTF-16; they belong in UTF-8.",
     "PowerShell: [Text.Encoding]::UTF8.GetBytes, not Unicode.",
 )
-_BASIC_NOT_UTF_8: Final = Fault(
-    "In {}, account and password of Basic are not in UTF-8.",
-    "Encode them in UTF-8 before base64 (RFC 7617).",
-)
 _BASIC_BOM: Final = Fault(
-    "In {}, account and password of Basic begin with a byte order mark.", _HAS_BOM.advice
+    "In {}, account and password begin with a byte order mark.", _HAS_BOM.advice
 )
 _BASIC_PLACEHOLDER: Final = Fault(
-    "In {}, a placeholder stands in place of the account of Basic; it was never filled in.",
+    "In {}, a placeholder stands in place of the account; it was never filled in.",
     _PLACEHOLDER.advice,
 )
 _BASIC_QUOTED: Final = Fault(
-    "In {}, account and password of Basic have quotation marks around them.", _IS_QUOTED.advice
+    "In {}, account and password have quotation marks around them.", _IS_QUOTED.advice
 )
 _BASIC_LINE_BREAK: Final = Fault(
-    "In {}, account and password of Basic end with a line break.",
+    "In {}, account and password end with a line break.",
     "echo adds it: printf %s 'acme:password' | base64.",
 )
-_BASIC_CONTROL: Final = Fault(
-    "In {}, account and password of Basic have a control character in them."
-)
+_BASIC_CONTROL: Final = Fault("In {}, account and password have a control character in them.")
 _BASIC_NO_COLON: Final = Fault(
     "In {}, Basic has no colon between account and password.",
     "Basic is the base64 of account:password. A token alone is sent with Bearer.",
 )
 _BASIC_NO_ACCOUNT: Final = Fault(
     "In {}, Basic has no account before the colon.", "Basic is the base64 of account:password."
+)
+_PAIR_NO_ACCOUNT: Final = Fault(
+    "In {}, the account is empty.", "Send the account's name beside its password."
 )
 
 _is_utf_16: Final = re.compile(rb"\xff\xfe|\xfe\xff|(?:[^\0]\0)+\Z|(?:\0[^\0])+\Z").match
@@ -335,6 +335,11 @@ _BASIC_CHECKS: Final[Checks] = (
     (re.compile(rb"[\x00-\x1f\x7f]").search, _BASIC_CONTROL),
     (re.compile(rb"([\"']).*\1\Z", re.DOTALL).match, _BASIC_QUOTED),
     (_is_basic_placeholder, _BASIC_PLACEHOLDER),
+    (lambda raw: len(raw) > MAX_PAIR_BYTES, _TOO_LONG),
+)
+_PAIR_CHECKS: Final[Checks] = (
+    (re.compile(rb":").match, _PAIR_NO_ACCOUNT),
+    *(check for check in _BASIC_CHECKS if check[1] is not _BASIC_NO_ACCOUNT),
 )
 
 
@@ -382,6 +387,8 @@ def places_of(rules: CredentialRules, headers: Headers, target: str) -> list[str
     ]
     query = target.partition("?")[2]
     places += [f"the query parameter {name}" for name, value in rules.values_in(query) if value]
+    if rules.pair is not None and _values_of(headers, rules.pair.password):
+        places.append(_place_of_pair(rules.pair))
     return [*dict.fromkeys(places)]
 
 
@@ -404,16 +411,57 @@ def _find_all(
     named = {name.lower().encode(): name for name in rules.headers}
     for name, value in headers:
         if name.lower() == b"authorization":
-            fault = _find_in_authorization(value, forms)
+            fault = _find_in_authorization(value, rules, forms)
             if fault is not None:
                 yield Found("Authorization", fault)
     for name, value in headers:
         place = named.get(name.lower())
-        if place is not None and (fault := _find_fault(value)) is not None:
+        if place is not None and (fault := _find_fault(value.strip(_WHITE_SPACE))) is not None:
             yield Found(f"the header field {place}", fault)
     for parameter, value in rules.values_in(target.partition("?")[2]):
-        if (fault := _find_fault(value)) is not None:
+        if (fault := _find_fault(value.strip(_WHITE_SPACE))) is not None:
             yield Found(f"the query parameter {parameter}", fault)
+    if rules.pair is not None:
+        yield from _find_in_pair(rules, rules.pair, headers)
+
+
+def _values_of(headers: Headers, name: str) -> list[bytes]:
+    wanted = name.lower().encode()
+    return [value for sent, value in headers if sent.lower() == wanted]
+
+
+def _place_of_pair(pair: PasswordFields) -> str:
+    return f"the header fields {pair.account} and {pair.password}"
+
+
+def _find_in_pair(
+    rules: CredentialRules, pair: PasswordFields, headers: Headers
+) -> Iterator[Found]:
+    passwords, accounts = _values_of(headers, pair.password), _values_of(headers, pair.account)
+    if not passwords:
+        return
+    if not accounts:
+        fault = Fault(
+            f"{{}} came without the header field {pair.account}.",
+            "Send the account's name beside its password.",
+        )
+        yield Found(f"the header field {pair.password}", fault if passwords[0] else _IS_EMPTY)
+        return
+    place = _place_of_pair(pair)
+    if not accounts[0] and not passwords[0]:
+        yield Found(place, _IS_EMPTY)
+        return
+    read = rules.read_pair(accounts[0], passwords[0])
+    fault_of_pair = _find_in_read(read, b"%b:%b" % (accounts[0], passwords[0]), _PAIR_CHECKS)
+    if fault_of_pair is not None:
+        yield Found(place, fault_of_pair)
+
+
+def _find_in_read(read: Credential | Denial, raw: bytes, checks: Checks) -> Fault | None:
+    """Return what is wrong with what was read of account, colon and password."""
+    if isinstance(read, TokenCredential):
+        return _find_fault(read.secret.encode())
+    return _first(checks, raw) if isinstance(read, Denial) else None
 
 
 def _first(checks: Checks, value: bytes) -> Fault | None:
@@ -435,99 +483,93 @@ def _find_fault(value: bytes) -> Fault | None:
     if len(value) < MIN_OPAQUE_CHARS:
         return _IS_SHORT
     if value.count(b".") != 2 or not _is_jwt(value):
-        if _has_jwt_header(value):
+        if has_jwt_header(value):
             return _IS_ODD_JWT if value.count(b".") == 2 else _IS_CUT_JWT
         if len(value) > MAX_OPAQUE_CHARS:
             return _IS_LONG
     return None
 
 
-def _has_jwt_header(value: bytes) -> bool:
-    """Tell whether the first of several parts is the header of a JWT, or of an encrypted one."""
-    first, dot, _ = value.partition(b".")
-    if not dot or not first.startswith(b"ey"):
-        return False
-    try:
-        header = binascii.a2b_base64(first.translate(_FROM_URL_ALPHABET) + b"==")
-    except ValueError:
-        return False
-    return b'"alg"' in header
+_WHITE_SPACE: Final = WHITE_SPACE.encode()
 
 
-_FROM_URL_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
-
-
-def _find_in_authorization(value: bytes, forms: frozenset[Form]) -> Fault | None:
-    if not value.strip(b" \t"):
+def _find_in_authorization(
+    value: bytes, rules: CredentialRules, forms: frozenset[Form]
+) -> Fault | None:
+    value = value.strip(b" \t")
+    if not value:
         return _IS_EMPTY
     if _has_second(value):
         return _TWO_IN_ONE
     parsed = _parse_scheme(value)
     scheme, between, rest = parsed.groups() if parsed else (b"", b"", b"")
     lowered = scheme.lower()
-    if lowered in (b"bearer", b"basic"):
-        if not rest:
-            return _NOTHING_BUT_SCHEME
-        if between.strip(b" "):
-            return _NO_SPACE
-        rest = rest.rstrip(b" ")
+    is_read = lowered == b"basic" or (lowered != b"" and rules.precedes_token(lowered))
+    if is_read and not rest:
+        return _NOTHING_BUT_SCHEME
+    if is_read and between and not between.strip(b" \t"):
         if lowered == b"basic":
-            return _BASIC_TOO_LONG if len(value) > MAX_BASIC_BYTES else _find_in_basic(rest)
-        fault = _find_fault(rest)
-        return _TWO_SCHEMES if fault is _HAS_SCHEME else fault
+            return _find_in_basic(value, rest, rules)
+        return _find_behind_scheme(lowered, rest)
+    if is_read and between:
+        return _NO_SPACE
     if lowered in _NAMES_OF_SCHEMES and between[:1] in (b" ", b"\t"):
         if _has_parameters(rest) and lowered in _TOKEN_SCHEMES:
             return _HAS_PARAMETERS
-        return _foreign_scheme(f"the scheme {_NAMES_OF_SCHEMES[lowered]}", forms)
+        return _foreign_scheme(f"the scheme {_NAMES_OF_SCHEMES[lowered]}", rules, forms)
+    has_space = b" " in value or b"\t" in value
+    if rules.takes_bare_tokens and not has_space:
+        fault = _find_fault(value)
+        return _NO_SPACE if fault is _HAS_SCHEME else fault
     fault = _first(_SLIPS, value)
-    if fault is not None:
+    if fault is not None and fault is not _HAS_SCHEME:
         return fault
     if _has_joined_scheme(value):
         return _NO_SPACE
-    if b" " not in value and b"\t" not in value:
-        return _no_scheme(forms)
-    return _foreign_scheme("this scheme", forms)
+    if not has_space:
+        return _no_scheme(rules, forms)
+    return _foreign_scheme("this scheme", rules, forms)
+
+
+def _find_behind_scheme(scheme: bytes, token: bytes) -> Fault | None:
+    """Return what is wrong with what follows a scheme for tokens."""
+    fault = _find_fault(token)
+    if fault is _HAS_SCHEME:
+        return _TWO_SCHEMES
+    has_parameters = scheme in _TOKEN_SCHEMES and _has_parameters(token)
+    return _HAS_PARAMETERS if fault is not None and has_parameters else fault
 
 
 _TOKEN_SCHEMES: Final = frozenset({b"token", b"oauth", b"apikey", b"jwt", b"access_token"})
 
 
-def _foreign_scheme(what: str, forms: frozenset[Form]) -> Fault:
+def _foreign_scheme(what: str, rules: CredentialRules, forms: frozenset[Form]) -> Fault:
     return Fault(
-        f"In {{}}, {what} is not accepted here; {_use(forms)}.",
-        "Other schemes than Bearer and Basic are never read.",
+        f"In {{}}, {what} is not accepted here; {_use(rules, forms)}.",
+        "Other schemes than Basic and those of credentials.schemes are never read.",
     )
 
 
-def _no_scheme(forms: frozenset[Form]) -> Fault:
+def _no_scheme(rules: CredentialRules, forms: frozenset[Form]) -> Fault:
     return Fault(
-        f"{{}} holds no scheme before the credential; {_use(forms)}.",
-        "Write: Authorization: Bearer TOKEN.",
+        f"{{}} holds no scheme before the credential; {_use(rules, forms)}.",
+        'A token without a scheme is read if "" is among credentials.schemes.',
     )
 
 
-def _use(forms: frozenset[Form]) -> str:
-    schemes = [name for form, name in _SCHEME_OF_FORM.items() if form in forms]
+def _use(rules: CredentialRules, forms: frozenset[Form]) -> str:
+    scheme_of_form = {Form.BEARER: rules.scheme, Form.BASIC: "Basic"}
+    schemes = [name for form, name in scheme_of_form.items() if form in forms]
     return f"use {' or '.join(schemes)}" if schemes else "this route reads no Authorization"
 
 
-_SCHEME_OF_FORM: Final = {Form.BEARER: "Bearer", Form.BASIC: "Basic"}
-
-
-def _find_in_basic(encoded: bytes) -> Fault | None:
-    """Return what is wrong with what follows ``Basic``; ``None``: it is account and password."""
-    fault = _first(_FILLERS, encoded)
-    if fault is not None:
-        return fault
-    try:
-        raw = binascii.a2b_base64(encoded, strict_mode=True)
-    except ValueError:
+def _find_in_basic(value: bytes, encoded: bytes, rules: CredentialRules) -> Fault | None:
+    """Return what is wrong with what follows ``Basic``; ``None``: it can be read."""
+    if len(value) > MAX_BASIC_BYTES:
+        return _TOO_LONG
+    raw, read = decode_base64(encoded), rules.read_authorization(value)
+    if isinstance(read, Denial) and (filler := _first(_FILLERS, encoded)) is not None:
+        return filler
+    if raw is None:
         return _BASIC_NOT_ENCODED if b":" in encoded else _BASIC_NOT_BASE64
-    fault = _first(_BASIC_CHECKS, raw)
-    if fault is not None:
-        return fault
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return _BASIC_NOT_UTF_8
-    return None
+    return _find_in_read(read, raw, _BASIC_CHECKS)

@@ -9,7 +9,8 @@ is. An alias of a name that is read is stripped and never read.
 Stripped from every request, on every route:
 
 - identity headers, which only the sidecar may set;
-- credentials in all forms, unless an upstream is configured to receive them;
+- credentials in all forms, unless an upstream is configured to receive them; the field of a user
+  name is part of one only beside that of a password, and an ordinary field otherwise;
 - hop-by-hop fields and those that ``Connection`` names (RFC 9110 section 7.6.1);
 - headers that services are known to take for the caller or the URL (``Remote-User``,
   ``X-Original-URL``, ``Proxy`` and the like);
@@ -62,9 +63,12 @@ class HeaderClass(IntEnum):
     UPGRADE = 14
     TRACEPARENT = 15
     TRACESTATE = 16
-    STRIPPED = 17
+    USER_NAME = 17
+    """Of the pair of user name and password: a credential only beside a password."""
+    PASSWORD = 18
+    STRIPPED = 19
     """Neither read nor sent upstream."""
-    FORWARDED = 18
+    FORWARDED = 20
 
 
 _READ: Final = {
@@ -140,6 +144,8 @@ class Scan(NamedTuple):
     upgrade: tuple[bytes, ...]
     traceparent: tuple[bytes, ...]
     tracestate: tuple[bytes, ...]
+    user_names: tuple[bytes, ...]
+    passwords: tuple[bytes, ...]
     stripped: tuple[bytes, ...]
     forwarded: tuple[bytes, ...]
 
@@ -202,18 +208,33 @@ class NameTable(dict[bytes, int]):
         return meaning
 
 
+class PasswordFields(NamedTuple):
+    """The names of the two header fields that hold a user name and a password."""
+
+    account: str
+    password: str
+
+
 class HeaderRules:
     """The class of every header name under one configuration; built once, shared by all requests.
 
     ``identity`` are the names that the sidecar sets, ``credentials`` those that tokens are read
-    from; both are case-insensitive.
+    from, ``pair`` those of user name and password; all are case-insensitive.
     """
 
     __slots__ = ("_credentials", "_identity", "_stripped", "classes")
 
-    def __init__(self, identity: Iterable[str], credentials: Iterable[str]) -> None:
+    def __init__(
+        self,
+        identity: Iterable[str],
+        credentials: Iterable[str],
+        pair: PasswordFields | None = None,
+    ) -> None:
         self._identity = frozenset(canonical(name.encode()) for name in identity)
-        self._credentials = frozenset(name.lower() for name in credentials)
+        self._credentials = {name.lower(): HeaderClass.CREDENTIAL for name in credentials}
+        if pair is not None:
+            self._credentials[pair.account.lower()] = HeaderClass.USER_NAME
+            self._credentials[pair.password.lower()] = HeaderClass.PASSWORD
         aliases = frozenset(canonical(name.encode()) for name in self._credentials)
         self._stripped = aliases | HOP_BY_HOP | SPOOFABLE
         self.classes: Final = NameTable(self._classify)
@@ -235,7 +256,7 @@ class HeaderRules:
         if folded in self._identity:
             return HeaderClass.STRIPPED
         if name in self._credentials:
-            return HeaderClass.CREDENTIAL
+            return self._credentials[name]
         if name in _READ:
             return _READ[name]
         if folded in self._stripped or folded in _READ:

@@ -26,6 +26,7 @@ MASKED: Final = "[masked]"
 
 _MIN_SECRET_CHARS: Final = 8
 _MIN_JWT_HEADER_CHARS: Final = 16
+_TO_URL_ALPHABET: Final = str.maketrans("+/", "-_")
 _MAX_ENCODINGS: Final = 4  # as many levels as a path may have (targets)
 # An encoded character that a token can hold, or an encoded percent sign.
 _may_encode_token: Final = re.compile(
@@ -58,26 +59,49 @@ def hide_credential(path: str, credential: Credential | Denial | None) -> str:
     secret = credential.secret
     if len(secret) > len(path):
         return path
-    if secret in path:
-        return path.replace(secret, MASKED)
-    if "%" in path:
-        decoded = _decode(path)
-        if secret in decoded:
-            return decoded.replace(secret, MASKED)
+    for spelled in (secret, *_in_basic(credential, path)):
+        if spelled in path:
+            return path.replace(spelled, MASKED)
+        if "%" in path:
+            decoded = _decode(path)
+            if spelled in decoded:
+                return decoded.replace(spelled, MASKED)
     return path
 
 
 def is_repeated(text: str, credential: Credential | Denial | None) -> bool:
     """Tell whether a text contains a credential's secret, plain or as HTTP Basic encodes it."""
     if isinstance(credential, TokenCredential):
-        return credential.secret in text
+        return credential.secret in text or any(
+            spelled in text for spelled in _in_basic(credential, text)
+        )
     if not isinstance(credential, PasswordCredential):
         return False
-    pair = f"{credential.account}:{credential.password}".encode("utf-8", "replace")
+    pair = f"{credential.account}:{credential.password}"
     is_long = len(credential.password) >= _MIN_SECRET_CHARS
-    return (is_long and credential.password in text) or (
-        base64.b64encode(pair).rstrip(b"=").decode("ascii") in text
+    return (is_long and credential.password in text) or any(
+        spelled in text
+        for encoding in ("utf-8", "latin-1")
+        for spelled in _as_base64(pair.encode(encoding, "replace"))
     )
+
+
+def _in_basic(credential: TokenCredential, text: str) -> list[str]:
+    """Return how HTTP Basic may spell a token, as far as ``text`` has room for it."""
+    secret = credential.secret
+    if len(text) * 3 < len(secret) * 4:
+        return []
+    pairs = [f"{secret}:", f":{secret}"]
+    if credential.account:
+        pairs.append(f"{credential.account}:{secret}")
+    return [spelled for pair in pairs for spelled in _as_base64(pair.encode("utf-8", "replace"))]
+
+
+def _as_base64(raw: bytes) -> list[str]:
+    """Return both spellings of base64, in its own alphabet and in that of URLs, unpadded."""
+    standard = base64.b64encode(raw).rstrip(b"=").decode("ascii")
+    in_urls = standard.translate(_TO_URL_ALPHABET)
+    return [standard] if in_urls == standard else [standard, in_urls]
 
 
 def _hide_encoded(text: str, prefix: str) -> str:

@@ -38,24 +38,29 @@ class ValueObject:
 
 
 class TokenCredential(ValueObject):
-    """A token as the request carried it. ``repr`` never shows the secret."""
+    """A token as the request carried it. ``repr`` never shows the secret.
 
-    __slots__ = ("form", "secret")
+    ``account`` is the user name that was sent with it, which must be its own account's; empty if
+    none was.
+    """
 
-    def __init__(self, form: Form, secret: str) -> None:
+    __slots__ = ("account", "form", "secret")
+
+    def __init__(self, form: Form, secret: str, account: str = "") -> None:
         self.form: Final = form
         self.secret: Final = secret
+        self.account: Final = account
 
     def parts(self) -> tuple[object, ...]:
         """See ``ValueObject``."""
-        return self.form, self.secret
+        return self.form, self.secret, self.account
 
     def __repr__(self) -> str:
         return f"TokenCredential({self.form})"
 
 
 class PasswordCredential(ValueObject):
-    """An account name and a password from HTTP Basic (RFC 7617). ``repr`` hides the password."""
+    """An account name and a password (``core.basic_auth``). ``repr`` hides the password."""
 
     __slots__ = ("account", "form", "password")
 

@@ -16,7 +16,6 @@ from sidecar.core.model import (
     Credential,
     Denial,
     Form,
-    TokenCredential,
     TokenRecord,
     ValueObject,
 )
@@ -79,11 +78,7 @@ def is_for(credential: Credential | Denial | None, forms: frozenset[Form]) -> bo
     """Return whether an extracted credential, readable or not, is one that a route looks at."""
     if credential is None:
         return False
-    return isinstance(credential, Denial) or _form_of(credential) in forms
-
-
-def _form_of(credential: Credential) -> Form:
-    return credential.form if isinstance(credential, TokenCredential) else Form.BASIC
+    return isinstance(credential, Denial) or credential.form in forms
 
 
 def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Credential | Denial:
@@ -95,7 +90,7 @@ def accept(credential: Credential | Denial | None, forms: frozenset[Form]) -> Cr
         return _MISSING
     if isinstance(credential, Denial):
         return credential
-    form = _form_of(credential)
+    form = credential.form
     if form in forms:
         return credential
     accepted = ", ".join(sorted(forms)) or "none"

@@ -28,6 +28,7 @@ _TRANSFER_ENCODING: Final = int(HeaderClass.TRANSFER_ENCODING)
 _REFERER: Final = int(HeaderClass.REFERER)
 _TRACEPARENT: Final = int(HeaderClass.TRACEPARENT)
 _TRACESTATE: Final = int(HeaderClass.TRACESTATE)
+_USER_NAME: Final = int(HeaderClass.USER_NAME)
 _join: Final = b": ".join
 
 _KEPT: Final = 0
@@ -196,6 +197,8 @@ class RequestHeads:
         if kind == _REFERER:
             kept = self._redact_referer(value.decode("latin-1"))
             return [name + b": " + kept.encode("latin-1")]
+        if kind == _USER_NAME:
+            return [] if scan.passwords else [_join(header)]
         if kind == _TRACEPARENT:
             return [_join(header)] if scan.traceparent == (traceparent,) else []
         if kind == _TRACESTATE:
@@ -213,8 +216,9 @@ def _decide_fates(is_trusted: bool, keeps_credentials: bool) -> list[int]:
         kept |= {HeaderClass.FORWARDING, HeaderClass.FORWARDED}
     if keeps_credentials:
         kept |= {HeaderClass.AUTHORIZATION, HeaderClass.CREDENTIAL, HeaderClass.REFERER}
+        kept |= {HeaderClass.USER_NAME, HeaderClass.PASSWORD}
     else:
-        rewritten.add(HeaderClass.REFERER)
+        rewritten |= {HeaderClass.REFERER, HeaderClass.USER_NAME}
     return [_KEPT if c in kept else _REWRITTEN if c in rewritten else _DROPPED for c in HeaderClass]
 
 

@@ -24,7 +24,9 @@ class Challenges:
     RFC 6750 section 3 (Bearer) and RFC 7617 section 2.1 (Basic, UTF-8).
     """
 
-    def __init__(self, realm: str) -> None:
+    def __init__(self, realm: str, scheme: str = "Bearer") -> None:
+        """``scheme`` is that of a token; Bearer is the only one that is registered."""
+        self._scheme = scheme
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
         self._cached: dict[tuple[Denial, frozenset[Form]], bytes] = {}
 
@@ -41,7 +43,7 @@ class Challenges:
     def _build(self, denial: Denial, forms: frozenset[Form]) -> bytes:
         lines = []
         if forms - {Form.BASIC}:
-            challenge = f'Bearer realm="{self._realm}"'
+            challenge = f'{self._scheme} realm="{self._realm}"'
             if denial.code in _BEARER_ERRORS:
                 challenge += (
                     f', error="invalid_token", error_description="{_quotable(denial.detail)}"'

@@ -16,7 +16,7 @@ from time import time
 from typing import Final
 
 from sidecar.auth.authenticator import Authenticator
-from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
+from sidecar.auth.credential_cache import CachedCredential
 from sidecar.core.credential_faults import spell_out
 from sidecar.core.headers import Scan, is_sane_request_id
 from sidecar.core.masking import hide_credential, hide_tokens, is_repeated
@@ -68,7 +68,6 @@ class Gateway:
         self._write_entry = write_entry
         self._faults = FaultLog(_log)
         self._context = ExchangeContext(streams, self._faults, now)
-        self._credentials = CachedCredentials()
         self._id_prefix = os.urandom(8).hex()
         self.why_not_ready: Callable[[], Awaitable[str | None]] = _is_ready
         """Returns the code of what keeps the process from serving; ``None``: nothing does."""
@@ -124,7 +123,7 @@ class Gateway:
         exchange = Exchange(self._context, rules, client, downstream, request, log)
         authorization: Authorization | None = None
         try:
-            headers, cached = read_headers(rules, request, self._credentials)
+            headers, cached = read_headers(rules, request)
             authorization = Authorization(
                 headers, cached, request.method, request.target, client.peer, downstream.is_trusted
             )
@@ -238,7 +237,7 @@ class Gateway:
                 if asked.is_granted and record.digest:  # a foreign JWT has none
                     self._last_uses.note(record.digest, asked.client)
         if cached.key and cached.is_cacheable:
-            self._credentials.put(cached)
+            rules.seen.put(cached)
 
     def _find_unrouted(self, asked: Authorization) -> CachedCredential:
         """Return the credential of a request that has no route: no log line may repeat it."""

@@ -17,9 +17,10 @@ credential it is. The five meet in ``read_headers``: the section says what every
 means and in which place the secret stands, the credential cache says what the secret means there.
 
 **What is the secret?** The one run of at least ``SECRET_BYTES`` visible characters that ends a line
-which is ``Authorization: Bearer`` or ``Basic``, or one of the configured token headers. It is cut
-out of the key, and NUL stands in its place. A second credential stays in the key, and the section's
-``slot`` is ``None``: each of its requests is then read by its own headers.
+which is ``Authorization`` with a scheme that is read or with none, one of the configured token
+headers, or the field of a password. It is cut out of the key, and NUL stands in its place. A second
+credential stays in the key, and the section's ``slot`` is ``None``: each of its requests is then
+read by its own headers. A user name beside a password stays in the key, too.
 
 **Why can't two requests be taken for one another?**
 
@@ -40,7 +41,7 @@ out of the key, and NUL stands in its place. A second credential stays in the ke
 - Nothing here is a verdict. Whether a request may pass is judged each time, by its own credential.
 
 ``HeaderCache`` holds two kinds of credential only: the second one of a request that carries two,
-and a ``Basic`` value that is too short to be cut out.
+and a password or a ``Basic`` value that can't be cut out, as it is short or not all visible ASCII.
 ``ConnectionHeads`` holds the credential that its connection sent last, for as long as that is open.
 
 Everything is bounded in number and size. Sections of refused requests have a small space of their
@@ -55,7 +56,7 @@ from typing import Final
 
 from aiohttp.http import HttpVersion11
 
-from sidecar.auth.credential_cache import CachedCredential, CachedCredentials, CredentialSlot
+from sidecar.auth.credential_cache import CachedCredential, CredentialSlot
 from sidecar.core.cors import CorsFields, read_cors_fields
 from sidecar.core.headers import HeaderClass, Headers, Scan, read_expectations
 from sidecar.core.model import Denial
@@ -84,6 +85,7 @@ _PREFIX_BYTES: Final = 16
 _END: Final = b"\r\n\r\n"
 _AUTHORIZATION: Final = int(HeaderClass.AUTHORIZATION)  # ints: looking an enumeration up costs time
 _CREDENTIAL: Final = int(HeaderClass.CREDENTIAL)
+_PASSWORD: Final = int(HeaderClass.PASSWORD)
 
 _parse_line: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1"
@@ -135,12 +137,17 @@ class CachedRequest(Request):
 class HeaderCache:
     """Header sections and request lines that were seen before, for all connections of a server.
 
-    ``names`` are the token headers besides ``Authorization``. At most ``most`` sections of requests
-    that passed are cached, and an eighth as many of requests that were refused.
+    ``names`` are the headers that hold a secret besides ``Authorization``, and ``schemes`` those of
+    ``Authorization`` that precede one besides Basic. At most ``most`` sections of requests that
+    passed are cached, and an eighth as many of requests that were refused.
     """
 
     def __init__(
-        self, limits: RequestLimits, names: Iterable[str] = (), most: int = _MOST_SECTIONS
+        self,
+        limits: RequestLimits,
+        names: Iterable[str] = (),
+        schemes: Iterable[str] = ("Bearer",),
+        most: int = _MOST_SECTIONS,
     ) -> None:
         self._header_bytes = limits.header_bytes
         self._url_bytes = limits.url_bytes
@@ -150,9 +157,10 @@ class HeaderCache:
         self._refused: dict[bytes, CachedSection] = {}
         self._lines: dict[bytes, tuple[str, str]] = {}
         named = b"".join(rb"|(?i:%b): " % re.escape(name.encode()) for name in names)
+        before = b"|".join(re.escape(scheme.encode()) for scheme in ("Basic", *schemes) if scheme)
         self._find_secret = re.compile(
-            rb"\r\n(?:(?i:authorization): (?i:bearer|basic) %b)([\x21-\x7e]{%d,})(?:\r\n|\Z)"
-            % (named, SECRET_BYTES)
+            rb"\r\n(?:(?i:authorization): (?:(?i:%b)[ \t]+)?%b)([\x21-\x7e]{%d,})(?:\r\n|\Z)"
+            % (before, named, SECRET_BYTES)
         ).search
 
     def __len__(self) -> int:
@@ -372,17 +380,20 @@ class ParsedHeaders:
     def _find_slot(self, cut: int) -> CredentialSlot | None:
         """Return the slot that a secret was cut from, if it's the request's only credential."""
         name, value = self.headers[cut]
-        kind = self.rules.headers.classes[name]
-        if kind not in (_AUTHORIZATION, _CREDENTIAL):
+        scan, rules = self.scan, self.rules.credentials
+        if len(scan.authorization) + len(scan.credentials) + len(scan.passwords) != 1:
             return None
-        if len(self.scan.authorization) + len(self.scan.credentials) != 1:
-            return None
-        return CredentialSlot(value.removesuffix(CUT) if kind == _AUTHORIZATION else b"")
+        kind, stem = self.rules.headers.classes[name], value.removesuffix(CUT)
+        if kind == _AUTHORIZATION:
+            return CredentialSlot.in_authorization(rules, stem)
+        if kind == _CREDENTIAL:
+            return CredentialSlot.in_token_header(rules)
+        if kind == _PASSWORD and len(scan.user_names) == 1:
+            return CredentialSlot.beside(rules, scan.user_names[0])
+        return None
 
 
-def read_headers(
-    rules: Rules, request: Request, credentials: CachedCredentials
-) -> tuple[ParsedHeaders, CachedCredential]:
+def read_headers(rules: Rules, request: Request) -> tuple[ParsedHeaders, CachedCredential]:
     """Return a request's headers and the credential in them, from the caches where they have it.
 
     A credential in the query is not looked at, except that it keeps the request from sharing
@@ -399,7 +410,7 @@ def read_headers(
     if cached.cut < 0:
         return known, known.cached
     if slot is not None and not ("?" in target and rules.all_credentials.are_in_query_of(target)):
-        return known, credentials.get(slot, request.secret)
+        return known, rules.seen.get(slot, request.secret)
     parsed = ParsedHeaders(rules, request.headers)
     return parsed, parsed.cached
 

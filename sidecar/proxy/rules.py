@@ -7,10 +7,11 @@ configuration takes effect between two requests and never within one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.auth.assertion import AssertionSigner, AssertionSubject
 from sidecar.auth.authenticator import AuthRules
+from sidecar.auth.credential_cache import CachedCredentials
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.headers import HeaderRules
 from sidecar.core.policy import Principal
@@ -74,3 +75,5 @@ class Rules(AuthRules):
     trusted_proxies: TrustedProxies
     health_path: str
     """Answered as a health probe; empty: none is."""
+    seen: CachedCredentials = field(default_factory=CachedCredentials)
+    """What the bytes of credentials were read as, by these rules."""

@@ -20,7 +20,7 @@ from sidecar.core.account_claims import AccountClaim
 from sidecar.core.cors import CorsPolicy
 from sidecar.core.credentials import CredentialRules
 from sidecar.core.errors import UsageError
-from sidecar.core.headers import HeaderRules
+from sidecar.core.headers import HeaderRules, PasswordFields
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key
 from sidecar.core.model import Form
@@ -58,14 +58,15 @@ def build_rules(
     whose connections ``dialer`` opens. ``jwt`` and ``dialer`` are made here if left out.
     """
     dialer = dialer or Dialer()
-    names, named = settings.credentials, _query_names(settings)
-    credentials = CredentialRules(names.headers, names.query)
-    all_credentials = CredentialRules(names.headers, named) if named != names.query else credentials
+    named = _query_names(settings)
+    credentials = build_credentials(settings)
+    is_global = named == settings.credentials.query
+    all_credentials = credentials if is_global else build_credentials(settings, named)
     referers = RefererRules(named)
     identity = settings.identity.headers
     assertion = settings.identity.assertion
     injected = [*identity] if assertion is None else [*identity, assertion.header]
-    headers = HeaderRules(injected, settings.credentials.headers)
+    headers = HeaderRules(injected, credentials.headers, credentials.pair)
     handles = {
         name: _build_upstream(
             upstream,
@@ -83,7 +84,7 @@ def build_rules(
         all_credentials=all_credentials,
         headers=headers,
         upstreams=MappingProxyType(handles),
-        challenges=Challenges(settings.credentials.realm),
+        challenges=Challenges(settings.credentials.realm, credentials.scheme),
         identity=IdentityLines(identity),
         assertion=_build_assertion(settings),
         jwt=jwt or build_jwt(settings),
@@ -99,6 +100,21 @@ def build_trusted_proxies(settings: configured.Settings) -> TrustedProxies:
     """Return who is believed about earlier hops."""
     listed = settings.trusted_proxies
     return TrustedProxies((one for one in listed if one != "unix"), "unix" in listed)
+
+
+def build_credentials(
+    settings: configured.Settings, query: tuple[str, ...] | None = None
+) -> CredentialRules:
+    """Return where credentials are looked for; ``query`` replaces the names of parameters."""
+    places = settings.credentials
+    fields = places.password_fields
+    return CredentialRules(
+        places.headers,
+        places.query if query is None else query,
+        places.schemes,
+        None if fields is None else PasswordFields(fields.account, fields.password),
+        settings.tokens.prefix,
+    )
 
 
 def _build_traces(tracing: configured.TracingSettings) -> Traces:
@@ -191,7 +207,11 @@ def build_limits(settings: configured.Settings) -> RequestLimits:
 
 def build_header_cache(settings: configured.Settings) -> HeaderCache:
     """Return an empty cache of header sections."""
-    return HeaderCache(build_limits(settings), settings.credentials.headers)
+    places = settings.credentials
+    names = [*places.headers]
+    if places.password_fields is not None:
+        names.append(places.password_fields.password)
+    return HeaderCache(build_limits(settings), names, places.schemes)
 
 
 def shortest_timeout_seconds(settings: configured.Settings) -> float:
@@ -218,14 +238,13 @@ def reaches_alike(one: configured.UpstreamSettings, other: configured.UpstreamSe
 
 def build_routes(settings: configured.Settings) -> RouteTable:
     """Return the routes in their order. Those with the same names for credentials share rules."""
-    headers = settings.credentials.headers
     rules: dict[tuple[str, ...], CredentialRules] = {}
     routes = []
     for route in settings.routes:
         names = route.credentials.query
         own = None
         if isinstance(names, tuple):
-            own = rules.get(names) or rules.setdefault(names, CredentialRules(headers, names))
+            own = rules.get(names) or rules.setdefault(names, build_credentials(settings, names))
         routes.append(_build_route(route, own))
     return RouteTable(routes)
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from sidecar.auth.credential_cache import CachedCredential, CachedCredentials, CredentialSlot
-from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
-from sidecar.core.tokens import digest
+import base64
+import os
 
-BEARER = CredentialSlot(b"Bearer ")
-HEADER = CredentialSlot(b"")
+from sidecar.auth.credential_cache import CachedCredential, CachedCredentials, CredentialSlot
+from sidecar.core.credentials import CredentialRules
+from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
+from sidecar.core.tokens import digest, generate
+
+RULES = CredentialRules(("access_token",), (), ("Bearer", "Token", ""), token_prefix="sct_")
+
+
+def slot_behind(stem: bytes) -> CredentialSlot:
+    slot = CredentialSlot.in_authorization(RULES, stem)
+    assert slot is not None
+    return slot
+
+
+BEARER = slot_behind(b"Bearer ")
+HEADER = CredentialSlot.in_token_header(RULES)
+BASIC = slot_behind(b"Basic ")
+ACME, OTHER = (CredentialSlot.beside(RULES, name) for name in (b"acme", b"other"))
 TOKEN = b"another-token-of-another-shop"
 
 
@@ -51,3 +66,46 @@ def test_a_credential_of_more_than_two_kibibytes_is_not_cached() -> None:
     credentials = CachedCredentials()
     credentials.put(credentials.get(BEARER, b"t" * 2049))
     assert repr(credentials) == "<CachedCredentials 0>"
+
+
+def test_a_token_is_one_credential_behind_any_scheme_for_tokens_or_none() -> None:
+    credentials = CachedCredentials()
+    known = credentials.get(BEARER, TOKEN)
+    credentials.put(known)
+    for stem in (b"", b"token ", b"TOKEN\t", b"Bearer   "):
+        assert credentials.get(slot_behind(stem), TOKEN) is known
+
+
+def test_nothing_is_read_behind_a_scheme_that_is_not() -> None:
+    for stem in (b"Digest ", b"jwt_token ", b"Bearer: ", b"Basic: "):
+        assert CredentialSlot.in_authorization(RULES, stem) is None
+
+
+def test_the_same_secret_in_two_slots_is_two_entries_wherever_its_meaning_differs() -> None:
+    credentials = CachedCredentials()
+    secret = b"YWNtZTpwYXNzd29yZA=="
+    for slot in (BEARER, HEADER, BASIC, ACME, OTHER):
+        credentials.put(credentials.get(slot, secret))
+    text = secret.decode()
+    assert [credentials.get(slot, secret).credential for slot in (BEARER, HEADER)] == [
+        TokenCredential(Form.BEARER, text),
+        TokenCredential(Form.HEADER, text),
+    ]
+    assert [credentials.get(slot, secret).credential for slot in (BASIC, ACME, OTHER)] == [
+        PasswordCredential("acme", "password"),
+        PasswordCredential("acme", text),
+        PasswordCredential("other", text),
+    ]
+    assert repr(credentials) == "<CachedCredentials 5>"
+
+
+def test_a_token_in_basic_and_in_the_pair_is_cached_with_its_user_name() -> None:
+    credentials = CachedCredentials()
+    token = generate("sct_", os.urandom)
+    encoded = base64.b64encode(f"acme:{token}".encode())
+    for slot, secret in ((BASIC, encoded), (ACME, token.encode())):
+        cached = credentials.get(slot, secret)
+        assert cached.credential == TokenCredential(Form.BASIC, token, "acme")
+        assert cached.digest == digest(token)
+        credentials.put(cached)
+        assert credentials.get(slot, secret) is cached

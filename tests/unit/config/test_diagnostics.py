@@ -183,7 +183,7 @@ APPENDED: list[tuple[str, str]] = [
     ("identity: {headers: {X-A: 1}}", "7:27: identity.headers.X-A: expected one of account, method"),
     ("identity: {headers: {X-A: account, x_a: method}}", "7:36: identity.headers.x_a: an upstream may confuse this with X-A in identity.headers;"),
     ("identity: {headers: {Access-Token: account}}", "7:22: identity.headers.Access-Token: an upstream may confuse this with access_token in cred"),
-    ("credentials: {headers: [Host]}", "7:25: credentials.headers[0]: 'Host' can't carry a token"),
+    ("credentials: {headers: [Host]}", "7:25: credentials.headers[0]: 'Host' can't carry a credential"),
     ("credentials: {headers: [X-Account]}\nidentity: {headers: {x.account: account}}", "8:22: identity.headers.x"),
     ("credentials: {query: ['a&b']}", "7:23: credentials.query[0]: 'a&b' is not a parameter name"),
     ('credentials: {realm: "a\\nb"}', "7:22: credentials.realm: 'a\\nb' is not plain text"),

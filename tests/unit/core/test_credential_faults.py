@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from sidecar.core.credential_faults import find, is_slip, spell_out
 from sidecar.core.credentials import AMBIGUOUS, MALFORMED, CredentialRules
-from sidecar.core.headers import HeaderRules, Headers
+from sidecar.core.headers import HeaderRules, Headers, PasswordFields
 from sidecar.core.model import ALL_FORMS, Denial, Form, TokenCredential
 from sidecar.core.problems import problem_document
 from sidecar.core.tokens import MAX_JWT_CHARS
 from sidecar.observability.access_log import LineFormatter, RequestLog
 from sidecar.proxy.answers import Challenges
 
-RULES = CredentialRules(("access_token", "X-Key"), ("token", "a key"))
-HEADERS = HeaderRules([], RULES.headers)
+PAIR = PasswordFields("username", "password")
+SCHEMES = ("Bearer", "Token", "access_token", "jwt_token")
+RULES = CredentialRules(("access_token", "X-Key"), ("token", "a key"), (*SCHEMES, ""), PAIR, "sct_")
+NO_BARE = CredentialRules(("access_token", "X-Key"), ("token", "a key"), SCHEMES, PAIR, "sct_")
+HEADERS = HeaderRules([], RULES.headers, PAIR)
 T = "sct_" + "t" * 60
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
@@ -103,7 +106,7 @@ SLIPS = {
     ],
     "JSON": [f'{{"access_token":"{T}"}}', f'{{ "token": "{T}" }}'],
     "name of a header field": [f"Authorization: Bearer {T}", f"authorization={T}"],
-    "a comma or a semicolon": [f"{T},", f"{T};", f"{T},,", f"{T}; "],
+    "a comma or a semicolon": [f"{T},", f"{T};", f"{T},,", f"{T}; ;"],
     "a line break": [f"{T}\\n", f"{T}\\r\\n"],
     "shortened for display": [
         f"{T[:20]}...",
@@ -153,22 +156,28 @@ def test_a_slip_is_named_behind_a_scheme(says: str, sent: str) -> None:
             for text in ("Bearer", "basic ", "Bearer:", "BASIC")
         ],
         *[
-            (text, "one space and nothing else")
-            for text in (f"Bearer: {T}", f"Bearer={T}", f"Bearer\t{T}", f"Bearer{T}", f"Bearer,{T}")
+            (text, "a space and nothing else")
+            for text in (f"Bearer: {T}", f"Bearer={T}", f"Bearer{T}", f"Bearer,{T}", f"Token: {T}")
         ],
+        ("Token", "a scheme and no credential"),
+        (f"token Token {T}", "names the scheme twice"),
+        (f"access_token Bearer {T}", "names the scheme twice"),
+        ("Token short", "is shorter than 16 characters"),
         *[(f"Bearer {scheme}{T}", "names the scheme twice") for scheme in ("Bearer ", "bearer: ")],
         ("Bearer Basic YWNtZTp4", "names the scheme twice"),
         (f"Bearer {T}, Bearer {T}", "more than one credential in one field"),
         (f"Basic YTpi, Bearer {T}", "more than one credential in one field"),
         (f'Token token="{T}"', "holds parameters (name=value)"),
         (f'OAuth oauth_token="{T}"', "holds parameters (name=value)"),
-        (f"Token {T}", "the scheme Token is not accepted here; use Bearer or Basic."),
+        (f"JWT {T}", "the scheme JWT is not accepted here; use Bearer or Basic."),
         ('dIGEST username="a"', "the scheme Digest is not accepted here"),
         ("Negotiate YII", "the scheme Negotiate is not accepted here"),
         ("AWS4-HMAC-SHA256 Credential=a", "the scheme AWS4-HMAC-SHA256 is not accepted here"),
         (f"Unheard-Of {T}", "this scheme is not accepted here; use Bearer or Basic."),
-        (T, "holds no scheme before the credential"),
-        ("acme:secret", "holds no scheme before the credential"),
+        (f"{T} {T}", "this scheme is not accepted here"),
+        ("acme:secret", "is shorter than 16 characters"),
+        (f'"{T}"', "quotation mark"),
+        (f"{T},", "a comma or a semicolon"),
         ("${AUTHORIZATION}", "a placeholder"),
         ("undefined", "word for a missing value"),
         (f'"Bearer {T}"', "quotation mark"),
@@ -184,7 +193,7 @@ def test_a_slip_of_authorization_is_named(sent: str, says: str) -> None:
     ("sent", "says"),
     [
         ("Basic !!!", "base64 of Basic in Authorization can't be decoded"),
-        ("Basic YWNtZTp4eA", "can't be decoded"),
+        ("Basic YWNtZTp4e", "can't be decoded"),
         ("Basic YWNt ZTp4eA==", "can't be decoded"),
         ("Basic acme:secret", "a colon outside of the base64"),
         ("Basic ${CREDENTIALS}", "a placeholder"),
@@ -207,8 +216,8 @@ def test_a_slip_of_authorization_is_named(sent: str, says: str) -> None:
         (basic("acme:secret".encode("utf-16")), "in UTF-16"),
         (basic("acme:secret".encode("utf-16-le")), "in UTF-16"),
         (basic("acme:secret".encode("utf-16-be")), "in UTF-16"),
-        (basic("acme:s\u00e9cret".encode("latin-1")), "not in UTF-8"),
-        (basic("acme:" + "x" * 5000), "longer than 4096 bytes"),
+        (basic("acme:" + "x" * 5000), "longer than 3072 bytes"),
+        (basic("acme:" + "x" * 50000), "longer than 3072 bytes"),
     ],
 )
 def test_a_slip_of_basic_is_named(sent: str, says: str) -> None:
@@ -228,8 +237,61 @@ def test_a_slip_of_basic_is_named(sent: str, says: str) -> None:
 def test_a_foreign_scheme_is_answered_with_those_that_the_route_accepts(
     forms: set[Form], says: str
 ) -> None:
-    for sent in ("Digest a", "Foo a", T):
+    for sent in ("Digest a", "Foo a"):
         assert spelled(in_authorization(sent), forms=frozenset(forms)).endswith(says)
+    told = spell_out(MALFORMED, NO_BARE, in_authorization(T), "/", frozenset(forms)).detail
+    assert told.startswith("Authorization holds no scheme")
+    assert told.endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("account", "password", "says"),
+    [
+        (None, "secret", "field password came without the header field username."),
+        (None, T, "field password came without the header field username."),
+        (None, "", "The header field password is empty."),
+        ("", "", "The header fields username and password is empty."),
+        ("", "secret", "In the header fields username and password, the account is empty."),
+        ("${USER}", "secret", "a placeholder stands in place of the account"),
+        ('"acme"', '"secret"', "quotation marks around them"),
+        ("\ufeffacme", "secret", "byte order mark"),
+        ("acme", "x" * 4000, "longer than 3072 bytes"),
+        ("acme", "a\tb", "a control character"),
+    ],
+)
+def test_a_slip_of_the_pair_is_named(account: str | None, password: str, says: str) -> None:
+    headers: list[tuple[bytes, bytes]] = [(b"Password", password.encode())]
+    if account is not None:
+        headers.append((b"USERNAME", account.encode()))
+    extracted = RULES.extract(HEADERS.scan(headers), None).credential
+    assert isinstance(extracted, Denial)
+    assert says in spelled(headers)
+    assert password not in spelled(headers) or not password
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        in_authorization(f"Bearer  {T}"),
+        in_authorization(f"Bearer\t{T} "),
+        in_authorization(f"Token {T}"),
+        in_authorization(f"access_token {JWT}"),
+        in_authorization(T),
+        in_authorization(JWT),
+        in_authorization("Basic YWNtZTp4eA"),
+        in_authorization("Basic\tYWNtZTo_Pj8-"),
+        in_authorization(basic("acme:s\u00e9cret".encode("latin-1"))),
+        in_authorization(basic(f"{T}:\n")),
+        in_authorization(basic(f":{T}")),
+        [(b"X-Key", f" {T}\t".encode())],
+        [(b"username", b"acme"), (b"password", b"secret")],
+        [(b"username", b""), (b"password", T.encode())],
+        [(b"username", b"acme")],
+    ],
+)
+def test_what_is_tolerated_is_no_slip(headers: Headers) -> None:
+    assert not isinstance(RULES.extract(HEADERS.scan(headers), None).credential, Denial)
+    assert find(RULES, headers, f"/?token=%20{T}%0a") is None
 
 
 def test_an_empty_place_is_named_only_if_nothing_else_is_wrong() -> None:
@@ -271,7 +333,12 @@ def test_tokens_of_other_systems_are_no_slips(secret: str) -> None:
 # Whatever is sent.
 
 ANYTHING = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
-WRAPPED = st.sampled_from(["{}", '"{}"', "Bearer {}", "Bearer: {}", "Basic {}", "{},", "<{}>"])
+WRAPPED = st.sampled_from(
+    [
+        *("{}", '"{}"', "Bearer {}", "Bearer: {}", "Basic {}", "{},", "<{}>", "Token {}", "{}="),
+        *("jwt_token\t{}", "access_token={}", "Token: {}", " {} ", 'Token token="{}"', "Bearer{}"),
+    ]
+)
 
 
 @given(ANYTHING, WRAPPED)
@@ -291,7 +358,26 @@ def test_authorization_has_a_fault_exactly_if_it_cannot_be_read_or_is_a_slip(
 def test_basic_has_a_fault_exactly_if_it_cannot_be_read(raw: bytes) -> None:
     headers = in_authorization(basic(raw))
     credential = RULES.extract(HEADERS.scan(headers), None).credential
-    assert (find(RULES, headers, "/") is not None) == isinstance(credential, Denial)
+    is_faulty = isinstance(credential, Denial) or (
+        isinstance(credential, TokenCredential) and is_slip(credential.secret)
+    )
+    assert (find(RULES, headers, "/") is not None) == is_faulty
+
+
+ACCOUNTS = st.sampled_from(["", "acme", " ", "${A}", '"a', "a:b", T, "x" * 20, "\u00e9"])
+
+
+@given(ACCOUNTS | ANYTHING, ACCOUNTS | ANYTHING, st.sampled_from(["utf-8", "latin-1"]))
+def test_the_pair_has_a_fault_exactly_if_it_cannot_be_read_or_is_a_slip(
+    account: str, password: str, encoding: str
+) -> None:
+    sent = [text.encode(encoding, "replace") for text in (account, password)]
+    headers = [*zip((b"username", b"password"), sent, strict=True)]
+    credential = RULES.extract(HEADERS.scan(headers), None).credential
+    is_faulty = isinstance(credential, Denial) or (
+        isinstance(credential, TokenCredential) and is_slip(credential.secret)
+    )
+    assert (find(RULES, headers, "/") is not None) == is_faulty
 
 
 @given(st.text("QZXJ0178_~@", min_size=6), WRAPPED)
@@ -304,6 +390,9 @@ def test_no_six_characters_of_a_credential_are_in_the_body_the_challenge_or_the_
         spell_out(MALFORMED, RULES, [(b"X-Key", sent.encode())], "/"),
         spell_out(MALFORMED, RULES, [], f"/?token={quote(sent)}"),
         spell_out(MALFORMED, RULES, in_authorization(basic(sent)), "/"),
+        spell_out(MALFORMED, RULES, [(b"password", sent.encode())], "/"),
+        spell_out(MALFORMED, RULES, [(b"username", sent.encode()), (b"password", b"")], "/"),
+        spell_out(MALFORMED, RULES, [(b"username", b""), (b"password", sent.encode())], "/"),
     ):
         assert denial.detail.isascii()
         entry = RequestLog(0.0, "192.0.2.1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from urllib.parse import quote, unquote
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.credentials import CredentialRules, Extracted
-from sidecar.core.headers import HeaderRules
+from sidecar.core.headers import HeaderRules, PasswordFields
 from sidecar.core.model import (
     ALL_FORMS,
     Credential,
@@ -20,11 +21,24 @@ from sidecar.core.model import (
     TokenCredential,
 )
 from sidecar.core.policy import accept
+from sidecar.core.tokens import generate
 
-RULES = CredentialRules(("access_token", "jwt_token"), ("access_token", "token", "jwt_token"))
-HEADERS = HeaderRules(["X-Account"], RULES.headers)
+PAIR = PasswordFields("username", "password")
+RULES = CredentialRules(
+    ("access_token", "jwt_token"),
+    ("access_token", "token", "jwt_token"),
+    ("Bearer", "Token", "access_token", "jwt_token", ""),
+    PAIR,
+    "sct_",
+)
+HEADERS = HeaderRules(["X-Account"], RULES.headers, PAIR)
 T = "sct_" + "t" * 60
 X = "sct_" + "x" * 60
+OWN = generate("sct_", os.urandom)
+OTHER = generate("sct_", os.urandom)
+FOREIGN = generate("foreign_", os.urandom)  # another system's prefix
+JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+IMPORTED = "legacy-token-of-the-old-system"
 
 
 def basic(text: str | bytes, scheme: str = "Basic") -> str:
@@ -40,6 +54,8 @@ def extract(*headers: tuple[str, str], query: str | None = None) -> Extracted:
 def outcome(credential: Credential | Denial | None) -> object:
     """Reduce to what a table can hold: a form and secret, an account and password, or a code."""
     match credential:
+        case TokenCredential(form=form, secret=secret, account=account) if account:
+            return form.value, secret, account
         case TokenCredential(form=form, secret=secret):
             return form.value, secret
         case PasswordCredential(account=account, password=password):
@@ -47,6 +63,10 @@ def outcome(credential: Credential | Denial | None) -> object:
         case Denial(code=code):
             return code
     return None
+
+
+def pair(account: str, password: str) -> list[tuple[str, str]]:
+    return [("username", account), ("password", password)]
 
 
 def authorization(*values: str) -> list[tuple[str, str]]:
@@ -66,27 +86,50 @@ MALFORMED, AMBIGUOUS = "malformed_credentials", "ambiguous_credentials"
         ("Bearer " + "x" * 16384, ("bearer", "x" * 16384)),
         ("Bearer a.b-c_d~e+f/g==:*,{}", ("bearer", "a.b-c_d~e+f/g==:*,{}")),
         ("Bearer sidecar:token:*[a-z]?", ("bearer", "sidecar:token:*[a-z]?")),
+        (f"Bearer\t{T}", ("bearer", T)),
+        (f"Bearer \t  {T}\t ", ("bearer", T)),
+        (f" \tBearer {T}", ("bearer", T)),
+        (T, ("bearer", T)),
+        (f"  {T}\t", ("bearer", T)),
+        ("Bearersct_" + "t" * 60, ("bearer", "Bearersct_" + "t" * 60)),
+        *[
+            (f"{scheme}{space}{secret}", ("bearer", secret))
+            for scheme in (
+                "Token",
+                "TOKEN",
+                "access_token",
+                "Access_Token",
+                "jwt_token",
+                "JWT_TOKEN",
+            )
+            for space in (" ", "  ", "\t")
+            for secret in (T, JWT, IMPORTED)
+        ],
+        *[(secret, ("bearer", secret)) for secret in (OWN, JWT, IMPORTED, "x" * 16)],
         *[(value, MALFORMED) for value in ("", "Bearer", "bearer ", "Basic", "Basic  ")],
+        *[(value, MALFORMED) for value in (" ", "Token", "token\t", "access_token", "jwt_token ")],
         ("Bearer " + "x" * 15, MALFORMED),
         ("Bearer " + "x" * 16385, MALFORMED),
         ("Bearer " + "x" * 65536, MALFORMED),
         (f"Bearer {T} {X}", MALFORMED),
         (f"Bearer {T}, Bearer {X}", MALFORMED),
-        (f"Bearer\t{T}", MALFORMED),
         (f"Bearer {T}\0", MALFORMED),
-        (f"Bearer \t{T}", MALFORMED),
+        (f"{T} {X}", MALFORMED),
+        (f"{T}\0", MALFORMED),
+        (f"Token {T} {X}", MALFORMED),
+        (f"Token Token {T}", MALFORMED),
+        (f"access_token: {T}", MALFORMED),
+        ("x" * 15, MALFORMED),
+        ("x" * 16385, MALFORMED),
         ("Bearer " + "é" * 20, MALFORMED),
-        (f"Bearer={T}", MALFORMED),
-        (f"Bearer{T}", MALFORMED),
-        (T, MALFORMED),
-        (f"Token {T}", MALFORMED),
+        (f"Bearer= {T}", MALFORMED),
+        (f"JWT {T}", MALFORMED),
+        (f"ApiKey {T}", MALFORMED),
         (f"Digest username={T}", MALFORMED),
         (f"Negotiate {T}", MALFORMED),
     ],
 )
-def test_bearer_is_one_scheme_in_any_case_and_one_visible_string(
-    value: str, expected: object
-) -> None:
+def test_a_token_follows_a_scheme_in_any_case_or_none(value: str, expected: object) -> None:
     assert outcome(extract(("Authorization", value)).credential) == expected
 
 
@@ -100,8 +143,37 @@ def test_bearer_is_one_scheme_in_any_case_and_one_visible_string(
         (basic("acme: päß wörd €"), ("acme", " päß wörd €")),
         (basic("acme:e\u0301"), ("acme", "e\u0301")),
         (basic("acme:\u00e9"), ("acme", "\u00e9")),
-        (basic(f"acme:{T}"), ("acme", T)),
-        (basic(f"{T}:"), (T, "")),
+        (basic(f"acme:{T}"), ("acme", T)),  # a wrong checksum
+        (basic(f"acme:{IMPORTED}"), ("acme", IMPORTED)),
+        (basic(f"acme:{FOREIGN}"), ("acme", FOREIGN)),
+        (basic("acme:correct.horse.battery"), ("acme", "correct.horse.battery")),
+        (basic("acme:eyJhbGc.correct.horse-battery"), ("acme", "eyJhbGc.correct.horse-battery")),
+        (basic("acme:short"), ("acme", "short")),
+        (basic("short:"), ("short", "")),
+        (basic("acme:s\u00e9cret".encode("latin-1")), ("acme", "s\u00e9cret")),
+        (basic("acm\u00e9:s\u00e9cret".encode("latin-1")), ("acm\u00e9", "s\u00e9cret")),
+        (basic("acme:\u00c3\u00a9".encode("latin-1")), ("acme", "\u00e9")),  # it is UTF-8, too
+        ("Basic YWNtZTpzZWNyZXQ", ("acme", "secret")),
+        ("Basic\tYWNtZTpzZWNyZXQ= ", ("acme", "secret")),
+        ("basic \t YWNtZTpzZWNyZXQ", ("acme", "secret")),
+        ("Basic YWNtZTo_Pj8-", ("acme", "?>?>")),
+        ("Basic YWNtZTo/Pj8+", ("acme", "?>?>")),
+        ("Basic YWNtZTo-Pg", ("acme", ">>")),
+        *[(basic(f"{secret}:"), ("basic", secret)) for secret in (T, OWN, JWT, IMPORTED)],
+        *[(basic(f":{secret}"), ("basic", secret)) for secret in (T, OWN, JWT, IMPORTED)],
+        (basic(f"acme:{OWN}"), ("basic", OWN, "acme")),
+        (basic(f"jane+orders@example.com:{JWT}"), ("basic", JWT, "jane+orders@example.com")),
+        (basic(f" {OWN} : "), ("basic", OWN)),
+        (basic(f"{OWN}:\n"), ("basic", OWN)),
+        (basic(f":{OWN}\r\n"), ("basic", OWN)),
+        (basic(f"acme:{OWN}\n"), ("basic", OWN, "acme")),
+        (basic(f"acme: {OWN}").rstrip("="), ("basic", OWN, "acme")),
+        (basic(":" + "x" * 16384), ("basic", "x" * 16384)),
+        (basic(":" + "x" * 16385), MALFORMED),
+        (basic("acme:" + "x" * 3067), ("acme", "x" * 3067)),
+        (basic("acme:" + "x" * 3068), MALFORMED),
+        (basic("\u00ff\u00feacme:secret".encode("latin-1")), MALFORMED),
+        (basic(f"a\0:{IMPORTED}"), MALFORMED),
         (basic(":secret"), MALFORMED),
         (basic(":"), MALFORMED),
         (basic("acme"), MALFORMED),
@@ -110,19 +182,20 @@ def test_bearer_is_one_scheme_in_any_case_and_one_visible_string(
         (basic("acme:sec\0ret"), MALFORMED),
         (basic("acme:sec\r\nret"), MALFORMED),
         (basic("acme:\x7f"), MALFORMED),
-        (basic(b"acme:\xff\xfe"), MALFORMED),
         (basic("acme:secret".encode("utf-16")), MALFORMED),
         (basic("acme:" + "x" * 1_000_000), MALFORMED),
-        ("Basic YWNtZTpzZWNyZXQ", MALFORMED),
         ("Basic YWNtZTpzZWNyZXQ==", MALFORMED),
         ("Basic YWNt ZTpzZWNyZXQ=", MALFORMED),
-        ("Basic YWNtZTpz_WNyZXQ=", MALFORMED),
+        ("Basic YWNtZTpzZWNyZXQ*", MALFORMED),
+        ("Basic YWNtZTpzZWNyZ", MALFORMED),
         ("Basic YWNtZTpzZWNyZXQ=YQ==", MALFORMED),
         ("Basic acme:secret", MALFORMED),
         ("Basic =", MALFORMED),
     ],
 )
-def test_basic_is_strict_base64_of_an_account_and_a_password(value: str, expected: object) -> None:
+def test_basic_holds_an_account_and_a_password_or_a_token_in_place(
+    value: str, expected: object
+) -> None:
     assert outcome(extract(("Authorization", value)).credential) == expected
 
 
@@ -137,6 +210,25 @@ def test_basic_is_strict_base64_of_an_account_and_a_password(value: str, expecte
         ([], f"access_token={T}", ("query", T)),
         ([], f"a=1&token={T}&b=2", ("query", T)),
         ([], f"jwt_token={T}", ("query", T)),
+        ([("access_token", f" \t{T} ")], None, ("header", T)),
+        *[
+            ([], f"token={around}{T}{around}", ("query", T))
+            for around in ("%20", "%09", "%0A", "%0d%0a", "%20%0b%0c%20")
+        ],
+        *[
+            (pair("acme", password), None, ("acme", password))
+            for password in ("p", "a:b", "\u20ac")
+        ],
+        (pair("acme", ""), None, ("acme", "")),
+        ([("PASSWORD", "p"), ("UserName", "acme")], None, ("acme", "p")),
+        (pair("acme", OWN), None, ("basic", OWN, "acme")),
+        (pair("acme", JWT), None, ("basic", JWT, "acme")),
+        (pair("acme", IMPORTED), None, ("acme", IMPORTED)),
+        (pair("", IMPORTED), None, ("basic", IMPORTED)),
+        (pair(IMPORTED, ""), None, ("basic", IMPORTED)),
+        (pair("a:b", "c"), None, ("a:b", "c")),
+        ([("username", "acme")], None, None),
+        ([("username", "acme"), ("username", "other")], None, None),
     ],
 )
 def test_every_slot_is_read(
@@ -154,6 +246,17 @@ def test_every_slot_is_read(
         ([("access_token", T)], f"token={T}", ("header", T)),
         ([], f"token={T}&access_token={quote(T)}&token=%73{T[1:]}", ("query", T)),
         (authorization(basic("a:b"), basic("a:b")), None, ("a", "b")),
+        ([*authorization(basic("a:b")), *pair("a", "b")], None, ("a", "b")),
+        ([*pair("a", "b"), *pair("a", "b")], None, ("a", "b")),
+        ([*authorization(f"token {T}"), ("access_token", T)], f"token=%20{T}", ("bearer", T)),
+        ([*authorization(T), ("access_token", T)], None, ("bearer", T)),
+        ([*authorization(basic(f"{T}:")), ("access_token", T)], None, ("header", T)),
+        ([*authorization(basic(f":{T}"))], f"token={T}", ("query", T)),
+        ([*authorization(basic(f":{T}")), *pair(T, "")], None, ("basic", T)),
+        ([*authorization(OWN), *pair("acme", OWN)], None, ("bearer", OWN, "acme")),
+        ([*authorization(basic(f"{OWN}:")), *pair("acme", OWN)], None, ("basic", OWN, "acme")),
+        ([*pair("acme", OWN)], f"token={OWN}%0A", ("query", OWN, "acme")),
+        ([("username", "acme"), *authorization(f"Bearer {T}")], None, ("bearer", T)),
     ],
 )
 def test_the_same_credential_twice_is_one_in_the_first_form(
@@ -187,6 +290,25 @@ def test_the_same_credential_twice_is_one_in_the_first_form(
         ([*authorization("Digest x"), ("access_token", T)], None),
         ([("access_token", "a b"), ("access_token", T)], None),
         ([("access_token", T)], "token=" + "x" * 100_000),
+        ([*authorization(T), ("access_token", X)], None),
+        ([*authorization(f"access_token {T}")], f"token={X}"),
+        (authorization(T, f"Bearer {T}"), None),
+        ([*pair("a", "b"), ("access_token", T)], None),
+        ([*pair("a", "b"), *authorization(f"Bearer {T}")], None),
+        ([*pair("a", "b"), *authorization(T)], None),
+        (pair("a", "b"), f"token={T}"),
+        ([*pair("a", "b"), *authorization(basic("a:c"))], None),
+        ([*pair("a", "b"), *authorization(basic("c:b"))], None),
+        ([*pair("a", "b"), *pair("a", "c")], None),
+        ([*pair("a", "b"), *pair("c", "b")], None),
+        ([*pair("a", "b"), ("username", "")], None),
+        ([*pair("a", ""), *authorization(f"Bearer {T}")], None),
+        ([("password", "b"), ("access_token", T)], None),
+        ([*pair("acme", OWN), ("access_token", OTHER)], None),
+        ([*pair("acme", OWN), *authorization(basic(f"other:{OWN}"))], None),
+        ([*authorization(basic(f"{OWN}:")), ("access_token", OTHER)], None),
+        ([*authorization(basic(f":{OWN}"))], f"token={OTHER}"),
+        ([*authorization(basic(f"acme:{OWN}")), *pair("acme", "secret")], None),
     ],
 )
 def test_credentials_that_differ_are_ambiguous(
@@ -206,6 +328,12 @@ def test_credentials_that_differ_are_ambiguous(
         ([*authorization("Bearer"), ("access_token", T)], "token=", ("header", T)),
         ([*authorization("Basic"), ("jwt_token", "")], f"token={T}", ("query", T)),
         ([*authorization(f"Bearer {T}"), ("access_token", "")], "token", ("bearer", T)),
+        ([], "token=%20%0a", MALFORMED),
+        (pair("", ""), None, MALFORMED),
+        ([("password", "")], None, MALFORMED),
+        ([*pair("", ""), ("access_token", T)], "token=%20", ("header", T)),
+        ([("password", ""), *authorization(f"Token {T}")], None, ("bearer", T)),
+        ([*authorization("Token"), *pair("a", "b")], None, ("a", "b")),
     ],
 )
 def test_an_empty_slot_counts_only_without_another_credential(
@@ -224,7 +352,14 @@ def test_an_empty_slot_counts_only_without_another_credential(
         ([], "token=" + "x" * 16385),
         ([], f"token={T}%00"),
         ([], f"token={T}%0d%0aX-Account:admin"),
-        ([], f"token={T}%20"),
+        ([], f"token={T}%20x"),
+        ([], f"token={T}%c2%a0"),
+        ([("password", "secret")], None),
+        ([("password", OWN)], None),
+        (pair("", "secret"), None),
+        (pair("${ACCOUNT}", "secret"), None),
+        (pair('"acme"', '"secret"'), None),
+        (pair("acme", "x" * 3069), None),
         ([], "token=%ff" + T),
         ([*authorization("Digest x")], "token=short"),
     ],
@@ -314,6 +449,7 @@ def test_every_account_and_password_without_controls_comes_back(
 ) -> None:
     text = f"{account}:{password}"
     is_plain = not any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in text)
+    is_plain = is_plain and (password != "" or len(account) < 16)  # else it may be a token
     if is_plain and ":" not in account:
         credential = extract(("Authorization", basic(text))).credential
         assert credential == PasswordCredential(account, password)
@@ -323,6 +459,53 @@ def test_an_alias_of_a_credential_header_is_not_read() -> None:
     assert extract(("access-token", T)).credential is None
     assert extract(("Access.Token", T)).credential is None
     assert extract(("Proxy-Authorization", f"Bearer {T}")).credential is None
+
+
+@pytest.mark.parametrize(
+    ("schemes", "read", "not_read"),
+    [
+        (("Bearer",), [f"bearer {T}"], [T, f"Token {T}", f"access_token {T}"]),
+        (("",), [T], [f"Bearer {T}", f"Token {T}"]),
+        (("X-Key", "a.b"), [f"x-key {T}", f"A.B\t{T}"], [T, f"Bearer {T}", f"axb {T}"]),
+        ((), [], [T, f"Bearer {T}"]),
+    ],
+)
+def test_only_the_configured_schemes_precede_a_token(
+    schemes: tuple[str, ...], read: list[str], not_read: list[str]
+) -> None:
+    rules = CredentialRules((), (), schemes)
+    for value in read:
+        assert outcome(rules.read_authorization(value.encode())) == ("bearer", T)
+    for value in not_read:
+        assert outcome(rules.read_authorization(value.encode())) == MALFORMED
+    assert outcome(rules.read_authorization(basic("a:b").encode())) == ("a", "b")
+
+
+def test_without_a_prefix_basic_is_an_account_and_a_password_whatever_it_looks_like() -> None:
+    rules = CredentialRules((), ())
+    assert outcome(rules.read_authorization(basic(f"acme:{OWN}").encode())) == ("acme", OWN)
+    assert outcome(rules.read_authorization(basic(f"{OWN}:").encode())) == (OWN, "")
+    assert outcome(rules.read_authorization(basic(f":{OWN}").encode())) == MALFORMED
+
+
+def test_the_pair_is_not_read_where_it_has_no_names() -> None:
+    rules = CredentialRules((), (), token_prefix="sct_")
+    headers = HeaderRules([], [])
+    sent = [(name.encode(), value.encode()) for name, value in pair("acme", "secret")]
+    assert rules.extract(headers.scan(sent), None).credential is None
+
+
+def test_the_pair_has_the_names_that_are_configured() -> None:
+    fields = PasswordFields("X-Shop", "X-Shop-Key")
+    rules, headers = CredentialRules((), (), pair=fields), HeaderRules([], [], fields)
+    for names, expected in (
+        ((b"x-shop", b"X-SHOP-KEY"), ("acme", "secret")),
+        ((b"X_Shop", b"X-Shop-Key"), MALFORMED),
+        ((b"X-Shop", b"X_Shop_Key"), None),
+        ((b"username", b"password"), None),
+    ):
+        sent = [*zip(names, (b"acme", b"secret"), strict=True)]
+        assert outcome(rules.extract(headers.scan(sent), None).credential) == expected
 
 
 def test_rules_without_names_read_authorization_alone() -> None:

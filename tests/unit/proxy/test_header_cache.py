@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.auth.credential_cache import CachedCredential, CachedCredentials
+from sidecar.auth.credential_cache import CachedCredential
 from sidecar.core.credentials import MALFORMED
 from sidecar.core.model import Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import digest
@@ -81,6 +81,27 @@ CUT: dict[str, tuple[list[Header], int, bytes, object]] = {
         b"YWNtZTpwYXNzd29yZA==",
         PasswordCredential("acme", "password"),
     ),
+    "access_token scheme": (
+        [HOST, (b"Authorization", b"access_token \0")],
+        1,
+        OTHER,
+        Form.BEARER,
+    ),
+    "a tab": ([HOST, (b"Authorization", b"Token\t\0")], 1, OTHER, Form.BEARER),
+    "no scheme": ([HOST, (b"Authorization", b"\0")], 1, OTHER, Form.BEARER),
+    "pair": (
+        [(b"PassWord", b"\0"), HOST, (b"UserName", b"acme")],
+        0,
+        OTHER,
+        PasswordCredential("acme", OTHER.decode()),
+    ),
+    "a token in the pair": ([(b"username", b""), (b"password", b"\0")], 1, OTHER, Form.BASIC),
+    "a token in basic": (
+        [HOST, (b"Authorization", b"Basic \0")],
+        1,
+        b"OmxlZ2FjeS10b2tlbi1vZi10aGUtb2xkLXN5c3RlbQ",
+        TokenCredential(Form.BASIC, "legacy-token-of-the-old-system"),
+    ),
     "no base64": ([HOST, (b"Authorization", b"Basic \0")], 1, b"no~base64~no~base64", MALFORMED),
 }
 
@@ -90,7 +111,7 @@ def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
     headers: list[Header], cut: int, secret: bytes, found: object, rules: Rules
 ) -> None:
     """As if the headers had come with it; the credential is read once."""
-    parsed, credentials = ParsedHeaders(rules, headers, cut), CachedCredentials()
+    parsed, credentials = ParsedHeaders(rules, headers, cut), rules.seen
     assert parsed.slot is not None
     cached = credentials.get(parsed.slot, secret)
     expected = TokenCredential(found, secret.decode()) if isinstance(found, Form) else found
@@ -110,6 +131,13 @@ def test_a_secret_that_was_cut_out_is_read_as_in_its_place(
         ([HOST, (b"Authorization", b"Bearer \0"), (b"access_token", OTHER)], 1),
         ([HOST, (b"access_token", b"\0"), (b"jwt_token", OTHER)], 1),
         ([HOST, (b"Authorization", b"Bearer \0"), (b"Authorization", b"Bearer x")], 1),
+        ([HOST, (b"Authorization", b"Digest \0")], 1),
+        ([HOST, (b"Authorization", b"\0"), (b"password", b"x")], 1),
+        ([HOST, (b"password", b"\0")], 1),
+        ([HOST, (b"username", b"\0")], 1),
+        ([(b"username", b"a"), (b"username", b"b"), (b"password", b"\0")], 2),
+        ([(b"username", b"a"), (b"password", b"\0"), (b"password", b"x")], 1),
+        ([(b"username", b"a"), (b"password", b"\0"), (b"access_token", OTHER)], 1),
     ],
 )
 def test_a_section_is_shared_only_if_its_one_credential_was_cut_out(
