@@ -126,6 +126,8 @@ class Decisions:
         """Return the headers that the proxy in front puts into the request and the answer."""
         upstream = authorization.rules.upstreams[authorization.route.upstream]
         fields = CIMultiDict(_read_lines(authorization.identity(self._now)))
+        for value in _lone_user_names(authorization):
+            fields.add(*value)
         fields["X-Auth-Uri"] = authorization.upstream_target(upstream)
         fields["X-Request-Id"] = entry.request_id
         fields["Cache-Control"] = "no-store"
@@ -169,6 +171,19 @@ def _refuse(
         headers=fields,
         content_type=MEDIA_TYPE,
     )
+
+
+def _lone_user_names(authorization: Authorization) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a user name that no password came with: the service is to have them.
+
+    A proxy in front may not be able to tell whether a password came that was empty.
+    """
+    pair, scan = authorization.rules.credentials.pair, authorization.headers.scan
+    if pair is None or scan.passwords:
+        return
+    for value in scan.user_names:
+        if value.isascii():
+            yield pair.account, value.decode("ascii")
 
 
 def _takes_all(raw_target: str) -> bool:

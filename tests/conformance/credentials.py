@@ -13,13 +13,39 @@ from tests.conformance.oracle import Observation
 HEADER = b"access_token: {token}"
 SLOTS = {
     "bearer": (b"Authorization: Bearer %s", b""),
+    "Token scheme": (b"Authorization: Token %s", b""),
+    "access_token scheme": (b"Authorization: access_token %s", b""),
+    "jwt_token scheme": (b"Authorization: JWT_TOKEN\t%s", b""),
+    "no scheme": (b"Authorization: %s", b""),
     "access_token header": (b"access_token: %s", b""),
     "jwt_token header": (b"jwt_token: %s", b""),
     "access_token query": (None, b"access_token=%s"),
     "token query": (None, b"token=%s"),
     "jwt_token query": (None, b"jwt_token=%s"),
 }
+IN_AUTHORIZATION = {
+    "bearer",
+    "Token scheme",
+    "access_token scheme",
+    "jwt_token scheme",
+    "no scheme",
+}
 BASIC = b"Authorization: Basic {basic}"
+PAIR = (b"username: acme", b"password: {password}")
+IN_BASIC = {
+    "in Basic, as the user": (b"Authorization: Basic {b64_user_%s}",),
+    "in Basic, as the password": (b"Authorization: Basic {b64_password_%s}",),
+    "in Basic, with its account": (b"Authorization: Basic {b64_acme_%s}",),
+    "in the pair, as the user": (b"username: {%s}", b"password:"),
+    "in the pair, as the password": (b"username:", b"password: {%s}"),
+    "in the pair, with its account": (b"username: acme", b"password: {%s}"),
+}
+
+
+def in_basic(where: str, token: bytes, *more: bytes, target: bytes = LISTENER) -> bytes:
+    """Return a request with a token in Basic, or in the pair of header fields."""
+    lines = (line % token if b"%s" in line else line for line in IN_BASIC[where])
+    return request(*lines, *more, target=target)
 
 
 def carrying(*held: tuple[str, bytes], more: tuple[bytes, ...] = ()) -> bytes:
@@ -62,6 +88,53 @@ FORMS = [
     passed("C0 basic in another case", request(b"authorization: BASIC {basic}")),
     passed("C0 header in another case", request(b"ACCESS_TOKEN: {token}")),
     passed("C0 two spaces after Bearer", request(b"Authorization: Bearer  {token}")),
+    *(passed(f"C0 a token {where}", in_basic(where, b"token")) for where in IN_BASIC),
+    *(
+        passed(f"C0 an imported token {where}", in_basic(where, b"imported"))
+        for where in IN_BASIC
+        if where != "in Basic, as the user" and "account" not in where
+    ),
+    passed("C0 the pair", request(*PAIR)),
+    passed(
+        "C0 the pair in another case and order", request(b"PASSWORD: {password}", b"UserName: acme")
+    ),
+    passed("C0 a tab after the scheme", request(b"Authorization: Bearer\t{token}")),
+    passed("C0 a tab and a space", request(b"Authorization: Token \t{token}")),
+    passed("C0 white space around a bare token", request(b"Authorization: \t{token}\t ")),
+    passed("C0 white space around Basic", request(b"Authorization: Basic \t{basic}  ")),
+    passed("C0 Basic without padding", request(b"Authorization: Basic {basic_unpadded}")),
+    passed("C0 white space around a header", request(b"access_token: \t {token}\t")),
+    passed(
+        "C0 white space around the pair", request(b"username:  acme ", b"password:\t{password}\t")
+    ),
+    *(
+        passed(
+            f"C0 ?token= with {around.decode()} around",
+            request(target=LISTENER + b"?token=" + around + b"{token}" + around),
+        )
+        for around in (b"%20", b"%09", b"%0a", b"%0D%0A", b"%20%0b%0c")
+    ),
+    passed("C0 the pair and the same in Basic", request(*PAIR, BASIC)),
+    passed("C0 the pair twice", request(*PAIR, *PAIR)),
+    passed(
+        "C0 the same token with a blank",
+        request(b"access_token: {token}", target=LISTENER + b"?token=%20{token}%0a"),
+    ),
+    *(
+        passed(
+            f"C0 the same token in a header and {where}",
+            in_basic(where, b"token", b"access_token: {token}"),
+        )
+        for where in IN_BASIC
+    ),
+    Case(
+        name="C0 a user name alone is forwarded",
+        weight=5,
+        send=(authorized(b"UserName: somebody"),),
+        answers=(200,),
+        seen=(LISTENER,),
+        present={"username": [b"somebody"]},
+    ),
     passed("C0 spaces around the value", request(b"Authorization:   Bearer {token}  ")),
     passed("C0 a token for ever", request(b"Authorization: Bearer {token2}")),
 ]
@@ -79,6 +152,53 @@ TWO = [
     *(
         passed(f"C1 {first} and {second}, the same token", carrying((first, b"{token}"), (second, b"{token}")))
         for first, second in permutations(SLOTS, 2)
+        if not {first, second} <= IN_AUTHORIZATION
+    ),
+    *(
+        denied(
+            f"C1 {first} and {second}, the same token",
+            carrying((first, b"{token}"), (second, b"{token}")),
+            "ambiguous_credentials",
+            400,
+        )
+        for first, second in permutations(sorted(IN_AUTHORIZATION), 2)
+    ),
+    *(
+        denied(
+            f"C1 the pair and {slot}",
+            carrying((slot, b"{token}"), more=PAIR),
+            "ambiguous_credentials",
+            400,
+        )
+        for slot in SLOTS
+    ),
+    *(
+        denied(
+            f"C1 {where} and {slot}",
+            in_basic(where, b"token", *(SLOTS[slot][0] % b"{token2}",) if SLOTS[slot][0] else (),
+                     target=LISTENER + (b"?" + SLOTS[slot][1] % b"{token2}" if SLOTS[slot][1] else b"")),
+            "ambiguous_credentials",
+            400,
+        )
+        for where in IN_BASIC
+        for slot in SLOTS
+        if not (slot in IN_AUTHORIZATION and "Basic" in where)
+    ),
+    *(
+        denied(f"C1 the pair and {what}", request(*PAIR, *lines), "ambiguous_credentials", 400)
+        for what, lines in (
+            ("a wrong one in Basic", (b"Authorization: Basic {b64_wrong}",)),
+            ("a token in Basic", (b"Authorization: Basic {b64_acme_token}",)),
+            ("another password", (b"password: another",)),
+            ("another user", (b"username: globex",)),
+            ("an unreadable token", (b"access_token: x",)),
+        )
+    ),
+    denied("C1 a password alone and a token", request(BEARER, b"password: {password}"), "ambiguous_credentials", 400),
+    denied(
+        "C1 two user names with one token",
+        request(b"Authorization: Basic {b64_acme_token}", b"username: globex", b"password: {token}"),
+        "ambiguous_credentials", 400,
     ),
     *(
         denied(
@@ -91,7 +211,7 @@ TWO = [
     ),
     passed(
         "C1 the same token in every slot",
-        carrying(*((slot, b"{token}") for slot in SLOTS)),
+        carrying(*((slot, b"{token}") for slot in SLOTS if slot not in IN_AUTHORIZATION - {"no scheme"})),
     ),
     denied(
         "C1 two accounts", carrying(("bearer", b"{token}"), ("token query", b"{other}")),
@@ -124,16 +244,22 @@ TWO = [
             ("Bearer a,b", b"Bearer {token},{token2}"),
             ("Bearer a b", b"Bearer {token} {token2}"),
             ("Bearer a b, the first unknown", b"Bearer {unknown} {token}"),
-            ("a tab after the scheme", b"Bearer\t{token}"),
-            ("a tab and a space", b"Bearer \t{token}"),
             ("a tab within", b"Bearer {token}\t{token2}"),
             ("a trailing comma", b"Bearer {token},"),
             ("quoted", b'Bearer "{token}"'),
-            ("no scheme", b"{token}"),
+            ("no scheme, two", b"{token} {token2}"),
+            ("no scheme, a list", b"{token},{token2}"),
+            ("no scheme, quoted", b'"{token}"'),
+            ("joined to the scheme", b"Bearer{token}"),
+            ("access_token:", b"access_token: {token}"),
+            ("access_token=", b"access_token={token}"),
+            ("two schemes", b"Token Bearer {token}"),
             ("Bearer=", b"Bearer={token}"),
             ("Bearer:", b"Bearer: {token}"),
             ("Bearerx", b"Bearerx {token}"),
-            ("Token", b"Token {token}"),
+            ("Token with parameters", b'Token token="{token}"'),
+            ("Tokenx", b"Tokenx {token}"),
+            ("JWT", b"JWT {token}"),
         )
     ),
     *(
@@ -260,15 +386,62 @@ def basic(name: str, held: bytes, code: str | tuple[str, ...], status: int = 401
 
 
 PASSWORDS = [
-    basic("C9 a token as the password", b"b64_password_token", "invalid_password"),
-    basic("C9 a token as the user", b"b64_user_token", "invalid_password"),
+    basic("C9 a token with another's account", b"b64_globex_token", "invalid_token"),
+    basic("C9 a token with no one's account", b"b64_ghost_token", "invalid_token"),
+    basic("C9 an imported token with its account", b"b64_acme_imported", "invalid_password"),
+    basic("C9 a wrong checksum with its account", b"b64_acme_badsum", "invalid_password"),
+    denied(
+        "C9 a token with another's account, in the pair",
+        request(b"username: globex", b"password: {token}"),
+        "invalid_token",
+    ),
+    denied(
+        "C9 an imported token with its account, in the pair",
+        request(b"username: acme", b"password: {imported}"),
+        "invalid_password",
+    ),
+    denied(
+        "C9 a token with another's account, and alone",
+        request(b"username: globex", b"password: {token}", b"access_token: {token}"),
+        "invalid_token",
+    ),
+    *(
+        denied(f"C9 the pair, {what}", request(*lines), code)
+        for what, lines, code in (
+            ("a wrong password", (b"username: acme", b"password: wrong"), "invalid_password"),
+            (
+                "an unknown account",
+                (b"username: nobody", b"password: {password}"),
+                "invalid_password",
+            ),
+            (
+                "an account without a password",
+                (b"username: globex", b"password:"),
+                "invalid_password",
+            ),
+            ("a password alone", (b"password: {password}",), "malformed_credentials"),
+            ("a token as a password alone", (b"password: {token}",), "malformed_credentials"),
+            ("an empty account", (b"username:", b"password: short"), "malformed_credentials"),
+            ("a user name alone", (b"username: acme",), "missing_credentials"),
+            (
+                "a token as a user name alone",
+                (b"username: 0123456789abcdef",),
+                "missing_credentials",
+            ),
+            (
+                "another spelling of password",
+                (b"username: acme", b"pass-word: 0123456789abcdef"),
+                "missing_credentials",
+            ),
+        )
+    ),
     basic("C9 a token as the user, x-oauth-basic", b"b64_user_token_x", "invalid_password"),
     basic("C9 a wrong password", b"b64_wrong", "invalid_password"),
     basic("C9 an unknown account", b"b64_nobody", "invalid_password"),
     basic("C9 an account without a password", b"b64_globex", "invalid_password"),
     denied("C9 bad base64", request(b"Authorization: Basic !!!!"), "malformed_credentials"),
     denied("C9 no colon", request(b"Authorization: Basic YWNtZQ=="), "malformed_credentials"),
-    denied("C9 not UTF-8", request(b"Authorization: Basic /zo6/w=="), "malformed_credentials"),
+    denied("C9 not UTF-8", request(b"Authorization: Basic /zo6/w=="), "invalid_password"),
 ]
 
 EMPTY = [
@@ -290,6 +463,13 @@ EMPTY = [
         ("an empty query", request(target=LISTENER + b"?access_token=")),
         ("an empty query without =", request(target=LISTENER + b"?access_token")),
         ("a short token", request(b"Authorization: Bearer abc")),
+        ("a short token without a scheme", request(b"Authorization: abc")),
+        ("Token", request(b"Authorization: Token")),
+        ("access_token and a tab", request(b"Authorization: access_token\t")),
+        ("an empty pair", request(b"username:", b"password:")),
+        ("an empty password alone", request(b"password:")),
+        ("a query of white space", request(target=LISTENER + b"?token=%20%09%0a")),
+        ("a colon in Basic", request(b"Authorization: Basic Og==")),
         ("15 characters", request(b"Authorization: Bearer 0123456789abcde")),
     )
 ] + [
@@ -320,6 +500,16 @@ DEAD = (
         )
         for token in (b"revoked", b"expired", b"unknown", b"badsum", b"ghost", b"jwt")
         for slot in SLOTS
+    ]
+    + [
+        denied(f"C12 {token.decode()} ({where})", in_basic(where, token), "invalid_token")
+        for token in (b"revoked", b"expired", b"unknown", b"ghost", b"jwt")
+        for where in IN_BASIC
+    ]
+    + [
+        denied(f"C12 badsum ({where})", in_basic(where, b"badsum"), "invalid_token")
+        for where in IN_BASIC
+        if "account" not in where
     ]
     + [
         Case(
@@ -365,6 +555,26 @@ DEAD = (
             request(BEARER, HEADER, target=b"/bearer-only?a=1&token={token}"),
             b"/bearer-only?a=1",
         ),
+        denied(
+            "C12 a form that is switched off: the pair",
+            request(*PAIR, target=b"/bearer-only"),
+            "missing_credentials",
+        ),
+        denied(
+            "C12 a form that is switched off: a token in Basic",
+            in_basic("in Basic, as the user", b"token", target=b"/bearer-only"),
+            "missing_credentials",
+        ),
+        passed(
+            "C12 the form bearer has every scheme for tokens",
+            request(b"Authorization: access_token {token}", target=b"/bearer-only"),
+            b"/bearer-only",
+        ),
+        passed(
+            "C12 the form bearer has tokens without a scheme",
+            request(b"Authorization: {token}", target=b"/bearer-only"),
+            b"/bearer-only",
+        ),
     ]
 )
 
@@ -382,6 +592,10 @@ ON_PUBLIC = [
         ("a malformed Basic", (b"Authorization: Basic !!!",), b""),
         ("a short bearer", (b"Authorization: Bearer x",), b""),
         ("another scheme", (b"Authorization: Digest a=b",), b""),
+        ("a token without a scheme", (b"Authorization: {token}",), b""),
+        ("the pair", PAIR, b""),
+        ("a password alone", (b"password: {password}",), b""),
+        ("a token as the user of the pair", (b"username: {token}", b"password:"), b""),
         ("an unknown token", (b"access_token: {unknown}",), b""),
         ("an unknown token in the query", (), b"?token={unknown}"),
         ("two different tokens", (BEARER, b"access_token: {token2}"), b"?token={other}"),

@@ -67,6 +67,24 @@ CLAIMS = [
         absent=("x-token-id", "x-token-name"),
     ),
     *(
+        Case(
+            name=f"I0 the identity of {what}",
+            weight=5,
+            send=(request(*lines, b"X-Auth-Method: admin"),),
+            answers=(200,),
+            seen=(LISTENER,),
+            present={"x-account": [b"acme"], "x-auth-method": [method], "x-token-name": names},
+            absent=("username", "password"),
+        )
+        for what, lines, method, names in (
+            ("a bare token", (b"Authorization: {token}",), b"bearer", [b"token"]),
+            ("the scheme Token", (b"Authorization: Token {token}",), b"bearer", [b"token"]),
+            ("a token in Basic", (b"Authorization: Basic {b64_acme_token}",), b"basic", [b"token"]),
+            ("the pair", (b"username: acme", b"password: {password}"), b"basic", []),
+            ("a token in the pair", (b"username:", b"password: {token}"), b"basic", [b"token"]),
+        )
+    ),
+    *(
         spoofed(f"I5 {line.decode()}", line, absent=(folded,))
         for line, folded in (
             (b"SCRIPT_NAME: /admin", "script-name"),

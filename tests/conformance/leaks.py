@@ -177,6 +177,12 @@ IN_REQUEST_IDS = [
         ("an imported one of the query", LISTENER + b"?token={imported}", 200, (b"X-Request-Id: {imported}",)),
         ("the same on no route", b"/nowhere?token={imported}", 404, (b"X-Request-Id: {imported}",)),
         ("its own Basic", LISTENER, 200, (b"Authorization: Basic {basic}", b"X-Request-Id: {basic}")),
+        ("its own token in Basic", LISTENER, 200, (b"Authorization: Basic {b64_user_token}", b"X-Request-Id: {b64_user_token}")),
+        ("the same with its account", LISTENER, 200, (b"Authorization: Basic {b64_acme_token}", b"X-Request-Id: {b64_acme_token}")),
+        ("the same of the pair", LISTENER, 200, (b"username: acme", b"password: {token}", b"X-Request-Id: {b64_acme_token}")),
+        ("a bare token", LISTENER, 200, (b"Authorization: {imported}", b"X-Request-Id: {imported}")),
+        ("the password of the pair", LISTENER, 200, (b"username: acme", b"password: {password}", b"X-Request-Id: x-{password}")),
+        ("the pair as Basic", LISTENER, 200, (b"username: acme", b"password: {password}", b"X-Request-Id: {basic}")),
         ("its own password", LISTENER, 200, (b"Authorization: Basic {basic}", b"X-Request-Id: x-{password}")),
     )
 ]  # fmt: skip

@@ -23,6 +23,7 @@ HELD_BACK = {
     "authorization",
     "access-token",
     "jwt-token",
+    "password",
     "proxy-authorization",
     "proxy-connection",
     "keep-alive",

@@ -14,7 +14,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -243,19 +243,20 @@ class Stage:
         secrets["imported"] = f"of-the-old-system:{os.urandom(12).hex()}".encode()
         self.redis.command("SET", self.key(secrets["imported"]), json.dumps(model))
         mistyped = generate("sct_", os.urandom).encode()
+        secrets["badsum"] = mistyped[:-1] + (b"1" if mistyped.endswith(b"0") else b"0")
+        secrets["unknown"] = generate("sct_", os.urandom).encode()
+        secrets["jwt"] = unsigned_jwt()
         return {
             **secrets,
-            **basic_pairs(secrets["token"]),
+            **basic_pairs(secrets),
             "token_encoded": encode(secrets["token"]),
             "token_encoded_twice": encode(encode(secrets["token"])),
             "token_hidden": b"%73c%74_" + secrets["token"][4:],
             "imported_encoded": encode(secrets["imported"]),
-            "unknown": generate("sct_", os.urandom).encode(),
             "unseen": generate("sct_", os.urandom).encode(),
-            "badsum": mistyped[:-1] + (b"1" if mistyped.endswith(b"0") else b"0"),
             "password": PASSWORD,
             "basic": base64.b64encode(b"acme:" + PASSWORD),
-            "jwt": unsigned_jwt(),
+            "basic_unpadded": base64.b64encode(b"acme:" + PASSWORD).rstrip(b"="),
         }
 
     def _revoke(self, config: Path, token: bytes) -> None:
@@ -318,11 +319,15 @@ def altered_records() -> dict[str, dict[int, Any]]:
     }
 
 
-def basic_pairs(token: bytes) -> dict[str, bytes]:
-    """Return what ``Authorization: Basic`` holds, for pairs that let nobody in."""
+def basic_pairs(tokens: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what ``Authorization: Basic`` holds: pairs with tokens, and useless ones."""
+    token = tokens["token"]
     pairs = {
-        "b64_password_token": b"acme:" + token,
-        "b64_user_token": token + b":",
+        **{f"b64_user_{name}": secret + b":" for name, secret in tokens.items()},
+        **{f"b64_password_{name}": b":" + secret for name, secret in tokens.items()},
+        **{f"b64_acme_{name}": b"acme:" + secret for name, secret in tokens.items()},
+        "b64_globex_token": b"globex:" + token,
+        "b64_ghost_token": b"ghost:" + token,
         "b64_user_token_x": token + b":x-oauth-basic",
         "b64_wrong": b"acme:correct:horse:battery",
         "b64_nobody": b"nobody:" + PASSWORD,

@@ -40,6 +40,10 @@ def _in_slot(slot: str, credential: str) -> tuple[str, tuple[str, ...]]:
 
 SLOTS = {
     "bearer": "Authorization: Bearer ",
+    "Token scheme": "Authorization: Token ",
+    "access_token scheme": "Authorization: access_token ",
+    "jwt_token scheme": "authorization: JWT_TOKEN ",
+    "no scheme": "Authorization: ",
     "access_token header": "access_token: ",
     "jwt_token header": "jwt_token: ",
     "access_token query": "?access_token=",
@@ -73,6 +77,32 @@ LARGE_TOKENS = [
 ]
 
 
+IN_BASIC = {
+    "as the user name": "{token}:",
+    "as the password": ":{token}",
+    "beside its account": "acme:{token}",
+    "beside another account": "other:{token}",
+}
+"""Where a token may stand in Basic, or in the pair of header fields."""
+
+
+def _tokens_in_basic() -> list[Case]:
+    cases = []
+    for (where, pair), kind, (state, status) in product(
+        IN_BASIC.items(), ("access", "jwt"), STATES.items()
+    ):
+        account, _, password = pair.partition(":")
+        named = f"{kind}_{state}"
+        lines = (f"username: {account}", f"password: {password}")
+        wanted = 401 if "another" in where else status
+        name = f"{kind} {state}, {where}"
+        encoded = f"Authorization: Basic {{basic_{named} {where}}}"
+        cases.append(Case(f"{name} of basic", wanted, lines=(encoded,)))
+        sent = tuple(line.replace("{token}", f"{{{named}}}") for line in lines)
+        cases.append(Case(f"{name} of the pair", wanted, lines=sent))
+    return cases
+
+
 def _passwords() -> list[Case]:
     states = {"valid": 200, "wrong": 401, "unknown": 401, "empty": 401, "malformed": 401}
     return [
@@ -81,10 +111,71 @@ def _passwords() -> list[Case]:
     ]
 
 
+PAIR = ("username: acme", "password: {password}")
+PAIRS = [
+    Case("the pair", 200, lines=PAIR),
+    Case(
+        "the pair, the other way round, in capitals",
+        200,
+        lines=("PASSWORD: {password}", "USERNAME: acme"),
+    ),
+    Case("the pair, a wrong password", 401, lines=("username: acme", "password: wrong")),
+    Case("the pair, an unknown account", 401, lines=("username: nobody", "password: {password}")),
+    Case("the pair, an empty password", 401, lines=("username: acme", "password: ")),
+    Case("a password without a user name", 401, lines=("password: {password}",)),
+    Case("a user name without a password", 401, lines=("username: acme",)),
+    Case("a user name beside a token", 200, lines=(GOOD, "username: lone-user")),
+    Case("the pair beside a token", 400, lines=(GOOD, *PAIR)),
+    Case("a password alone beside a token", 400, lines=(GOOD, "password: {password}")),
+    Case(
+        "the pair beside the same in basic",
+        200,
+        lines=(*PAIR, "Authorization: Basic {basic_valid}"),
+    ),
+    Case(
+        "the pair beside a wrong one in basic",
+        400,
+        lines=(*PAIR, "Authorization: Basic {basic_wrong}"),
+    ),
+    Case("the pair on a public route", 200, STATUS, PAIR),
+    Case(
+        "a token as user name on a public route",
+        200,
+        STATUS,
+        ("username: {access_valid}", "password: "),
+    ),
+    Case("a user name on a public route", 200, STATUS, ("username: lone-user",)),
+]
+
+CLUMSY = [
+    Case("spaces after Bearer", 200, lines=("Authorization: Bearer   {access_valid}",)),
+    Case("a tab after Bearer", 200, lines=("Authorization: Bearer\t{access_valid}",)),
+    Case("a tab and a space after Token", 200, lines=("Authorization: token\t {jwt_valid}",)),
+    Case("white space around Authorization", 200, lines=("Authorization: \t {access_valid} \t",)),
+    Case("white space around a header", 200, lines=("access_token: \t{access_valid}\t ",)),
+    Case("white space around the pair", 200, lines=("username:  acme\t", "password:\t{password} ")),
+    *(
+        Case(
+            f"{around} around a parameter",
+            200,
+            f"{LISTENER}?token={around}{{access_valid}}{around}",
+        )
+        for around in ("%20", "%09", "%0A", "%0d%0a")
+    ),
+    Case("a token twice, once with a blank", 200, f"{LISTENER}?token=%20{{access_valid}}", (GOOD,)),
+    Case("basic without padding", 200, lines=("Authorization: Basic {basic_unpadded}",)),
+    Case("basic in the alphabet of URLs", 401, lines=("Authorization: Basic {basic_url}",)),
+    Case("spaces after Basic", 200, lines=("Authorization: Basic \t {basic_valid}",)),
+    Case("basic in Latin-1", 200, lines=("Authorization: Basic {basic_latin_1}",)),
+    Case("basic in UTF-8", 200, lines=("Authorization: Basic {basic_utf_8}",)),
+]
+
+
 NO_CREDENTIAL = [
     Case("nothing", 401),
     Case("nothing, by HEAD", 401, method="HEAD"),
     Case("an unknown scheme", 401, lines=("Authorization: Digest x",)),
+    Case("an unknown scheme with a token", 401, lines=("Authorization: ApiKey {access_valid}",)),
     Case("an empty header", 401, lines=("access_token: ",)),
     Case("an empty parameter", 401, f"{LISTENER}?token="),
     Case("a public route", 200, STATUS),
@@ -302,7 +393,10 @@ HTTP_10 = [
 GROUPS = {
     "tokens": _tokens(),
     "large tokens": LARGE_TOKENS,
+    "tokens in basic": _tokens_in_basic(),
     "passwords": _passwords(),
+    "the pair": PAIRS,
+    "clumsy callers": CLUMSY,
     "no credential": NO_CREDENTIAL,
     "several credentials": TWO_CREDENTIALS + TWICE,
     "spoofed identities": _spoofed(),

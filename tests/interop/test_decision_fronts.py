@@ -19,6 +19,7 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO, StringIO, TextIOWrapper
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +33,21 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sidecar.cli.main import main
+from sidecar.core.passwords import hash_password
 from sidecar.core.tokens import MAX_JWT_CHARS
 from tests.conformance.raw_client import Answer, MalformedAnswerError, RawClient
 from tests.e2e.conftest import PASSWORD, key_of, plain_settings, redis_binary
-from tests.interop.decision_cases import CASES, GOOD, GROUPS, LISTENER, STATUS, Case
+from tests.interop.decision_cases import (
+    CASES,
+    GOOD,
+    GROUPS,
+    IN_BASIC,
+    LISTENER,
+    PAIR,
+    STATES,
+    STATUS,
+    Case,
+)
 from tests.interop.decision_fronts import FRONTS, running_front
 from tests.patience import PATIENCE_SECONDS
 from tests.proxy_process import ProxyProcess
@@ -43,6 +55,7 @@ from tests.redis_servers import RedisServer, running_redis
 from tests.upstream_recorder import Act, Exchange, Recorder, answer, fold
 
 ACCEPT = b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
+UMLAUT = "pa\u00dfwort-m\u00fcller"
 CALLER = "127.0.0.2"  # not a front's own address, which the sidecar trusts
 FAILURES = 300  # more than the cases make from one address
 
@@ -52,8 +65,12 @@ class Credentials(dict[str, str]):
 
     @property
     def secrets(self) -> list[bytes]:
-        good = ("access_valid", "jwt_valid", "basic_valid")
-        return [self[name].encode() for name in good]
+        good = ("access_valid", "jwt_valid", "password")
+        return [self[name].encode() for name in good] + [
+            self[name].rstrip("=").encode()
+            for name in self
+            if name.startswith("basic_") and ("valid" in name or "latin" in name or "utf" in name)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,7 @@ def sidecar(
 ) -> Iterator[ProxyProcess]:
     settings: dict[str, Any] = plain_settings(redis, service.url)
     settings["accounts"]["other"] = {}
+    settings["accounts"]["umlaut"] = {"password_hash": hash_password(UMLAUT)}
     settings["routes"].append({"path": "/get-only", "methods": ["GET"]})
     settings["routes"].append({"path": "/others", "accounts": ["other"]})
     settings["trusted_proxies"] = ["127.0.0.1"]
@@ -100,6 +118,7 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
         access_unknown="sct_an_imported_token_that_nobody_has_ever_imported",
         access_malformed="short",
         jwt_malformed="eyJhbGciOiJFZERTQSJ9.e30.",
+        password=PASSWORD,
     )
     for name in ("access_valid", "access_expired", "access_revoked", "jwt_valid", "jwt_revoked"):
         asked = ("--account", "acme", "--name", name, "--days", "1", "--kind", name.split("_")[0])
@@ -125,6 +144,14 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
     }
     for state, pair in pairs.items():
         made[f"basic_{state}"] = base64.b64encode(pair.encode()).decode()
+    for (where, pair), kind, state in product(IN_BASIC.items(), ("access", "jwt"), STATES):
+        sent = pair.replace("{token}", made[f"{kind}_{state}"])
+        made[f"basic_{kind}_{state} {where}"] = base64.b64encode(sent.encode()).decode()
+    made["basic_unpadded"] = made["basic_valid"].rstrip("=")
+    made["basic_url"] = base64.urlsafe_b64encode(b"acme:>>>???>>>???").decode()
+    for encoding in ("latin_1", "utf_8"):
+        pair = f"umlaut:{UMLAUT}".encode(encoding)
+        made[f"basic_{encoding}"] = base64.b64encode(pair).decode()
     return made
 
 
@@ -305,6 +332,29 @@ def played(
     """Play every case through the sidecar's own proxy; what came of it, by name."""
     proxy = Caller(sidecar.port, service)
     return {case.name: proxy.play(case, credentials) for case in CASES}
+
+
+LONE = "username: lone-user"
+USER_NAMES = {
+    "alone": ((LONE,), [b"lone-user"]),
+    "in capitals": (("USERNAME: lone-user",), [b"lone-user"]),
+    "beside a password": (PAIR, []),
+    "beside an empty password": (("username: lone-user", "password: "), []),
+    "twice, beside a password": ((LONE, LONE, "Password: x"), []),
+}
+
+
+@pytest.mark.parametrize("sent", USER_NAMES)
+def test_a_user_name_is_forwarded_exactly_if_no_password_came_with_it(
+    sent: str, caller: Caller, sidecar: ProxyProcess, service: Recorder, credentials: Credentials
+) -> None:
+    lines, forwarded = USER_NAMES[sent]
+    for asked in (Caller(sidecar.port, service), caller):
+        seen = asked.call(STATUS, *(line.format_map(credentials) for line in lines))
+        [request] = seen.requests
+        names = [(fold(name), value) for name, value in request.headers]
+        assert [value for name, value in names if name == "username"] == forwarded
+        assert [value for name, value in names if name == "password"] == []
 
 
 def test_the_cases_have_names_of_their_own_and_many_pass() -> None:
