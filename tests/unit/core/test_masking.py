@@ -168,3 +168,26 @@ def test_a_text_repeats_a_token() -> None:
     assert is_repeated(f"a:{IMPORTED}", TokenCredential(Form.BEARER, IMPORTED))
     assert not is_repeated(IMPORTED[:-1], TokenCredential(Form.BEARER, IMPORTED))
     assert not is_repeated(IMPORTED, None)
+
+
+def test_a_token_in_basic_is_recognised_in_its_base64() -> None:
+    """In both alphabets, padded or not, with its account or without."""
+    token = "sct_??>>" + "t" * 40
+    for account in ("", "acme"):
+        credential = TokenCredential(Form.BASIC, token, account)
+        for pair in {f"{token}:", f":{token}", f"{account}:{token}"}:
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                spelled = encode(pair.encode()).decode()
+                for text in (spelled, spelled.rstrip("="), f"x{spelled}"):
+                    assert is_repeated(text, credential)
+                    assert spelled.rstrip("=") not in hide_credential(f"/a/{text}", credential)
+    assert not is_repeated("c2N0Xz8/Pj50", TokenCredential(Form.BASIC, token))
+
+
+def test_a_password_is_recognised_in_every_base64_that_is_read() -> None:
+    credential = PasswordCredential("acme", "s\u00e9cret??>>")
+    for encoding in ("utf-8", "latin-1"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            spelled = encode("acme:s\u00e9cret??>>".encode(encoding)).decode()
+            assert is_repeated(spelled, credential)
+            assert is_repeated(spelled.rstrip("="), credential)

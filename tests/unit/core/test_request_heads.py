@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from urllib.parse import unquote
 
@@ -9,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.headers import HeaderRules, canonical
+from sidecar.core.headers import HeaderRules, PasswordFields, canonical
 from sidecar.core.referers import RefererRules
 from sidecar.core.request_heads import Downstream, RequestHeads, encode_token_name, identity_lines
 from sidecar.core.trusted_proxies import TrustedProxies
 
 T = "sct_" + "t" * 60
+PAIR = PasswordFields("username", "password")
 REFERERS = RefererRules(("access_token", "token"))
-RULES = HeaderRules(["X-Account"], ["access_token"])
+RULES = HeaderRules(["X-Account"], ["access_token"], PAIR)
 PROXIES = TrustedProxies([ip_network("10.0.0.0/8")], trusts_unix=True)
 STRANGER = Downstream("9.9.9.9", b"http")
 FRIEND = Downstream("10.0.0.1", b"http", PROXIES)
@@ -423,3 +425,37 @@ def test_a_stranger_on_a_unix_socket_is_unknown() -> None:
 def test_an_ipv6_peer_is_quoted_in_forwarded() -> None:
     told = hops_sent("Forwarded: for=_a", downstream=Downstream("2001:db8::1", b"https", PROXIES))
     assert told["forwarded"] == ["for=_a", 'for="[2001:db8::1]";proto=https']
+
+
+SECRETS = st.text("QZXJ0178_~@+/=", min_size=8, max_size=40)
+PLACES = st.sampled_from(
+    [
+        *("Authorization: Bearer {}", "Authorization: access_token\t{}", "Authorization: {}"),
+        *("Authorization: Basic  {}", "Authorization: Digest {}", "Proxy-Authorization: {}"),
+        *("access_token: \t{} ", "Access-Token: {}", "access.token: {}", "password: {}"),
+        *("Referer: https://shop.example/?%74oken={}&a", "password: {}\r\nusername: {}"),
+        *("username: {}\r\npassword: ", "USERNAME: {}\r\nPassword: x\r\nuserName: {}"),
+    ]
+)
+CASES = st.sampled_from([str, str.lower, str.upper, str.title])
+
+
+@given(SECRETS, st.lists(PLACES, min_size=1, max_size=3), CASES)
+def test_no_place_of_a_credential_lets_it_through_however_it_is_spelt(
+    secret: str, places: list[str], spelt: Callable[[str], str]
+) -> None:
+    lines = [
+        f"{spelt(name)}: {value.replace('{}', secret)}"
+        for place in places
+        for name, _, value in (line.partition(": ") for line in place.split("\r\n"))
+    ]
+    assert secret not in "".join(build(*lines, "X-Other: kept"))
+    assert "X-Other: kept" in build(*lines, "X-Other: kept")
+
+
+def test_a_user_name_goes_upstream_exactly_if_no_password_came() -> None:
+    assert "UserName: somebody" in build("UserName: somebody")
+    assert not any("somebody" in line for line in build("username: somebody", "PASSWORD: x"))
+    assert not any("somebody" in line for line in build("password:  ", "username: somebody"))
+    pair = ("username: somebody", "password: x")
+    assert {*pair} <= {*build(*pair, heads=FORWARDING_HEADS)}
