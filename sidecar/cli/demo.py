@@ -237,10 +237,18 @@ def _calls(stage: Stage, tokens: dict[TokenKind, str]) -> list[tuple[str, str]]:
     token, jwt = tokens[TokenKind.ACCESS], tokens[TokenKind.JWT]
     return [
         _header_call(stage, "Authorization: Bearer", f"Authorization: Bearer {token}"),
+        _header_call(stage, "Authorization: access_token", f"Authorization: access_token {token}"),
+        _header_call(stage, "Authorization without a scheme", f"Authorization: {token}"),
         _header_call(stage, "the access_token header", f"access_token: {token}"),
         _header_call(stage, "the jwt_token header", f"jwt_token: {token}"),
         *(_query_call(stage, key, token) for key in ("access_token", "token", "jwt_token")),
         ("account and password", f"curl -u '{ACCOUNT}:{stage.password}' '{stage.url}'"),
+        (
+            "the same in the username and password headers",
+            f"curl -H 'username: {ACCOUNT}' -H 'password: {stage.password}' '{stage.url}'",
+        ),
+        ("a token as the user name", f"curl -u '{token}:' '{stage.url}'"),
+        ("a token as the account's password", f"curl -u '{ACCOUNT}:{token}' '{stage.url}'"),
         _header_call(stage, "a JWT as Authorization: Bearer", f"Authorization: Bearer {jwt}"),
         _header_call(stage, "a JWT in the jwt_token header", f"jwt_token: {jwt}"),
         _query_call(stage, "jwt_token", jwt, "a JWT as "),

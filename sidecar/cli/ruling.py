@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.auth.authenticator import OTHER_ACCOUNT
 from sidecar.cli.claimed_account import ClaimedAccount, find_claimed
 from sidecar.core.credential_faults import find, places_of
 from sidecar.core.model import Denial, PasswordCredential, TokenCredential
@@ -104,7 +105,7 @@ def rule_on(denial: Denial, case: Case) -> Ruling:
             places = " and ".join(places_of(case.names, *_sent(case)))
             return Ruling((), f"They stand in {places}. The same one twice would be fine.")
         case "invalid_token":
-            return _rule_on_token(case)
+            return _rule_on_user_name() if denial == OTHER_ACCOUNT else _rule_on_token(case)
         case "invalid_password":
             return _rule_on_password(case)
         case "account_disabled":
@@ -231,6 +232,10 @@ def _rule_on_missing(case: Case) -> Ruling:
         f"Checked: Authorization; headers {headers}; parameters {query}{pair}. A proxy on the way "
         "may have dropped it.",
     )
+
+
+def _rule_on_user_name() -> Ruling:
+    return Ruling((), "Send the token alone, or with the name of its own account.")
 
 
 def _rule_on_token(case: Case) -> Ruling:

@@ -9,7 +9,7 @@ import sys
 
 from aiohttp import web
 
-_CREDENTIAL_HEADERS = ("Authorization", "access_token", "jwt_token")
+_CREDENTIAL_HEADERS = ("Authorization", "access_token", "jwt_token", "username", "password")
 _CREDENTIAL_KEYS = ("access_token", "token", "jwt_token")
 
 

@@ -74,6 +74,7 @@ def settings(redis_url: str, recorder: Recorder, down_port: int, stuck_port: int
         "accounts": {
             "acme": {"password_hash": hash_password(PASSWORD.decode())},
             "accented": {"password_hash": hash_password(ACCENTED_PASSWORD)},
+            "latin": {"password_hash": hash_password("p\u00e4ssw\u00f6rd")},
             "longest": {"password_hash": hash_password("x" * 1024)},
             "globex": {},
             "disabled": {"disabled": True},

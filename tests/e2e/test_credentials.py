@@ -15,12 +15,19 @@ from tests.redis_servers import RedisServer
 
 TOKEN_SPELLINGS = [
     "Authorization: Bearer {}",
+    "Authorization: Bearer\t  {} ",
+    "Authorization: Token {}",
+    "Authorization: access_token {}",
+    "Authorization: JWT_token {}",
+    "Authorization: {}",
     "access_token: {}",
     "jwt_token: {}",
     "?access_token={}",
     "?token={}",
     "?jwt_token={}",
+    "?token=%20{}%0A",
 ]
+PLACES_IN_BASIC = ["{}:", ":{}", "acme:{}"]
 STATES = {
     "valid": (200, None),
     "unlimited": (200, None),
@@ -72,6 +79,31 @@ def test_a_token_in_this_spelling_and_state_gets_its_exact_answer(
 ) -> None:
     lines, target = spell(spelling, getattr(tokens, state, None))
     check_answer(client, lines, target, STATES[state])
+
+
+@pytest.mark.parametrize("state", [*STATES][:-2])  # neither malformed nor absent
+@pytest.mark.parametrize("place", PLACES_IN_BASIC)
+def test_a_token_in_basic_and_in_the_pair_gets_its_exact_answer(
+    place: str, state: str, client: RawClient, tokens: Tokens
+) -> None:
+    pair = place.format(getattr(tokens, state)).encode()
+    account, _, password = pair.partition(b":")
+    wanted = STATES[state]
+    if place == "acme:{}" and state == "unknown":  # it has no checksum of ours
+        wanted = 401, "invalid_password"
+    check_answer(client, [b"Authorization: Basic " + base64.b64encode(pair)], LISTENER, wanted)
+    lines = [b"username: " + account, b"password: " + password]
+    check_answer(client, lines, LISTENER, wanted)
+
+
+@pytest.mark.parametrize("state", PASSWORDS)
+def test_the_pair_in_this_state_gets_its_exact_answer(state: str, client: RawClient) -> None:
+    pair, *wanted = PASSWORDS[state]
+    account, colon, password = (pair or "").encode().partition(b":")
+    lines = [b"username: " + account] if colon else []
+    if pair is not None:
+        lines.append(b"password: " + (password or (account if not colon else b"")))
+    check_answer(client, lines, LISTENER, tuple(wanted))
 
 
 @pytest.mark.parametrize("state", PASSWORDS)

@@ -29,12 +29,17 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 FORMS = [
     "Authorization: Bearer",
+    "Authorization: access_token",
+    "Authorization without a scheme",
     "the access_token header",
     "the jwt_token header",
     "?access_token= in the URL",
     "?token= in the URL",
     "?jwt_token= in the URL",
     "account and password",
+    "the same in the username and password headers",
+    "a token as the user name",
+    "a token as the account's password",
     "a JWT as Authorization: Bearer",
     "a JWT in the jwt_token header",
     "a JWT as ?jwt_token= in the URL",

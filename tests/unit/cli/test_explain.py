@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.problems import PROXY_CODES
 from sidecar.core.signed_tokens import SignedTokens
-from sidecar.core.tokens import digest
+from sidecar.core.tokens import digest, generate
 from sidecar.store.memory import MemoryStore
 from sidecar.store.port import TokenStore
 
@@ -165,6 +166,27 @@ def test_every_form_of_a_good_credential_passes(
             "header field access_token has a quotation mark around it; send it without. The quot",
         ),
         (["GET", "/v1/7?token=sct_" + "x" * 60], 401, "invalid_token", "was mistyped, cut off"),
+        (
+            ["GET", "/v1/7", "-H", f"password: {PASSWORD}"],
+            "malformed_credentials",
+            None,
+            "Send the account's name beside its password",
+        ),
+        (
+            [
+                "GET",
+                "/v1/7",
+                "-H",
+                "username: acme",
+                "-H",
+                "password: x",
+                "-H",
+                f"access_token: {OLD}",
+            ],
+            "ambiguous_credentials",
+            None,
+            "the header fields username and password",
+        ),
         (["GET", "/v1/7?token=never-heard-of-it"], 401, "invalid_token", "unknown, expired"),
         (
             ["GET", f"/v1/7?token={jwt_of(REVOKED)}"],
@@ -527,3 +549,18 @@ def test_no_credential_is_printed_whatever_the_verdict(
 def test_explaining_does_not_record_a_use(explain: Explain, store: MemoryStore) -> None:
     assert explain("GET", "/v1/7", "-H", f"access_token: {OLD}")["passes"]
     assert asyncio.run(store.last_uses([record_of("acme", OLD)])) == {}
+
+
+def test_a_token_beside_a_user_name_that_is_not_its_accounts_is_explained(
+    explain: Explain, store: MemoryStore
+) -> None:
+    token = generate("sct_", os.urandom)
+    asyncio.run(store.create(record_of("acme", token).replace(id="own0000001", name="own")))
+    for user, passes in (("acme", True), ("bolt", False)):
+        pair = ("-H", f"username: {user}", "-H", f"password: {token}")
+        told = explain("GET", "/v1/7", *pair)
+        assert (told["passes"], told["credential"]) == (passes, "basic")
+        assert told["token"] == "access token"
+        assert explain("GET", "/v1/7", "--user", f"{user}:{token}") == told
+    assert told["code"] == "invalid_token"
+    assert told["why"].endswith("Send the token alone, or with the name of its own account.")
