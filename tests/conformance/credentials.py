@@ -81,6 +81,14 @@ def passed(
     return Case(name=name, weight=5, send=(send,), answers=(200,), seen=(target,), secrets=secrets)
 
 
+def in_basic_and(where: str, slot: str) -> bytes:
+    """Return a request with a token in Basic or in the pair, and another one in a slot."""
+    line, pair = SLOTS[slot]
+    if line is None:
+        return in_basic(where, b"token", target=LISTENER + b"?" + pair % b"{token2}")
+    return in_basic(where, b"token", line % b"{token2}")
+
+
 FORMS = [
     *(passed(f"C0 {slot}", carrying((slot, b"{token}"))) for slot in SLOTS),
     passed("C0 basic", request(BASIC)),
@@ -175,8 +183,7 @@ TWO = [
     *(
         denied(
             f"C1 {where} and {slot}",
-            in_basic(where, b"token", *(SLOTS[slot][0] % b"{token2}",) if SLOTS[slot][0] else (),
-                     target=LISTENER + (b"?" + SLOTS[slot][1] % b"{token2}" if SLOTS[slot][1] else b"")),
+            in_basic_and(where, slot),
             "ambiguous_credentials",
             400,
         )

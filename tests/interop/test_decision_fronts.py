@@ -150,8 +150,7 @@ def credentials(sidecar: ProxyProcess, redis: RedisServer, key: Ed25519PrivateKe
     made["basic_unpadded"] = made["basic_valid"].rstrip("=")
     made["basic_url"] = base64.urlsafe_b64encode(b"acme:>>>???>>>???").decode()
     for encoding in ("latin_1", "utf_8"):
-        pair = f"umlaut:{UMLAUT}".encode(encoding)
-        made[f"basic_{encoding}"] = base64.b64encode(pair).decode()
+        made[f"basic_{encoding}"] = base64.b64encode(f"umlaut:{UMLAUT}".encode(encoding)).decode()
     return made
 
 
