@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
+from sidecar.config.settings import Settings
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.passwords import hash_password
 from sidecar.core.tokens import digest, generate
@@ -22,6 +25,7 @@ from sidecar.observability.access_log import LineFormatter
 from sidecar.operations.decision import Decisions
 from sidecar.operations.health import Health
 from sidecar.operations.listener import operations_app
+from sidecar.runtime.build import build_rules
 from tests.in_process import Proxy, on_uvloop, running_proxy
 
 PASSWORD = "correct horse battery"
@@ -278,3 +282,39 @@ async def test_an_upstream_that_gets_credentials_gets_the_pair() -> None:
         lines = [f"username: {ACCOUNT}", f"password: {PASSWORD}"]
         assert (await stage.call(("", lines), "/calls/1"))[0] == 200
         assert "\r\n".join(lines).encode() in proxy.upstream.received[0]
+
+
+@on_uvloop
+async def test_other_rules_read_the_same_bytes_anew_whatever_was_cached() -> None:
+    """A form that is switched off, or another prefix of tokens, takes effect at once."""
+    async with bench() as stage:
+        token, gateway = stage.tokens["valid"], stage.proxy.gateway
+        places = [line("Authorization: "), in_basic(ACCOUNT + ":{}"), in_pair(ACCOUNT + ":{}")]
+
+        async def codes() -> list[str]:
+            return [(await stage.call(place(token), "/calls/1"))[1] for place in places]
+
+        for _ in range(4):
+            assert await codes() == ["", "", ""]
+        before = gateway.rules
+        changes: list[tuple[dict[str, object], list[str]]] = [
+            ({"credentials": {"schemes": ["Bearer"]}}, ["malformed_credentials", "", ""]),
+            ({"tokens": {"prefix": "x_"}}, ["", "invalid_password", "invalid_password"]),
+            ({"credentials": {"password_fields": None}}, ["", "", "missing_credentials"]),
+        ]
+        for change, wanted in changes:
+            settings = Settings.model_validate(
+                {
+                    "upstreams": {"service": {"url": "http://127.0.0.1:9"}},
+                    "routes": [{"path": "/**"}],
+                    "accounts": ACCOUNTS,
+                    **change,
+                },
+                context={"directory": Path()},
+            )
+            rules = build_rules(settings, asyncio.get_running_loop())
+            gateway.rules = replace(rules, upstreams=before.upstreams)
+            for _ in range(3):
+                assert await codes() == wanted
+            gateway.rules = before
+            assert await codes() == ["", "", ""]
