@@ -344,7 +344,10 @@ async def check_agreement(stage: Stage, asked: Asked) -> None:
             assert decided.code == "bad_request"
             assert field_of(head, "X-Account") == []
             continue
-        assert decided == (replace(verdict, detail="") if decided is UNREAD else verdict)
+        if decided is UNREAD:  # the listener's own parser knows no 501
+            assert verdict.code == UNREAD.code
+            verdict = replace(verdict, status=UNREAD.status, detail="")
+        assert decided == verdict
         identity: Mapping[str, list[str]] = {
             "X-Account": [verdict.account] if verdict.status == 200 and verdict.account else [],
             "X-Auth-Uri": [arrived[0].split(b" ")[1].decode()] if arrived else [],
