@@ -19,11 +19,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from sidecar.core.model import Credential, Denial, PasswordCredential, TokenCredential
+from sidecar.core.model import Credential, Denial, Form, PasswordCredential, TokenCredential
 from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
 
 MASKED: Final = "[masked]"
 
+_BASIC: Final = Form.BASIC  # a module constant, as an enumeration look-up costs 0.1 µs
 _MIN_SECRET_CHARS: Final = 8
 _MIN_JWT_HEADER_CHARS: Final = 16
 _TO_URL_ALPHABET: Final = str.maketrans("+/", "-_")
@@ -59,13 +60,21 @@ def hide_credential(path: str, credential: Credential | Denial | None) -> str:
     secret = credential.secret
     if len(secret) > len(path):
         return path
-    for spelled in (secret, *_in_basic(credential, path)):
-        if spelled in path:
-            return path.replace(spelled, MASKED)
-        if "%" in path:
-            decoded = _decode(path)
-            if spelled in decoded:
-                return decoded.replace(spelled, MASKED)
+    hidden = _hide(path, secret)
+    if credential.form is _BASIC:
+        for spelled in _in_basic(credential, path):
+            hidden = _hide(hidden, spelled)
+    return hidden
+
+
+def _hide(path: str, secret: str) -> str:
+    """Return a path with a secret masked, also if it is percent-encoded."""
+    if secret in path:
+        return path.replace(secret, MASKED)
+    if "%" in path:
+        decoded = _decode(path)
+        if secret in decoded:
+            return decoded.replace(secret, MASKED)
     return path
 
 
