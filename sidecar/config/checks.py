@@ -202,7 +202,11 @@ def _check_password_fields(root: YamlNode) -> Iterator[Diagnostic]:
         owner = taken.setdefault(canonical(name), f"{name} in {path}")
         if owner != f"{name} in {path}":
             at = position or root.position
-            yield Diagnostic(*at, f"{path}: {name} is the same as {owner}; choose another name")
+            yield Diagnostic(
+                *at,
+                f"{path}: {name} is the same as {owner}; rename one, or set "
+                "credentials.password_fields to null",
+            )
 
 
 def _password_fields(root: YamlNode) -> list[tuple[str, str, Position | None]]:

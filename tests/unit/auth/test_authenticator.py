@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.authenticator import BAD_CHECKSUM, INVALID_TOKEN, Authenticator
+from sidecar.auth.authenticator import (
+    BAD_CHECKSUM,
+    INVALID_TOKEN,
+    OTHER_ACCOUNT,
+    Authenticator,
+)
 from sidecar.auth.credential_cache import CachedCredential
 from sidecar.auth.issuers import IssuerUnavailable
 from sidecar.auth.jwt_verifier import foreign_denial_key
@@ -500,3 +505,36 @@ async def test_what_can_not_be_known_is_no_failure(world: World) -> None:
     with pytest.raises(StoreUnavailable):
         await world.ask(OPAQUE)
     assert world.gate.failures == []
+
+
+@pytest.mark.parametrize("kind", ["access", "imported", "own JWT", "foreign JWT"])
+async def test_the_user_name_that_came_with_a_token_must_be_its_accounts(
+    kind: str, world: World
+) -> None:
+    """Whether the token is new here, known, or cached with the user name that was right."""
+    secret = {"access": ACCESS, "imported": OPAQUE, "own JWT": own_jwt()}.get(kind) or foreign_jwt()
+    world.tokens.add(record(JTI, TokenKind.JWT, id=JTI) if kind == "own JWT" else record(secret))
+    rules, authenticator = world.rules, world.authenticator
+
+    async def ask(cached: CachedCredential) -> Principal | Denial:
+        credential = cached.credential
+        assert isinstance(credential, TokenCredential)
+        found = authenticator.cached_principal(rules, cached, credential, CLIENT)
+        return found or await authenticator.identify(rules, cached, credential, CLIENT)
+
+    cached = {
+        name: CachedCredential(TokenCredential(Form.BASIC, secret, name))
+        for name in ("globex", "", "acme", "Acme", "nobody")
+    }
+    for _ in range(3):
+        for name, one in cached.items():
+            caller = await ask(one)
+            if name in ("", "acme"):
+                assert isinstance(caller, Principal)
+                assert (caller.account, caller.form) == ("acme", Form.BASIC)
+            else:
+                assert caller is OTHER_ACCOUNT
+    assert world.gate.failures == [(CLIENT, None)] * 9
+    world.gate.ban_seconds = 7
+    assert await ask(cached["globex"]) == too_many_failures(7)
+    assert isinstance(await ask(cached["acme"]), Principal)
