@@ -29,7 +29,7 @@ from sidecar.core.proxy_protocol import ProxyHeader
 from sidecar.core.subjects import network_of
 from sidecar.eager import EagerTask
 from sidecar.outgoing.racing import EXHAUSTED
-from sidecar.wire.client import ClientConnection
+from sidecar.wire.client import LINGER_SECONDS_IN_ALL, ClientConnection
 from sidecar.wire.deadlines import NEVER, Deadlines
 from sidecar.wire.proxy_header import PendingHeader, Refusals
 from sidecar.wire.turn_queue import RoundRobin, TurnQueue
@@ -44,7 +44,6 @@ HANDSHAKE_SECONDS: Final = 10.0
 
 _STALE_SECONDS: Final = 2.0  # a handshake takes a few round trips
 _RETRY_SECONDS: Final = 0.5
-_SHUTDOWN_SECONDS: Final = 2.0  # for the peer's close_notify, once everything has been sent
 _PAUSE_SECONDS: Final = 0.1  # when the process has run out of descriptors
 _RECORD_HEADER: Final = struct.Struct(">BHH")  # RFC 8446 section 5.1
 _HANDSHAKE_RECORD: Final = 22
@@ -257,7 +256,7 @@ class _Opening:
             self._server.release(self.network)
 
     async def _open(self, tls: ssl.SSLContext | None) -> None:
-        times = (HANDSHAKE_SECONDS, _SHUTDOWN_SECONDS) if tls else (None, None)
+        times = (HANDSHAKE_SECONDS, LINGER_SECONDS_IN_ALL) if tls else (None, None)
         await self._loop.connect_accepted_socket(
             self._make_connection,
             self._accepted,

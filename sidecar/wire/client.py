@@ -39,8 +39,10 @@ _HELD_BYTES: Final = 64 * 1024  # read ahead of a verdict, or of a pipelined req
 _UNSENT_BYTES: Final = 16 * 1024  # unsent bytes above which the connection is not writable
 LAST_CHANCE_SECONDS: Final = 1.0  # for a request sent before the caller saw the drain begin
 _QUEUED_SECONDS: Final = 1.0
-_LINGER_SECONDS: Final = 2.0  # between two pieces that are read and discarded
-_LINGER_SECONDS_IN_ALL: Final = 10.0
+_CLOSE_SECONDS: Final = 2.0  # for the end of the other side, when nothing is on its way
+# What a refused caller still sends is read and discarded for as long as nginx does.
+_LINGER_SECONDS: Final = 5.0  # between two pieces
+LINGER_SECONDS_IN_ALL: Final = 30.0
 
 
 class ConnectionOwner(Protocol):
@@ -117,9 +119,11 @@ class ClientConnection(asyncio.Protocol):
         "_is_buffering",
         "_is_ending",
         "_is_head_timed",
+        "_is_lingering_unseen",
         "_is_reading",
         "_is_shed",
         "_is_waiting_for_head",
+        "_linger_seconds",
         "_loop",
         "_owner",
         "_progress",
@@ -177,6 +181,8 @@ class ClientConnection(asyncio.Protocol):
         self._has_received = False
         self._unsent_bytes = 0
         self._ends_by = NEVER
+        self._linger_seconds = _CLOSE_SECONDS
+        self._is_lingering_unseen = False
         self._is_head_timed = False
         self._is_waiting_for_head = False
         self._timed_out = False
@@ -305,9 +311,18 @@ class ClientConnection(asyncio.Protocol):
     def close_lingering(self) -> None:
         """Half-close, then read and discard what still arrives, so that the response is not lost to
         a reset (RFC 9112 section 9.6).
+
+        TLS has no half-close: its transport announces the end, reads and discards by itself until
+        the caller has ended too, and tells nothing of it.
         """
         transport = self.transport
-        if transport is None or self.has_ended or not transport.can_write_eof():
+        if transport is None or self.has_ended:
+            self.close()
+            return
+        if self._is_cut_short():
+            self._linger_seconds = _LINGER_SECONDS
+        if not transport.can_write_eof():
+            self._is_lingering_unseen = self._is_cut_short()
             self.close()
             return
         self._begin_end()
@@ -524,11 +539,16 @@ class ClientConnection(asyncio.Protocol):
         self._is_ending = True
         self.reader.discard()  # a refused head may be large, and closing may take seconds
         self._note_unsent(self.transport.get_write_buffer_size() if self.transport else 0)
-        self.deadline = self.now() + _LINGER_SECONDS
+        self.deadline = self.now() + self._linger_seconds
+
+    def _is_cut_short(self) -> bool:
+        """Tell whether the caller may be in the middle of a request: its body, or its head."""
+        request = self.reader.current
+        return request is None or not request.is_complete
 
     def _note_unsent(self, unsent_bytes: int) -> None:
         self._unsent_bytes = unsent_bytes
-        patience = self._owner.idle_timeout_seconds if unsent_bytes else _LINGER_SECONDS_IN_ALL
+        patience = self._owner.idle_timeout_seconds if unsent_bytes else LINGER_SECONDS_IN_ALL
         self._ends_by = self.now() + patience
 
     def _end_or_wait(self) -> None:
@@ -539,11 +559,13 @@ class ClientConnection(asyncio.Protocol):
         now, unsent = self.now(), transport.get_write_buffer_size()
         if unsent != self._unsent_bytes:
             self._note_unsent(unsent)
-        elif now >= self._ends_by or (not unsent and not self._has_received):
+        elif now >= self._ends_by or not (
+            unsent or self._has_received or self._is_lingering_unseen
+        ):
             self.abort()
             return
         self._has_received = False
-        self.deadline = now + _LINGER_SECONDS
+        self.deadline = now + self._linger_seconds
 
     def _is_wanted(self) -> bool:
         """Tell whether more of the caller's bytes have a place to go."""
