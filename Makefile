@@ -25,7 +25,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest check hooks compiled bench soak fuzz lock docker image clean
+.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -37,7 +37,7 @@ run: $(INSTALLED) ## the whole thing on this machine with curl lines to try (CON
 demo: $(INSTALLED) ## embedded Redis, sample listener and proxy; Ctrl-C stops all of it
 	@exec $(VENV)/bin/sidecar demo
 
-test: check ## check, every test but the soak, and the floors of coverage (ARGS="-k name": options of pytest; TREE: see compiled)
+test: check ## check, every test but the soak and the clients, and the floors of coverage (ARGS="-k name": options of pytest; TREE: see compiled)
 	@cd $(TREE) && $(abspath $(IN_VENV)) $(PYTEST) $(MEASURE) $(ARGS)
 	@$(if $(MEASURE),exec $(IN_VENV) -m tests.coverage_floors)
 
@@ -46,6 +46,9 @@ quick: $(INSTALLED_DEV) ## the unit, contract and conformance tests alone (VENV=
 
 newest: ## the same on the newest Python to be had, if that is newer than the one of `make test`
 	@exec .ci/newest "$(PYTHON)" $(ARGS)
+
+clients: $(INSTALLED_DEV) ## curl, wget and the libraries of seven languages through a real sidecar; writes docs/reference/clients.md
+	@exec $(IN_VENV) -m pytest -m clients tests/clients $(ARGS)
 
 check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
