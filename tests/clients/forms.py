@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-READS_EVERY_FORM: Final = False
-"""Whether the sidecar reads the forms below the line too; they are left out until it does."""
-
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -24,7 +21,7 @@ class Form:
     basic: tuple[str, str] | None = None
 
 
-_TODAY: Final = (
+FORMS: Final = (
     Form("bearer", "`Authorization: Bearer`", (("Authorization", "Bearer {token}"),)),
     Form("bearer-case", "`authorization: bearer`", (("authorization", "bearer {token}"),)),
     Form("bearer-jwt", "`Authorization: Bearer`, a JWT", (("Authorization", "Bearer {jwt}"),)),
@@ -34,8 +31,6 @@ _TODAY: Final = (
     Form("query-short", "`?token=`", query="token={token}"),
     Form("query-jwt", "`?jwt_token=`", query="jwt_token={jwt}"),
     Form("basic", "Basic, by the client's own option", basic=("{account}", "{password}")),
-)
-_COMING: Final = (
     Form("scheme-token", "`Authorization: Token`", (("Authorization", "Token {token}"),)),
     Form(
         "scheme-access-token",
@@ -54,4 +49,3 @@ _COMING: Final = (
     Form("basic-account", "Basic, the account and its token", basic=("{account}", "{token}")),
     Form("basic-letters", "Basic, a password with `ä` and `ß`", basic=("{name}", "{secret}")),
 )
-FORMS: Final = _TODAY + (_COMING if READS_EVERY_FORM else ())

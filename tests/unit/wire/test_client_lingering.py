@@ -23,7 +23,7 @@ class Host:
     limits = RequestLimits()
     header_timeout_seconds = 7.0
     idle_timeout_seconds = 70.0
-    is_draining = False
+    closes_after_answers = False
     is_closing = False
 
     def __init__(self) -> None:
