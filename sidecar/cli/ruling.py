@@ -225,11 +225,11 @@ def _rule_on_missing(case: Case) -> Ruling:
     named = case.names
     headers, query = ", ".join(named.headers) or "none", ", ".join(named.query) or "none"
     fields = named.pair
-    pair = "" if fields is None else f"; headers {fields.account} and {fields.password}"
+    pair = "" if fields is None else f"; {fields.account} with {fields.password}"
     steps = ("credentials",) if index is None else ("routes", index)
     return Ruling(
         steps,
-        f"Checked: Authorization; headers {headers}; parameters {query}{pair}. A proxy on the way "
+        f"Checked: Authorization; headers {headers}{pair}; parameters {query}. A proxy on the way "
         "may have dropped it.",
     )
 

@@ -10,6 +10,7 @@ from sidecar.core.headers import (
     NO_OPTIONS,
     HeaderClass,
     HeaderRules,
+    Scan,
     canonical,
     is_sane_request_id,
     read_connection,
@@ -175,3 +176,9 @@ def test_memory_for_names_is_bounded() -> None:
 )
 def test_a_request_id_is_kept_only_if_sane(value: bytes, is_sane: bool) -> None:
     assert is_sane_request_id(value) is is_sane
+
+
+def test_every_class_of_header_has_a_number_and_a_field_of_its_own() -> None:
+    """Two classes with one number would be one class; a scan has the fields in their order."""
+    assert len(HeaderClass.__members__) == len(HeaderClass) == len(Scan._fields)
+    assert sorted(HeaderClass) == [*range(len(Scan._fields))]
