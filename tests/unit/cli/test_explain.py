@@ -503,7 +503,7 @@ def test_a_parameter_of_the_route_s_own_is_explained(explain: Explain, config: P
     assert told["token"] == "token of another system"
     told = explain("GET", f"/v1/7?token={OLD}")
     assert told["code"] == "missing_credentials"
-    assert told["why"].count("; parameters key; ")
+    assert "; parameters key" in told["why"]
 
 
 def test_an_unknown_verdict_is_not_explained_as_a_denial(
