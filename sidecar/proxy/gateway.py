@@ -91,7 +91,8 @@ class Gateway:
                 client.close()
                 return
             log = RequestLog(client.now(), client.peer)
-            if is_probe(request.target, self.rules.health_path):
+            probe = self.rules.health_path
+            if probe and is_probe(request.target, probe):
                 if not await self._answer_probe(client, downstream, request, log):
                     return
                 continue
