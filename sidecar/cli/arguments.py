@@ -6,18 +6,30 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sidecar.cli.options import add_config, add_json
 from sidecar.config.diagnostics import near_miss
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _WITH_VALUE = "--config"
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that never echoes a long word, which may be a misplaced token."""
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print help, version or usage; raise ``OSError`` if that fails, on each Python alike."""
+        stream = sys.stderr if file is None else file
+        stream.write(message)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.flush()
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and exit with status 2."""

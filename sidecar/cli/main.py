@@ -60,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_every_letter()
     words = sys.argv[1:] if argv is None else argv
     parser = _parser()
-    arguments = parser.parse_args(words)
-    if arguments.json and not has_option(parser, words, "--json"):
-        parser.error("this command prints no JSON; leave --json out")
     try:
+        arguments = parser.parse_args(words)
+        if arguments.json and not has_option(parser, words, "--json"):
+            parser.error("this command prints no JSON; leave --json out")
         if was_closed("stdout"):
             _refuse_to_print_nowhere(words)
         status: int = arguments.run(arguments)
