@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.core.credential_faults import find, is_slip, spell_out
+from sidecar.core.credential_faults import find, find_slip, is_slip, spell_out
 from sidecar.core.credentials import AMBIGUOUS, MALFORMED, CredentialRules
 from sidecar.core.headers import HeaderRules, Headers, PasswordFields
 from sidecar.core.model import ALL_FORMS, Denial, Form, TokenCredential
@@ -402,3 +402,15 @@ def test_no_six_characters_of_a_credential_are_in_the_body_the_challenge_or_the_
         told = problem_document(denial, "id") + Challenges("r").fields(denial, ALL_FORMS)
         texts = told.decode() + line
         assert not [at for at in range(len(secret) - 5) if secret[at : at + 6] in texts]
+
+
+@given(
+    st.from_regex(
+        r"(?i:bearer|your-|my_|the-|insert_|enter-|paste-|__|eyJhbGciOiJIUzI1NiJ9|sct_|)"
+        r"[0-9A-Za-z_-]{10,60}(?:token|key|jwt|password|__)?",
+        fullmatch=True,
+    )
+)
+def test_what_is_told_first_is_what_every_check_would_tell(secret: str) -> None:
+    if len(secret) >= 16:
+        assert is_slip(secret) == (find_slip(secret) is not None)
