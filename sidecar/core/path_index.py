@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-from sidecar.core.patterns import PathPattern, Segment
+from sidecar.core.patterns import PathPattern, Segment, holds
 
 ValueT = TypeVar("ValueT")
 
@@ -233,19 +233,5 @@ def _add_held(
     fitting: list[_Node[ValueT]],
 ) -> None:
     for texts, node in candidates:
-        if _holds(middle, texts):
+        if holds(middle, texts):
             fitting.append(node)
-
-
-def _holds(middle: str, texts: Segment) -> bool:
-    """Tell whether a text holds others, one behind the other.
-
-    The leftmost place of each is always as good as a later one.
-    """
-    at = 0
-    for text in texts:
-        at = middle.find(text, at)
-        if at < 0:
-            return False
-        at += len(text)
-    return True

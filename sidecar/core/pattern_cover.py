@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.core.patterns import normalise_path
+from sidecar.core.patterns import ANY_TEXT, compile_pattern, holds
 
 NAMED: Final = "{}"
 """Stands for every ``{name}``; no other segment may contain braces."""
@@ -27,12 +27,11 @@ class PatternShape:
 
 def shape_of(text: str) -> PatternShape:
     """Return the shape of a valid pattern."""
-    has_rest = text.endswith("/**")
-    if text == "/**":
-        text = "/*/**"  # the same, as every path begins with a slash
-    segments = normalise_path(text[:-3] if has_rest else text).split("/")
+    pattern = compile_pattern(text)
+    segments = pattern.segments or (ANY_TEXT,)  # "/**": every path begins with a slash
     return PatternShape(
-        tuple(NAMED if segment.startswith("{") else segment for segment in segments), has_rest
+        ("", *("*".join(segment) if segment else NAMED for segment in segments)),
+        pattern.covers_rest,
     )
 
 
@@ -95,10 +94,4 @@ def _is_matched(glob: str, text: str) -> bool:
     first, *inner, last = glob.split("*")
     if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
         return False
-    at, end = len(first), len(text) - len(last)
-    for literal in inner:
-        found = text.find(literal, at, end)
-        if found < 0:
-            return False
-        at = found + len(literal)
-    return True
+    return holds(text[len(first) : len(text) - len(last)], tuple(inner))

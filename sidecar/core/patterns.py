@@ -42,6 +42,9 @@ Segment = tuple[str, ...]
 """One segment of a pattern: ``()`` is ``{name}``, one text is that text, and more are the texts
 between stars, of which the first and the last may be empty."""
 
+ANY_TEXT: Final[Segment] = ("", "")
+"""``*``."""
+
 
 class PathPattern:
     """A pattern, taken apart; two are equal if their texts are."""
@@ -106,6 +109,20 @@ def compile_pattern(text: str) -> PathPattern:
     head = normalise_path(text.removesuffix("/**"))
     segments = tuple(_parse_segment(segment, text) for segment in head.split("/")[1:])
     return PathPattern(text, segments, covers_rest)
+
+
+def holds(middle: str, texts: Segment) -> bool:
+    """Tell whether a text holds others, one behind the other.
+
+    The leftmost place of each is always as good as a later one.
+    """
+    at = 0
+    for text in texts:
+        at = middle.find(text, at)
+        if at < 0:
+            return False
+        at += len(text)
+    return True
 
 
 def _check(text: str) -> None:
