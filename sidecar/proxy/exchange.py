@@ -472,40 +472,37 @@ class Exchange:
         if self.log.status:
             self.client.abort()  # an answer has begun; a second one must not be read as its body
             return False
-        stays = self._stays_open(PROBLEM_TYPES[denial.code].status)
+        status = PROBLEM_TYPES[denial.code].status
+        stays = self._skips_body() and status not in _CLOSING_STATUSES
         is_head = self.request.method == "HEAD"
-        closes = not stays
-        answer(self.client, self.log, denial, self.rules, lines, closes=closes, is_head=is_head)
-        if closes:
-            self.client.close_lingering()
-        return stays
+        answer(self.client, self.log, denial, self.rules, lines, closes=not stays, is_head=is_head)
+        return self._end(stays)
 
     def answer_preflight(self, authorization: Authorization) -> bool:
         """Tell a page what it may do; ``True`` if the connection may serve another request."""
-        client, log = self.client, self.log
+        log, stays = self.log, self._skips_body()
         log.status = _NO_CONTENT
-        stays = self._stays_open(_NO_CONTENT)
-        lines = authorization.preflight_lines()
-        connection = b"" if stays else CLOSE
-        if stays and client.speaks_1_0:
-            connection = KEEP_ALIVE
-        client.write(render_preflight(lines, log.request_id, connection))
-        if not stays:
-            client.close_lingering()
-        return stays
-
-    def _stays_open(self, status: int) -> bool:
-        """Return whether the connection may serve another request after an answer of our own."""
-        return self._skips_body() and status not in _CLOSING_STATUSES
+        lines, connection = authorization.preflight_lines(), self._connection(stays)
+        self.client.write(render_preflight(lines, log.request_id, connection))
+        return self._end(stays)
 
     def say_ready(self) -> bool:
         """Answer a health probe with 200; ``True`` if the connection may serve another request."""
-        client = self.client
         stays = self._skips_body()
-        connection = CLOSE if not stays else KEEP_ALIVE if client.speaks_1_0 else b""
-        client.write(render_ready(connection, is_head_request=self.request.method == "HEAD"))
+        is_head = self.request.method == "HEAD"
+        self.client.write(render_ready(self._connection(stays), is_head_request=is_head))
+        return self._end(stays)
+
+    def _connection(self, stays: bool) -> bytes:
+        """Return the ``Connection`` line of an answer."""
         if not stays:
-            client.close_lingering()
+            return CLOSE
+        return KEEP_ALIVE if self.client.speaks_1_0 else b""
+
+    def _end(self, stays: bool) -> bool:
+        """Close the connection unless it ``stays``, which is returned."""
+        if not stays:
+            self.client.close_lingering()
         return stays
 
     def _skips_body(self) -> bool:
