@@ -17,6 +17,7 @@ from sidecar.cli.options import (
     load_settings,
     print_json,
 )
+from sidecar.core.counts import count_of
 from sidecar.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _print_warnings(
 ) -> None:
     for warning in warnings:
         print(f"{warning.labelled}\n{warning.excerpt}".rstrip(), file=sys.stderr)
-    many = f", {_count(len(warnings), 'warning')}" if warnings else ""
+    many = f", {count_of(len(warnings), 'warning')}" if warnings else ""
     verdict = "not ok (--strict)" if is_strict and warnings else "ok"
     print(f"{path}: {verdict}: {_summarise(settings)}{many}", flush=True)
 
@@ -97,17 +98,13 @@ def _warn_of_limits(path: Path, settings: Settings) -> list[ConfigurationWarning
 
 def _summarise(settings: Settings) -> str:
     return ", ".join(
-        _count(len(part), name)
+        count_of(len(part), name)
         for name, part in (
             ("route", settings.routes),
             ("upstream", settings.upstreams),
             ("account", settings.known_accounts),
         )
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 async def _connect(settings: Settings) -> list[ConnectionReport]:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 from sidecar.cli.options import print_json
+from sidecar.core.counts import count_of
 
 MOST_PROBLEMS = 1000
 """So many problems are listed; more are only counted."""
@@ -76,8 +77,3 @@ class ImportReport:
         more = self.refused + self.invalid - min(len(self.problems), MOST_SHOWN)
         if more:
             print(f"and {count_of(more, 'line')} more; --json lists them", file=sys.stderr)
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 line``, ``2 lines``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

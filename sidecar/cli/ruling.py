@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.auth.authenticator import OTHER_ACCOUNT
@@ -21,6 +20,7 @@ from sidecar.core.policy import NOT_ON_PATH, NOT_ON_ROUTE, OTHER_FOR_ACCOUNT
 from sidecar.core.readings import decoded_readings, other_readings
 from sidecar.core.routes import Route
 from sidecar.core.targets import ENCODED_DELIMITER, ENCODED_OVER_AND_OVER, Target, parse_target
+from sidecar.core.token_rules import suggest_account
 from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.rules import Rules
 
 _MOST_LISTED = 8
-_MOST_COMPARED = 2000  # names, to find one that is written alike; each takes 10 µs
 _FIXED = "No setting changes this."
 
 
@@ -241,7 +240,7 @@ def _rule_on_user_name() -> Ruling:
 def _rule_on_token(case: Case) -> Ruling:
     account, found, settings = case.account, case.found, case.settings
     if account and account not in case.rules.accounts:
-        near = _near(account, settings)
+        near = suggest_account(account, case.rules.accounts)
         return Ruling(
             ("accounts",),
             f"The configuration declares no account {account!r}{near}. Declare it, or revoke its "
@@ -280,10 +279,8 @@ def _rule_on_password(case: Case) -> Ruling:
     name = case.found.account if isinstance(case.found, PasswordCredential) else ""
     declared = case.rules.accounts.get(name)
     if declared is None:
-        return Ruling(
-            ("accounts",),
-            f"The configuration declares no such account{_near(name, case.settings)}.",
-        )
+        near = suggest_account(name, case.rules.accounts)
+        return Ruling(("accounts",), f"The configuration declares no such account{near}.")
     steps = ("accounts", name, "password_hash")
     if declared.password_hash is None:
         return Ruling(
@@ -294,11 +291,6 @@ def _rule_on_password(case: Case) -> Ruling:
         f"The password is not the one that was hashed for {name}. `sidecar account hash-password` "
         "makes a new hash.",
     )
-
-
-def _near(name: str, settings: Settings) -> str:
-    near = get_close_matches(name, islice(settings.known_accounts, _MOST_COMPARED), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 # Policy.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.foreign_jwt import DENIALS_ACCOUNT
-from sidecar.cli.import_report import ImportReport, count_of
+from sidecar.cli.import_report import ImportReport
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
 from sidecar.cli.reach import reached_archive
+from sidecar.core.counts import count_of
 from sidecar.core.errors import StoreUnavailable, UsageError
 from sidecar.observability.audit import Actor
 

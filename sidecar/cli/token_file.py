@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from sidecar.cli.import_report import ImportReport, count_of
+from sidecar.cli.import_report import ImportReport
+from sidecar.core.counts import count_of
 from sidecar.core.errors import UsageError
 from sidecar.store.port import Exported
 from sidecar.store.token_lines import MAX_LINE_BYTES, check_first, read

@@ -108,14 +108,14 @@ class AccountFiles:
 
 def find_files(
     patterns: Sequence[str], directory: Path, note: Callable[[Path], None]
-) -> Iterator[tuple[int, Path]]:
-    """Yield the index of a pattern and a file that it names, each file once, in order of names.
+) -> Iterator[Path]:
+    """Yield the files that the patterns name, each once, in order of the patterns and names.
 
     A relative pattern starts at ``directory``. A name without wildcards is yielded even if there
     is no such file. ``note`` is called with each file, and with each directory that is searched.
     """
     seen: set[Path] = set()
-    for index, pattern in enumerate(patterns):
+    for pattern in patterns:
         if glob.has_magic(pattern):
             whole = str(directory / pattern)
             note(Path(os.path.dirname(whole)))
@@ -126,7 +126,7 @@ def find_files(
             note(path)
             if path not in seen:
                 seen.add(path)
-                yield index, path
+                yield path
 
 
 def _place_of(name: str, owners: Mapping[str, AccountFile], but: Path) -> tuple[Path, Position]:

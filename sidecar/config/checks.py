@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
-from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
@@ -27,7 +26,6 @@ from sidecar.config.settings import (
 )
 from sidecar.core.policy import Account
 
-_MOST_COMPARED: Final = 2000  # names, to find one that is written alike; each takes 10 µs
 _NO_ACCOUNTS: Final[Mapping[str, Account]] = MappingProxyType({})
 _DECLARE: Final = {
     "account": "declare it under accounts, or correct the name",
@@ -142,7 +140,7 @@ def _dangling(node: YamlNode, path: str, kind: str, names: Collection[str]) -> I
     name = node.text()
     if name is None or name in names:
         return
-    meant = near_miss(name, islice(names, _MOST_COMPARED))
+    meant = near_miss(name, names)
     advice = f"did you mean {meant}?" if meant else _DECLARE[kind]
     yield Diagnostic(*node.position, f"{path}: there is no {kind} {shown(name)}; {advice}")
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+_MOST_COMPARED: Final = 2000  # each takes 10 µs
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,7 +50,11 @@ def shown(value: object) -> str:
 
 
 def near_miss(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that ``word`` is probably a misspelling of, if there is one."""
-    folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
+    """Return the candidate that ``word`` is probably a misspelling of, if there is one.
+
+    Of very many candidates, only the first ones are compared.
+    """
+    compared = islice(candidates, _MOST_COMPARED)
+    folded = {candidate.lower().replace("-", "_"): candidate for candidate in compared}
     found = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
     return folded[found[0]] if found else None

@@ -92,7 +92,7 @@ def _read_accounts(
     patterns = [
         text for item in (node.items() if node is not None else []) if (text := item.text())
     ]
-    paths = [found for _, found in find_files(patterns, path.parent, note)]
+    paths = [*find_files(patterns, path.parent, note)]
     if not paths:
         return MappingProxyType({}), []
     places = {} if declared is None else declared.keys

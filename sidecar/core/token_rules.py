@@ -7,12 +7,13 @@ message as it is, behind ``sidecar: ``; the page and the API show it as a senten
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from typing import ClassVar, Final, TypeVar
 
 from sidecar.core import tokens
+from sidecar.core.counts import count_of
 from sidecar.core.errors import UsageError
 from sidecar.core.model import TokenKind
 from sidecar.core.patterns import compile_pattern
@@ -169,9 +170,13 @@ def check_account(name: str, accounts: Mapping[str, Account]) -> Account:
 
 def describe_undeclared(name: str, accounts: Mapping[str, _Declared]) -> str:
     """Say that the configuration declares no such account, and which one may be meant."""
+    return f"the configuration declares no account {name!r}{suggest_account(name, accounts)}"
+
+
+def suggest_account(name: str, accounts: Iterable[str]) -> str:
+    """Return which account may be meant, in brackets; empty if none is written alike."""
     near = get_close_matches(name, islice(accounts, _MOST_COMPARED), n=1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"the configuration declares no account {name!r}{meant}"
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def check_room(account: Account, current: int, live: int) -> None:
@@ -182,16 +187,12 @@ def check_room(account: Account, current: int, live: int) -> None:
     most = account.max_tokens
     if most and current >= most:
         raise TooManyTokens(
-            f"account {account.name} has {_counted(current)}, and may have {most}: revoke one that "
-            f"is no longer needed, or have accounts.{account.name}.max_tokens raised"
+            f"account {account.name} has {count_of(current, 'token')}, and may have {most}: revoke "
+            f"one that is no longer needed, or have accounts.{account.name}.max_tokens raised"
         )
     if most and live >= 2 * most:
         raise TooManyTokens(
-            f"account {account.name} has {_counted(live)} with those that were rotated and live "
-            f"on, and may have {2 * most}: revoke one that is no longer needed, or rotate without "
-            "overlap"
+            f"account {account.name} has {count_of(live, 'token')} with those that were rotated "
+            f"and live on, and may have {2 * most}: revoke one that is no longer needed, or rotate "
+            "without overlap"
         )
-
-
-def _counted(number: int) -> str:
-    return f"{number} token{'' if number == 1 else 's'}"

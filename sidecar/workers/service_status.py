@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from sidecar.core.counts import count_of
 from sidecar.workers.service_manager import ServiceManager
 
 _RELOAD_SECONDS: Final = 30.0
@@ -64,8 +65,3 @@ class ServiceStatus:
         if ready < count:
             return f"{count_of(ready, 'worker')} of {count} ready"
         return f"{count_of(count, 'worker')} ready"
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, such as ``2 workers``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ import signal
 from time import monotonic
 from typing import Final
 
+from sidecar.core.counts import count_of
 from sidecar.core.errors import UsageError
 from sidecar.wire.listening import Slots, close_all, is_of_use
 from sidecar.workers.channel import Message
@@ -29,7 +30,7 @@ from sidecar.workers.overview import WorkerReport
 from sidecar.workers.plan import Plan
 from sidecar.workers.restarts import Restarts
 from sidecar.workers.service_manager import ServiceManager
-from sidecar.workers.service_status import ServiceStatus, count_of
+from sidecar.workers.service_status import ServiceStatus
 from sidecar.workers.signal_watch import SignalWatch
 from sidecar.workers.upgrade import Upgrade
 from sidecar.workers.worker_process import WorkerProcess, WorkerState
