@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.threaded_listener import accept_in_threads, close_listener
+
 Header = tuple[bytes, bytes]
 
 
@@ -261,15 +263,7 @@ class Recorder:
         self.port = 0 if unix_path else int(self._listener.getsockname()[1])
         scheme = "https" if tls else "http"
         self.url = f"unix:{unix_path}" if unix_path else f"{scheme}://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        accept_in_threads(self._listener, self._serve)
 
     def _serve(self, sock: socket.socket) -> None:
         if self._tls:
@@ -320,9 +314,7 @@ class Recorder:
                 connection.close()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        close_listener(self._listener)
         self.drop_connections()
 
 

@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import Final
 
+from tests.threaded_listener import accept_in_threads, close_listener
+
 _PIECE_BYTES: Final = 64 * 1024
 
 
@@ -15,26 +17,18 @@ class CountingRelay:
 
     def __init__(self, target_port: int) -> None:
         self.connections = 0
+        self._lock = threading.Lock()
         self._target = ("127.0.0.1", target_port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        accept_in_threads(self._listener, self._serve)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        close_listener(self._listener)
 
     def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self.connections += 1
         with client, socket.create_connection(self._target) as server:
             back = threading.Thread(target=_pump, args=(server, client), daemon=True)
             back.start()

@@ -17,6 +17,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from tests.threaded_listener import accept_in_threads, close_listener
+
 PREFIX: Final = "/v1/dynamic/listener"
 SLOW_SECONDS: Final = 2.0
 LARGE_BYTES: Final = 10 * 1024 * 1024
@@ -60,7 +62,7 @@ class Service:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        accept_in_threads(self._listener, self._serve)
 
     def seen(self, case: str) -> list[Seen]:
         """Return the requests of one case, in their order."""
@@ -68,17 +70,7 @@ class Service:
             return list(self._seen[case])
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        close_listener(self._listener)
 
     def _serve(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

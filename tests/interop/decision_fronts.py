@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,9 +73,17 @@ def running_front(
     name: str, directory: Path, sidecar_port: int, service_port: int
 ) -> Iterator[int]:
     """Run a front with its shipped configuration, ports and log paths aside; yield its port."""
-    command = FRONTS[name](directory)
     port = pick_port()
     _place_configuration(name, directory, port, sidecar_port, service_port)
+    with running_program(FRONTS[name](directory), directory, port):
+        yield port
+
+
+@contextlib.contextmanager
+def running_program(
+    command: Sequence[str], directory: Path, port: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a front in its directory, with its output in a file there, once it listens."""
     log = directory / "output"
     environment = {**os.environ, "HOME": str(directory), "CADDY_ADMIN": "off"}
     with log.open("wb") as output:
@@ -84,7 +92,7 @@ def running_front(
         )
     try:
         wait_until_open(port, process, log)
-        yield port
+        yield process
     finally:
         process.terminate()
         try:

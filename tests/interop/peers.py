@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.interop.decision_fronts import FRONTS, wait_until_open
+from tests.interop.decision_fronts import FRONTS, running_program
 
 FILES = {
     "nginx": "nginx.conf",
@@ -41,25 +40,11 @@ def running_peer(
     ``descriptors`` is the hard limit of file descriptors that it starts with.
     """
     (directory / FILES[name]).write_text(configuration)
-    log = directory / "output"
-    environment = {**os.environ, "HOME": str(directory), "CADDY_ADMIN": "off"}
     command = FRONTS[name](directory)
     if descriptors is not None:
         command = limited(command, descriptors)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=output, stderr=output
-        )
-    try:
-        wait_until_open(port, process, log)
+    with running_program(command, directory, port) as process:
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def limited(command: Sequence[str], descriptors: int) -> list[str]:

@@ -105,6 +105,18 @@ def running(command: list[str], port: int, *, add_port: bool = True) -> Iterator
         process.wait(10)
 
 
+@contextmanager
+def running_nginx(place: Path, locations: str) -> Iterator[int]:
+    """Run an nginx with these locations in a directory; yield its port, or skip."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed")
+    port, configuration = free_port(), place / "nginx.conf"
+    configuration.write_text(NGINX.format(place=place, port=port, locations=locations))
+    command = ["nginx", "-p", str(place), "-c", str(configuration)]
+    with running(command, port, add_port=False):
+        yield port
+
+
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -212,12 +224,7 @@ def test_nginx_asks_an_example_before_a_service_that_cannot_check(
     with published_keys() as service:
         locations = block.replace("http://127.0.0.1:9000", service)
         locations = locations.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{upstream}")
-        port = free_port()
-        configuration = tmp_path / "nginx.conf"
-        configuration.write_text(NGINX.format(place=tmp_path, port=port, locations=locations))
-        with running(
-            ["nginx", "-p", str(tmp_path), "-c", str(configuration)], port, add_port=False
-        ):
+        with running_nginx(tmp_path, locations) as port:
             assert call(port, assertion())[0] == 200
             assert call(port, a_callers_own_jwt())[0] == 401
             assert call(port)[0] == 401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 from sidecar.config.settings import Settings
 from sidecar.runtime.build import build_rules
 from tests.in_process import running_proxy
-from tests.interop.test_assertion_examples import NGINX, running
-from tests.ports import free_port
+from tests.interop.test_assertion_examples import running_nginx
 
 TEXT = "all work and no play " * 100
 LOCATIONS = f"""
@@ -28,12 +26,7 @@ LOCATIONS = f"""
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Yield the port of an nginx that compresses, as its documentation shows it."""
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed")
-    place, port = tmp_path_factory.mktemp("nginx"), free_port()
-    configuration = place / "nginx.conf"
-    configuration.write_text(NGINX.format(place=place, port=port, locations=LOCATIONS))
-    with running(["nginx", "-p", str(place), "-c", str(configuration)], port, add_port=False):
+    with running_nginx(tmp_path_factory.mktemp("nginx"), LOCATIONS) as port:
         yield port
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pytest
 from sidecar.config.settings import Settings
 from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, running_proxy
-from tests.interop.test_assertion_examples import NGINX, running
-from tests.ports import free_port
+from tests.interop.test_assertion_examples import running_nginx
 
 LOCATIONS = """
         location / { return 200 "open"; }
@@ -28,12 +26,7 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Yield the port of an nginx that shows its secret to whoever asks it."""
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed")
-    place, port = tmp_path_factory.mktemp("nginx"), free_port()
-    configuration = place / "nginx.conf"
-    configuration.write_text(NGINX.format(place=place, port=port, locations=LOCATIONS))
-    with running(["nginx", "-p", str(place), "-c", str(configuration)], port, add_port=False):
+    with running_nginx(tmp_path_factory.mktemp("nginx"), LOCATIONS) as port:
         yield port
 
 
