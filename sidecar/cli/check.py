@@ -159,7 +159,8 @@ def _as_json(
 
 
 def _problem_as_json(path: Path, problem: str) -> dict[str, Any]:
-    found = re.fullmatch(r":([0-9]+):([0-9]+): (.*)", problem.removeprefix(str(path)))
+    found = re.fullmatch(r"(.*?):([0-9]+):([0-9]+): (.*)", problem)
     if found is None:
         return {"line": 1, "column": 1, "text": problem}
-    return {"line": int(found[1]), "column": int(found[2]), "text": found[3]}
+    placed = {"line": int(found[2]), "column": int(found[3]), "text": found[4]}
+    return placed if found[1] == str(path) else {"file": found[1], **placed}

@@ -415,6 +415,17 @@ def test_run_logs_the_warnings_of_check_at_its_start(admin: Admin) -> None:
     assert "nobody is asked for a credential" in "".join(lines)
 
 
+def test_check_places_a_problem_of_a_file_of_accounts_in_that_file(admin: Admin) -> None:
+    listed = admin.config.with_name("more.yaml")
+    listed.write_text("# one\none: {pasword_hash: x}\n")
+    admin.settings["accounts_from"] = ["more.yaml"]
+    admin.write()
+    done = admin.run("check", "--json")
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (problem["file"], problem["line"], problem["column"]) == (str(listed), 2, 7)
+    assert problem["text"].startswith("accounts.one.pasword_hash: there is no such key")
+
+
 def test_check_lists_every_problem_with_its_place(admin: Admin) -> None:
     admin.config.write_text("upstream: {}\nroutes:\n  - {path: nowhere, publik: true}\n")
     done = admin.run("check")
