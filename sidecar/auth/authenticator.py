@@ -3,7 +3,8 @@
 ``cached_principal`` answers at once, from what this process knows; ``identify`` asks the store, an
 issuer of JWTs or the password verifier. A token's kind follows from its shape. A JWT's record is
 stored under the digest of its ``jti``, a key like any other token's, so a record counts only for a
-credential of its own kind: a ``jti`` sent as a token identifies nobody.
+credential of its own kind: a ``jti`` sent as a token identifies nobody. An imported JWT is known by
+its own digest, but only while no key and no issuer claims it, which depends on the rules in force.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from sidecar.core.model import (
 from sidecar.core.policy import Account, Principal
 from sidecar.core.subjects import network_of
 from sidecar.core.tokens import Shape, classify
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 from sidecar.observability.audit import Actor
 from sidecar.store.port import TokenLookup
 
 _JWT: Final = TokenKind.JWT  # a module constant: looking an enumeration up costs 0.1 µs
+_IMPORTED: Final = TokenKind.IMPORTED
 INVALID_TOKEN: Final = Denial("invalid_token", "The token is unknown, expired or revoked.")
 OTHER_ACCOUNT: Final = Denial(
     "invalid_token", "The user name that came with the token is not its account."
@@ -92,8 +95,8 @@ class Authenticator:
         known = cached.principal
         if known is not None and known.record is record:
             return known
-        if record.kind is _JWT:
-            return None
+        if record.kind is _JWT or credential.secret.count(".") == 2:
+            return None  # it may be an imported JWT, which these rules may claim
         cached.is_cacheable = True
         caller = _note(cached, credential, record)
         if isinstance(caller, Denial):
@@ -137,16 +140,21 @@ class Authenticator:
         ``Overloaded`` beyond the limit: the token may be good, so a denial would be wrong. A token
         that was good recently is always looked up.
         """
-        digest = cached.digest
         is_a_slip = is_slip(credential.secret)
+        record = await self._look_up_bounded(cached.digest, client, is_a_slip)
+        if record is not None and record.kind is not _JWT:
+            return _note(cached, credential, record)
+        return MALFORMED if is_a_slip else INVALID_TOKEN
+
+    async def _look_up_bounded(
+        self, digest: str, client: str, is_a_slip: bool
+    ) -> TokenRecord | None:
+        """Look up what anybody can make up. Raises ``Overloaded`` beyond the client's limit."""
         if not self._is_familiar(digest) and not self._admission.may_look_up(
             client, digest, is_a_slip
         ):
             raise Overloaded("a client sends more unknown tokens than are looked up for it")
-        record = await self._look_up_token(digest, _asker_of(client))
-        if record is not None and record.kind is not _JWT:
-            return _note(cached, credential, record)
-        return MALFORMED if is_a_slip else INVALID_TOKEN
+        return await self._look_up_token(digest, _asker_of(client))
 
     def _refuse_absent(
         self, cached: CachedCredential, credential: TokenCredential, client: str
@@ -182,6 +190,8 @@ class Authenticator:
         proof = await rules.jwt.verify(credential.secret, cached.digest, self._now())
         if isinstance(proof, Denial):
             return proof
+        if isinstance(proof, UnclaimedJwt):
+            return await self._identify_imported_jwt(proof, cached, credential, client)
         if credential.account and credential.account != proof.account:
             return OTHER_ACCOUNT
         cached.is_cacheable = True
@@ -198,6 +208,33 @@ class Authenticator:
         if record is None or not _is_of(record, proof.account):
             return INVALID_TOKEN
         return Principal(record.account, credential.form, record)
+
+    async def _identify_imported_jwt(
+        self,
+        unclaimed: UnclaimedJwt,
+        cached: CachedCredential,
+        credential: TokenCredential,
+        client: str,
+    ) -> Principal | Denial:
+        """Look up a JWT that nothing claims, as one looks up an opaque token; its ``exp`` counts.
+
+        ``cached`` belongs to these rules, so its principal says that they don't claim the JWT.
+        """
+        record = await self._look_up_bounded(cached.digest, client, is_a_slip=False)
+        if record is None or record.kind is not _IMPORTED:
+            return unclaimed.denial
+        cached.is_cacheable = True
+        if _ends_by(record, unclaimed.expires_at):
+            return _note(cached, credential, record)
+        if _is_of_another(credential, record):
+            return OTHER_ACCOUNT
+        limited = record.replace(expires_at=unclaimed.expires_at)
+        return Principal(limited.account, credential.form, limited)
+
+
+def _ends_by(record: TokenRecord, end: float | None) -> bool:
+    """Return whether a token's record ends it by ``end`` (Unix seconds; ``None``: never)."""
+    return end is None or (record.expires_at is not None and record.expires_at <= end)
 
 
 def _asker_of(client: str) -> str:

@@ -32,6 +32,7 @@ from sidecar.core.keys import Key, KeyRing, check_algorithms
 from sidecar.core.model import Denial
 from sidecar.core.os_errors import reason_of
 from sidecar.core.signed_tokens import KeySource, NeedsKeys, SignedTokens, VerifiedToken
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 from sidecar.outgoing.connector import Connector
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Issuers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
+    async def verify(self, token: str, now: float) -> VerifiedToken | UnclaimedJwt | Denial:
         """Verify ``token`` at ``now`` (Unix seconds), seeking an unknown key once.
 
         Raises ``IssuerUnavailable`` if the token can't be judged.

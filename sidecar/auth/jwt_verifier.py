@@ -13,8 +13,10 @@ from typing import Final
 
 from sidecar.auth.issuers import Issuers
 from sidecar.core.model import Denial, TokenKind, TokenRecord
+from sidecar.core.policy import Principal
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 
 _KEPT: Final = 10_000
 _NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({"keys": ()})
@@ -51,13 +53,15 @@ class JwtVerifier:
         proof = self._proofs.get(token_digest)
         return proof if proof is not None and proof.believed_until > now else None
 
-    async def verify(self, token: str, token_digest: str, now: float) -> JwtProof | Denial:
+    async def verify(
+        self, token: str, token_digest: str, now: float
+    ) -> JwtProof | UnclaimedJwt | Denial:
         """Verify a JWT. Raises ``IssuerUnavailable`` if its issuer's keys are unavailable."""
         proof = self.cached_proof(token_digest, now)
         if proof is not None:
             return proof
         verified = await self.issuers.verify(token, now)
-        if isinstance(verified, Denial):
+        if not isinstance(verified, VerifiedToken):
             return verified
         proof = _prove(verified, token_digest, now)
         self._proofs.pop(token_digest, None)
@@ -65,6 +69,21 @@ class JwtVerifier:
             del self._proofs[next(iter(self._proofs))]
         self._proofs[token_digest] = proof
         return proof
+
+    async def verify_again(self, token: str, began: Principal, now: float) -> Denial | None:
+        """Return the denial of a JWT that let ``began`` in under other keys, or ``None``.
+
+        An imported JWT may, while no key and no issuer claims it. Raises as ``verify`` does.
+        """
+        verdict = await self.verify(token, digest(token), now)
+        was_imported = began.record is not None and began.record.kind is TokenKind.IMPORTED
+        if isinstance(verdict, UnclaimedJwt):
+            return None if was_imported else verdict.denial
+        if isinstance(verdict, Denial):
+            return verdict
+        if was_imported or verdict.account != began.account:
+            return Denial("invalid_token", "The token stands for something else by now.")
+        return None
 
 
 def foreign_denial_key(issuer: str, jti: str) -> str:

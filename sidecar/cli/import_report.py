@@ -14,6 +14,16 @@ MOST_PROBLEMS = 1000
 MOST_SHOWN = 20
 
 
+def advise_issuer(jwts: int) -> str:
+    """Say what is better than to import JWTs, where it can be had."""
+    return (
+        f"{count_of(jwts, 'JWT')} imported: each passes until its end or until it is revoked. If "
+        "you have the key of the system that signs them, name it under jwt.trusted_issuers instead "
+        "(a JWKS may hold a shared HS256 secret): then new ones pass as well, and nobody has to "
+        "import them"
+    )
+
+
 @dataclass(slots=True)
 class ImportReport:
     """The result so far. Line numbers count from 1."""
@@ -25,6 +35,8 @@ class ImportReport:
     """Valid lines that the store did not take."""
     invalid: int = 0
     problems: list[tuple[int, str]] = field(default_factory=list)
+    jwts: int = 0
+    """Valid lines that hold a JWT."""
     undeclared: set[str] = field(default_factory=set)
     """Accounts of tokens that the configuration doesn't declare."""
 
@@ -64,6 +76,8 @@ class ImportReport:
             f"{self.created} imported, {self.present} present already, {self.expired} expired, "
             f"{self.refused} refused, {self.invalid} invalid"
         )
+        if self.jwts:
+            print(f"note: {advise_issuer(self.jwts)}", file=sys.stderr)
         if undeclared:
             print(
                 f"note: the configuration declares no account {', '.join(undeclared)}; "

@@ -14,8 +14,9 @@ from sidecar.cli.claimed_account import ClaimedAccount, find_claimed, quote
 from sidecar.core import tokens
 from sidecar.core.jws import JwtRefused, read_token
 from sidecar.core.model import Denial, TokenKind, TokenRecord
-from sidecar.core.signed_tokens import LAST_SECOND
+from sidecar.core.numeric_dates import LAST_SECOND
 from sidecar.core.times import optional_rfc3339, to_rfc3339
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 class JwtReport:
     """What was found; one of the three is set.
 
-    ``record``: the JWT is the sidecar's own and live. ``foreign``: it is a trusted issuer's and not
-    denied. ``problem``: it is neither, in a sentence that holds no part of the signature.
+    ``record``: the JWT is the sidecar's own or was imported, and is live. ``foreign``: it is a
+    trusted issuer's and not denied. ``problem``: it is neither, in a sentence that holds no part of
+    the signature.
     """
 
     record: TokenRecord | None = None
@@ -41,6 +43,8 @@ async def judge_jwt(token: str, settings: Settings, store: TokenStore) -> JwtRep
     from sidecar.runtime.build import build_jwt
 
     verified = await build_jwt(settings).issuers.verify(token, time.time())
+    if isinstance(verified, UnclaimedJwt):
+        return await _find_imported(token, verified, store)
     if isinstance(verified, Denial):
         claimed = find_claimed(token, settings)
         text = f"{_quote_claims(token)}; it is refused: {verified.detail}"
@@ -68,6 +72,16 @@ def as_object(verified: VerifiedToken, claimed: ClaimedAccount | None) -> dict[s
         "account_claim": None if claimed is None else list(claimed.claim.path),
         "claimed": None if claimed is None else list(claimed.values or ()),
     }
+
+
+async def _find_imported(token: str, unclaimed: UnclaimedJwt, store: TokenStore) -> JwtReport:
+    record = await store.look_up(tokens.digest(token))
+    if record is not None and record.kind is TokenKind.IMPORTED:
+        return JwtReport(record=record)
+    return JwtReport(
+        problem=f"{_quote_claims(token)}; it is refused: {unclaimed.denial.detail} It was not "
+        "imported either, or has expired or been revoked since"
+    )
 
 
 async def _ask_store(verified: VerifiedToken, store: TokenStore) -> JwtReport:

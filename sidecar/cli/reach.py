@@ -93,12 +93,13 @@ async def reached_lifecycle(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 def lifecycle_on(store: TokenStore, settings: Settings) -> Lifecycle:
     """Return the ``Lifecycle`` of tokens in ``store``; the first configured key signs JWTs."""
-    from sidecar.runtime.build import build_accounts
+    from sidecar.runtime.build import build_accounts, build_claimants
     from sidecar.runtime.signing import signer_of
     from sidecar.tokens.lifecycle import Lifecycle
 
     accounts, prefix, signer = build_accounts(settings), settings.tokens.prefix, signer_of(settings)
-    return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer)
+    claimants = build_claimants(settings)
+    return Lifecycle(store, accounts, prefix, time.time, os.urandom, signer, claimants)
 
 
 def _embedded_socket(settings: Settings) -> Path:

@@ -22,6 +22,7 @@ from sidecar.core.routes import Route
 from sidecar.core.targets import ENCODED_DELIMITER, ENCODED_OVER_AND_OVER, Target, parse_target
 from sidecar.core.token_rules import suggest_account
 from sidecar.core.tokens import TOKEN_CHARS, Shape, classify
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED
 
 if TYPE_CHECKING:
     from sidecar.config.locations import Step
@@ -104,7 +105,7 @@ def rule_on(denial: Denial, case: Case) -> Ruling:
             places = " and ".join(places_of(case.names, *_sent(case)))
             return Ruling((), f"They stand in {places}. The same one twice would be fine.")
         case "invalid_token":
-            return _rule_on_user_name() if denial == OTHER_ACCOUNT else _rule_on_token(case)
+            return _rule_on_user_name() if denial == OTHER_ACCOUNT else _rule_on_token(denial, case)
         case "invalid_password":
             return _rule_on_password(case)
         case "account_disabled":
@@ -237,7 +238,7 @@ def _rule_on_user_name() -> Ruling:
     return Ruling((), "Send the token alone, or with the name of its own account.")
 
 
-def _rule_on_token(case: Case) -> Ruling:
+def _rule_on_token(denial: Denial, case: Case) -> Ruling:
     account, found, settings = case.account, case.found, case.settings
     if account and account not in case.rules.accounts:
         near = suggest_account(account, case.rules.accounts)
@@ -252,6 +253,13 @@ def _rule_on_token(case: Case) -> Ruling:
     shape = classify(found.secret, prefix)
     if shape is Shape.BAD_CHECKSUM:
         return Ruling((), "Its checksum does not fit its characters.")
+    if shape is Shape.JWT and denial == NOT_TRUSTED:
+        return Ruling(
+            ("jwt", "trusted_issuers"),
+            "No key and no issuer of the configuration claims it, and it was not imported. "
+            "`sidecar token inspect` shows its claims. Name its issuer, or take it over with "
+            "`sidecar token import` if no key of that system can be had.",
+        )
     if shape is Shape.JWT:
         return _rule_on_jwt(find_claimed(found.secret, settings))
     if prefix and found.secret.startswith(prefix) and len(found.secret) != TOKEN_CHARS:

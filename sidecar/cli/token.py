@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.claimed_account import find_claimed
+from sidecar.cli.import_report import advise_issuer
 from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.standard_input import read_token
@@ -29,7 +30,7 @@ from sidecar.core.token_rules import (
     describe_undeclared,
     parse_days,
 )
-from sidecar.core.tokens import Shape
+from sidecar.core.tokens import Shape, classify
 from sidecar.observability.audit import Actor, AuditLog
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ async def _import(context: _Context, arguments: argparse.Namespace) -> int:
         arguments.account, arguments.name, arguments.days, secret, arguments.paths
     )
     context.audit.token_imported(record, None, Actor.CLI)
+    if classify(secret, context.settings.tokens.prefix) is Shape.JWT:
+        print(f"note: {advise_issuer(1)}", file=sys.stderr)
     slip = _describe_slip(secret)
     if slip:
         print(

@@ -63,10 +63,11 @@ async def import_file(arguments: argparse.Namespace) -> int:
 
 def _stage(path: Path, settings: Settings, staging: Staging, report: ImportReport) -> None:
     """Check every row by itself and beside the others."""
-    from sidecar.runtime.build import build_accounts
+    from sidecar.runtime.build import build_accounts, build_claimants
     from sidecar.tokens.import_rows import RowReader
 
-    reader = RowReader(build_accounts(settings), settings.tokens.prefix, time.time)
+    accounts, claimants = build_accounts(settings), build_claimants(settings)
+    reader = RowReader(accounts, settings.tokens.prefix, claimants, time.time)
     with _opened(path) as (stream, size), progress("check", size, unit="B") as advance:
         seen = 0
         for line, cells in read_rows(stream, report.invalidate):
@@ -79,6 +80,7 @@ def _stage(path: Path, settings: Settings, staging: Staging, report: ImportRepor
                 if problem:
                     report.invalidate(line, problem)
             seen = _advance_to(stream, seen, advance)
+    report.jwts = reader.jwts
 
 
 def _advance_to(stream: BinaryIO, seen: int, advance: Callable[[int], None]) -> int:

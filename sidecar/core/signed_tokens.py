@@ -2,7 +2,8 @@
 
 The order of checks is fixed: well-formed (``jws``), a known issuer, its keys by ``kid``, of these
 the ones bound to the header's algorithm, the signature, and only then the claims. Whether a valid
-JWT has been revoked is for the store to say, by its ``jti``.
+JWT has been revoked is for the store to say, by its ``jti``; whether one that no issuer claims was
+imported, by its digest (``unclaimed_jwts``).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from sidecar.core.account_claims import SUBJECT, AccountClaim
 from sidecar.core.jws import JwtRefused, SignedToken, read_token, write_token
 from sidecar.core.keys import Key, OwnKeys
 from sidecar.core.model import Denial, TokenRecord
+from sidecar.core.numeric_dates import read_end, read_time
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED, Claimants, UnclaimedJwt, read_unclaimed
 
 MAX_AUDIENCES = 64
 MAX_CANDIDATES = 8
 """How many keys are tried for one token that its ``kid`` and algorithm leave open."""
-
-LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: RFC 3339 has no later times
 
 _is_token_id = re.compile(r"[!-~]{1,256}").fullmatch
 
@@ -92,8 +93,13 @@ class SignedTokens:
             if foreign.issuer in self._issuers:
                 raise ValueError(f"issuer {foreign.issuer!r} is named twice")
             self._issuers[foreign.issuer] = foreign
+        self._claimants = Claimants(
+            own.issuer, (key.id for key in keys), self._issuers.keys() - {own.issuer}
+        )
 
-    def verify_now(self, token: str, now: float) -> VerifiedToken | Denial | NeedsKeys:
+    def verify_now(
+        self, token: str, now: float
+    ) -> VerifiedToken | UnclaimedJwt | Denial | NeedsKeys:
         """Verify ``token`` at ``now`` (Unix seconds) with the known keys.
 
         Only a foreign issuer's token gives ``NeedsKeys``; ``issuers.Issuers.verify`` fetches keys.
@@ -118,8 +124,10 @@ class SignedTokens:
             claims["exp"] = math.floor(record.expires_at)
         return write_token(claims, self._keys[0])
 
-    def _judge(self, token: str, now: float) -> VerifiedToken | NeedsKeys:
+    def _judge(self, token: str, now: float) -> VerifiedToken | UnclaimedJwt | NeedsKeys:
         signed = read_token(token)
+        if not self._claimants.find(signed):
+            return read_unclaimed(signed, now)
         issuer = self._issuer_of(signed)
         if signed.algorithm not in issuer.algorithms:
             raise JwtRefused("The token's algorithm is not one of its issuer's.")
@@ -134,7 +142,7 @@ class SignedTokens:
         named = signed.claims.get("iss")
         issuer = self._issuers.get(named) if isinstance(named, str) else None
         if issuer is None:
-            raise JwtRefused("The token's issuer is not trusted.")
+            raise JwtRefused(NOT_TRUSTED.detail)
         return issuer
 
     def _accept(
@@ -190,36 +198,16 @@ def _check_audience(claims: Mapping[str, object], expected: str) -> None:
 def _check_begun(claims: Mapping[str, object], latest: float) -> None:
     """Refuse a token from the future; ``nbf`` and ``iat`` are compared exactly, never rounded."""
     for name in ("nbf", "iat"):
-        if name in claims and _read_time(claims, name) > latest:
+        if name in claims and read_time(claims, name) > latest:
             raise JwtRefused(f"The token's {name} is in the future.")
 
 
 def _read_end(
     claims: Mapping[str, object], leeway_seconds: float, now: float, *, is_required: bool
 ) -> float | None:
-    """Return when the token stops being accepted.
-
-    A fraction of ``exp`` is rounded down, so that no rounding lengthens the token's life.
-    """
     if "exp" not in claims and not is_required:
         return None  # an unlimited token of the sidecar's own: its record in the store decides
-    value = _read_time(claims, "exp")
-    if value > LAST_SECOND:
-        raise JwtRefused("The token's exp is after the year 9999.")
-    end = math.floor(value) + leeway_seconds
-    if end <= now:
-        raise JwtRefused("The token has expired.")
-    return min(end, LAST_SECOND)
-
-
-def _read_time(claims: Mapping[str, object], name: str) -> int | float:
-    """Return a NumericDate (RFC 7519 section 2): seconds, perhaps a fraction; always finite."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise JwtRefused(f"The token's {name} is not a number.")
-    if value < 0:
-        raise JwtRefused(f"The token's {name} is before 1970.")
-    return value
+    return read_end(claims, leeway_seconds, now)
 
 
 def _read_account(claims: Mapping[str, object], claim: AccountClaim) -> str:

@@ -15,10 +15,12 @@ from typing import ClassVar, Final, TypeVar
 from sidecar.core import tokens
 from sidecar.core.counts import count_of
 from sidecar.core.errors import UsageError
+from sidecar.core.jws import JwtRefused
 from sidecar.core.model import TokenKind
 from sidecar.core.patterns import compile_pattern
 from sidecar.core.policy import Account
 from sidecar.core.tokens import Shape
+from sidecar.core.unclaimed_jwts import Claimants
 
 DAY_SECONDS: Final = 86400
 MAX_DAYS: Final = 36_500
@@ -29,6 +31,8 @@ MAX_OVERLAP_SECONDS: Final = 30 * DAY_SECONDS
 DEFAULT_OVERLAP: Final = "1h"
 
 _MOST_COMPARED: Final = 2000  # names, to find one that is written alike; each takes 10 µs
+# RFC 7519 section 6: the signature is empty.
+_is_unsigned_jwt: Final = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.").fullmatch
 _is_day_count: Final = re.compile(r"[0-9]{1,6}").fullmatch
 _Declared = TypeVar("_Declared")
 
@@ -124,17 +128,20 @@ def check_paths(paths: object) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def check_importable(secret: str, prefix: str) -> None:
+def check_importable(secret: str, prefix: str, claimants: Claimants, now: float) -> float | None:
     """Check that this can be a token of another system; ``prefix`` is that of our own.
 
-    Raises ``UsageError``.
+    Return the end that it sets itself (Unix seconds), as a JWT with an ``exp`` does; ``None``: it
+    sets none. Raises ``UsageError``, also for a JWT that one of ``claimants`` judges.
     """
     shape = tokens.classify(secret, prefix)
     if shape is Shape.JWT:
-        raise UsageError(
-            "a JWT is not imported: configure the key of the system that signed it under "
-            "jwt.trusted_issuers (a JWKS may hold a shared HS256 secret)"
-        )
+        try:
+            return claimants.read_importable(secret, now).expires_at
+        except JwtRefused as error:
+            raise UsageError(f"this JWT can't be imported: {error}") from None
+    if _is_unsigned_jwt(secret):
+        raise UsageError("this JWT can't be imported: it is not signed, so anybody can make it")
     if shape is Shape.UNREADABLE:
         raise UsageError(
             f"an imported token has {tokens.MIN_OPAQUE_CHARS} to {tokens.MAX_OPAQUE_CHARS} "
@@ -146,6 +153,12 @@ def check_importable(secret: str, prefix: str) -> None:
             f"a token that begins with {prefix} can't be imported: "
             "only this sidecar's own tokens begin so"
         )
+    return None
+
+
+def earlier_end(one: float | None, other: float | None) -> float | None:
+    """Return the earlier of two ends in Unix seconds; ``None`` is never."""
+    return min((end for end in (one, other) if end is not None), default=None)
 
 
 def check_overlap(overlap_seconds: float) -> float:

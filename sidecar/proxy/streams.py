@@ -17,12 +17,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic, time
 from typing import Any, Final
 
-from sidecar.core import tokens
 from sidecar.core.errors import Fault
 from sidecar.core.model import Credential, Denial, TokenCredential, TokenKind, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.policy import judge as judge_policy
 from sidecar.core.targets import Target
+from sidecar.core.tokens import Shape, classify
 from sidecar.proxy.rules import Rules
 from sidecar.store.port import TokenLookup
 
@@ -165,8 +165,12 @@ class LiveStreams:
             self._cut(stream, denial)
             return
         record, credential = stream.principal.record, stream.credential
-        is_jwt = record is not None and record.kind is TokenKind.JWT
-        if is_jwt and isinstance(credential, TokenCredential) and rules.jwt is not stream.rules.jwt:
+        if (
+            record is not None
+            and isinstance(credential, TokenCredential)
+            and rules.jwt is not stream.rules.jwt
+            and _is_jwt(record.kind, credential.secret)
+        ):
             self._start(self._verify_again(stream, credential.secret, rules), "")
         stream.rules = rules
 
@@ -174,12 +178,12 @@ class LiveStreams:
         """Cut the stream if these keys refuse its JWT; retry for as long as that can't be known."""
         while stream in self._streams.get(stream.digest, ()) and stream.rules is rules:
             try:
-                verdict = await rules.jwt.verify(token, tokens.digest(token), self._now())
+                denial = await rules.jwt.verify_again(token, stream.principal, self._now())
             except Fault:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if isinstance(verdict, Denial) and stream in self._streams.get(stream.digest, ()):
-                self._cut(stream, verdict)
+            if denial is not None and stream in self._streams.get(stream.digest, ()):
+                self._cut(stream, denial)
             return
 
     def _set_timer(self, stream: Stream, expires_at: float | None) -> None:
@@ -248,6 +252,13 @@ class LiveStreams:
         del self._rejudging[task]
         if not task.cancelled():
             self._ask_some()
+
+
+def _is_jwt(kind: TokenKind, secret: str) -> bool:
+    """Return whether a token is a JWT, an imported one included."""
+    return kind is TokenKind.JWT or (
+        kind is TokenKind.IMPORTED and classify(secret, "") is Shape.JWT
+    )
 
 
 def _denial_under(rules: Rules, stream: Stream) -> Denial | None:

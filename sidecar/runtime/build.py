@@ -31,6 +31,7 @@ from sidecar.core.request_heads import IdentityLines, RequestHeads
 from sidecar.core.routes import Route, RouteTable
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer
 from sidecar.core.trusted_proxies import TrustedProxies
+from sidecar.core.unclaimed_jwts import Claimants
 from sidecar.proxy.answers import Challenges
 from sidecar.proxy.header_cache import HeaderCache
 from sidecar.proxy.rules import AssertionLines, Rules, UpstreamHandle
@@ -143,6 +144,13 @@ def build_jwt(settings: configured.Settings, old: JwtVerifier | None = None) -> 
     except ValueError as error:
         raise UsageError(f"jwt: {error}") from None
     return JwtVerifier(Issuers(tokens, sources), export_key_set(keys))
+
+
+def build_claimants(settings: configured.Settings) -> Claimants:
+    """Return the keys and issuers whose JWTs are judged by them, and so are not imported."""
+    jwt = settings.jwt
+    trusted = (issuer.issuer for issuer in jwt.trusted_issuers)
+    return Claimants(jwt.issuer, (key.id for key in jwt.keys), trusted)
 
 
 def own_keys(settings: configured.Settings) -> tuple[Key, ...]:

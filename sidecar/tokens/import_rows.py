@@ -11,6 +11,8 @@ from sidecar.core.errors import UsageError
 from sidecar.core.policy import Account
 from sidecar.core.times import from_rfc3339
 from sidecar.core.token_rules import DAY_SECONDS, InvalidField
+from sidecar.core.tokens import Shape
+from sidecar.core.unclaimed_jwts import Claimants
 
 REQUIRED_COLUMNS: Final = ("token", "account", "name")
 LIFETIME_COLUMNS: Final = ("days", "expires_at")
@@ -33,10 +35,17 @@ class RowReader:
     """Reads rows by the rules of the configuration. ``now`` returns Unix seconds."""
 
     def __init__(
-        self, accounts: Mapping[str, Account], token_prefix: str, now: Callable[[], float]
+        self,
+        accounts: Mapping[str, Account],
+        token_prefix: str,
+        claimants: Claimants,
+        now: Callable[[], float],
     ) -> None:
+        self.jwts = 0
+        """How many rows held a JWT."""
         self._accounts = accounts
         self._token_prefix = token_prefix
+        self._claimants = claimants
         self._created_at = float(math.floor(now()))
 
     def read(self, line: int, cells: Mapping[str, str]) -> ImportRow:
@@ -47,14 +56,17 @@ class RowReader:
         secret = cells["token"].strip()
         if not secret:
             raise UsageError("the token is missing")
-        token_rules.check_importable(secret, self._token_prefix)
+        own_end = token_rules.check_importable(
+            secret, self._token_prefix, self._claimants, self._created_at
+        )
+        self.jwts += tokens.classify(secret, self._token_prefix) is Shape.JWT
         owner = token_rules.check_account(cells["account"].strip(), self._accounts)
         return ImportRow(
             line,
             tokens.digest(secret),
             owner.name,
             token_rules.check_name(cells["name"]),
-            self._end(cells, owner),
+            token_rules.earlier_end(self._end(cells, owner), own_end),
             token_rules.check_paths(cells.get("paths", "").split()),
         )
 

@@ -24,6 +24,7 @@ from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.token_rules import DAY_SECONDS
 from sidecar.core.tokens import Entropy, Shape
+from sidecar.core.unclaimed_jwts import NO_CLAIMANTS, Claimants
 from sidecar.store.port import TokenStore
 
 MOST_WAITING = 64
@@ -97,13 +98,16 @@ class Lifecycle:
         now: Callable[[], float],
         entropy: Entropy,
         signer: Signer | None = None,
+        claimants: Claimants = NO_CLAIMANTS,
     ) -> None:
+        """``claimants`` are the keys and issuers of JWTs that are not imported."""
         self._store = store
         self._accounts = accounts
         self._token_prefix = token_prefix
         self._now = now
         self._entropy = entropy
         self._signer = signer
+        self._claimants = claimants
         self._locks = _AccountLocks()
 
     async def create(
@@ -130,14 +134,18 @@ class Lifecycle:
     ) -> TokenRecord:
         """Accept a token of the system that is replaced, as it is; only its digest is kept.
 
+        A JWT lives no longer than its ``exp``.
         Raises ``NameTaken`` when the account has a live token of this name.
         """
         wanted = self._check(account, name, days, paths)
-        token_rules.check_importable(secret, self._token_prefix)
+        own_end = token_rules.check_importable(
+            secret, self._token_prefix, self._claimants, self._now()
+        )
         digest = tokens.digest(secret)
         if await self._store.look_up(digest) is not None:
             raise UsageError("this token has been imported already")
         record = self._record(wanted, TokenKind.IMPORTED, digest)
+        record = record.replace(expires_at=token_rules.earlier_end(record.expires_at, own_end))
         await self._store_new(record)
         return record
 

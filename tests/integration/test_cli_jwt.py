@@ -18,6 +18,7 @@ from sidecar.core.keys import ALGORITHMS, generate_key
 from sidecar.core.tokens import digest
 from sidecar.store.embedded import find_binary
 from tests.command_line import Run, run_command
+from tests.old_jwts import jwt_of
 from tests.ports import free_port
 from tests.redis_servers import RedisServer, running_redis
 
@@ -107,6 +108,43 @@ def test_a_jwt_of_no_days_has_no_end(admin: Admin) -> None:
     claims = jwt.decode(made["token"], options={"verify_signature": False})
     assert made["expires_at"] is None
     assert "exp" not in claims
+
+
+def take_over(admin: Admin, token: str, name: str = "old", days: int = 0) -> Run:
+    asked = ("--account", "acme", "--name", name, "--days", str(days))
+    return admin.run("token", "import", *asked, stdin=token)
+
+
+def test_a_jwt_of_the_replaced_system_is_imported_and_a_better_way_is_named(admin: Admin) -> None:
+    token, end = jwt_of({"sub": "shop-7"}), int(time.time()) + 600
+    limited = jwt_of({"exp": end})
+    done = take_over(admin, token)
+    assert done.returncode == 0, done.stderr
+    assert "name it under jwt.trusted_issuers instead" in done.stderr
+    told = admin.json("token", "inspect", stdin=token)
+    assert (told["kind"], told["account"], told["expires_at"]) == ("imported", "acme", None)
+    assert take_over(admin, limited, "limited", 30).returncode == 0
+    until = admin.json("token", "inspect", stdin=limited)["expires_at"]
+    assert until == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    assert "already" in take_over(admin, token, "again").stderr
+    assert admin.run("token", "revoke", told["id"]).returncode == 0
+    gone = admin.run("token", "inspect", stdin=token)
+    assert gone.returncode == 1
+    assert "It was not imported either, or has expired or been revoked since" in gone.stderr
+
+
+def test_what_is_claimed_is_not_imported_nor_is_what_anybody_can_make(admin: Admin) -> None:
+    for token, why in (
+        (foreign_jwt(), f"The configuration has issuer '{ISSUER}'"),
+        (admin.create()["token"], "The configuration has issuer 'sidecar'"),
+        (jwt_of({}, kid="k0"), "The configuration has key 'k0'"),
+        (jwt_of({}, alg="none"), "not signed"),
+        (jwt_of({"exp": 1}), "expired"),
+    ):
+        done = take_over(admin, token)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"this JWT can't be imported: {why}" in done.stderr or why in done.stderr
+        assert token.rpartition(".")[2] not in done.stderr
 
 
 def test_without_a_key_it_is_said_how_to_get_one(admin: Admin) -> None:
@@ -200,7 +238,8 @@ def test_a_good_jwt_of_an_account_that_may_not_pass_is_said_to_be_refused(admin:
 def test_what_looks_like_a_jwt_and_is_none_is_told_so(admin: Admin) -> None:
     forged = foreign_jwt(key=MALLORYS_KEY)
     assert_refused(admin, forged, "signature is not valid")
-    assert_refused(admin, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln", "is not trusted")
+    assert_refused(admin, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln", "is not signed")
+    assert_refused(admin, jwt_of({"sub": "a"}), "is not trusted. It was not imported either")
     assert_refused(admin, "AAAAA.AAAA.AAAAAA", "this looks like a JWT; it is refused")
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from sidecar.store.embedded import find_binary
 from tests.command_line import Run, run_command
+from tests.old_jwts import jwt_of
 from tests.ports import free_port
 from tests.redis_servers import RedisServer, running_redis
 
@@ -148,10 +149,28 @@ def test_every_fault_of_a_file_is_told_with_its_line_and_nothing_is_imported(adm
         "12: the same token is in line 2",
         "13: account acme has a token of this name in line 2",
         "14: this row has 3 cells, the first line 4",
-        "15: a JWT",
+        "15: this JWT can't be imported: The token is not signed.",
     ]
     assert [p[: len(e)] for p, e in zip(problems, expected, strict=True)] == expected
     assert "legacy-token" not in "".join(problems)
+
+
+def test_jwts_are_taken_over_like_any_token_with_a_note_on_the_better_way(admin: Admin) -> None:
+    end = int(time.time()) + 3600
+    rows = [
+        f"{jwt_of({'sub': 'a'})},acme,unlimited,0",
+        f"{jwt_of({'exp': end})},acme,limited,30",
+        f"{SECRET(1)},acme,opaque,0",
+    ]
+    admin.csv.write_text(HEADER + "\n".join(rows))
+    done = admin.run("token", "import", "--file", str(admin.csv))
+    assert done.returncode == 0
+    assert done.stdout.startswith("3 imported")
+    assert "note: 2 JWTs imported" in done.stderr
+    assert "jwt.trusted_issuers" in done.stderr
+    assert admin.inspect(jwt_of({"sub": "a"}))["expires_at"] is None
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    assert admin.inspect(jwt_of({"exp": end}))["expires_at"] == until
 
 
 @pytest.mark.parametrize(

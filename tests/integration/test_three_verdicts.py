@@ -30,9 +30,11 @@ from sidecar.operations.listener import operations_app
 from sidecar.operations.original import find_misleading
 from sidecar.runtime.build import build_rules
 from tests.in_process import TOKEN, Peer, Proxy, running_proxy
+from tests.old_jwts import jwt_of
 
 PASSWORD = "p:w"
 ENDED, GONE = "a-token-that-has-ended", "a-token-of-an-account-that-is-gone"
+OLD_JWT, UNKNOWN_JWT = jwt_of({"sub": "somebody"}), jwt_of({"sub": "nobody"})
 LIMITED, DISABLED = "a-token-with-paths-of-its-own", "a-token-of-a-disabled-account"
 HOST = "shop.example"
 
@@ -63,6 +65,8 @@ TOKENS = [
     DISABLED,
     ENDED,
     GONE,
+    OLD_JWT,
+    UNKNOWN_JWT,
     "unknown-token-of-nobody",
     "short",
     "",
@@ -300,6 +304,7 @@ async def staged() -> AsyncIterator[Stage]:
             record_of(DISABLED, "off"),
             record_of(ENDED, "acme", expires_at=time.time() - 1),
             record_of(GONE, "nobody"),
+            record_of(OLD_JWT, "acme"),
         ):
             await proxy.store.create(record)
         decisions = Decisions(proxy.gateway, lambda entry, now: stage.decided.append(entry))

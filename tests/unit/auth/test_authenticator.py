@@ -35,6 +35,7 @@ from sidecar.core.model import (
 )
 from sidecar.core.policy import Principal
 from sidecar.core.tokens import digest, generate
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED
 from sidecar.runtime.build import build_rules
 from tests.conformance.jwt_cases import GONE, Bench, dump, make_party
 
@@ -343,10 +344,114 @@ async def test_a_verdict_that_is_kept_ends_with_the_jwt(world: World) -> None:
 
 
 async def test_a_record_for_the_string_of_a_jwt_lets_no_forgery_in(world: World) -> None:
-    """Were a JWT ever imported as it is, its signature would still be asked for."""
+    """A key of ours claims it, so its signature is asked for."""
     forged = own_jwt()[:-6] + "AAAAAA"
     world.tokens.add(record(forged, TokenKind.IMPORTED))
     assert isinstance(await world.ask(forged), Denial)
+
+
+OLD = make_party("old-system", "old", is_own=False)
+
+
+def old_jwt(**claims: object) -> str:
+    """Return a JWT of the system that is replaced: its key is not known here."""
+    unnamed = {"iss": GONE, "aud": GONE, "jti": GONE, "exp": GONE} | claims
+    bench = Bench(OLD, "someone", "", NOW, 10)
+    return bench.sign(dump(bench.header(kid=GONE)), dump(bench.claims(**unnamed)))
+
+
+@pytest.mark.parametrize("form", [Form.BEARER, Form.HEADER, Form.QUERY])
+@pytest.mark.parametrize("claims", [{}, {"iss": "old-system"}, {"exp": NOW + 9}], ids=str)
+async def test_an_imported_jwt_is_whom_its_record_names(
+    claims: dict[str, object], form: Form, world: World
+) -> None:
+    token = old_jwt(**claims)
+    kept = record(token, TokenKind.IMPORTED, expires_at=NOW + 5)
+    credential = TokenCredential(form, token)
+    assert await world.identify(credential) == NOT_TRUSTED
+    world.tokens.add(kept)
+    cached = CachedCredential(credential)
+    found = await world.authenticator.identify(world.rules, cached, credential, CLIENT)
+    assert found == Principal("acme", form, kept)
+    assert cached.is_cacheable
+    asked = len(world.tokens.asked)
+    again = world.authenticator.cached_principal(world.rules, cached, credential, CLIENT)
+    assert again is found
+    assert len(world.tokens.asked) == asked
+
+
+async def test_an_imported_jwt_is_asked_about_under_every_set_of_rules(world: World) -> None:
+    """What was read under other rules is another entry: these may trust its issuer."""
+    token = old_jwt()
+    world.tokens.add(record(token, TokenKind.IMPORTED))
+    await world.ask(token)
+    assert world.recall(TokenCredential(Form.BEARER, token)) is None
+
+
+async def test_an_imported_jwt_is_no_other_string(world: World) -> None:
+    token = old_jwt()
+    world.tokens.add(record(token, TokenKind.IMPORTED))
+    forged = old_jwt(sub="globex").rpartition(".")[0] + token[token.rindex(".") :]
+    assert await world.ask(forged) == NOT_TRUSTED
+
+
+@pytest.mark.parametrize("kind", [TokenKind.JWT, TokenKind.ACCESS])
+async def test_a_record_of_another_kind_lets_no_unclaimed_jwt_in(
+    kind: TokenKind, world: World
+) -> None:
+    token = old_jwt()
+    world.tokens.add(record(token, kind))
+    assert await world.ask(token) == NOT_TRUSTED
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: own_jwt(exp=NOW - 9), lambda: foreign_jwt(aud="x"), lambda: own_jwt(iss="old")]
+)
+async def test_a_record_opens_nothing_to_a_jwt_that_a_key_or_an_issuer_claims(
+    make: Callable[[], str], world: World
+) -> None:
+    token = make()
+    world.tokens.add(record(token, TokenKind.IMPORTED))
+    assert isinstance(await world.ask(token), Denial)
+    assert digest(token) not in world.tokens.asked
+
+
+async def test_the_exp_of_an_imported_jwt_ends_it_whatever_its_record_says(world: World) -> None:
+    token = old_jwt(exp=NOW + 5)
+    credential = TokenCredential(Form.BEARER, token)
+    world.tokens.add(record(token, TokenKind.IMPORTED, expires_at=None))
+    found = await world.identify(credential)
+    assert isinstance(found, Principal)
+    assert found.record is not None
+    assert found.record.expires_at == NOW + 5
+    world.now = float(NOW + 5)
+    assert world.recall(credential) is None
+    denial = await world.identify(credential)
+    assert isinstance(denial, Denial)
+    assert denial.detail == "The token has expired."
+
+
+async def test_an_imported_jwt_beside_a_user_name_must_be_its_accounts(world: World) -> None:
+    token = old_jwt()
+    world.tokens.add(record(token, TokenKind.IMPORTED))
+    for name, expected in (("acme", "acme"), ("globex", OTHER_ACCOUNT), ("", "acme")):
+        found = await world.identify(TokenCredential(Form.BASIC, token, name))
+        assert (found.account if isinstance(found, Principal) else found) == expected
+
+
+async def test_whether_a_jwt_was_imported_is_not_guessed(world: World) -> None:
+    world.tokens.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await world.ask(old_jwt())
+
+
+async def test_made_up_jwts_are_looked_up_no_more_than_a_client_may(world: World) -> None:
+    world.gate.ration = 1
+    assert await world.ask(old_jwt()) == NOT_TRUSTED
+    with pytest.raises(Overloaded):
+        await world.ask(old_jwt(sub="another"))
+    assert len(world.tokens.asked) == 1
+    assert world.gate.failures == [(CLIENT, None)]
 
 
 @pytest.mark.parametrize("jti", ["their-id", None])

@@ -10,6 +10,7 @@ from sidecar.auth.jwt_verifier import JwtProof, JwtVerifier, foreign_denial_key
 from sidecar.core.model import Denial, TokenKind
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 
 NOW = 1_800_000_000.0
 TOKEN = "header.payload.signature"
@@ -50,7 +51,9 @@ def verifier(judge: Judge) -> JwtVerifier:
 
 
 async def verify(verifier: JwtVerifier, now: float = NOW, token: str = TOKEN) -> JwtProof | Denial:
-    return await verifier.verify(token, digest(token), now)
+    verdict = await verifier.verify(token, digest(token), now)
+    assert not isinstance(verdict, UnclaimedJwt)
+    return verdict
 
 
 async def prove(verifier: JwtVerifier) -> JwtProof:

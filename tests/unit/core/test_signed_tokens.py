@@ -17,14 +17,15 @@ from sidecar.core.jws import MAX_HEADER_BYTES, JwtRefused, read_token
 from sidecar.core.key_documents import load_key
 from sidecar.core.keys import ALGORITHMS, Key, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
+from sidecar.core.numeric_dates import LAST_SECOND
 from sidecar.core.signed_tokens import (
-    LAST_SECOND,
     NeedsKeys,
     SignedTokens,
     TrustedIssuer,
     VerifiedToken,
 )
 from sidecar.core.tokens import MAX_JWT_CHARS
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 from tests.conformance.jwt_cases import (
     JWT_CASES,
     PUBLIC_ALGORITHMS,
@@ -244,7 +245,7 @@ def test_without_keys_nothing_is_signed_and_nothing_of_ours_verified() -> None:
     judge = SignedTokens("sidecar", "listener", 10, ())
     with pytest.raises(ValueError, match=r"jwt\.keys is empty"):
         judge.sign(RECORD)
-    assert isinstance(judge.verify_now(bench_of(OWN).good(), NOW), Denial)
+    assert isinstance(judge.verify_now(bench_of(OWN).good(), NOW), UnclaimedJwt)
 
 
 def test_a_token_of_exactly_the_longest_length_is_read_and_one_more_is_not() -> None:

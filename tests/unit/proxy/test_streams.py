@@ -26,10 +26,12 @@ from sidecar.core.model import (
 from sidecar.core.policy import Principal
 from sidecar.core.problems import PROXY_CODES
 from sidecar.core.signed_tokens import SignedTokens, VerifiedToken
+from sidecar.core.unclaimed_jwts import UnclaimedJwt
 from sidecar.proxy import streams as module
 from sidecar.proxy.rules import Rules
 from sidecar.proxy.streams import LiveStreams, Stream
 from sidecar.runtime.build import build_rules
+from tests.old_jwts import jwt_of
 
 NOW = 1_800_000_000.0
 PATIENCE_SECONDS = 10.0
@@ -98,10 +100,11 @@ class Exchange:
         form: Form = Form.BEARER,
         rules: Rules | None = None,
         path: str = "/a",
+        secret: str = "a.b.c",
     ) -> None:
         self.reasons: list[str] = []
         principal = Principal("acme", form if record else Form.BASIC, record)
-        credential = TokenCredential(form, "a.b.c") if record else PasswordCredential("acme", "x")
+        credential = TokenCredential(form, secret) if record else PasswordCredential("acme", "x")
         self.stream = Stream(principal, credential, rules or rules_with(), "GET", path, self._cut)
         self._streams = streams
         streams.enter(self.stream)
@@ -467,12 +470,12 @@ JWT_RECORD = RECORD.replace(kind=TokenKind.JWT)
 class Judge(Issuers):
     """Gives the verdict that a test sets; an exception is raised."""
 
-    def __init__(self, verdict: VerifiedToken | Denial | Fault) -> None:
+    def __init__(self, verdict: VerifiedToken | UnclaimedJwt | Denial | Fault) -> None:
         super().__init__(SignedTokens("sidecar", "listener", 0.0, ()), {})
         self.verdict = verdict
         self.asked = 0
 
-    async def verify(self, token: str, now: float) -> VerifiedToken | Denial:
+    async def verify(self, token: str, now: float) -> VerifiedToken | UnclaimedJwt | Denial:
         self.asked += 1
         if isinstance(self.verdict, Fault):
             raise self.verdict
@@ -494,6 +497,41 @@ async def test_other_keys_end_what_a_jwt_began_that_they_refuse(
     await settle()
     assert (exchange.cuts, by_token.cuts) == (int(verdict is BAD), 0)
     assert judge.asked == 1
+
+
+IMPORTED = RECORD.replace(kind=TokenKind.IMPORTED)
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict", "cuts"),
+    [
+        (IMPORTED, UnclaimedJwt(None), 0),
+        (IMPORTED, GOOD, 1),
+        (IMPORTED, BAD, 1),
+        (JWT_RECORD, UnclaimedJwt(None), 1),
+        (JWT_RECORD, replace(GOOD, account="globex"), 1),
+    ],
+    ids=["unclaimed", "claimed and good", "claimed and bad", "issuer gone", "of another account"],
+)
+async def test_what_an_imported_jwt_began_ends_once_something_claims_it_and_vice_versa(
+    record: TokenRecord,
+    verdict: VerifiedToken | UnclaimedJwt | Denial,
+    cuts: int,
+    streams: LiveStreams,
+) -> None:
+    exchange = Exchange(streams, record, secret=jwt_of({}))
+    streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(judge := Judge(verdict))))
+    await settle()
+    assert (exchange.cuts, judge.asked) == (cuts, 1)
+
+
+async def test_other_keys_are_not_asked_about_an_imported_token_that_is_no_jwt(
+    streams: LiveStreams,
+) -> None:
+    exchange = Exchange(streams, IMPORTED)
+    streams.on_rules_changed(replace(rules_with(), jwt=JwtVerifier(judge := Judge(BAD))))
+    await settle()
+    assert (exchange.cuts, judge.asked) == (0, 0)
 
 
 async def test_the_same_keys_verify_nothing_again(streams: LiveStreams) -> None:

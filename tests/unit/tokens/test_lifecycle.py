@@ -13,6 +13,7 @@ from sidecar.core.model import LastUse, TokenKind, TokenRecord
 from sidecar.core.policy import Account
 from sidecar.core.token_rules import TooManyTokens
 from sidecar.core.tokens import Shape
+from sidecar.core.unclaimed_jwts import Claimants
 from sidecar.store.memory import MemoryStore
 from sidecar.tokens.lifecycle import (
     MOST_WAITING,
@@ -21,6 +22,7 @@ from sidecar.tokens.lifecycle import (
     TokenDetails,
     UnknownToken,
 )
+from tests.old_jwts import jwt_of
 
 DAY_SECONDS = 86400
 ACCOUNTS = {
@@ -30,7 +32,6 @@ ACCOUNTS = {
     "few": Account("few", max_tokens=3),
 }
 FOREIGN = "legacy-token-of-24-chars"
-JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
 
 class Bench:
@@ -43,7 +44,10 @@ class Bench:
 
     def made(self, *, signs: bool = False, prefix: str = "sct_") -> Lifecycle:
         signer = (lambda record: f"signed.{record.id}.jwt") if signs else None
-        return Lifecycle(self.store, ACCOUNTS, prefix, lambda: self.now, os.urandom, signer)
+        claimants = Claimants("sidecar", ["k1"], ["https://login.example.com/"])
+        return Lifecycle(
+            self.store, ACCOUNTS, prefix, lambda: self.now, os.urandom, signer, claimants
+        )
 
     async def found(self, secret: str) -> TokenRecord | None:
         return await self.store.look_up(tokens.digest(secret))
@@ -125,7 +129,14 @@ async def test_an_imported_token_works_as_it_is(bench: Bench) -> None:
 
 
 NOT_IMPORTED = [
-    (JWT, "jwt.trusted_issuers"),
+    (jwt_of({"iss": "sidecar"}), "has issuer 'sidecar'"),
+    (jwt_of({"iss": "https://login.example.com/"}), "has issuer 'https://login.example.com/'"),
+    (jwt_of({}, kid="k1"), "has key 'k1'"),
+    (jwt_of({"exp": 1_800_000_000}), "has expired"),
+    (jwt_of({"exp": "soon"}), "exp is not a number"),
+    (jwt_of({}, alg="none"), "not signed"),
+    (jwt_of({}, alg="none").rpartition(".")[0] + ".", "not signed, so anybody can make it"),
+    (jwt_of({}) + "=", "without padding"),
     ("fifteen-chars-x", "16 to 4096 visible"),
     ("x" * 4097, "16 to 4096 visible"),
     ("sixteen chars xx", "16 to 4096 visible"),
@@ -149,6 +160,34 @@ async def test_what_is_not_importable_is_refused_without_being_repeated(
 async def test_without_a_prefix_foreign_tokens_are_still_imported(bench: Bench) -> None:
     lifecycle = bench.made(prefix="")
     assert (await lifecycle.import_token("acme", "Shop", 1, FOREIGN)).kind is TokenKind.IMPORTED
+
+
+@pytest.mark.parametrize(
+    ("days", "exp", "lives"),
+    [
+        (0, None, None),
+        (0, 1_800_000_100, 100),
+        (30, None, 30 * DAY_SECONDS),
+        (30, 1_800_000_100, 100),
+        (1, 1_900_000_000, DAY_SECONDS),
+    ],
+)
+async def test_an_imported_jwt_lives_as_long_as_is_asked_and_no_longer_than_its_exp(
+    bench: Bench, days: int, exp: int | None, lives: int | None
+) -> None:
+    token = jwt_of({} if exp is None else {"exp": exp})
+    record = await bench.lifecycle.import_token("acme", "Shop", days, token)
+    assert record.kind is TokenKind.IMPORTED
+    assert record.digest == tokens.digest(token)
+    assert record.expires_at == (None if lives is None else 1_800_000_000 + lives)
+    assert await bench.found(token) == record
+
+
+async def test_the_successor_of_an_imported_jwt_is_an_access_token(bench: Bench) -> None:
+    old = await bench.lifecycle.import_token("acme", "Shop", 30, jwt_of({}))
+    _, secret = await bench.lifecycle.rotate(old.id, 0)
+    assert tokens.classify(secret, "sct_") is Shape.ACCESS
+    assert await bench.found(jwt_of({})) is None
 
 
 async def test_a_token_is_imported_once(bench: Bench) -> None:
@@ -376,7 +415,7 @@ async def test_a_jwts_id_is_its_jti_whose_digest_is_stored(bench: Bench) -> None
     ("secret", "shape"),
     [
         ("sct_" + "a" * 60, Shape.BAD_CHECKSUM),
-        (JWT, Shape.JWT),
+        (jwt_of({}), Shape.JWT),
         ("an-unknown-foreign-token", Shape.OTHER),
         ("", Shape.UNREADABLE),
         ("\ud800" * 20, Shape.UNREADABLE),
