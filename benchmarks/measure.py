@@ -29,6 +29,8 @@ METRICS = {
     "rate": Metric("requests/s", 0),
     "p50_ms": Metric("p50 ms", 2),
     "p99_ms": Metric("p99 ms", 2),
+    "p999_ms": Metric("p99.9 ms", 2),
+    "late_ms": Metric("load late p99 ms", 2),
     "memory_mib": Metric("memory MiB", 1),
     "busy_percent": Metric("core busy %", 0),
     "redis_us": Metric("Redis µs/request", 1),
@@ -42,6 +44,8 @@ METRICS = {
     "latency_p50_ms": Metric("p50 ms", 2),
     "latency_p99_ms": Metric("p99 ms", 2),
     "latency_max_ms": Metric("longest ms", 2),
+    "connection_us": Metric("CPU µs/connection", 0),
+    "connections": Metric("connections/s", 0),
     "trials": Metric("trials", 0),
 }
 
@@ -84,7 +88,13 @@ def under_load(
     """
     with measured(running, redis) as usage:
         with measured(running, redis) as meanwhile:
-            result = wrk.run(load, port=running.port, seconds=seconds, cores=cores)
+            result = wrk.run(
+                load,
+                url=running.url,
+                seconds=seconds,
+                cores=cores,
+                environment=running.client_environment,
+            )
         time.sleep(settle_seconds)
     sample = {
         "cpu_us": usage.cpu_seconds / result.requests * 1e6,

@@ -1,4 +1,4 @@
-"""How the benchmark runs nginx: one worker, with all of its files in one directory."""
+"""How the benchmark runs nginx: with few workers, and all of its files in one directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODULES = Path("/usr/lib/nginx/modules")
 
 MAIN = """
 {modules}
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile 16000;
 daemon off;
 pid {directory}/nginx.pid;
@@ -33,7 +33,13 @@ http {{
 
 
 def start(
-    directory: Path, *, http: str, port: int, cores: str, modules: tuple[str, ...] = ()
+    directory: Path,
+    *,
+    http: str,
+    port: int,
+    cores: str,
+    modules: tuple[str, ...] = (),
+    workers: int = 1,
 ) -> Program:
     """Start nginx with this ``http`` block and return when ``port`` answers."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -49,6 +55,7 @@ def start(
             modules="\n".join(f"load_module {module};" for module in loaded),
             directory=directory,
             http=http,
+            workers=workers,
         )
     )
     command = [program, "-p", str(directory), "-c", str(configuration), "-e", "stderr"]

@@ -86,6 +86,10 @@ class Program:
                 raise BenchError(f"did not start: {self._tail()}")
             time.sleep(0.02)
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program itself."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """Stop the program and its children: SIGTERM, then SIGKILL after 5 s. Idempotent."""
         if self._process.returncode is not None:

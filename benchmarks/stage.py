@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import http.client
 import os
+import ssl
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks import measure, tokens, trees, upstream, wrk
+from benchmarks import certificates, measure, tokens, trees, upstream, wrk
 from benchmarks.peers import Peer, Place, Running
 from benchmarks.peers.registry import PEERS
 from benchmarks.processes import BenchError, Cores
@@ -88,6 +89,7 @@ class Stage:
             )
             stack.callback(self.upstream.stop)
             self.know([self.holder.token])
+            self.certificate = certificates.make(self.directory)
             self._stack = stack.pop_all()
         return self
 
@@ -115,14 +117,16 @@ class Stage:
         self,
         given: list[str],
         *,
+        account: str = "",
         database: int = 0,
         lifetime_seconds: float = tokens.LIFETIME_SECONDS,
     ) -> None:
         """Store these tokens for every peer (the peers' keys are in database 0 only).
 
-        The old tree has its tokens in databases of its own, in the format that it reads.
+        They belong to ``account``; empty: to the caller's. The old tree has its tokens in databases
+        of its own, in the format that it reads.
         """
-        account = self.holder.account
+        account = account or self.holder.account
         if database == 0:
             self.redis.send(tokens.peers_commands(given, account))
         ours = tokens.sidecar_commands(given, account, lifetime_seconds=lifetime_seconds)
@@ -183,22 +187,22 @@ def _check_admission(peer: Peer, running: Running, holder: tokens.Holder, *, ech
     An upstream that ``echoes`` shows whether it received the account, and no token.
     """
     expected = f"{holder.account if peer.authenticates else 'anyone'}|".encode()
-    status, body = _ask_who_am_i(running.port, holder.token)
+    status, body = _ask_who_am_i(running, holder.token)
     if status != 200 or (echoes and body != expected):
         raise BenchError(f"{peer.name} answered a good token with {status}, not as {expected!r}")
     if not peer.authenticates:
         return
     for bad in (*tokens.mint(1), tokens.spoil(holder.token), os.urandom(20).hex(), ""):
-        status, _ = _ask_who_am_i(running.port, bad)
+        status, _ = _ask_who_am_i(running, bad)
         if status == 503:  # on a busy machine the store may not answer in time
             time.sleep(1.0)
-            status, _ = _ask_who_am_i(running.port, bad)
+            status, _ = _ask_who_am_i(running, bad)
         if status != 401:
             raise BenchError(f"{peer.name} answered a bad token with {status}")
 
 
-def _ask_who_am_i(port: int, token: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def _ask_who_am_i(running: Running, token: str) -> tuple[int, bytes]:
+    connection = _connection_to(running)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request("GET", f"{BASE}/whoami", headers=headers)
@@ -208,3 +212,10 @@ def _ask_who_am_i(port: int, token: str) -> tuple[int, bytes]:
         raise BenchError(f"no answer that is HTTP: {error!r}") from error
     finally:
         connection.close()
+
+
+def _connection_to(running: Running) -> http.client.HTTPConnection:
+    if running.certificate is None:
+        return http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    context = ssl.create_default_context(cafile=str(running.certificate.certificate))
+    return http.client.HTTPSConnection("127.0.0.1", running.port, timeout=10, context=context)

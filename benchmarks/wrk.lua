@@ -3,6 +3,7 @@
 --   header=Name: value   sent with every request (repeatable)
 --   tokens=FILE          one token a line, sent in turn as `Authorization: Bearer`
 --   start=N              the first line of that file to use
+--   paths=FILE           one path a line, the n-th with the n-th token
 --   method=M             the method
 --   body_bytes=N         a body of that many bytes
 --   pause_ms=X           before each request, a pause of random length (exponential, mean X)
@@ -10,7 +11,7 @@
 
 local paused_ms = 0
 
-local function read_tokens(path, start)
+local function read_lines(path, start)
   local lines = {}
   for line in io.lines(path) do lines[#lines + 1] = line end
   local turned = {}
@@ -30,6 +31,19 @@ local function rotate(tokens)
   end
 end
 
+local function pair(paths, tokens)
+  local requests = {}
+  for i = 1, #tokens do
+    wrk.headers["Authorization"] = "Bearer " .. tokens[i]
+    requests[i] = wrk.format(nil, paths[(i - 1) % #paths + 1])
+  end
+  local turn = 0
+  request = function()
+    turn = turn % #requests + 1
+    return requests[turn]
+  end
+end
+
 local function pipeline(count)
   local whole = wrk.format()
   local once = request or function() return whole end
@@ -41,7 +55,7 @@ local function pipeline(count)
 end
 
 function init(arguments)
-  local path, start, pipelined = nil, 1, 1
+  local path, paths, start, pipelined = nil, nil, 1, 1
   math.randomseed(1)
   for _, argument in ipairs(arguments) do
     local key, value = argument:match("^(%w[%w_]*)=(.*)$")
@@ -49,6 +63,7 @@ function init(arguments)
       local name, text = value:match("^([^:]+): (.*)$")
       wrk.headers[name] = text
     elseif key == "tokens" then path = value
+    elseif key == "paths" then paths = value
     elseif key == "start" then start = tonumber(value)
     elseif key == "method" then wrk.method = value
     elseif key == "body_bytes" then wrk.body = string.rep("x", tonumber(value))
@@ -59,7 +74,9 @@ function init(arguments)
   if paused_ms > 0 then
     delay = function() return math.floor(-math.log(1 - math.random()) * paused_ms + 0.5) end
   end
-  if path then rotate(read_tokens(path, start)) end
+  if paths then pair(read_lines(paths, 1), read_lines(path, start))
+  elseif path then rotate(read_lines(path, start))
+  end
   if pipelined > 1 then pipeline(pipelined) end
 end
 

@@ -6,15 +6,18 @@ or after a pause. A run with a broken connection or an unexpected status is not 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import BenchError, UnavailableError
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
+NOTHING_MORE: Mapping[str, str] = {}
 RESULT = re.compile(r"^bench: (.*)$", re.MULTILINE)
 
 
@@ -22,6 +25,7 @@ RESULT = re.compile(r"^bench: (.*)$", re.MULTILINE)
 class Load:
     """What to send, over how many connections, and whether it should pass.
 
+    ``tokens`` and ``paths`` are files of one a line, sent in turn; with paths, ``path`` is unused.
     ``pipelined`` requests are sent in one write before any answer is read; the latencies that
     ``wrk`` reports then mean nothing.
     """
@@ -32,6 +36,7 @@ class Load:
     headers: tuple[str, ...] = ()
     body_bytes: int = 0
     tokens: Path | None = None
+    paths: Path | None = None
     first_token: int = 1
     pause_ms: float = 0.0
     pipelined: int = 1
@@ -44,6 +49,8 @@ class Load:
             given.append(f"body_bytes={self.body_bytes}")
         if self.tokens is not None:
             given += [f"tokens={self.tokens}", f"start={self.first_token}"]
+        if self.paths is not None:
+            given.append(f"paths={self.paths}")
         if self.pause_ms:
             given.append(f"pause_ms={self.pause_ms:.3f}")
         if self.pipelined > 1:
@@ -94,20 +101,23 @@ def judge(result: Result, load: Load) -> None:
         )
 
 
-def command(load: Load, *, port: int, seconds: int, cores: str) -> list[str]:
+def command(load: Load, *, url: str, seconds: int, cores: str) -> list[str]:
     """Return the ``wrk`` command line for this load. Raises ``UnavailableError``."""
     program = shutil.which("wrk")
     if program is None:
         raise UnavailableError("wrk is not installed")
     called = ["taskset", "-c", cores, program, "-t1", f"-c{load.connections}", f"-d{seconds}s"]
-    called += ["--timeout", "10s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}{load.path}"]
+    called += ["--timeout", "10s", "-s", str(SCRIPT), f"{url}{load.path}"]
     return [*called, "--", *load.arguments()]
 
 
-def run(load: Load, *, port: int, seconds: int, cores: str) -> Result:
-    """Put the load on a loopback port for whole seconds, from the given processors."""
+def run(
+    load: Load, *, url: str, seconds: int, cores: str, environment: Mapping[str, str] = NOTHING_MORE
+) -> Result:
+    """Put the load on a peer for whole seconds, from the given processors."""
     finished = subprocess.run(
-        command(load, port=port, seconds=seconds, cores=cores),
+        command(load, url=url, seconds=seconds, cores=cores),
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=seconds + 60,

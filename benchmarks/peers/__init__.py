@@ -12,10 +12,11 @@ peer isn't installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.certificates import Certificate
 from benchmarks.processes import Program
 from benchmarks.tokens import Holder
 from benchmarks.trees import Tree
@@ -30,8 +31,26 @@ LOG_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Routes and accounts beside the calling one's, which a peer must tell apart from it.
+
+    ``bases`` are paths, each the base of a route of its own, to the same upstream; ``holders`` are
+    accounts, each with one token.
+    """
+
+    bases: tuple[str, ...] = ()
+    holders: tuple[Holder, ...] = ()
+
+
+NOBODY = Neighbours()
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a peer runs, and what it finds there.
+
+    ``workers``, ``certificate`` (to listen with TLS) and ``neighbours`` are for those that can: the
+    sidecar, nginx with and without Lua, and Envoy.
 
     The last four fields are for the sidecar only: the code that it runs, the Redis database with
     its tokens, how many of them it may cache (``None``: the default), and whether it serves the
@@ -44,6 +63,9 @@ class Place:
     redis_port: int
     holder: Holder
     tree: Tree
+    workers: int = 1
+    certificate: Certificate | None = None
+    neighbours: Neighbours = NOBODY
     database: int = 0
     cache_tokens: int | None = None
     has_portal: bool = False
@@ -52,7 +74,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Running:
     """A running peer: its port and programs; for the sidecar also its code, its configuration
-    file and the port of the API.
+    file and the port of the API; with TLS, its certificate.
     """
 
     port: int
@@ -60,6 +82,17 @@ class Running:
     root: Path | None = None
     configuration: Path | None = None
     portal_port: int = 0
+    certificate: Certificate | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the peer, without a path."""
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def client_environment(self) -> Mapping[str, str]:
+        """What a client of it needs in its environment."""
+        return self.certificate.client_environment if self.certificate else {}
 
     @property
     def pids(self) -> list[int]:

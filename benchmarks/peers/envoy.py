@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.peers import Place, Running
 from benchmarks.processes import Program, UnavailableError, free_port, is_listening
 
+KEYS = 100
 TYPES = "type.googleapis.com/envoy.extensions"
 LOG_LINE = {
     "time": "%START_TIME%",
@@ -44,20 +45,21 @@ def find_program() -> str:
 
 
 def start(place: Place) -> Running:
-    """Start Envoy with one worker thread. Raises ``UnavailableError`` if it is missing."""
+    """Start Envoy, a thread for each of the place's workers. Raises ``UnavailableError``."""
     program = find_program()
     place.directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     configuration = place.directory / "envoy.json"
     configuration.write_text(json.dumps(_bootstrap(place, port)))
-    command = [program, "-c", str(configuration), "--concurrency", "1", "-l", "error"]
+    threads = str(place.workers)
+    command = [program, "-c", str(configuration), "--concurrency", threads, "-l", "error"]
     envoy = Program(
         [*command, "--disable-hot-restart"],
         cores=place.cores,
         output=place.directory / "envoy.log",
     )
     envoy.wait_until(lambda: is_listening(port))
-    return Running(port, (envoy,))
+    return Running(port, (envoy,), certificate=place.certificate)
 
 
 def _bootstrap(place: Place, port: int) -> dict[str, Any]:
@@ -67,12 +69,29 @@ def _bootstrap(place: Place, port: int) -> dict[str, Any]:
                 {
                     "name": "proxy",
                     "address": _address(port),
-                    "filter_chains": [{"filters": [_connection_manager(place)]}],
+                    "filter_chains": [_filter_chain(place)],
                 }
             ],
             "clusters": [_cluster(place.upstream_port)],
         }
     }
+
+
+def _filter_chain(place: Place) -> dict[str, Any]:
+    chain: dict[str, Any] = {"filters": [_connection_manager(place)]}
+    if made := place.certificate:
+        files = {"certificate_chain": made.certificate, "private_key": made.private_key}
+        certificate = {name: {"filename": str(path)} for name, path in files.items()}
+        config = {
+            "@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_certificates": [certificate],
+            },
+        }
+        socket = {"name": "envoy.transport_sockets.tls", "typed_config": config}
+        chain["transport_socket"] = socket
+    return chain
 
 
 def _connection_manager(place: Place) -> dict[str, Any]:
@@ -90,9 +109,10 @@ def _connection_manager(place: Place) -> dict[str, Any]:
                     "domains": ["*"],
                     "routes": [
                         {
-                            "match": {"prefix": "/"},
+                            "match": {"prefix": f"{base}/"},
                             "route": {"cluster": "upstream", "timeout": "0s"},
                         }
+                        for base in (*place.neighbours.bases, "")
                     ],
                 }
             ]
@@ -102,8 +122,10 @@ def _connection_manager(place: Place) -> dict[str, Any]:
 
 
 def _key_filter(place: Place) -> dict[str, Any]:
-    keys = [(place.holder.token, place.holder.account)]
-    keys += [(f"another-key-{number:052d}", f"other-{number}") for number in range(99)]
+    holders = [place.holder, *place.neighbours.holders]
+    keys = [(holder.token, holder.account) for holder in holders]
+    missing = range(KEYS - len(keys))
+    keys += [(f"another-key-{number:052d}", f"other-{number}") for number in missing]
     config = {
         "@type": f"{TYPES}.filters.http.api_key_auth.v3.ApiKeyAuth",
         "credentials": [{"key": key, "client": client} for key, client in keys],

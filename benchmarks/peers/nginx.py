@@ -37,14 +37,23 @@ HTTP = """
   }}
   {extra}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      {access}
-{proxying}
-    }}
+    listen 127.0.0.1:{port}{listening};
+{forwarding}
     {locations}
   }}
 """
+
+LOCATION = """
+    location {base} {{
+      {access}
+{proxying}
+    }}
+"""
+
+TLS = """ ssl backlog=4096;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate {certificate};
+    ssl_certificate_key {private_key}"""
 
 NO_ACCOUNT = 'set $account "anyone";'
 
@@ -53,13 +62,17 @@ def http_block(
     place: Place, port: int, *, access: str, extra: str = "", locations: str = ""
 ) -> str:
     """Return the ``http`` block of an nginx peer; they differ in how a call gets access."""
+    bases = ("/", *(f"{base}/" for base in place.neighbours.bases))
+    forwarding = "".join(
+        LOCATION.format(base=base, access=access, proxying=PROXYING) for base in bases
+    )
     return HTTP.format(
         fields=LOG_FIELDS,
         directory=place.directory,
         upstream_port=place.upstream_port,
         port=port,
-        access=access,
-        proxying=PROXYING,
+        listening=_listening(place),
+        forwarding=forwarding,
         extra=extra,
         locations=locations,
     )
@@ -69,4 +82,24 @@ def start(place: Place) -> Running:
     """Start nginx as a proxy that checks nothing."""
     port = free_port()
     http = http_block(place, port, access=NO_ACCOUNT)
-    return Running(port, (nginx.start(place.directory, http=http, port=port, cores=place.cores),))
+    return run(place, port, http)
+
+
+def run(place: Place, port: int, http: str, modules: tuple[str, ...] = ()) -> Running:
+    """Start nginx with this ``http`` block. Raises ``UnavailableError`` without a module."""
+    program = nginx.start(
+        place.directory,
+        http=http,
+        port=port,
+        cores=place.cores,
+        modules=modules,
+        workers=place.workers,
+    )
+    return Running(port, (program,), certificate=place.certificate)
+
+
+def _listening(place: Place) -> str:
+    made = place.certificate
+    if made is None:
+        return " backlog=4096"
+    return TLS.format(certificate=made.certificate, private_key=made.private_key)

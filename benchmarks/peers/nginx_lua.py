@@ -6,9 +6,8 @@ usual Lua libraries.
 
 from __future__ import annotations
 
-from benchmarks import nginx
 from benchmarks.peers import Place, Running
-from benchmarks.peers.nginx import http_block
+from benchmarks.peers.nginx import http_block, run
 from benchmarks.processes import free_port
 
 EXTRA = """
@@ -56,6 +55,4 @@ def start(place: Place) -> Running:
     port = free_port()
     extra = EXTRA.format(redis_port=place.redis_port)
     http = http_block(place, port, access=ACCESS, extra=extra)
-    modules = ("ndk_http_module", "ngx_http_lua_module")
-    program = nginx.start(place.directory, http=http, port=port, cores=place.cores, modules=modules)
-    return Running(port, (program,))
+    return run(place, port, http, ("ndk_http_module", "ngx_http_lua_module"))

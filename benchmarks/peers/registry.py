@@ -17,3 +17,6 @@ PEERS: dict[str, Peer] = {
         Peer("naive", "aiohttp proxy", naive.start),
     )
 }
+
+VERSATILE = ("sidecar", "interpreted", "nginx", "lua", "envoy")
+"""The peers that can have TLS, neighbours and several workers (see ``Place``)."""

@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.peers import Place, Running
 from benchmarks.processes import BenchError, Program, UnavailableError, free_port, is_listening
 from benchmarks.tokens import Holder
+from benchmarks.upstream import BASE
 
 BUSY_SECONDS = 10.0
 
@@ -55,7 +56,14 @@ def _start(place: Place, root: Path) -> Running:
         output=place.directory / "sidecar.log",
     )
     program.wait_until(lambda: is_listening(port))
-    return Running(port, (program,), root, configuration=path, portal_port=portal_port)
+    return Running(
+        port,
+        (program,),
+        root,
+        configuration=path,
+        portal_port=portal_port,
+        certificate=place.certificate,
+    )
 
 
 def create_jwt(running: Running, account: str) -> str:
@@ -100,15 +108,21 @@ def _configuration(place: Place, port: int, root: Path) -> dict[str, Any]:
     configuration: dict[str, Any] = {
         "listen": {"address": f"127.0.0.1:{port}"},
         "upstreams": {"listener": {"url": f"http://127.0.0.1:{place.upstream_port}"}},
-        "routes": [{"path": "/v1/dynamic/listener/{id}"}],
-        "accounts": {place.holder.account: {"password_hash": _hash(root, place.holder.password)}},
+        "routes": [{"path": f"{base}/{{id}}"} for base in (*place.neighbours.bases, BASE)],
+        "accounts": {
+            holder.account: {"password_hash": _hash(root, place.holder.password)}
+            for holder in (place.holder, *place.neighbours.holders)
+        },
         "store": store,
         "operations": {"address": f"127.0.0.1:{free_port()}"},
         "throttle": {"failures": 0},
         "limits": {"connections": 15_000, "idle_timeout": "10m"},
         "access_log": {"path": str(place.directory / "access.log")},
-        "workers": 1,
+        "workers": place.workers,
     }
+    if made := place.certificate:
+        files = {"certificate": str(made.certificate), "private_key": str(made.private_key)}
+        configuration["listen"]["tls"] = files
     if key := _signing_key(root):
         configuration["jwt"] = {"keys": [{"id": "bench", "private_key": key}]}
     return configuration

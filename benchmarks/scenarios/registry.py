@@ -11,8 +11,11 @@ from benchmarks.scenarios import (
     idle,
     many,
     miss,
+    neighbours,
     pipelined,
     refused,
+    tls,
+    two_workers,
 )
 from benchmarks.scenarios import revocation as revoked
 
@@ -32,6 +35,11 @@ SCENARIOS: dict[str, Scenario] = {
         idle.SCENARIO,
         many.SCENARIO,
         half.SCENARIO,
+        tls.HIT,
+        tls.FULL,
+        tls.RESUMED,
+        neighbours.SCENARIO,
+        two_workers.SCENARIO,
         revoked.SCENARIO,
     )
 }

@@ -144,7 +144,7 @@ def _background(stage: Stage, pair: list[Running]) -> Iterator[None]:
     )
     loads = [
         subprocess.Popen(
-            wrk.command(load, port=running.port, seconds=3600, cores=stage.cores.around),
+            wrk.command(load, url=running.url, seconds=3600, cores=stage.cores.around),
             stdout=subprocess.DEVNULL,
         )
         for running in pair

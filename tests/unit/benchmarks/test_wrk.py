@@ -69,6 +69,10 @@ def test_a_load_counts_only_if_every_request_was_answered_as_expected(
             Load(tokens=Path("tokens"), first_token=7),
             ["method=GET", "tokens=tokens", "start=7"],
         ),
+        (
+            Load(tokens=Path("tokens"), paths=Path("paths")),
+            ["method=GET", "tokens=tokens", "start=1", "paths=paths"],
+        ),
         (Load(pause_ms=12.3456), ["method=GET", "pause_ms=12.346"]),
         (Load(pipelined=64), ["method=GET", "pipelined=64"]),
     ],
@@ -83,4 +87,4 @@ def test_without_wrk_there_is_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
 
     with pytest.raises(UnavailableError):
-        wrk.command(Load(), port=1, seconds=1, cores="0")
+        wrk.command(Load(), url="http://127.0.0.1:1", seconds=1, cores="0")
