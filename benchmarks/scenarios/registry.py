@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.scenarios import (
     Scenario,
     bodies,
+    fixed_rate,
     forms,
     half,
     hit,
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Scenario] = {
         idle.SCENARIO,
         many.SCENARIO,
         half.SCENARIO,
+        *fixed_rate.RATES,
         tls.HIT,
         tls.FULL,
         tls.RESUMED,
