@@ -14,7 +14,7 @@ from benchmarks.stage import Settings
 
 NOTHING = "–"
 OF_PAIRS = ("cpu_us", "rate")
-"""The metric compared with the old tree, if a scenario measures it; else its own."""
+"""The metrics compared with the old tree, if a scenario measures both; and always its own."""
 
 
 def table(outcome: Outcome) -> str:
@@ -128,8 +128,9 @@ def _values(samples: list[Sample], key: str) -> list[float]:
 
 
 def _keys_of_pairs(outcome: Outcome) -> tuple[str, ...]:
-    columns = outcome.scenario.columns
-    return OF_PAIRS if set(OF_PAIRS) <= set(columns) else (outcome.scenario.compared,)
+    scenario = outcome.scenario
+    keys = OF_PAIRS if set(OF_PAIRS) <= set(scenario.columns) else ()
+    return keys if scenario.compared in keys else (*keys, scenario.compared)
 
 
 def _pairs_table(outcome: Outcome) -> list[str]:

@@ -73,6 +73,8 @@ class Stage:
         self.tree = settings.tree
         self.cores = Cores.of_this_machine()
         self.holder = tokens.Holder()
+        self.agreed: dict[str, float] = {}
+        """What all plans of a scenario have in common once one of them has measured it, by name."""
         self._stack = ExitStack()
         self._started = 0
         self._first_database = 0
@@ -104,7 +106,7 @@ class Stage:
     def with_tree(self, tree: Tree) -> Stage:
         """Return the same stage with the sidecar of another tree.
 
-        Redis, the upstream and the cleanup are shared; the directory is not.
+        Redis, the upstream, what was agreed and the cleanup are shared; the directory is not.
         """
         other = copy.copy(self)
         other.tree = tree

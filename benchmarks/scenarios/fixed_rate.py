@@ -3,8 +3,10 @@
 The highest rate is measured first: that at which this load gets answers when all of its requests
 are due at once. Every peer then gets the same requests a second, a share of the sidecar's highest
 rate, so that all do the same work; the figures of the sidecar are compared with these. Beside it,
-each peer has the same share of its own highest rate. One that can do less than it is given has
-latencies that grow with the length of the measurement; its rate shows that.
+each peer has the same share of its own highest rate. An old tree has the rate of ours.
+
+A peer that can do less than it is given has latencies that grow with the length of the measurement;
+its rate shows that.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ PEERS_MEASURED = ("sidecar", "nginx", "lua", "envoy")
 
 COLUMNS = ("rate", "p50_ms", "p99_ms", "p999_ms", "late_ms", "cpu_us", "busy_percent")
 PERCENT = (30, 60, 90)
+RATE = "rate of all"
 _FLOOD_PER_SECOND = 20_000
 
 
@@ -33,16 +36,18 @@ def prepare_at(percent: int) -> Callable[[Plan], None]:
     """Return what adds every peer at this share of the sidecar's rate, and of its own."""
 
     def prepare(plan: Plan) -> None:
-        sidecars = None
+        agreed = plan.stage.agreed
         for name in PEERS_MEASURED:
             running = plan.start(name)
             if running is None:
                 continue
             title = PEERS[name].title
             own = _highest_rate(plan.stage, running) * percent / 100
-            sidecars = sidecars or (own if name == "sidecar" else None)
-            plan.add(title, _at(plan.stage, running, sidecars or own))
-            if sidecars not in (None, own):
+            if name == "sidecar":
+                agreed.setdefault(RATE, own)
+            rate = agreed.get(RATE, own)
+            plan.add(title, _at(plan.stage, running, rate))
+            if name != "sidecar" and rate != own:
                 plan.add(f"{title}, {percent} % of its own", _at(plan.stage, running, own))
 
     return prepare

@@ -87,6 +87,20 @@ def test_two_trees_are_compared_in_pairs_by_what_a_request_costs_and_by_the_rate
     ]
 
 
+def test_trees_are_also_compared_by_what_the_scenario_compares() -> None:
+    sample = {"cpu_us": 30.0, "rate": 90.0, "p999_ms": 4.0}
+    outcome = a_comparison({**sample, "p999_ms": 8.0})
+    outcome.samples["ours"] = [sample]
+    outcome.scenario = replace(SCENARIO, columns=tuple(sample), compared="p999_ms")
+
+    (pair,) = report.as_json(outcome)["pairs"].values()
+    assert {key: found["median"] for key, found in pair.items()} == {
+        "cpu_us": 1.0,
+        "rate": 1.0,
+        "p999_ms": 0.5,
+    }
+
+
 def test_the_ratio_of_one_pair_is_its_own_quartiles() -> None:
     outcome = a_comparison({"cpu_us": 60.0, "rate": 30.0})
 
