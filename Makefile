@@ -25,7 +25,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image clean
+.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image release clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -82,6 +82,9 @@ docker: ## build the container image (IMAGE=name:tag)
 
 image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, with buildah and debootstrap)
 	@exec $(IN_VENV) -m pytest -m soak --timeout 3000 -s tests/soak/test_image.py $(ARGS)
+
+release: $(INSTALLED_DEV) ## check, prepare, commit and tag VERSION=X.Y.Z; pushes nothing (DRY_RUN=1, PREPARE_ONLY=1, CHECKED=1: see RELEASE.md)
+	@exec $(IN_VENV) -m deploy.release $(if $(DRY_RUN),--dry-run) $(if $(PREPARE_ONLY),--prepare-only) $(if $(CHECKED),--checked) $(VERSION)
 
 clean: ## remove what was built (no data/, where an embedded store keeps its tokens)
 	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
