@@ -174,6 +174,35 @@ def test_the_chart_is_signed_by_the_digest_that_helm_tells_or_not_at_all(
     ]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_source_archive_has_the_same_bytes_whenever_and_under_whatever_umask_it_is_built(
+    desk: Desk,
+) -> None:
+    tree = desk.work / "tree"
+    (tree / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "sdist", tree / ".ci")
+    commit = "git init -q; git add .; git -c user.name=a -c user.email=a@example.com commit -qm x"
+    assert desk.run(f"cd tree; {commit}")[0] == 0
+    building = (
+        "mkdir a-1; mkdir a-1/sub; echo text >a-1/sub/file; echo x >a-1/run; chmod u+x a-1/run; "
+        f'touch --date "$DAY" a-1/sub; mkdir -p "$5"; tar czf "$5/a-1.tar.gz" {"{}"}; rm -r a-1'
+    )
+    sums = set()
+    for day, mask, order in (
+        ("2020-01-01", "022", "a-1"),
+        ("2021-01-01", "077", "a-1/sub a-1/run"),
+    ):
+        desk.stand_in("python3", f"umask {mask}; DAY={day}; {building.format(order)}")
+        status, said = desk.execute(tree / ".ci" / "sdist")
+        assert status == 0, said
+        sums.add(said.splitlines()[-1])
+    assert len(sums) == 1
+    listing = desk.run("tar tvzf tree/dist/a-1.tar.gz")[1].splitlines()
+    assert [line.split()[0] for line in listing] == [
+        *("drwxr-xr-x", "-rwxr-xr-x", "drwxr-xr-x", "-rw-r--r--"),
+    ]
+
+
 def answers(without: int, before: int, after: int) -> str:
     """Return shell for a ``curl`` that looks for a token, and for whether it was revoked."""
     return (

@@ -142,7 +142,7 @@ def test_every_target_script_and_file_that_a_workflow_names_is_there() -> None:
     assert {"check", "quick"} <= targets
     assert [name for name in sorted(targets) if not re.search(rf"^{name}:", makefile, re.M)] == []
     scripts = set(re.findall(r"(?<![\w/])(\.ci/[\w-]+)", text))
-    assert scripts == {".ci/run", ".ci/try-image"}
+    assert scripts == {".ci/run", ".ci/sdist", ".ci/try-image"}
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
     named = set(re.findall(r"(?<![\w/])((?:\.github|deploy/helm)/[\w./-]+\w)", text))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
