@@ -68,6 +68,12 @@ PLACES: Final = (
         re.compile(rf'^appVersion: "?{_WRITTEN}"?$', re.M),
         True,
     ),
+    Place(
+        "deploy/helm/examples/*/Chart.yaml",
+        "the dependency",
+        re.compile(rf'^ *- name: auth-sidecar\n +version: "?\^?{_WRITTEN}', re.M),
+        False,
+    ),
     *(
         Place(files, what, re.compile(pattern, re.M), False)
         for files in ("deploy/**/*.yaml", "deploy/**/*.md", "docs/how-to/*.md")
