@@ -83,6 +83,7 @@ PLACES: Final = (
             ("the label", rf'\bapp\.kubernetes\.io/version: "?{_WRITTEN}'),
             ("the chart", rf"\bhelm\.sh/chart: auth-sidecar-{_WRITTEN}"),
             ("the chart", rf"/auth-sidecar --version {_WRITTEN}"),
+            ("the release", rf"^VERSION={_WRITTEN}$"),
         )
     ),
 )
