@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.release.changelog import find_section
+from deploy.release.changelog import UNRELEASED, notes_of
 from deploy.release.checkout import Checkout, GitFailed
 from deploy.release.preparation import differences, prepare, write
 from deploy.release.refusals import CHANGELOG, MAIN, refusals_of
-from deploy.release.versions import find_versions
+from deploy.release.versions import Version, find_versions, parse_version
 
 _TESTS_FAIL: Final = "Find out why make test fails, mend it, and begin again."
 
@@ -30,18 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_tagged = not options.prepare_only
     try:
         checkout = Checkout(root)
-        if refusals := refusals_of(checkout, options.version, is_tagged):
+        refusals = refusals_of(checkout, options.version, is_tagged)
+        version = parse_version(options.version)
+        if refusals or version is None:
             return _refuse(refusals)
-        texts = prepare(root, options.version, _today(os.environ))
+        texts = prepare(root, version, _today(os.environ))
         if options.dry_run:
-            print("\n".join(_forecast(root, texts, options.version, is_tagged)))
+            print("\n".join(_forecast(root, texts, version, is_tagged)))
             return 0
         if is_tagged and not options.checked and not _passes_tests(root):
             return _refuse([_TESTS_FAIL])
         write(texts)
         if is_tagged:
-            _commit_and_tag(checkout, [*texts], options.version)
-        print("\n".join(_what_is_next(root, [*texts], options.version, is_tagged)))
+            _commit_and_tag(checkout, [*texts], version)
+        print("\n".join(_what_is_next(root, [*texts], version, is_tagged)))
     except GitFailed as failure:
         return _refuse([f"{failure}"])
     return 0
@@ -64,13 +66,14 @@ def _refuse(reasons: Sequence[str]) -> int:
     return 1
 
 
-def _print_notes(root: Path, version: str) -> int:
+def _print_notes(root: Path, text: str) -> int:
     """Print a version's part of the changelog, if the tree is that version."""
-    section = find_section((root / CHANGELOG).read_text("utf-8"), version)
-    apart = [found for found in find_versions(root) if found.version != version]
+    version = parse_version(text)
+    section = notes_of((root / CHANGELOG).read_text("utf-8"), version) if version else None
+    apart = [found for found in find_versions(root) if found.version != text]
     if section is None or apart:
-        reasons = [f"{found} instead of {version}." for found in apart]
-        missing = [] if section else [f"{CHANGELOG} has no section {version}."]
+        reasons = [f"{found} instead of {text}." for found in apart]
+        missing = [] if section else [f"{CHANGELOG} does not tell of {text!r}."]
         return _refuse(missing + reasons)
     print(section.body)
     return 0
@@ -88,26 +91,29 @@ def _passes_tests(root: Path) -> bool:
     return subprocess.run(["make", "test"], cwd=root, check=False).returncode == 0
 
 
-def _commit_and_tag(checkout: Checkout, files: list[Path], version: str) -> None:
+def _commit_and_tag(checkout: Checkout, files: list[Path], version: Version) -> None:
     if files:
-        message = f"Release {version}\n\nWhat it holds is in {CHANGELOG}, under {version}."
+        section = version if version.is_final else UNRELEASED
+        message = f"Release {version}\n\nWhat it holds is in {CHANGELOG}, under {section}."
         checkout.commit(files, message)
     checkout.tag(f"v{version}", f"auth-sidecar {version}")
 
 
-def _forecast(root: Path, texts: Mapping[Path, str], version: str, is_tagged: bool) -> list[str]:
+def _forecast(
+    root: Path, texts: Mapping[Path, str], version: Version, is_tagged: bool
+) -> list[str]:
     tag = f"Nothing was changed. Next would be the tests, the commit and the tag v{version}."
     return [*differences(root, texts), tag if is_tagged else "Nothing was changed."]
 
 
-def _what_is_next(root: Path, files: list[Path], version: str, is_tagged: bool) -> list[str]:
+def _what_is_next(root: Path, files: list[Path], version: Version, is_tagged: bool) -> list[str]:
     """Draft the notes, and return the lines that tell what to do with all of it."""
     if not is_tagged:
         changed = ", ".join(str(path.relative_to(root)) for path in sorted(files))
         return [
             f"Changed: {changed or 'nothing, as all was prepared before'}. Nothing is committed."
         ]
-    section = find_section((root / CHANGELOG).read_text("utf-8"), version)
+    section = notes_of((root / CHANGELOG).read_text("utf-8"), version)
     notes = root / "dist" / f"notes-{version}.md"
     notes.parent.mkdir(exist_ok=True)
     notes.write_text(f"{section.body if section else ''}\n", "utf-8")

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from deploy.release.versions import Version
+
 UNRELEASED: Final = "Unreleased"
 _HEADING: Final = re.compile(r"^## \[(?P<name>[^\]\n]+)\](?: - (?P<day>\S+))?[ \t]*$", re.M)
 # What compares the last release with what came after it, where the changelog ends with links.
@@ -38,6 +40,11 @@ def read_sections(text: str) -> tuple[Section, ...]:
 def find_section(text: str, name: str) -> Section | None:
     """Return the section of a version, or of ``UNRELEASED``."""
     return next((section for section in read_sections(text) if section.name == name), None)
+
+
+def notes_of(text: str, version: Version) -> Section | None:
+    """Return what tells of a version: its section, or, of a candidate, what is unreleased."""
+    return find_section(text, str(version) if version.is_final else UNRELEASED)
 
 
 def release_unreleased(text: str, version: str, day: str) -> str:

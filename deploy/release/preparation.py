@@ -9,20 +9,25 @@ from pathlib import Path
 
 from deploy.release.changelog import find_section, release_unreleased
 from deploy.release.refusals import CHANGELOG, UPGRADE_NOTES
-from deploy.release.versions import with_version
+from deploy.release.versions import Version, with_version
 
 
-def prepare(root: Path, version: str, day: str) -> dict[Path, str]:
-    """Return the new text of each file that changes; nothing, if all was prepared before."""
-    texts = with_version(root, version)
+def prepare(root: Path, version: Version, day: str) -> dict[Path, str]:
+    """Return the new text of each file that changes; nothing, if all was prepared before.
+
+    A candidate changes versions alone: what is unreleased stays so until the release.
+    """
+    texts = with_version(root, str(version))
+    if not version.is_final:
+        return texts
     changelog = root / CHANGELOG
-    if not find_section(changelog.read_text("utf-8"), version):
-        texts[changelog] = release_unreleased(changelog.read_text("utf-8"), version, day)
+    if not find_section(changelog.read_text("utf-8"), str(version)):
+        texts[changelog] = release_unreleased(changelog.read_text("utf-8"), str(version), day)
     notes = root / UPGRADE_NOTES
     if notes.is_file():
         old = texts.get(notes, notes.read_text("utf-8"))
         new = re.sub(
-            rf"^### {re.escape(version)}, not released yet$", f"### {version}", old, flags=re.M
+            rf"^### {re.escape(str(version))}, not released yet$", f"### {version}", old, flags=re.M
         )
         if new != old:
             texts[notes] = new

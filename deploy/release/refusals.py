@@ -66,7 +66,7 @@ def of_version(checkout: Checkout, version: Version) -> Iterator[str]:
     if apart or not first.version:
         said = "; ".join(map(str, dict.fromkeys([first, *apart])))
         yield f"Make every place name the same version: {said}."
-    elif (current := parse_version(first.version)) and version < current:
+    elif (current := parse_version(first.version)) and version.final() < current.final():
         yield f"Take {current}, which {first.file} names, or a greater version: {version} is less."
 
 
@@ -77,7 +77,7 @@ def of_changelog(root: Path, version: Version) -> Iterator[str]:
     except FileNotFoundError:
         text = ""
     unreleased = find_section(text, UNRELEASED)
-    released = find_section(text, str(version))
+    released = find_section(text, str(version)) if version.is_final else None
     if unreleased is None:
         yield f"Begin {CHANGELOG} with a section '## [{UNRELEASED}]': there is none."
     elif released and unreleased.body:
@@ -112,10 +112,10 @@ def of_notes(checkout: Checkout, version: Version) -> Iterator[str]:
     """A release that takes something away says what an administrator must do."""
     last = next((found for found in reversed(checkout.versions()) if found.is_final), None)
     if last and version.major > last.major and not has_notes(checkout.root, version):
-        yield f"Say under '### {version}' in {UPGRADE_NOTES} what an administrator must do."
+        yield f"Say under '### {version.final()}' in {UPGRADE_NOTES} what an administrator must do."
 
 
 def has_notes(root: Path, version: Version) -> bool:
-    """Tell whether the page on upgrades has a section for the version."""
+    """Tell whether the page on upgrades has a section for the version, or for its candidates."""
     text = (root / UPGRADE_NOTES).read_text("utf-8") if (root / UPGRADE_NOTES).exists() else ""
-    return any(line.split(",")[0].strip() == f"### {version}" for line in text.splitlines())
+    return any(line.split(",")[0].strip() == f"### {version.final()}" for line in text.splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,10 @@ class Version:
     patch: int
     is_final: bool
     candidate: int
+
+    def final(self) -> Version:
+        """Return the release that this is, or is a candidate of."""
+        return replace(self, is_final=True, candidate=0)
 
     def __str__(self) -> str:
         candidate = "" if self.is_final else f"-rc.{self.candidate}"

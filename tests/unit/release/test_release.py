@@ -59,8 +59,8 @@ REFUSED = [
     Refused(
         "a version before that of the tree",
         lambda clone: None,
-        (f"Take 0.1.0, which {PROGRAM} names, or a greater version: 0.1.0-rc.1 is less.",),
-        version="0.1.0-rc.1",
+        (f"Take 0.1.0, which {PROGRAM} names, or a greater version: 0.0.9 is less.",),
+        version="0.0.9",
     ),
     Refused(
         "a chart of another version",
@@ -209,6 +209,20 @@ def test_the_first_release_keeps_the_version_and_ends_that_it_is_not_released_ye
     ]
 
 
+def test_a_candidate_leaves_what_is_unreleased_to_the_release(clone: Clone) -> None:
+    for number in (1, 2):
+        assert release(clone, f"0.1.0-rc.{number}", "--checked") == 0
+    assert clone.read(PROGRAM).endswith('__version__ = "0.1.0-rc.2"\n')
+    assert clone.read("CHANGELOG.md") == CHANGELOG
+    assert clone.read("dist/notes-0.1.0-rc.2.md") == "### For callers\n\n- A new thing.\n"
+    assert release(clone, "0.1.0-rc.2", "--notes") == 0
+    assert release(clone, "0.1.0", "--checked") == 0
+    assert [section.name for section in read_sections(clone.read("CHANGELOG.md"))] == [
+        *("Unreleased", "0.1.0"),
+    ]
+    assert clone.git("tag").split() == ["v0.1.0", "v0.1.0-rc.1", "v0.1.0-rc.2"]
+
+
 def test_a_release_after_another_has_both_sections(clone: Clone) -> None:
     assert release(clone, "0.1.0", "--checked") == 0
     text = clone.read("CHANGELOG.md").replace("[Unreleased]\n", "[Unreleased]\n\n- Another.\n")
@@ -281,7 +295,7 @@ def test_the_notes_of_a_tag_are_printed_where_the_tree_is_that_version(
     assert release(clone, "0.1.0", "--notes") == 1
     told = capfd.readouterr().err.splitlines()
     assert told[:2] == [
-        "CHANGELOG.md has no section 0.1.0.",
+        "CHANGELOG.md does not tell of '0.1.0'.",
         f"{PROGRAM} (__version__) 0.2.0 instead of 0.1.0.",
     ]
 
