@@ -211,6 +211,18 @@ def answers(without: int, before: int, after: int) -> str:
     )
 
 
+def test_an_image_that_does_not_become_ready_is_told_with_its_log_and_taken_down(
+    desk: Desk,
+) -> None:
+    tree = desk.work / "tree"
+    (tree / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "try-image", tree / ".ci")
+    desk.stand_in("docker", 'case $* in *" up "*) exit 1;; esac')
+    status, said = desk.execute(tree / ".ci" / "try-image")
+    assert (status, said.splitlines()[-1]) == (1, "It does not become ready.")
+    assert desk.calls()[-2:] == [f"docker {COMPOSE}", "docker compose down --volumes --timeout 30"]
+
+
 @pytest.mark.parametrize(
     ("statuses", "version", "complaint"),
     [
