@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -180,6 +181,18 @@ def test_the_versions_of_python_are_those_that_the_package_names() -> None:
     assert jobs["quick"]["strategy"]["matrix"]["python"] == named
     assert parser["options"]["python_requires"] == f">={named[0]}"
     assert f"uv python install {named[-1]}" in str(jobs["gate"]["steps"])
+
+
+def test_the_workflow_passes_on_whatever_the_settings_of_the_wheels_pass_on() -> None:
+    """A setting in the environment replaces the one of the file, and is not added to it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8")).get("tool", {})
+    table = settings.get("cibuildwheel", {})
+    listed = {
+        *table.get("environment-pass", []),
+        *table.get("linux", {}).get("environment-pass", []),
+    }
+    (step,) = (s for place, s in STEPS if place == "wheels/wheels" and "CIBW_ARCHS" in str(s))
+    assert {"SOURCE_DATE_EPOCH"} | listed == {*step["env"]["CIBW_ENVIRONMENT_PASS_LINUX"].split()}
 
 
 def test_the_tests_run_in_the_system_that_the_image_is_made_of() -> None:
