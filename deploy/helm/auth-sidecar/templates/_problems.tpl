@@ -8,6 +8,16 @@ app.containers: mode podSidecar runs your containers beside the sidecar; name at
 {{- if and (ne .Values.mode "podSidecar") (or .Values.app.containers .Values.app.initContainers .Values.app.volumes) }}
 app: only mode podSidecar runs containers of yours; set mode=podSidecar, or use extraContainers
 {{- end }}
+{{- range concat .Values.app.containers .Values.app.initContainers .Values.extraContainers .Values.extraInitContainers }}
+{{- if eq .name "sidecar" }}
+{{ .name }}: is the chart's own container; give yours another name
+{{- end }}
+{{- end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if .subPath }}
+extraVolumeMounts: {{ .mountPath }} has a subPath, whose files never change; mount a directory
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.mode "library") (not .Values.library.podLabels) }}
 library.podLabels: name the labels of your pods: the NetworkPolicy and the operations Service find them by these
 {{- end }}
@@ -50,11 +60,18 @@ serviceMonitor.enabled: Prometheus finds the pods by the operations Service; set
 {{- if hasKey $config "Error" }}
 configText: is no YAML: {{ get $config "Error" | replace "\n" " " }}
 {{- else }}
+{{- $own := default dict .Values.config }}
 {{- $store := default dict $config.store }}
+{{- if not $config.routes }}
+config.routes: name at least one: what no route names is never forwarded
+{{- end }}
+{{- if hasKey .Values.configFiles "sidecar.yaml" }}
+configFiles: sidecar.yaml is what the chart makes of config; use configText to write it yourself
+{{- end }}
 {{- if eq (toString (default "embedded" $store.url)) "embedded" }}
 config.store.url: each pod would have tokens of its own, and the image has no Redis; put the URL of yours into the Secret (key store-url), or set redis.enabled=true to try the sidecar
 {{- end }}
-{{- if and .Values.redis.enabled (or .Values.configText (and .Values.config.store .Values.config.store.url)) (not (contains (printf "%s-redis" (include "auth-sidecar.fullname" .)) (toString $store.url))) }}
+{{- if and .Values.redis.enabled (or .Values.configText (and $own.store $own.store.url)) (not (contains (printf "%s-redis" (include "auth-sidecar.fullname" .)) (toString $store.url))) }}
 redis.enabled: the configuration names another Redis (store.url); remove one of them
 {{- end }}
 {{- if not (include "auth-sidecar.proxyPort" .) }}
@@ -66,7 +83,7 @@ config.operations.address: the kubelet's probes ask it at the pod's address; wri
 {{- if and .Values.portal.enabled (not (include "auth-sidecar.internalPort" (dict "root" . "section" "portal"))) }}
 config.portal.address: the portal's Service can't reach it; write 0.0.0.0:2021
 {{- end }}
-{{- if and .Values.tls.existingSecret (or .Values.configText (and .Values.config.listen .Values.config.listen.tls)) }}
+{{- if and .Values.tls.existingSecret (or .Values.configText (and $own.listen $own.listen.tls)) }}
 tls.existingSecret: the configuration has a listen.tls, or is text that the chart can't add to; use one of them
 {{- end }}
 {{- if and .Values.tls.clientCa (not .Values.tls.existingSecret) }}
