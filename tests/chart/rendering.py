@@ -73,7 +73,7 @@ def pods_of(objects: Sequence[Object]) -> Iterator[tuple[Object, Object]]:
     for found in objects:
         if found["kind"] == "Pod":
             yield found["metadata"]["labels"], found["spec"]
-        elif found["kind"] in {"Deployment", "StatefulSet"}:
+        elif found["kind"] in {"Deployment", "Job", "StatefulSet"}:
             pod = found["spec"]["template"]
             yield pod["metadata"]["labels"], pod["spec"]
 

@@ -87,6 +87,12 @@ def test_a_cluster_that_is_too_old_is_refused(name: str, release: str) -> None:
     assert f"needs Kubernetes 1.29 or later, and this is v{release}.0" in done.stderr
 
 
+def test_an_older_cluster_than_the_chart_is_tried_with_is_refused() -> None:
+    done = run_helm("template", NAME, str(CHART), "--kube-version", "1.27")
+    assert done.returncode != 0
+    assert "chart requires kubeVersion: >=1.28.0-0 which is incompatible" in done.stderr
+
+
 @every_set
 def test_the_same_values_render_the_same_bytes(name: str) -> None:
     again = template.__wrapped__(SETS[name], RELEASES[-1])
@@ -336,6 +342,63 @@ def test_what_leads_in_leads_to_a_service(name: str) -> None:
     assert backends
     assert backends <= services
     assert not any(service.endswith("-operations") for service, _ in backends)
+
+
+# The check before an upgrade.
+
+
+CHECKED = [name for name, path in SETS.items() if "checkBeforeUpgrade" in path.read_text()]
+
+
+def data_of(found: Object) -> dict[str, str]:
+    return dict(found.get("data") or found["stringData"])
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_an_upgrade_is_checked_with_the_files_that_it_will_have(name: str) -> None:
+    objects = objects_of(name)
+    job = the("Job", objects, f"{NAME}-check")["spec"]["template"]["spec"]
+    own = the("Deployment", objects)["spec"]["template"]["spec"]
+    (container,) = job["containers"]
+    sidecar = sidecar_of(objects)
+    assert container["args"] == ["check"]
+    for member in ("image", "env", "envFrom", "securityContext"):
+        assert container.get(member) == sidecar.get(member)
+    assert [one for one in sidecar["volumeMounts"] if one["mountPath"] != "/tmp"] == (
+        container["volumeMounts"]
+    )
+    theirs = {volume["name"]: volume for volume in own["volumes"]}
+    for volume in job["volumes"]:
+        expected, found = named_by(theirs[volume["name"]], objects), named_by(volume, objects)
+        if isinstance(expected, str) and expected.startswith("there:"):
+            assert found == expected
+        else:
+            assert found is not expected
+            assert data_of(found) == data_of(expected)
+
+
+def named_by(volume: Object, objects: list[Object]) -> Any:
+    """Return the object whose files a volume has, or what the one that must be there is called."""
+    kind = "ConfigMap" if "configMap" in volume else "Secret"
+    name = volume["configMap"]["name"] if kind == "ConfigMap" else volume["secret"]["secretName"]
+    made = [one for one in of_kind(objects, kind) if one["metadata"]["name"] == name]
+    return made[0] if made else f"there: {name}"
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_check_is_made_before_anything_else_and_leaves_nothing(name: str) -> None:
+    objects = objects_of(name)
+    checks = [one for one in objects if one["metadata"]["name"].startswith(f"{NAME}-check")]
+    weights = {}
+    for found in checks:
+        annotations = found["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
+        weights[found["kind"]] = int(annotations.get("helm.sh/hook-weight", "0"))
+    assert {kind for kind, weight in weights.items() if weight < weights["Job"]} == (
+        weights.keys() - {"Job"}
+    )
+    assert len(checks) == (3 if name == "made-secret" else 2)
 
 
 # Single sets.

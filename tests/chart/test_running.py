@@ -99,12 +99,29 @@ def wait_for_redis(config: Path) -> None:
         time.sleep(0.05)
 
 
+def probe_redis(secrets: Path, port: int) -> tuple[int, str]:
+    """Run the readiness probe of the chart's Redis here."""
+    program = shutil.which("redis-cli")
+    if program is None:
+        pytest.skip("redis-cli (Debian: redis-tools) is not installed")
+    *shell, script = redis_container()["readinessProbe"]["exec"]["command"]
+    script = script.replace("/secrets/", f"{secrets}/")
+    script = script.replace("redis-cli ", f"{program} -p {port} ")
+    done = subprocess.run(
+        [*shell, script], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
 def test_the_redis_of_the_chart_does_all_that_the_sidecar_asks_of_it(tmp_path: Path) -> None:
     """`check --connect` warns of no setting that loses tokens; a credential alone is missing."""
     (tmp_path / "redis").mkdir()
     with redis_of_the_chart(tmp_path / "redis") as port:
         config = configuration_for(port, tmp_path)
         wait_for_redis(config)
+        assert probe_redis(tmp_path / "redis" / "secrets", port) == (0, "")
+        (tmp_path / "redis" / "secrets" / "redis-password").write_text("another")
+        assert probe_redis(tmp_path / "redis" / "secrets", port)[0] != 0
         checked = run_command("check", "--connect", "--strict", config=config)
         assert (checked.returncode, checked.stderr) == (0, "")
         settings = yaml.safe_load(config.read_text())

@@ -57,6 +57,16 @@ comment tells it, and the reader, that this is meant.
 {{- end -}}
 {{- end -}}
 
+{{/* All files of the configuration, as the data of a ConfigMap or a Secret. */}}
+{{- define "auth-sidecar.files" -}}
+{{ ternary "stringData" "data" (eq .Values.configKind "Secret") }}:
+  sidecar.yaml: |
+    {{- include "auth-sidecar.file" . | trim | nindent 4 }}
+  {{- range $name, $text := .Values.configFiles }}
+  {{ $name | quote }}: {{ $text | quote }}
+  {{- end }}
+{{- end -}}
+
 {{/* The port of host:port; nothing for a unix socket, or what only the environment knows. */}}
 {{- define "auth-sidecar.port" -}}
 {{- if not (hasPrefix "unix:" .) -}}{{- regexFind "[0-9]+$" . -}}{{- end -}}

@@ -45,13 +45,7 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:
   # Directories: a subPath never changes, and the running sidecar picks changes up.
-  - {name: sidecar-configuration, mountPath: /etc/sidecar, readOnly: true}
-  {{- if include "auth-sidecar.needsSecret" . }}
-  - {name: sidecar-secrets, mountPath: /etc/sidecar-secrets, readOnly: true}
-  {{- end }}
-  {{- if .Values.tls.existingSecret }}
-  - {name: sidecar-tls, mountPath: /etc/sidecar-tls, readOnly: true}
-  {{- end }}
+  {{- include "auth-sidecar.fileMounts" . | nindent 2 }}
   # For `kubectl exec -i … sidecar store import` alone.
   - {name: sidecar-tmp, mountPath: /tmp}
   {{- if .Values.app.socket }}
@@ -67,25 +61,42 @@ volumeMounts:
 {{- end -}}
 
 {{- define "auth-sidecar.volumes" -}}
-- name: sidecar-configuration
-{{- if eq .Values.configKind "Secret" }}
-  secret: {secretName: {{ include "auth-sidecar.configName" . }}, defaultMode: 0444}
-{{- else }}
-  configMap: {name: {{ include "auth-sidecar.configName" . }}}
-{{- end }}
-{{- if include "auth-sidecar.needsSecret" . }}
-- name: sidecar-secrets
-  secret: {secretName: {{ include "auth-sidecar.secretName" . }}, defaultMode: 0444}
-{{- end }}
-{{- with .Values.tls.existingSecret }}
-- name: sidecar-tls
-  secret: {secretName: {{ . }}, defaultMode: 0444}
-{{- end }}
+{{- $names := dict "configuration" (include "auth-sidecar.configName" .) "secrets" (include "auth-sidecar.secretName" .) -}}
+{{ include "auth-sidecar.fileVolumes" (dict "root" . "names" $names) }}
 - name: sidecar-tmp
   emptyDir: {medium: Memory, sizeLimit: 64Mi}
 {{- if .Values.app.socket }}
 - name: app-socket
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end }}
+{{- end -}}
+
+{{/* Takes root and names, of the objects with the configuration and with the secrets. */}}
+{{- define "auth-sidecar.fileVolumes" -}}
+- name: sidecar-configuration
+{{- if eq .root.Values.configKind "Secret" }}
+  secret: {secretName: {{ .names.configuration }}, defaultMode: 0444}
+{{- else }}
+  configMap: {name: {{ .names.configuration }}}
+{{- end }}
+{{- if include "auth-sidecar.needsSecret" .root }}
+- name: sidecar-secrets
+  secret: {secretName: {{ .names.secrets }}, defaultMode: 0444}
+{{- end }}
+{{- with .root.Values.tls.existingSecret }}
+- name: sidecar-tls
+  secret: {secretName: {{ . }}, defaultMode: 0444}
+{{- end }}
+{{- end -}}
+
+{{/* Where the container finds them. */}}
+{{- define "auth-sidecar.fileMounts" -}}
+- {name: sidecar-configuration, mountPath: /etc/sidecar, readOnly: true}
+{{- if include "auth-sidecar.needsSecret" . }}
+- {name: sidecar-secrets, mountPath: /etc/sidecar-secrets, readOnly: true}
+{{- end }}
+{{- if .Values.tls.existingSecret }}
+- {name: sidecar-tls, mountPath: /etc/sidecar-tls, readOnly: true}
 {{- end }}
 {{- end -}}
 
