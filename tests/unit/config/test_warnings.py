@@ -501,10 +501,8 @@ def test_every_certificate_that_the_file_names_is_judged(tmp_path: Path) -> None
 def shipped() -> Iterator[tuple[str, str]]:
     yield "config/sidecar.yaml", (ROOT / "config/sidecar.yaml").read_text()
     yield "deploy/compose/sidecar.yaml", (ROOT / "deploy/compose/sidecar.yaml").read_text()
-    kubernetes = (ROOT / "deploy/kubernetes/configuration.yaml").read_text()
-    block = re.search(r"  sidecar\.yaml: \|\n((?:    .*\n|\n)+)", kubernetes)
-    assert block is not None
-    yield "deploy/kubernetes", re.sub("^    ", "", block[1], flags=re.M)
+    for path in sorted((ROOT / "deploy/kustomize").rglob("sidecar.yaml")):
+        yield str(path.relative_to(ROOT)), path.read_text()
     for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
         text = page.read_text()
         for found in re.finditer(r"^( *)```ya?ml\n(.*?)^\1```", text, re.M | re.S):
