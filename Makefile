@@ -13,6 +13,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 IMAGE ?= auth-sidecar
 LOCK := deploy/image/requirements.txt
+CHART := deploy/helm/auth-sidecar
 ARGS ?=
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 TREE ?= .
@@ -25,7 +26,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image release clean
+.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image chart release clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -85,6 +86,12 @@ image: $(INSTALLED_DEV) ## build the image without Docker and try it (as root, w
 
 release: $(INSTALLED_DEV) ## check, prepare, commit and tag VERSION=X.Y.Z; pushes nothing (DRY_RUN=1, PREPARE_ONLY=1, CHECKED=1: see RELEASE.md)
 	@exec $(IN_VENV) -m deploy.release $(if $(DRY_RUN),--dry-run) $(if $(PREPARE_ONLY),--prepare-only) $(if $(CHECKED),--checked) $(VERSION)
+
+chart: $(INSTALLED_DEV) ## write what follows from the Helm chart, try it with the real helm and kubectl, and package it into build/chart/
+	@$(IN_VENV) -m tests.chart.generated_files
+	@$(IN_VENV) $(PYTEST) tests/chart $(ARGS)
+	@helm=$$($(IN_VENV) -m tests.kubernetes_tools helm) && mkdir -p build/chart \
+		&& "$$helm" lint --strict --quiet $(CHART) && exec "$$helm" package --destination build/chart $(CHART)
 
 clean: ## remove what was built (no data/, where an embedded store keeps its tokens)
 	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
