@@ -67,12 +67,13 @@ def test_values_reach_the_sidecar_as_they_are(tmp_path: Path) -> None:
     assert settings.limits.body_bytes == 1024 * 1024
 
 
-def test_a_whole_file_is_the_file_to_the_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beginning", ["# Comments stay.\n", "\n  # Even here.\n", "---\n"])
+def test_a_whole_file_is_the_file_to_the_byte(beginning: str, tmp_path: Path) -> None:
     text = (
-        "# Comments stay.\nupstreams: {a: {url: 'http://a'}}\nroutes: [{path: /a}]\n"
+        f"{beginning}upstreams: {{a: {{url: 'http://a'}}}}\nroutes: [{{path: /a}}]\n"
         f"store: {{url: '{URL}'}}\noperations: {{address: '0.0.0.0:2022'}}  # deliberate\n"
     )
-    assert file_of(rendered({"configText": text}, tmp_path)).strip() == text.strip()
+    assert file_of(rendered({"configText": text}, tmp_path)) == text.removeprefix("\n")
 
 
 OTHERS: dict[str, dict[str, Any]] = {

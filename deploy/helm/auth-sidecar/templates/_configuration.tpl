@@ -59,9 +59,15 @@ comment tells it, and the reader, that this is meant.
 
 {{/* All files of the configuration, as the data of a ConfigMap or a Secret. */}}
 {{- define "auth-sidecar.files" -}}
+{{- $file := include "auth-sidecar.file" . | trimAll "\n" -}}
 {{ ternary "stringData" "data" (eq .Values.configKind "Secret") }}:
+  {{- if hasPrefix " " $file }}
+  # A block can't begin with white space.
+  sidecar.yaml: {{ printf "%s\n" $file | quote }}
+  {{- else }}
   sidecar.yaml: |
-    {{- include "auth-sidecar.file" . | trim | nindent 4 }}
+    {{- $file | nindent 4 }}
+  {{- end }}
   {{- range $name, $text := .Values.configFiles }}
   {{ $name | quote }}: {{ $text | quote }}
   {{- end }}

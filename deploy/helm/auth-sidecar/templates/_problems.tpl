@@ -83,8 +83,11 @@ config.operations.address: the kubelet's probes ask it at the pod's address; wri
 {{- if and .Values.portal.enabled (not (include "auth-sidecar.internalPort" (dict "root" . "section" "portal"))) }}
 config.portal.address: the portal's Service can't reach it; write 0.0.0.0:2021
 {{- end }}
-{{- if and .Values.tls.existingSecret (or .Values.configText (and $own.listen $own.listen.tls)) }}
-tls.existingSecret: the configuration has a listen.tls, or is text that the chart can't add to; use one of them
+{{- if and .Values.tls.existingSecret .Values.configText (not (contains "/etc/sidecar-tls/" .Values.configText)) }}
+tls.existingSecret: configText names no certificate below /etc/sidecar-tls, where that Secret is mounted
+{{- end }}
+{{- if and .Values.tls.existingSecret (not .Values.configText) $own.listen $own.listen.tls }}
+tls.existingSecret: config.listen.tls is there as well; use one of them
 {{- end }}
 {{- if and .Values.tls.clientCa (not .Values.tls.existingSecret) }}
 tls.clientCa: the authorities are in tls.existingSecret, which is not set
@@ -109,7 +112,7 @@ secrets: existingSecret is set as well; put the keys there, or remove it
 {{- $config := include "auth-sidecar.configuration" . | fromYaml }}
 {{- $advice := "stands in a ConfigMap, which many may read; put it into the Secret and write ${file:/etc/sidecar-secrets/KEY}, or set configKind=Secret" }}
 {{- $store := default dict $config.store }}
-{{- if regexMatch "://[^/@]*:[^/@$]+@" (toString $store.url) }}
+{{- if regexMatch "://[^/@]*:[^/@]+@" (regexReplaceAll "\\$\\{[^}]*\\}" (toString $store.url) "") }}
 config.store.url: its password {{ $advice }}
 {{- end }}
 {{- range $name, $account := $config.accounts }}
@@ -123,6 +126,17 @@ config.accounts.{{ $name }}.password_hash: {{ $advice }}
 {{- range $index, $key := $jwt.keys }}
 {{- if not (hasPrefix "${" (default "${" $key.private_key)) }}
 config.jwt.keys[{{ $index }}].private_key: {{ $advice }}
+{{- end }}
+{{- end }}
+{{- $tracing := default dict $config.tracing }}
+{{- range $name, $text := $tracing.headers }}
+{{- if and (regexMatch "(?i)authorization|key|password|secret|token" $name) (not (contains "${" (toString $text))) }}
+config.tracing.headers.{{ $name }}: {{ $advice }}
+{{- end }}
+{{- end }}
+{{- range $name, $text := .Values.configFiles }}
+{{- if regexMatch "(?m)(^\\s*password_hash|^[^\\s:#]+):\\s*[\"']?\\$[0-9a-z]" $text }}
+configFiles.{{ $name }}: a password hash in it {{ $advice }}
 {{- end }}
 {{- end }}
 {{- end }}
