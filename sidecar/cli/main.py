@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(_COLLECTOR_THRESHOLD)
     print_every_letter()
     words = sys.argv[1:] if argv is None else argv
-    parser = _parser()
+    parser = build_parser()
     try:
         arguments = parser.parse_args(words)
         if arguments.json and not has_option(parser, words, "--json"):
@@ -101,7 +101,8 @@ def _refuse_to_print_nowhere(words: Sequence[str]) -> None:
         )
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Return the parser of the whole command line."""
     parser = Parser(
         prog="sidecar",
         description="Run an authenticating reverse proxy, and manage its tokens and accounts.",

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from sidecar.cli.main import _parser
+from sidecar.cli.main import build_parser
 from tests.proxy_process import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text("utf-8")
@@ -24,7 +24,7 @@ def commands_of(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tup
         yield name, options - {"-h", "--help"}
 
 
-COMMANDS = dict(commands_of(_parser()))
+COMMANDS = dict(commands_of(build_parser()))
 
 
 def test_every_command_has_a_row_and_every_row_a_command() -> None:

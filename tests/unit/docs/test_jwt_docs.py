@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.cli.main import _parser
+from sidecar.cli.main import build_parser
 from sidecar.config.load import load
 from sidecar.core.keys import generate_key
 from tests.proxy_process import ROOT
@@ -41,7 +41,7 @@ def test_every_configuration_shown_is_valid(block: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", re.findall(r"^sidecar (.+?)(?: > .*)?$", PAGES[JWT], re.M))
 def test_every_command_shown_is_one(line: str) -> None:
-    assert _parser().parse_args(shlex.split(line, comments=True)).run
+    assert build_parser().parse_args(shlex.split(line, comments=True)).run
 
 
 @pytest.mark.parametrize(("language", "file"), [("python", "upstream.py"), ("js", "upstream.mjs")])

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.cli.main import _parser
+from sidecar.cli.main import build_parser
 from sidecar.config.load import load
 from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import generate_key
@@ -204,7 +204,7 @@ COMMANDS = [(page, words) for page in EVERY_PAGE for words in commands_of(page)]
     "words", [words for _, words in COMMANDS], ids=[" ".join(words[:3]) for _, words in COMMANDS]
 )
 def test_every_command_shown_is_one(words: list[str]) -> None:
-    assert _parser().parse_args(words[1:]).run
+    assert build_parser().parse_args(words[1:]).run
 
 
 def test_commands_and_configurations_are_found() -> None:
