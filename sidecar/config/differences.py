@@ -43,7 +43,12 @@ def differences(old: Settings, new: Settings) -> list[str]:
 def needs_restart(running: Settings, new: Settings) -> list[str]:
     """Return the keys that ``new`` changes and that only a restart can apply."""
     keys = dict.fromkeys(difference.path for difference in _between("", running, new))
-    return [key for key in keys if key in _FIXED or key.split(".")[0] in _FIXED_SECTIONS]
+    return [key for key in keys if is_applied_at_restart(key)]
+
+
+def is_applied_at_restart(key: str) -> bool:
+    """Return whether a change of ``key``, such as ``workers``, waits for a restart."""
+    return key in _FIXED or key.split(".")[0] in _FIXED_SECTIONS
 
 
 def contents_of(settings: Settings) -> dict[str, str]:

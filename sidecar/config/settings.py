@@ -62,7 +62,7 @@ class ListenTlsSettings(Section):
     certificate: values.FilePath
     """PEM file: the certificate, followed by the intermediate ones."""
     private_key: values.FilePath
-    """PEM file: the private key of the certificate, without a password."""
+    """PEM file: the certificate's private key, without a password."""
     client_ca: values.FilePath | None = None
     """PEM file: callers must show a certificate of one of these authorities (mutual TLS)."""
 
@@ -71,17 +71,23 @@ class ListenSettings(Section):
     """Where callers connect."""
 
     address: values.ListenAddresses = (endpoints.SocketAddress("0.0.0.0", 2020),)  # noqa: S104
-    """`host:port`, `[::1]:port` or `unix:/path`, or a list of them; `[::]:port` is both families.
+    """`host:port`, `[::1]:port` or `unix:/path`, or a list of them. `[::]:port` takes IPv4 too,
+    unless another address of the list does on that port.
     """
     mode: values.SocketMode = 0o660
-    """Permissions of unix sockets, the portal's and the operations listener's too: octal, quoted.
+    """Permissions of unix sockets, those of the portal and the operations listener included: octal,
+    in quotes.
     """
     group: values.GroupName | None = None
-    """Group of these unix sockets, by name or number; left out: the process's own."""
+    """The group of these sockets, by name or number; the process must be a member of it. None: the
+    process's own.
+    """
     proxy_protocol: values.Switch = False
     """Each connection begins with a PROXY header, version 1 or 2, of one of `trusted_proxies`."""
     health_path: values.PlainPath | None = None
-    """A path that is answered 200 or 503 without a credential, for balancers; left out: none."""
+    """A path, such as `/healthz`, that is answered 200 or 503 without a credential, for balancers
+    that can ask no other port.
+    """
     tls: ListenTlsSettings | None = None
     """Serve HTTPS; left out: plain HTTP."""
 
@@ -90,15 +96,17 @@ class UpstreamTlsSettings(Section):
     """How an `https://` upstream is checked, and what is shown to it."""
 
     ca: values.FilePath | None = None
-    """PEM file of the authorities that may have signed its certificate; left out: the system's."""
+    """PEM file of the authorities that may have signed its certificate; default: the system's."""
     certificate: values.FilePath | None = None
-    """PEM file of the certificate to show it (mutual TLS)."""
+    """PEM file of the certificate to show to the upstream (mutual TLS)."""
     private_key: values.FilePath | None = None
     """PEM file of that certificate's private key."""
     verify: values.Switch = True
-    """Check its certificate and its name. Turn off only to try something out."""
+    """Check its certificate and its name. Turn this off only for an experiment."""
     server_name: values.HostName | None = None
-    """The name to ask for (SNI), and to find in its certificate; left out: the host of `url`."""
+    """The name to ask for (SNI), and to find in its certificate: for a service that is reached by
+    its IP address, or by another name; default: the host of `url`.
+    """
 
 
 class UpstreamSettings(Section):
@@ -107,15 +115,17 @@ class UpstreamSettings(Section):
     url: values.ServiceUrl
     """`http://host:port`, `https://host:port` or `unix:/path`."""
     connect_timeout: values.PositiveDuration = 3.0
-    """How long a connection may take to open, TLS included."""
+    """How long opening a connection may take, TLS included."""
     response_timeout: values.PositiveDuration = 60.0
-    """How long the upstream may take until its response head is there."""
+    """How long the upstream may take to send its response head."""
     idle_timeout: values.PositiveDuration = 300.0
-    """How long nothing may come between two pieces of a body or a tunnel."""
+    """The longest pause between two pieces of a body or a tunnel."""
     max_connections: values.PositiveCount = 512
-    """Open connections at most, for each worker; beyond it, requests wait, then get 503."""
+    """Open connections, for each worker; when all are in use, requests wait, then get 503. Of 32 or
+    more, one account or network gets at most 31 in 32.
+    """
     max_age: values.Duration = 300.0
-    """Connections older than this are not used again, less up to a fifth at random; 0: any age."""
+    """Older connections are not reused (minus up to a fifth, at random); 0: any age."""
     preserve_host: values.Switch = True
     """Send the caller's `Host`; off: the host of `url`."""
     forward_credentials: values.Switch = False
@@ -151,7 +161,7 @@ class CorsSettings(Section):
     headers: values.NonEmptyListOf[values.FieldName] = ()
     """Header fields that they may send; left out: any."""
     expose_headers: values.ListOf[values.FieldName] = ()
-    """Header fields of answers that they may read, beside those that every page may."""
+    """Header fields of answers that they may read, besides those that every page may."""
     credentials: values.Switch = False
     """Let them send cookies and certificates; tokens in header fields need no such leave."""
     max_age: values.Duration = 3600.0
@@ -189,9 +199,11 @@ class PasswordFieldsSettings(Section):
     """The two request headers that hold an account's name and its password."""
 
     account: values.CredentialHeader = "username"
-    """The account's name; without the other field, an ordinary header."""
+    """Request header that holds an account's name. Without the other one, it is an ordinary field.
+    `password_fields: null`: neither is read.
+    """
     password: values.CredentialHeader = "password"  # noqa: S105 - a header's name
-    """The password."""
+    """Request header that holds the password."""
 
 
 class CredentialsSettings(Section):
@@ -200,14 +212,16 @@ class CredentialsSettings(Section):
     realm: values.Text = "listener"
     """The realm of `WWW-Authenticate` challenges."""
     headers: values.ListOf[values.CredentialHeader] = ("access_token", "jwt_token")
-    """Request headers that hold a token, beside `Authorization`."""
+    """Request headers that hold a token, besides `Authorization`."""
     query: values.ListOf[values.QueryName] = ("access_token", "token", "jwt_token")
     """Query parameters that hold a token."""
     schemes: values.ListOf[values.AuthorizationScheme] = (
         *("Bearer", "Token", "access_token", "jwt_token"),
         "",
     )
-    """Schemes of `Authorization` that precede a token, beside Basic; `""`: none need."""
+    """Schemes of `Authorization` that precede a token, besides Basic; `""`: a token without a
+    scheme is read, too.
+    """
     password_fields: Annotated[
         PasswordFieldsSettings | None, BeforeValidator(_switched_off_by_null)
     ] = PasswordFieldsSettings()
@@ -267,19 +281,23 @@ class TrustedIssuerSettings(Section):
     """Somebody else whose JWTs are accepted."""
 
     issuer: values.Text
-    """The `iss` of its JWTs, to the letter."""
+    """The exact `iss` of its JWTs."""
     audience: values.Text
     """The `aud` that its JWTs must name."""
     jwks_url: values.WebUrl | None = Field(default=None, repr=False)
-    """Where its keys are fetched. Either this or `jwks_file`."""
+    """Where to fetch its keys. Either this or `jwks_file`."""
     jwks_file: values.FilePath | None = None
     """The JWKS as a file, which may hold a shared HS256 secret."""
     algorithms: values.NonEmptyListOf[Algorithm] = ("RS256", "ES256")
     """Algorithms that its keys may verify; HS256 stands alone, and needs `jwks_file`."""
     account_claim: values.Claim = ("sub",)
-    """The claim that names the account, to the letter; a list is a path into claims and lists."""
+    """The claim that names the account, to the letter; a list is a path to a claim within others:
+    `[kubernetes.io, serviceaccount, name]`.
+    """
     accounts: values.AccountsByClaim | None = None
-    """What the claim holds, and which account that is; left out: it holds the account's name."""
+    """What the claim holds, and which account that is: `{"auth0|5f7c": acme}`. Nothing else passes
+    then. Left out: the claim holds the account's name.
+    """
 
 
 class JwtSettings(Section):
@@ -290,7 +308,7 @@ class JwtSettings(Section):
     audience: values.Text = "listener"
     """The `aud` of the sidecar's own JWTs."""
     leeway: values.Duration = 10.0
-    """How far clocks may differ when `exp`, `nbf` and `iat` are judged."""
+    """How far clocks may differ when `exp`, `nbf` and `iat` are checked."""
     keys: values.ListOf[SigningKeySettings] = ()
     """Keys that verify; the first one signs. Left out: no JWT is issued."""
     trusted_issuers: values.ListOf[TrustedIssuerSettings] = ()
@@ -310,7 +328,7 @@ class IdentitySettings(Section):
     """What the upstream is told about the caller."""
 
     headers: values.ByHeader[IdentityAttribute] = Field(default_factory=_account_header)
-    """Header name to what it carries: `account`, `method`, `token_id` or `token_name`."""
+    """Header name to its content: `account`, `method`, `token_id` or `token_name`."""
     assertion: AssertionSettings | None = None
     """Send a signed assertion too; left out: none. Needs an asymmetric key first in `jwt.keys`."""
 
@@ -319,9 +337,11 @@ class StoreCacheSettings(Section):
     """Tokens that are kept in the process."""
 
     tokens: values.Count = 100_000
-    """How many; 0: none, every request asks Redis."""
+    """How many tokens are cached; 0: none, every request asks Redis."""
     max_age: values.Duration = 60.0
-    """How long one is believed without asking again, should Redis fail to tell of a change."""
+    """How long a cached token is believed without asking again, should Redis fail to report a
+    change.
+    """
 
 
 class StoreSettings(Section):
@@ -341,9 +361,9 @@ class ThrottleSettings(Section):
     """When failures are answered with 429: by client address, and by account for passwords."""
 
     failures: values.Count = 10
-    """How many failures within `window`; 0: never throttle."""
+    """How many failures within `window` lead to a ban; 0: never."""
     window: values.PositiveDuration = 60.0
-    """Over which time failures are counted."""
+    """The time over which failures are counted."""
     ban: values.PositiveDuration = 300.0
     """How long the answer is 429 then."""
 
@@ -352,9 +372,12 @@ class LimitsSettings(Section):
     """What a caller may use."""
 
     connections: values.PositiveCount = 10_000
-    """Open client connections, for each worker; more are cut at once."""
+    """Open client connections, for each worker; more are cut at once. Needs descriptors: with too
+    few, callers wait.
+    """
     connections_per_address: values.Count = 0
-    """Of these, how many from one address (IPv6: from one /64 network). 0: no limit of its own."""
+    """How many of these may come from one address (IPv6: one /64 network). 0: no limit of its own.
+    """
     headers: values.PositiveCount = 128
     """Header lines of a request; more: 431."""
     header_bytes: values.PositiveSize = 32 * 1024
@@ -368,7 +391,7 @@ class LimitsSettings(Section):
     idle_timeout: values.PositiveDuration = 75.0
     """How long a connection is kept open between two requests."""
     body_timeout: values.PositiveDuration = 60.0
-    """How long nothing may come of a request's body; longer: 408."""
+    """The longest pause in a request's body; longer: 408."""
     min_rate: values.Size = 1024
     """What a caller must send of a body, or take of an answer, each second; 0: any rate will do."""
 
@@ -377,14 +400,14 @@ class PortalSettings(Section):
     """The API-keys page and the token API."""
 
     address: values.ListenAddress = endpoints.SocketAddress("127.0.0.1", 2021)
-    """Where they listen."""
+    """Where the page and the token API listen."""
 
 
 class OperationsSettings(Section):
     """Health, readiness, metrics, the decision endpoint and the JWKS."""
 
     address: values.ListenAddress = endpoints.SocketAddress("127.0.0.1", 2022)
-    """Where they listen."""
+    """Where health, metrics and the decision endpoint listen."""
 
 
 class DrainSettings(Section):
@@ -409,13 +432,13 @@ class TracingSettings(Section):
     """W3C Trace Context, and the export of spans to OpenTelemetry."""
 
     begin: values.Switch = True
-    """Begin a trace for a request without a valid `traceparent`; off: pass on callers' alone."""
+    """Begin a trace for a request without a valid `traceparent`; off: only pass on callers' own."""
     sample: values.Ratio = 1.0
     """The share of the traces begun here that are marked as sampled, from 0 to 1."""
     endpoint: values.CollectorUrl | None = None
     """Where spans go, by OTLP over HTTP: `http://host:4318/v1/traces`; left out: nowhere."""
     headers: values.SecretHeaders = Field(default_factory=lambda: MappingProxyType({}), repr=False)
-    """Headers that the collector wants, such as an `Authorization`."""
+    """Headers that the collector needs, such as an `Authorization`."""
     service_name: values.Text = "auth-sidecar"
     """The `service.name` of the spans."""
 
