@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from sidecar.config.error_messages import section_at
 from sidecar.config.load import load
 from sidecar.config.schema import json_schema, spelt_default
-from sidecar.config.settings import Section, Settings
+from sidecar.config.settings import Settings
 from sidecar.config.units import parse_duration
 from sidecar.core.errors import ConfigurationError
+from website import settings_tables
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "config" / "sidecar.yaml"
@@ -27,29 +26,13 @@ DOCUMENT = ROOT / "docs" / "reference" / "configuration.md"
 SAMPLE_PASSWORD = b"correct horse battery staple"
 
 
-def walk(
-    steps: tuple[str | int, ...] = (), path: str = ""
-) -> Iterator[tuple[str, type[Section], str]]:
-    """Yield every key that holds a value: its path as documented, its section, its name."""
-    section = section_at(steps)
-    assert section is not None
-    for key, field in section.model_fields.items():
-        inner, inner_path = (*steps, key), f"{path}.{key}".removeprefix(".")
-        is_mapping = get_origin(field.annotation) is Mapping
-        within: tuple[str | int, str] = ("NAME", ".NAME") if is_mapping else (0, "[]")
-        if section_at(inner) is not None:
-            yield from walk(inner, inner_path)
-        elif section_at((*inner, within[0])) is not None:
-            yield from walk((*inner, within[0]), inner_path + within[1])
-        else:
-            yield inner_path, section, key
-
-
-KEYS = {path: (section, key) for path, section, key in walk()}
+KEYS = {key.path: (key.section, key.name) for key in settings_tables.walk_keys()}
 
 
 def documented() -> dict[str, str]:
-    rows = re.findall(r"^\| `([a-zA-Z_.\[\]]+)` \| (.+?) \| .+\|$", DOCUMENT.read_text(), re.M)
+    rows = re.findall(
+        r"^\| `([a-zA-Z_.\[\]]+)` \| .+? \| (.+?) \| .+\|$", DOCUMENT.read_text(), re.M
+    )
     assert len(dict(rows)) == len(rows), "a key stands once"
     return {path: default for path, default in rows if not path.startswith("$")}
 

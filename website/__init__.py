@@ -1,0 +1,1 @@
+"""The documentation site: the Markdown of this repository, made into pages by Zensical."""
