@@ -1,0 +1,60 @@
+"""``python -m website``: writes what is made from the code, builds the site and checks it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from website import build, diagrams, generated, links, versions
+from website.pages import ROOT, Unbuilt
+
+SITE = ROOT / "build" / "site"
+
+
+def main() -> int:
+    """Do what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m website", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="only write what is made from code")
+    parser.add_argument("--draw", action="store_true", help="only draw diagrams (needs npm)")
+    parser.add_argument("--serve", action="store_true", help="then serve it on 127.0.0.1:8000")
+    parser.add_argument("--version", default="", help="which version this is, such as 0.1")
+    parser.add_argument(
+        "--pages", metavar="DIR", type=Path, help="then add it to the versions of the site in DIR"
+    )
+    arguments = parser.parse_args()
+    for path in generated.write():
+        print(f"wrote {path.relative_to(ROOT)}")
+    if arguments.write:
+        return 0
+    if arguments.draw:
+        print(f"drew {len(diagrams.draw())} diagrams")
+        return 0
+    try:
+        return _build(arguments)
+    except (Unbuilt, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    version = versions.check_name(arguments.version) if arguments.version else ""
+    if arguments.pages is not None and not version:
+        raise ValueError("--pages needs --version")
+    built = build.build(ROOT / "build" / "docs", has_versions=bool(version))
+    faults = links.faults(built)
+    if faults:
+        raise Unbuilt("\n".join(faults))
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.move(built, SITE)
+    pages, followed = links.count(SITE)
+    print(f"{SITE.relative_to(ROOT)}: {pages} pages, {followed} links followed, none dead")
+    if arguments.pages is not None:
+        listed = versions.add(SITE, arguments.pages, version)
+        print(f"{arguments.pages}: {', '.join(listed)}")
+    return build.serve(SITE) if arguments.serve else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
