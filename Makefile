@@ -26,7 +26,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest clients check hooks compiled bench soak fuzz lock docker image chart release clean
+.PHONY: help run demo test quick newest clients check docs hooks compiled bench soak fuzz lock docker image chart release clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -55,6 +55,9 @@ check: $(INSTALLED_DEV) ## lint, formatting and types
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
+
+docs: $(INSTALLED_DEV) ## the documentation as a site in build/site, checked (ARGS=--serve: and served; VERSION=0.1 PAGES=DIR: added to others)
+	@exec $(IN_VENV) -m website $(if $(VERSION),--version $(VERSION)) $(if $(PAGES),--pages $(PAGES)) $(ARGS)
 
 hooks: $(INSTALLED_DEV) ## have git run what `check` runs before each commit in this clone (.pre-commit-config.yaml)
 	@$(VENV)/bin/pre-commit --version >/dev/null 2>&1 || $(PIP) pre-commit
