@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from website.pages import Unbuilt
 
 _HERE = Path(__file__).resolve().parent
 _NAMED = "[project]\n"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PICKER = '\n[project.extra.version]\nprovider = "mike"\n'
 
 
@@ -51,7 +53,7 @@ def build(directory: Path, *, has_versions: bool = False) -> Path:
     done = subprocess.run(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    said = done.stdout.decode("utf-8", "replace")
+    said = _COLOUR.sub("", done.stdout.decode("utf-8", "replace"))
     if done.returncode or "warning" in said.lower():
         raise Unbuilt(said)
     return directory / "site"

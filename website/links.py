@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from website.versions import LATEST
+
 _FETCHED = {"script": "src", "img": "src", "source": "src", "link": "href", "iframe": "src"}
 _NOT_FETCHED_LINKS = ("canonical", "prev", "next", "alternate")
 
@@ -60,6 +62,8 @@ def _faults_of(path: Path, page: _Page, site: Path, pages: dict[Path, _Page]) ->
             continue
         parts = urlsplit(link)
         target = _target(path, unquote(parts.path), site)
+        if target == site.resolve().parent / LATEST:  # it stands beside this version, or will
+            continue
         if not target.is_file():
             yield f"no such file: {link}"
         elif parts.fragment and target in pages:
