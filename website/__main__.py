@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from website import build, diagrams, generated, links, versions
@@ -13,17 +14,22 @@ from website.pages import ROOT, Unbuilt
 SITE = ROOT / "build" / "site"
 
 
-def main() -> int:
-    """Do what the command line says; return the exit status."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what ``argv`` (default: the process's arguments) says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m website", description=__doc__)
     parser.add_argument("--write", action="store_true", help="only write what is made from code")
     parser.add_argument("--draw", action="store_true", help="only draw diagrams (needs npm)")
     parser.add_argument("--serve", action="store_true", help="then serve it on 127.0.0.1:8000")
-    parser.add_argument("--version", default="", help="which version this is, such as 0.1")
+    parser.add_argument("--version", type=_version, help="which version this is, such as 0.1")
     parser.add_argument(
         "--pages", metavar="DIR", type=Path, help="then add it to the versions of the site in DIR"
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--url", default="", help="where all versions will be, for sitemaps and canonical links"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.pages is not None and not arguments.version:
+        parser.error("--pages needs --version")
     for path in generated.write():
         print(f"wrote {path.relative_to(ROOT)}")
     if arguments.write:
@@ -33,17 +39,17 @@ def main() -> int:
         return 0
     try:
         return _build(arguments)
-    except (Unbuilt, ValueError) as error:
+    except Unbuilt as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    version = versions.check_name(arguments.version) if arguments.version else ""
-    if arguments.pages is not None and not version:
-        raise ValueError("--pages needs --version")
-    built = build.build(ROOT / "build" / "docs", has_versions=bool(version))
-    faults = links.faults(built)
+    version = arguments.version or ""
+    address = f"{arguments.url.rstrip('/')}/{version}".rstrip("/") if arguments.url else ""
+    place = ROOT / "build" / "docs"
+    built = build.build(place, has_versions=bool(version), address=address)
+    faults = links.faults(built, address)
     if faults:
         raise Unbuilt("\n".join(faults))
     shutil.rmtree(SITE, ignore_errors=True)
@@ -54,6 +60,13 @@ def _build(arguments: argparse.Namespace) -> int:
         listed = versions.add(SITE, arguments.pages, version)
         print(f"{arguments.pages}: {', '.join(listed)}")
     return build.serve(SITE) if arguments.serve else 0
+
+
+def _version(text: str) -> str:
+    try:
+        return versions.check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

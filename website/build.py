@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PICKER = '\n[project.extra.version]\nprovider = "mike"\n'
 
 
-def gather(directory: Path, *, has_versions: bool = False) -> None:
+def gather(directory: Path, *, has_versions: bool = False, address: str = "") -> None:
     """Put the sources of the site, its theme and its settings into an empty ``directory``.
 
-    With ``has_versions``, the header shows a picker of the versions beside this one.
+    With ``has_versions``, the header shows a picker of the versions beside this one. ``address`` is
+    the URL at which this version will be; without one, there is no sitemap worth its name.
     """
     content = directory / "pages"
     for source in pages.sources():
@@ -36,19 +38,20 @@ def gather(directory: Path, *, has_versions: bool = False) -> None:
     shutil.copytree(_HERE / "theme", directory / "theme")
     shutil.copytree(_HERE / "theme" / "assets", content / "assets")
     settings = (_HERE / "zensical.toml").read_text("utf-8")
-    nav = f"nav = {navigation.as_toml(navigation.navigation())}\n"
+    named = f"site_url = {json.dumps(f'{address}/')}\n" if address else ""
+    nav = f"{named}nav = {navigation.as_toml(navigation.navigation())}\n"
     settings = settings.replace(_NAMED, _NAMED + nav, 1) + _PICKER * has_versions
     _write(directory / "zensical.toml", settings)
 
 
-def build(directory: Path, *, has_versions: bool = False) -> Path:
+def build(directory: Path, *, has_versions: bool = False, address: str = "") -> Path:
     """Build the site in ``directory``, which is emptied first; return where its pages are.
 
     Raises ``Unbuilt`` if Zensical has so much as a warning.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    gather(directory, has_versions=has_versions)
+    gather(directory, has_versions=has_versions, address=address)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     done = subprocess.run(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False

@@ -10,12 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from website.versions import LATEST
 
 _FETCHED = {"script": "src", "img": "src", "source": "src", "link": "href", "iframe": "src"}
 _NOT_FETCHED_LINKS = ("canonical", "prev", "next", "alternate")
+
+
+class _Site(NamedTuple):
+    """A built site: its directory, the path at which it will be, and its pages, by file."""
+
+    directory: Path
+    path: str
+    pages: dict[Path, _Page]
+
+    def target(self, page: Path, link: str) -> Path:
+        """Return the file that a link on ``page`` leads to."""
+        if not link:
+            return page
+        inner = self.directory / link.removeprefix(self.path).lstrip("/")
+        target = (inner if link.startswith("/") else page.parent / link).resolve()
+        return target / "index.html" if target.is_dir() else target
 
 
 class _Page(HTMLParser):
@@ -39,13 +56,18 @@ class _Page(HTMLParser):
             (self.links if is_page else self.fetched).add(values[_FETCHED[tag]])
 
 
-def faults(site: Path) -> list[str]:
-    """Return a line for each link that leads nowhere, and for each thing fetched from elsewhere."""
-    pages = {path: _Page(path.read_text("utf-8")) for path in sorted(site.rglob("*.html"))}
+def faults(directory: Path, address: str = "") -> list[str]:
+    """Return a line for each link that leads nowhere, and for each thing fetched from elsewhere.
+
+    ``address`` is the URL at which the site will be, as links of its error page name its path.
+    """
+    directory = directory.resolve()
+    pages = {path: _Page(path.read_text("utf-8")) for path in sorted(directory.rglob("*.html"))}
+    site = _Site(directory, urlsplit(address).path, pages)
     return [
-        f"{path.relative_to(site)}: {fault}"
+        f"{path.relative_to(directory)}: {fault}"
         for path, page in pages.items()
-        for fault in _faults_of(path, page, site, pages)
+        for fault in _faults_of(path, page, site)
     ]
 
 
@@ -55,28 +77,21 @@ def count(site: Path) -> tuple[int, int]:
     return len(pages), sum(not _is_elsewhere(link) for page in pages for link in page.links)
 
 
-def _faults_of(path: Path, page: _Page, site: Path, pages: dict[Path, _Page]) -> Iterator[str]:
+def _faults_of(path: Path, page: _Page, site: _Site) -> Iterator[str]:
     yield from (f"fetches {url}" for url in sorted(page.fetched) if _is_elsewhere(url))
     for link in sorted(page.links | page.fetched):
         if _is_elsewhere(link) or link.startswith("data:"):
             continue
         parts = urlsplit(link)
-        target = _target(path, unquote(parts.path), site)
-        if target == site.resolve().parent / LATEST:  # it stands beside this version, or will
+        target = site.target(path, unquote(parts.path))
+        if target == site.directory.parent / LATEST:  # it stands beside this version, or will
             continue
         if not target.is_file():
             yield f"no such file: {link}"
-        elif parts.fragment and target in pages:
+        elif parts.fragment and target in site.pages:
             anchor = unquote(parts.fragment)
-            if anchor not in pages[target].anchors and anchor != "__skip":
+            if anchor not in site.pages[target].anchors and anchor != "__skip":
                 yield f"no such anchor: {link}"
-
-
-def _target(path: Path, link: str, site: Path) -> Path:
-    if not link:
-        return path
-    target = (site / link.lstrip("/") if link.startswith("/") else path.parent / link).resolve()
-    return target / "index.html" if target.is_dir() else target
 
 
 def _is_elsewhere(link: str) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from website import build, links, pages
+
+ADDRESS = "https://docs.example/0.1"
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +50,20 @@ def test_a_warning_of_the_generator_fails_the_build(
     pytest.importorskip("zensical")
     gather_really = build.gather
 
-    def gather(directory: Path, *, has_versions: bool = False) -> None:
-        gather_really(directory, has_versions=has_versions)
+    def gather(directory: Path, **options: Any) -> None:
+        gather_really(directory, **options)
         with (directory / "pages" / "architecture.md").open("a") as page:
             page.write("\n[lost](nowhere.md)\n")
 
     monkeypatch.setattr(build, "gather", gather)
     with pytest.raises(pages.Unbuilt, match=r"page does not exist[^$]*\(nowhere\.md\)"):
         build.build(tmp_path / "built")
+
+
+def test_with_an_address_each_page_says_where_it_belongs(tmp_path: Path) -> None:
+    pytest.importorskip("zensical")
+    site = build.build(tmp_path / "built", has_versions=True, address=ADDRESS)
+    page = (site / "architecture" / "index.html").read_text("utf-8")
+    assert '<link rel="canonical" href="https://docs.example/0.1/architecture/">' in page
+    assert "https://docs.example/0.1/architecture/" in (site / "sitemap.xml").read_text("utf-8")
+    assert links.faults(site, ADDRESS) == []

@@ -55,6 +55,18 @@ def test_each_kind_of_fault_is_found(site: Path, line: str, fault: str) -> None:
     assert links.faults(site) == [f"index.html: {fault}"]
 
 
+def test_the_path_at_which_the_site_will_be_is_its_root(site: Path) -> None:
+    (site / "404.html").write_text('<a href="/docs/0.1/other/#there"><a href="/docs/0.1/gone/">')
+    assert links.faults(site, "https://a.example/docs/0.1") == [
+        "404.html: no such file: /docs/0.1/gone/"
+    ]
+
+
+def test_the_latest_version_stands_beside_this_one(site: Path) -> None:
+    (site / "index.html").write_text('<a href="./../latest/"><a href="../0.1/">')
+    assert links.faults(site) == ["index.html: no such file: ../0.1/"]
+
+
 def test_pages_and_links_are_counted(site: Path) -> None:
     (site / "index.html").write_text('<a href="other/"><a href="https://elsewhere.example/">')
     assert links.count(site) == (2, 1)
