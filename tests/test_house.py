@@ -53,6 +53,7 @@ TOP_LEVEL = [
     "setup.cfg",
     "sidecar",
     "tests",
+    "website",
 ]
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
