@@ -14,7 +14,7 @@ from sidecar.cli.main import build_parser
 from website.pages import DOCS
 
 PAGE = DOCS / "reference" / "commands.md"
-_MOST_CHARS = 110
+_MOST_CHARS = 84
 _SHARED = ("--config", "--json")
 _OPTION, _VARIABLE = r"--[a-z][a-z-]*", r"\$[A-Z_]+"
 _FILE, _KEY = r"[a-z_]+(?:/[a-z.]+)+|/[a-z/.-]{4,}", r"[a-z_]+\.[a-z_]+"

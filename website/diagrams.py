@@ -104,4 +104,6 @@ def _shown(text: str) -> str:
     drawing = _drawing_of(text)
     if not drawing.exists():
         raise Unbuilt(f"this diagram is not drawn; run `make docs ARGS=--draw`:\n{text}")
-    return f'<figure class="diagram">{drawing.read_text("utf-8").strip()}</figure>'
+    return (
+        f'<figure class="diagram" data-search-exclude>{drawing.read_text("utf-8").strip()}</figure>'
+    )

@@ -7,6 +7,7 @@ to a page made of that file, and lists are indented as Python-Markdown wants the
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ _LANGUAGES = {
 _IMAGES = (".png", ".svg")
 _FENCED = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.M | re.S)
 _LINK = re.compile(r"\]\(([^)\s#]+)?(#[^)\s]*)?\)")
+_BAR_IN_CODE = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
 _LIST_ITEM = re.compile(r"(?:[-*+]|\d+\.) +")
 _WIDTH = 4
 """How far Python-Markdown wants the content of a list item to be indented."""
@@ -114,8 +116,17 @@ def page_of(source: Path) -> str:
         there = place_of((source.parent / target).resolve())
         return f"]({os.path.relpath(there, place.parent)}{anchor})"
 
-    text = outside_code(source.read_text("utf-8"), lambda prose: _LINK.sub(follow, prose))
-    return indent_lists(text)
+    def change(prose: str) -> str:
+        return _BAR_IN_CODE.sub(_code_with_bars, _LINK.sub(follow, prose))
+
+    return indent_lists(outside_code(source.read_text("utf-8"), change))
+
+
+def _code_with_bars(code: re.Match[str]) -> str:
+    """Return code in a table's cell as HTML: Python-Markdown would show the bar's backslash."""
+    text = html.escape(code[1].replace("\\|", "|"), quote=False)
+    signs = re.sub(r"[][*_|{}]", lambda sign: f"&#{ord(sign[0])};", text)
+    return f"<code>{signs}</code>"
 
 
 def page_of_file(path: Path) -> str:
