@@ -18,7 +18,8 @@ _MOST_CHARS = 84
 _SHARED = ("--config", "--json")
 _OPTION, _VARIABLE = r"--[a-z][a-z-]*", r"\$[A-Z_]+"
 _FILE, _KEY = r"[a-z_]+(?:/[a-z.]+)+|/[a-z/.-]{4,}", r"[a-z_]+\.[a-z_]+"
-_CODE = re.compile(rf"(?<![\w`/-])({_OPTION}|{_VARIABLE}|{_FILE}|{_KEY})")
+_URL, _PATTERN = r"[a-z]+://[^\s,;()]+", r"/[^\s,;()]*\*+"
+_CODE = re.compile(rf"(?<![\w`/-])({_URL}|{_PATTERN}|{_OPTION}|{_VARIABLE}|{_FILE}|{_KEY})")
 _HEAD = """\
 # Commands
 
@@ -61,14 +62,13 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
     if groups:
         return "".join(_groups(name, groups[0]))
     parts = [f"{_prose(parser.description or '')}\n"]
+    examples = "\n".join(getattr(parser, "examples", ()))
+    if examples:
+        parts.append(f"\n```sh\n{examples}\n```\n")
     parts.append(f"\n```text\n{_usage(name, parser)}\n```\n")
     own = [a for a in parser._actions if not _is_shared(a) and a.dest != "help"]
     if own:
         parts.append(f"\n{_table(own)}")
-    examples = getattr(parser, "examples", ())
-    if examples:
-        lines = "\n".join(examples)
-        parts.append(f"\n```sh\n{lines}\n```\n")
     return "".join(parts)
 
 
@@ -104,7 +104,7 @@ def _usage(name: str, parser: argparse.ArgumentParser) -> str:
     words = [name]
     for action in parser._actions:
         if action.dest != "help":
-            word = _spelling(action)
+            word = _spelling(action).replace(", ", " | ")
             optional = not action.required and bool(action.option_strings)
             optional = optional or action.nargs in ("?", "*")
             words.append(f"[{word}]" if optional else word)
@@ -142,7 +142,16 @@ def _cell(text: str) -> str:
 def _marked(text: str) -> str:
     """Return plain text as Markdown: options, variables and names of keys as code."""
     plain = re.sub(r"\s+", " ", text).strip()
-    return "".join(
-        part if index % 2 else _CODE.sub(r"`\1`", part).replace("*", "\\*").replace("<", "\\<")
-        for index, part in enumerate(re.split(r"(`[^`]*`)", plain))
+    marked = "".join(
+        part if is_code else _CODE.sub(r"`\1`", part) for part, is_code in _split_at_code(plain)
     )
+    return "".join(
+        part if is_code else part.replace("*", "\\*").replace("<", "\\<")
+        for part, is_code in _split_at_code(marked)
+    )
+
+
+def _split_at_code(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a text, each with whether it is code between backticks."""
+    for index, part in enumerate(re.split(r"(`[^`]*`)", text)):
+        yield part, index % 2 == 1

@@ -82,14 +82,19 @@ def test_what_is_required_is_not_in_brackets() -> None:
     assert "sidecar store import [--config FILE] [--json] [FILE]" in COMMANDS
 
 
-def test_examples_stand_below_their_command() -> None:
+def test_examples_stand_before_the_usage_and_what_one_types_is_code() -> None:
     parser = argparse.ArgumentParser(description="Count to three.")
     parser.examples = ("sidecar count --up", "sidecar count")  # type: ignore[attr-defined]
-    parser.add_argument("--up", action="store_true", help="count %(dest)s|wards, like $HOME")
+    parser.add_argument(
+        "--up",
+        action="store_true",
+        help="count %(dest)s|wards, like $HOME, /a/**, http://a:1 (default: no)",
+    )
     section = command_pages._section("sidecar count", parser)
     assert section == (
         "Count to three.\n\n"
+        "```sh\nsidecar count --up\nsidecar count\n```\n\n"
         "```text\nsidecar count [--up]\n```\n\n"
-        "| option | means |\n|---|---|\n| `--up` | Count up\\|wards, like `$HOME`. |\n\n"
-        "```sh\nsidecar count --up\nsidecar count\n```\n"
+        "| option | means |\n|---|---|\n"
+        "| `--up` | Count up\\|wards, like `$HOME`, `/a/**`, `http://a:1` (default: no). |\n"
     )
