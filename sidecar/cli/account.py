@@ -9,11 +9,26 @@ from sidecar.cli.standard_input import read_password
 from sidecar.cli.table import print_list
 from sidecar.core.errors import UsageError
 
+_EXAMPLES = {
+    "hash-password": (
+        "sidecar account hash-password",
+        'printf %s "$PASSWORD" | sidecar account hash-password',
+    ),
+    "list": (
+        "sidecar account list",
+        "sidecar account list --json --config /etc/sidecar/sidecar.yaml",
+    ),
+}
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the group."""
-    group = commands.add_parser("account", help="hash a password, list accounts")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
+    group = commands.add_parser(
+        "account",
+        help="hash a password, list accounts",
+        description="Hash a password for an account of the configuration, and list the accounts.",
+    )
+    actions = group.add_commands("ACTION")
     _add_hash_password(actions)
     _add_list(actions)
 
@@ -25,6 +40,7 @@ def _add_hash_password(actions: Subparsers) -> None:
         description="Print the Argon2id hash of a password: the value of password_hash. At a "
         "terminal, the password is asked for twice; otherwise it is the one line of standard "
         "input.",
+        examples=_EXAMPLES["hash-password"],
     )
     add_config(parser)
     parser.set_defaults(run=_hash_password)
@@ -32,7 +48,12 @@ def _add_hash_password(actions: Subparsers) -> None:
 
 def _add_list(actions: Subparsers) -> None:
     about = "list the accounts of the configuration"
-    parser = actions.add_parser("list", help=about, description=f"{about.capitalize()}.")
+    parser = actions.add_parser(
+        "list",
+        help=about,
+        description=f"{about.capitalize()}.",
+        examples=_EXAMPLES["list"],
+    )
     add_config(parser)
     add_json(parser)
     parser.set_defaults(run=_list)

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 _MISUSED = 2
 
+_EXAMPLES = (
+    "sidecar check",
+    "sidecar check --connect --config /etc/sidecar/sidecar.yaml",
+    "sidecar check --strict --json",
+)
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
@@ -39,6 +45,7 @@ def add_to(commands: Subparsers) -> None:
         "2, and warnings about what is probably not meant, with exit status 0. With --connect, "
         "also connect to Redis, the upstreams and trusted issuers, and report problems (exit "
         "status 1), warnings and notes (0), each with what to do about it.",
+        examples=_EXAMPLES,
     )
     add_config(parser)
     add_json(parser)

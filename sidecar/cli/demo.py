@@ -26,6 +26,11 @@ ACCOUNT = "acme"
 HOST = "127.0.0.1"
 PROXY_PORT, PORTAL_PORT, OPERATIONS_PORT = 2020, 2021, 2022
 
+_EXAMPLES = (
+    "sidecar demo",
+    "TMPDIR=/var/tmp sidecar demo",
+)
+
 _CONFIGURATION = """\
 # The configuration of `sidecar demo`. It is deleted when the demo ends.
 listen: {{address: {host}:{proxy_port}}}
@@ -79,6 +84,7 @@ def add_to(commands: Subparsers) -> None:
         description="Start Redis, a sample listener and the proxy with its page on this machine; "
         "create an account, a token and a JWT; and print a curl line for each form of credential. "
         "Ctrl-C stops all of it and deletes its data.",
+        examples=_EXAMPLES,
     )
     parser.set_defaults(run=_run)
 

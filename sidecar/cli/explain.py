@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from sidecar.store.port import TokenStore
 
 _CLIENT = "127.0.0.1"
+_EXAMPLES = (
+    "sidecar explain GET /v1/dynamic/listener/a1 -H 'access_token: sct_…'",
+    "sidecar explain POST https://api.example.com/v1/orders --user acme",
+    "sidecar explain GET '/v1/dynamic/listener/a1?token=sct_…' --json",
+)
 _parse_url = re.compile(r"(?:[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*))?([^#]*)(?:#.*)?", re.S).fullmatch
 _is_method = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 9.1
 _has_line_end = re.compile(r"[\r\n\0]").search
@@ -47,6 +52,7 @@ def add_to(commands: Subparsers) -> None:
         description="Judge a request as the proxy would, without forwarding it, and show its "
         "route, credential, account and answer. Exit status: 0 if it would pass, 1 if it would "
         "not. No credential is printed.",
+        examples=_EXAMPLES,
     )
     parser.add_argument("method", metavar="METHOD", help="the method, such as GET")
     parser.add_argument("url", metavar="URL", help="a whole URL, or a path with an optional query")

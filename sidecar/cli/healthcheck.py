@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sidecar.config.endpoints import SocketAddress
 
 TIMEOUT_SECONDS = 2.0
+_EXAMPLES = (
+    "sidecar healthcheck || echo 'not alive'",
+    "sidecar healthcheck --config /etc/sidecar/sidecar.yaml",
+)
 _ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, only translated
 
 
@@ -26,6 +30,7 @@ def add_to(commands: Subparsers) -> None:
         help="exit 0 if the running sidecar is alive, 1 if not",
         description="Request /healthz from the operations listener of the sidecar that runs with "
         "this configuration. Exit status: 0 if it is alive, 1 if not.",
+        examples=_EXAMPLES,
     )
     add_config(parser)
     parser.set_defaults(run=_run)

@@ -12,16 +12,27 @@ from sidecar.core.errors import UsageError
 
 _is_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch  # as the configuration has it
 
+_EXAMPLES = (
+    "sidecar key generate >keys/k1.pem",
+    "sidecar key generate --algorithm ES256 --id k2",
+    "sidecar key generate --json",
+)
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the group."""
-    group = commands.add_parser("key", help="generate a key that signs JWTs")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
+    group = commands.add_parser(
+        "key",
+        help="generate a key that signs JWTs",
+        description="Generate the keys of jwt.keys, which sign JWTs and assertions.",
+    )
+    actions = group.add_commands("ACTION")
     parser = actions.add_parser(
         "generate",
         help="print a new private key",
         description="Generate a key for jwt.keys. Standard output gets the key alone (PEM, or a "
         "secret for HS256), standard error the lines to add to the configuration.",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "--algorithm",

@@ -109,7 +109,7 @@ def build_parser() -> Parser:
         epilog="Exit status: 0 success, 1 failure, 2 wrong usage or configuration.",
     )
     parser.add_argument("--version", action="version", version=f"sidecar {sidecar.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_commands("COMMAND")
     for group in _GROUPS:
         group.add_to(commands)
     accept_anywhere(parser)

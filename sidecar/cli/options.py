@@ -22,6 +22,12 @@ Subparsers = Any
 DEFAULT_FILES = (Path("config/sidecar.yaml"), Path("/etc/sidecar/sidecar.yaml"))
 
 
+def first_sentence(about: str) -> str:
+    """Return the help of a command in its group, of the description that it has itself."""
+    sentence = about.partition(". ")[0].rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``--config``."""
     parser.add_argument(

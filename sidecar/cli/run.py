@@ -11,6 +11,12 @@ from sidecar.workers.held_signals import hold_from_the_start
 if TYPE_CHECKING:
     from sidecar.config.warnings import ConfigurationWarning
 
+_EXAMPLES = (
+    "sidecar run",
+    "sidecar run --config /etc/sidecar/sidecar.yaml",
+    "SIDECAR_CONFIG=/etc/sidecar/sidecar.yaml sidecar run",
+)
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
@@ -21,6 +27,7 @@ def add_to(commands: Subparsers) -> None:
         "SIGTERM and SIGINT let running requests finish, then stop it. The configuration is "
         "reloaded when the file changes, and on SIGHUP. SIGUSR1 reopens the access log. SIGUSR2 "
         "upgrades to the newly installed program without dropping connections.",
+        examples=_EXAMPLES,
     )
     add_config(parser)
     parser.set_defaults(run=_run)

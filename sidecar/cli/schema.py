@@ -6,6 +6,11 @@ import argparse
 
 from sidecar.cli.options import Subparsers, print_json
 
+_EXAMPLES = (
+    "sidecar schema",
+    "sidecar schema >sidecar.schema.json",
+)
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
@@ -13,6 +18,7 @@ def add_to(commands: Subparsers) -> None:
         "schema",
         help="print the configuration's JSON Schema",
         description="Print the JSON Schema of the configuration file, for editors and tools.",
+        examples=_EXAMPLES,
     )
     parser.set_defaults(run=_run)
 

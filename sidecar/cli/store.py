@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.foreign_jwt import DENIALS_ACCOUNT
 from sidecar.cli.import_report import ImportReport
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
+from sidecar.cli.options import Subparsers, add_config, add_json, first_sentence, load_settings
 from sidecar.cli.reach import reached_archive
 from sidecar.core.counts import count_of
 from sidecar.core.errors import StoreUnavailable, UsageError
@@ -41,19 +41,38 @@ _REFUSALS = {
     "is. To import this one instead, revoke {id} of {account} first",
     "id taken": "its id, {id}, belongs to another token of {account}; create a new token instead",
 }
+_EXAMPLES = {
+    "export": (
+        "sidecar store export >tokens.jsonl",
+        "sidecar store export | gzip >tokens.jsonl.gz",
+    ),
+    "import": (
+        "sidecar store import tokens.jsonl",
+        "gunzip -c tokens.jsonl.gz | sidecar store import",
+        "sidecar store import --skip-invalid --json damaged.jsonl",
+    ),
+}
 
 StoreAction = Callable[["Settings", "TokenArchive", argparse.Namespace], Awaitable[int]]
 
 
 def add_to(commands: Subparsers) -> None:
     """Add the group."""
-    group = commands.add_parser("store", help="export and import all tokens")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
+    group = commands.add_parser(
+        "store",
+        help="export and import all tokens",
+        description="Export all tokens to a file, as digests, and import such a file.",
+    )
+    actions = group.add_commands("ACTION")
     _add(actions, "export", _export, _ABOUT_EXPORT)
     parser = _add(actions, "import", _import, _ABOUT_IMPORT)
     add_json(parser)
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path, help="default: standard input"
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="what `sidecar store export` wrote (default: standard input)",
     )
     parser.add_argument(
         "--skip-invalid",
@@ -65,7 +84,9 @@ def add_to(commands: Subparsers) -> None:
 def _add(
     actions: Subparsers, name: str, action: StoreAction, about: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=first_sentence(about), description=about, examples=_EXAMPLES[name]
+    )
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_archive(action, arguments)))
     add_config(parser)
     return parser

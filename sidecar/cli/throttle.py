@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sidecar.cli.auditing import open_audit_log
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings
+from sidecar.cli.options import Subparsers, add_config, add_json, first_sentence, load_settings
 from sidecar.cli.reach import reached_store, url_of
 from sidecar.cli.table import print_list
 from sidecar.core.errors import UsageError
@@ -26,11 +26,24 @@ if TYPE_CHECKING:
 ThrottleAction = Callable[["Settings", "FailureCounters", argparse.Namespace], Awaitable[int]]
 Banned = dict[str, object]
 
+_EXAMPLES = {
+    "list": ("sidecar throttle list", "sidecar throttle list --json"),
+    "clear": (
+        "sidecar throttle clear --client 203.0.113.7",
+        "sidecar throttle clear --account acme",
+        "sidecar throttle clear --all",
+    ),
+}
+
 
 def add_to(commands: Subparsers) -> None:
     """Add the group."""
-    group = commands.add_parser("throttle", help="list and clear bans after too many failures")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
+    group = commands.add_parser(
+        "throttle",
+        help="list and clear bans after too many failures",
+        description="List and clear the bans of clients and accounts after too many failures.",
+    )
+    actions = group.add_commands("ACTION")
     _add(actions, "list", _list, "List the banned clients and accounts, and until when.")
     about = "End bans, and reset the failure counts behind them; takes effect within a second."
     parser = _add(actions, "clear", _clear, about)
@@ -42,7 +55,9 @@ def add_to(commands: Subparsers) -> None:
 def _add(
     actions: Subparsers, name: str, action: ThrottleAction, about: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=first_sentence(about), description=about, examples=_EXAMPLES[name]
+    )
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_counters(action, arguments)))
     add_config(parser)
     add_json(parser)

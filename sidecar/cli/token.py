@@ -14,7 +14,14 @@ from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.claimed_account import find_claimed
 from sidecar.cli.import_report import advise_issuer
-from sidecar.cli.options import Subparsers, add_config, add_json, load_settings, print_json
+from sidecar.cli.options import (
+    Subparsers,
+    add_config,
+    add_json,
+    first_sentence,
+    load_settings,
+    print_json,
+)
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.standard_input import read_token
 from sidecar.cli.table import print_list
@@ -42,6 +49,38 @@ _BAD_CHECKSUM = "this looks like one of our access tokens, but its checksum is w
 _UNREADABLE = "this is not a token: a token is 16 to 4096 visible ASCII characters"
 _UNKNOWN = "the token is unknown, expired or revoked"
 
+_EXAMPLES = {
+    "create": (
+        "sidecar token create --account acme --name shop --days 365",
+        "sidecar token create --account acme --name erp --days 0 --path '/v1/orders/**'",
+        "TOKEN=$(sidecar token create --account acme --name ci --days 1 --kind jwt)",
+    ),
+    "import": (
+        "sidecar token import --account acme --name old --days 0 <old-token.txt",
+        "sidecar token import --file tokens.csv",
+        "sidecar token import --file tokens.csv --skip-invalid --json",
+    ),
+    "list": (
+        "sidecar token list",
+        "sidecar token list --account acme",
+        "sidecar token list --json | jq -r '.[].id'",
+    ),
+    "show": ("sidecar token show 4cYzVn0Ws1aQ7d", "sidecar token show 4cYzVn0Ws1aQ7d --json"),
+    "revoke": (
+        "sidecar token revoke 4cYzVn0Ws1aQ7d",
+        "sidecar token revoke --account acme --all",
+        "sidecar token revoke --issuer https://login.example.com/ --jti 5f1c9e",
+    ),
+    "rotate": (
+        "sidecar token rotate 4cYzVn0Ws1aQ7d",
+        "sidecar token rotate 4cYzVn0Ws1aQ7d --overlap 14d",
+    ),
+    "inspect": (
+        "sidecar token inspect",
+        'printf %s "$TOKEN" | sidecar token inspect --json',
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Context:
@@ -58,8 +97,12 @@ TokenAction = Callable[[_Context, argparse.Namespace], Awaitable[int]]
 
 def add_to(commands: Subparsers) -> None:
     """Add the group."""
-    group = commands.add_parser("token", help="create, list, show, revoke, rotate, import, inspect")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
+    group = commands.add_parser(
+        "token",
+        help="create, list, show, revoke, rotate, import, inspect",
+        description="Create, list, show, revoke, rotate and import tokens, and say what one is.",
+    )
+    actions = group.add_commands("ACTION")
     _add_create(actions)
     _add_import(actions)
     _add_list(actions)
@@ -72,7 +115,9 @@ def add_to(commands: Subparsers) -> None:
 def _add(
     actions: Subparsers, name: str, action: TokenAction, about: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=first_sentence(about), description=about, examples=_EXAMPLES[name]
+    )
     parser.set_defaults(run=lambda arguments: asyncio.run(_with_lifecycle(action, arguments)))
     add_config(parser)
     add_json(parser)
@@ -84,16 +129,19 @@ def _add_create(actions: Subparsers) -> None:
     parser = _add(actions, "create", _create, about)
     _add_token_fields(parser)
     parser.add_argument(
-        "--kind", choices=["access", "jwt"], default="access", help="default: access"
+        "--kind",
+        choices=["access", "jwt"],
+        default="access",
+        help="an opaque access token, or a JWT signed with the first of jwt.keys (default: access)",
     )
 
 
 def _add_import(actions: Subparsers) -> None:
     about = (
-        "Import a token of another system, read from standard input, or with --file many at once: "
-        "a CSV file whose first line names its columns (token, account, name, days or expires_at, "
-        "and paths separated by spaces). The whole file is checked first. Importing it again "
-        "changes nothing. Exit status 1 if a line could not be imported."
+        "Import a token of another system, read from standard input, or many from a CSV file. The "
+        "first line of the file names its columns: token, account, name, days or expires_at, and "
+        "paths separated by spaces. The whole file is checked first. Importing it again changes "
+        "nothing. Exit status 1 if a line could not be imported."
     )
     parser = _add(actions, "import", _import, about)
     _add_token_fields(parser, is_required=False)

@@ -94,9 +94,7 @@ def test_debugging_shows_the_way_to_a_failure_and_still_no_secret(
 @pytest.mark.parametrize(
     "argv",
     [
-        [],
         ["bogus"],
-        ["token"],
         ["token", "inspect", SECRET],
         [SECRET],
         ["token", SECRET],
