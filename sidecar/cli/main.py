@@ -20,6 +20,7 @@ from sidecar.cli import (
     demo,
     explain,
     healthcheck,
+    init,
     key,
     run,
     schema,
@@ -51,7 +52,11 @@ _ADVICE = {
     errno.ENOTDIR: "; a part of the path is a file, not a directory",
 }
 _MAKING = frozenset({"create", "rotate"})
-_GROUPS = (run, demo, check, explain, token, store, account, key, throttle, schema, healthcheck)
+_GROUPS = (
+    *(init, demo, check, run, token, account, explain),
+    *(store, throttle, key, healthcheck, schema),
+)
+"""In the order in which someone new needs them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

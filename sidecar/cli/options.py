@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 Subparsers = Any
 """What ``add_subparsers`` returns; argparse keeps its type to itself."""
 
-DEFAULT_FILES = (Path("config/sidecar.yaml"), Path("/etc/sidecar/sidecar.yaml"))
+DEFAULT_FILES = (
+    Path("sidecar.yaml"),
+    Path("config/sidecar.yaml"),
+    Path("/etc/sidecar/sidecar.yaml"),
+)
 
 
 def first_sentence(about: str) -> str:
@@ -53,8 +57,9 @@ def find_config(arguments: argparse.Namespace) -> Path:
         if path.exists():
             return path
     raise UsageError(
-        f"no configuration: neither {' nor '.join(map(str, DEFAULT_FILES))} exists; "
-        "name one with --config FILE or $SIDECAR_CONFIG, or try `sidecar demo`, which needs none"
+        f"no configuration: neither {' nor '.join(map(str, DEFAULT_FILES))} exists; name one with "
+        "--config FILE or $SIDECAR_CONFIG, write one with `sidecar init`, or try `sidecar demo`, "
+        "which needs none"
     )
 
 
