@@ -26,7 +26,7 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest clients check docs hooks compiled bench soak fuzz lock docker image chart release clean
+.PHONY: help run demo test quick newest clients check docs hooks compiled bench soak fuzz lock man docker image chart release clean
 
 help: ## list what can be made
 	@echo "make what?"
@@ -80,6 +80,9 @@ lock: $(INSTALLED) ## renew the image's list of libraries, by version and hash
 		--strip-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file - setup.cfg $(LOCK:.txt=.in) | sed '/^#/d; /^$$/d'; } >$(LOCK).new
 	@mv $(LOCK).new $(LOCK)
+
+man: $(INSTALLED) ## write the manual page, sidecar(1), from the command line's own help
+	@$(IN_VENV) -m sidecar manual >sidecar/cli/sidecar.1.new && mv sidecar/cli/sidecar.1.new sidecar/cli/sidecar.1
 
 docker: ## build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) .

@@ -17,11 +17,13 @@ import sidecar
 from sidecar.cli import (
     account,
     check,
+    completion,
     demo,
     explain,
     healthcheck,
     init,
     key,
+    manual,
     run,
     schema,
     store,
@@ -54,7 +56,7 @@ _ADVICE = {
 _MAKING = frozenset({"create", "rotate"})
 _GROUPS = (
     *(init, demo, check, run, token, account, explain),
-    *(store, throttle, key, healthcheck, schema),
+    *(store, throttle, key, healthcheck, schema, completion, manual),
 )
 """In the order in which someone new needs them."""
 
@@ -118,6 +120,7 @@ def build_parser() -> Parser:
     for group in _GROUPS:
         group.add_to(commands)
     accept_anywhere(parser)
+    parser.set_defaults(parser=parser)  # for the commands that describe all of them
     return parser
 
 

@@ -33,7 +33,7 @@ each_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: 
 
 def words_of(line: str) -> list[str]:
     """Return the words after ``sidecar``, up to what a shell does with its output."""
-    line = re.sub(r"\$\((.*)\)", r" \1", line)
+    line = re.sub(r"[$<]\((.*)\)", r" \1", line)
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>")
     lexer.whitespace_split = True
     words = [*lexer]
