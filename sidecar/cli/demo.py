@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import secrets
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.cli.demo_ports import WANTED, choose_ports
 from sidecar.cli.options import Subparsers
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.core.model import TokenKind
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ACCOUNT = "acme"
 HOST = "127.0.0.1"
-PROXY_PORT, PORTAL_PORT, OPERATIONS_PORT = 2020, 2021, 2022
 
 _EXAMPLES = (
     "sidecar demo",
@@ -58,6 +57,8 @@ class Stage:
     portal_port: int
     operations_port: int
     sample_port: int
+    why: str
+    """Why these ports are not those that a demo usually has; empty if they are."""
     password: str = field(repr=False)
 
     @property
@@ -83,6 +84,7 @@ def add_to(commands: Subparsers) -> None:
         help="try everything on this machine: Redis, a sample listener, the proxy, its page",
         description="Start Redis, a sample listener and the proxy with its page on this machine; "
         "create an account, a token and a JWT; and print a curl line for each form of credential. "
+        f"The listeners have the ports {WANTED[0]} to {WANTED[-1]}, or the next free ones. "
         "Ctrl-C stops all of it and deletes its data.",
         examples=_EXAMPLES,
     )
@@ -138,12 +140,14 @@ def _prepare(directory: Path, sample_port: int, reserved: ExitStack) -> Stage:
     from sidecar.core.keys import generate_key
     from sidecar.core.passwords import hash_password
 
+    (proxy_port, portal_port, operations_port), why = choose_ports(HOST, reserved)
     stage = Stage(
         directory=directory,
-        proxy_port=_choose_port(PROXY_PORT, reserved),
-        portal_port=_choose_port(PORTAL_PORT, reserved),
-        operations_port=_choose_port(OPERATIONS_PORT, reserved),
+        proxy_port=proxy_port,
+        portal_port=portal_port,
+        operations_port=operations_port,
         sample_port=sample_port,
+        why=why,
         password=secrets.token_urlsafe(12),
     )
     text = _CONFIGURATION.format(
@@ -159,29 +163,6 @@ def _prepare(directory: Path, sample_port: int, reserved: ExitStack) -> Stage:
     stage.key.write_text(generate_key("EdDSA"), encoding="ascii")
     stage.configuration.write_text(text, encoding="utf-8")
     return stage
-
-
-def _choose_port(wanted: int, reserved: ExitStack) -> int:
-    """Return the wanted port, or any free one if it is taken or another demo has chosen it.
-
-    Listening begins seconds later, after long imports. Until then a port that was chosen looks
-    free: a unix socket without a file (unix(7), "abstract") that is named after it tells others.
-    """
-    mark = reserved.enter_context(socket.socket(socket.AF_UNIX))
-    try:
-        mark.bind(f"\0sidecar demo {wanted}")
-    except OSError:
-        wanted = 0
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    raise OSError(f"no port is free on {HOST}")
 
 
 async def _serve(stage: Stage, stop: asyncio.Event) -> None:
@@ -223,10 +204,10 @@ async def _create_tokens(settings: Settings) -> dict[TokenKind, str]:
 
 def _tell(stage: Stage, tokens: dict[TokenKind, str]) -> str:
     """Return the text that the demo prints: the addresses, and the calls to try."""
-    taken = "" if stage.proxy_port == PROXY_PORT else f" (port {PROXY_PORT} was taken)"
     calls = "\n".join(f"\n# {form}\n{call}" for form, call in _calls(stage, tokens))
+    why = f"{stage.why}\n" if stage.why else ""
     return f"""\
-The proxy listens on http://{HOST}:{stage.proxy_port}{taken}, in front of a sample listener.
+{why}The proxy listens on http://{HOST}:{stage.proxy_port}, in front of a sample listener.
 The account {ACCOUNT} may call it with a token or with its password. In another terminal, try:
 {calls}
 

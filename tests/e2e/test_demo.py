@@ -93,6 +93,12 @@ def calls_in(lines: list[str]) -> dict[str, list[str]]:
     }
 
 
+def ports_of(lines: list[str]) -> set[str]:
+    """Return the ports of the proxy, the page and the operations listener."""
+    told = [line for line in lines if not line.startswith("Not free")]
+    return set(re.findall(r"http://127\.0\.0\.1:([0-9]+)", "\n".join(told)))
+
+
 def run_curl(words: list[str]) -> tuple[int, dict[str, object]]:
     done = subprocess.run(
         [*words, "-s", "-w", "\n%{http_code}"], capture_output=True, text=True, check=True
@@ -152,13 +158,15 @@ def test_the_page_is_where_the_demo_says_and_its_password_signs_in(place: Path) 
 
 def test_two_demos_run_beside_each_other_on_ports_of_their_own(place: Path) -> None:
     with running_demo(place) as (_, first), running_demo(place) as (_, second):
-        addresses = [
-            lines[0].split("http://")[1].split(",")[0].split()[0] for lines in (first, second)
+        ports = [ports_of(lines) for lines in (first, second)]
+        assert not ports[0] & ports[1]
+        for ours, lines in zip(ports, (first, second), strict=True):
+            # Tests beside this one run demos, too: either may have these ports, or neither.
+            assert lines[0].startswith("Not free: port") == (ours != {"2020", "2021", "2022"})
+        directories = [
+            set(re.findall(r"/\S+/sidecar.yaml", "\n".join(lines))) for lines in (first, second)
         ]
-        assert addresses[0] != addresses[1]
-        for address, lines in zip(addresses, (first, second), strict=True):
-            # Tests beside this one run demos, too: either may have port 2020, or neither.
-            assert ("(port 2020 was taken)" in lines[0]) != address.endswith(":2020")
+        assert len(directories[0] | directories[1]) == 2, "each has its own data"
         assert run_curl(calls_in(second)[FORMS[0]])[0] == 200
         wrong = calls_in(first)[FORMS[0]][:-1] + calls_in(second)[FORMS[0]][-1:]
         assert run_curl(wrong)[0] == 401
