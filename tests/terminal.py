@@ -27,6 +27,7 @@ def run_in_terminal(
     Each answer is a text to wait for and the keys that are typed then; ``\\x04`` is Ctrl-D.
     """
     reader, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, columns))
     with ExitStack() as opened:
         opened.callback(os.close, reader)
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ from sidecar.cli.options import (
     load_settings,
     print_json,
 )
+from sidecar.cli.progress import activity
 from sidecar.core.counts import count_of
 from sidecar.core.errors import ConfigurationError
 
@@ -73,7 +74,10 @@ def _run(arguments: argparse.Namespace) -> int:
         raise
     if not arguments.json:
         _print_warnings(path, settings, warnings, is_strict=arguments.strict)
-    reports = asyncio.run(_connect(settings)) if arguments.connect else []
+    reports = []
+    if arguments.connect:
+        with activity("try Redis, the upstreams and the issuers"):
+            reports = asyncio.run(_connect(settings))
     if arguments.json:
         print_json(_as_json(path, warnings=warnings, reports=reports))
     else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.demo_ports import WANTED, choose_ports
 from sidecar.cli.options import Subparsers
+from sidecar.cli.progress import activity
 from sidecar.cli.reach import reached_lifecycle
 from sidecar.core.model import TokenKind
 from sidecar.workers.held_signals import hold_from_the_start, ignore, take
@@ -174,7 +175,8 @@ async def _serve(stage: Stage, stop: asyncio.Event) -> None:
     started = asyncio.Event()
     serving = asyncio.create_task(serve(settings, ready=started.set, stop=stop))
     starting = asyncio.create_task(started.wait())
-    await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+    with activity("start Redis and the proxy"):
+        await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     if started.is_set():
         try:

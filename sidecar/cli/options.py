@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cli.progress import activity
 from sidecar.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def load_settings(
     """
     from sidecar.config.load import load
 
-    return load(find_config(arguments), os.environ, warn=warn)
+    with activity("read the configuration"):
+        return load(find_config(arguments), os.environ, warn=warn)
 
 
 def print_json(value: object) -> None:

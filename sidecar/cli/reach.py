@@ -6,10 +6,12 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from sidecar.cli.progress import activity
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -31,13 +33,18 @@ async def reached_store(settings: Settings) -> AsyncIterator[TokenStore]:
     from sidecar.runtime.parts import opened_store
     from sidecar.store.embedded_data import has_data, no_store
 
+    starts = False
     if settings.store.url == "embedded":
         if _is_answering(_embedded_socket(settings)):
             running = settings.store.model_copy(update={"url": url_of(settings)})
             settings = settings.model_copy(update={"store": running})
         elif not has_data(settings.data_directory):
             raise no_store(settings.data_directory, Path.cwd())
-    async with opened_store(settings) as store:
+        else:
+            starts = True
+    async with AsyncExitStack() as opened:
+        with activity("start the embedded Redis") if starts else nullcontext():
+            store = await opened.enter_async_context(opened_store(settings))
         yield store
 
 

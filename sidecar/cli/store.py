@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.foreign_jwt import DENIALS_ACCOUNT
 from sidecar.cli.import_report import ImportReport
 from sidecar.cli.options import Subparsers, add_config, add_json, first_sentence, load_settings
+from sidecar.cli.progress import progress
 from sidecar.cli.reach import reached_archive
 from sidecar.core.counts import count_of
 from sidecar.core.errors import StoreUnavailable, UsageError
@@ -104,10 +106,12 @@ async def _export(settings: Settings, archive: TokenArchive, _: argparse.Namespa
     tokens = unreadable = 0
     out = sys.stdout.buffer
     out.write(write_first(time.time()))
-    async for batch in archive.export():
-        out.write(b"".join(map(write_token, batch.tokens)))
-        tokens += len(batch.tokens)
-        unreadable += batch.unreadable
+    with progress("export", None, is_wanted=not out.isatty()) as advance:
+        async for batch in archive.export():
+            out.write(b"".join(map(write_token, batch.tokens)))
+            tokens += len(batch.tokens)
+            unreadable += batch.unreadable
+            advance(len(batch.tokens))
     out.write(write_last(tokens))
     out.flush()
     open_audit_log(settings).tokens_exported(tokens, Actor.CLI)
@@ -124,7 +128,8 @@ async def _import(settings: Settings, archive: TokenArchive, arguments: argparse
     from sidecar.cli.token_file import TokenFile
 
     with _opened(arguments.file) as stream, TokenFile(stream) as file:
-        report = file.check()
+        with progress("check", _size_of(stream), unit="B") as advance:
+            report = file.check(advance)
         if report.invalid and not arguments.skip_invalid:
             report.print(arguments)
             print(
@@ -152,24 +157,34 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
 
 
+def _size_of(stream: BinaryIO) -> int | None:
+    """Return the bytes of a file; ``None``: it is none, or empty."""
+    try:
+        return os.fstat(stream.fileno()).st_size or None
+    except OSError:
+        return None
+
+
 async def _restore(
     file: TokenFile, archive: TokenArchive, settings: Settings, report: ImportReport
 ) -> None:
     from sidecar.store.port import MOST_RESTORED
 
-    for batch in _batches(file.tokens(), MOST_RESTORED):
-        try:
-            outcomes = await archive.restore([token for _, token in batch])
-        except StoreUnavailable as fault:
-            raise StoreUnavailable(
-                f"{fault}; the lines before line {batch[0][0]} are imported. Run the command "
-                "again: nothing is imported twice"
-            ) from None
-        for (line, token), outcome in zip(batch, outcomes, strict=True):
-            record = token.record
-            _note(report, line, record, outcome)
-            if record.account not in settings.known_accounts and record.account != DENIALS_ACCOUNT:
-                report.undeclared.add(record.account)
+    known = {*settings.known_accounts, DENIALS_ACCOUNT}
+    with progress("import", file.token_count) as advance:
+        for batch in _batches(file.tokens(), MOST_RESTORED):
+            try:
+                outcomes = await archive.restore([token for _, token in batch])
+            except StoreUnavailable as fault:
+                raise StoreUnavailable(
+                    f"{fault}; the lines before line {batch[0][0]} are imported. Run the command "
+                    "again: nothing is imported twice"
+                ) from None
+            for (line, token), outcome in zip(batch, outcomes, strict=True):
+                _note(report, line, token.record, outcome)
+                if token.record.account not in known:
+                    report.undeclared.add(token.record.account)
+            advance(len(batch))
 
 
 def _note(report: ImportReport, line: int, record: TokenRecord, outcome: Outcome) -> None:

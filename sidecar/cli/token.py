@@ -22,6 +22,7 @@ from sidecar.cli.options import (
     load_settings,
     print_json,
 )
+from sidecar.cli.progress import activity, progress
 from sidecar.cli.reach import lifecycle_on, reached_store
 from sidecar.cli.standard_input import read_token
 from sidecar.cli.table import print_list
@@ -313,7 +314,8 @@ def _describe_slip(secret: str) -> str:
 
 
 async def _list(context: _Context, arguments: argparse.Namespace) -> int:
-    found = await context.lifecycle.list(arguments.account)
+    with activity("read the tokens"):
+        found = await context.lifecycle.list(arguments.account)
     objects = [as_object(token.record, token.last_use) for token in found]
     nothing = f"sidecar: {_describe_nothing(arguments.account, context)}"
     print_list(objects, arguments, nothing)
@@ -391,7 +393,9 @@ async def _revoke(context: _Context, arguments: argparse.Namespace) -> int:
     if arguments.issuer is not None:
         return await _deny(context, arguments)
     if arguments.all:
-        revoked = await context.lifecycle.revoke_all(arguments.account)
+        many = await context.store.count_at_most(arguments.account)
+        with progress("revoke", many) as advance:
+            revoked = await context.lifecycle.revoke_all(arguments.account, lambda: advance(1))
     else:
         revoked = [await context.lifecycle.revoke(arguments.id, arguments.account)]
     for record in revoked:

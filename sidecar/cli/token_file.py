@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ class TokenFile:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._start = 0
+        self.token_count = 0
+        """How many valid tokens ``check`` has found."""
         self._held = ExitStack()
 
     def __enter__(self) -> TokenFile:
@@ -33,8 +35,11 @@ class TokenFile:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def check(self) -> ImportReport:
-        """Read the whole file. Raises ``UsageError`` unless it is an export of this version."""
+    def check(self, advance: Callable[[int], None] = lambda _: None) -> ImportReport:
+        """Read the whole file. Raises ``UsageError`` unless it is an export of this version.
+
+        ``advance`` is told how many more bytes have been read.
+        """
         source = self._rewindable()
         try:
             check_first(source.readline(MAX_LINE_BYTES + 1))
@@ -44,6 +49,8 @@ class TokenFile:
         number = 1
         for number, line in _lines(source):
             check.read(number, line)
+            advance(len(line))
+        self.token_count = check.tokens
         if not check.is_whole:
             what = "the file ends after this line: the export was cut off"
             check.report.invalidate(number, what)
@@ -102,7 +109,7 @@ class _Check:
     def __init__(self) -> None:
         self.report = ImportReport()
         self.is_whole = False
-        self._tokens = 0
+        self.tokens = 0
 
     def read(self, number: int, line: bytes) -> None:
         """Check one line."""
@@ -116,10 +123,10 @@ class _Check:
             self.report.invalidate(number, str(error))
             return
         if isinstance(found, Exported):
-            self._tokens += 1
+            self.tokens += 1
             return
         self.is_whole = True
-        came = self._tokens + self.report.invalid
+        came = self.tokens + self.report.invalid
         if found != came:
             what = (
                 f"the export had {found} tokens, but {count_of(came, 'line')} came before this one"

@@ -167,10 +167,19 @@ class Lifecycle:
         await self._store.revoke(record)
         return record
 
-    async def revoke_all(self, account: str) -> builtins.list[TokenRecord]:
-        """End every token of an account, declared or not, and return what they were."""
-        records = await self._store.list(account)
-        return [record for record in records if await self._store.revoke(record)]
+    async def revoke_all(
+        self, account: str, advance: Callable[[], object] = lambda: None
+    ) -> builtins.list[TokenRecord]:
+        """End every token of an account, declared or not, and return what they were.
+
+        ``advance`` is called after each of them.
+        """
+        revoked = []
+        for record in await self._store.list(account):
+            if await self._store.revoke(record):
+                revoked.append(record)
+            advance()
+        return revoked
 
     async def rotate(
         self, token_id: str, overlap_seconds: float, account: str | None = None
