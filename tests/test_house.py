@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "": set(),  # the package itself: its version
     "__main__": {"cli.main", "cli.standard_streams", "workers.held_signals"},
     "eager": set(),
+    "program": {"core.tokens", "__version__"},
     "timeouts": set(),
     "core": {"core"},
     "config": {"config", "core"},
@@ -136,12 +137,13 @@ MAY_IMPORT = {
         *("tokens", "wire.descriptors", "wire.server", "__version__"),
     },
     "runtime.start_report": {
-        *("config", "core", "runtime.addresses", "store.store_url", "__version__"),
+        *("config", "core", "program", "runtime.addresses", "store.store_url"),
     },
     "runtime.store_watch": {"core"},
     "runtime.swap": {
         *("auth", "config", "core", "observability", "operations.exposition", "portal.context"),
-        *("proxy", "runtime.build", "runtime.parts", "runtime.reload", "runtime.signing"),
+        *("program", "proxy", "runtime.build", "runtime.parts", "runtime.reload"),
+        "runtime.signing",
         *("tokens.lifecycle", "wire"),
         "__version__",
     },
@@ -160,7 +162,7 @@ MAY_IMPORT = {
     "runtime": set(),
     "cli": {
         *("auth", "cli", "config", "core", "observability", "proxy", "runtime", "store", "tokens"),
-        *("wire", "workers.held_signals", "__version__"),
+        *("program", "wire", "workers.held_signals", "__version__"),
     },
 }
 ADAPTERS = (

@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import sidecar
 from sidecar.cli import (
     account,
     check,
@@ -40,6 +39,7 @@ from sidecar.cli.standard_streams import (
 from sidecar.core.error_location import error_location
 from sidecar.core.errors import ConfigurationError, Fault, UsageError
 from sidecar.core.os_errors import reason_of
+from sidecar.program import describe_program
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -115,7 +115,7 @@ def build_parser() -> Parser:
         description="Run an authenticating reverse proxy, and manage its tokens and accounts.",
         epilog="Exit status: 0 success, 1 failure, 2 wrong usage or configuration.",
     )
-    parser.add_argument("--version", action="version", version=f"sidecar {sidecar.__version__}")
+    parser.add_argument("--version", action="version", version=f"sidecar {describe_program()}")
     commands = parser.add_commands("COMMAND")
     for group in _GROUPS:
         group.add_to(commands)

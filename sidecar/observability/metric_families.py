@@ -171,7 +171,10 @@ FAMILIES: Final = (
     _gauge("sidecar_workers", "Workers that are ready."),
     _counter("sidecar_worker_restarts_total", "Workers that ended unexpectedly and were replaced."),
     _gauge(
-        "sidecar_build_info", "Always 1.", *("version", "python"), aggregation=Aggregation.LARGEST
+        "sidecar_build_info",
+        "Always 1.",
+        *("version", "python", "compiled"),
+        aggregation=Aggregation.LARGEST,
     ),
     _counter("process_cpu_seconds_total", "User and system time."),
     _gauge("process_resident_memory_bytes", "Resident memory."),

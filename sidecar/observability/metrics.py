@@ -156,15 +156,15 @@ class _ExpiryCounts:
 
 
 class Metrics:
-    """The metrics of one process. ``version`` is that of the program."""
+    """The metrics of one process. ``version`` and ``is_compiled`` are of the program."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, is_compiled: bool = False) -> None:
         self._cells: dict[_Key, _Cell] = {}
         self.lookup_seconds = Histogram(STORE_BOUNDS)
         """The duration of look-ups in the store; the cache of tokens fills it."""
         self._bans: dict[tuple[str, ...], SampleValue] = {}
         self._sources: list[Callable[[], Snapshot]] = []
-        self._build = (version, platform.python_version())
+        self._build = (version, platform.python_version(), str(is_compiled).lower())
 
     def __repr__(self) -> str:
         return f"<Metrics cells={len(self._cells)} sources={len(self._sources)}>"

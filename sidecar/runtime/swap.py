@@ -24,6 +24,7 @@ from sidecar.observability.line_writer import WriteLock
 from sidecar.observability.metrics import SPAN_RESULTS, Metrics
 from sidecar.observability.stderr_log import write_at_once
 from sidecar.portal.context import PortalConfig
+from sidecar.program import is_compiled
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.rules import Rules
 from sidecar.runtime.build import build_jwt, build_listening_tls, build_rules, reaches_alike
@@ -68,7 +69,7 @@ class ConfiguredParts:
         self._log = open_log(settings, self._loop, write_lock)
         self._spans = open_spans(settings)
         self._closed_spans: list[SpanExport] = []
-        self.metrics = Metrics(__version__)
+        self.metrics = Metrics(__version__, is_compiled=is_compiled())
         self.audit = AuditLog(self._write_audit, lambda name: name in self.gateway.rules.accounts)
         counters = connect_counters(parts.store_url, prefix=settings.store.prefix)
         self.throttle = Throttle(counters, throttle_limits(settings), self._note_ban)

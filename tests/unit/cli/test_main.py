@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-import sidecar
 from sidecar.cli import main as front
 from sidecar.core.errors import ConfigurationError, StoreUnavailable, UsageError
+from sidecar.program import describe_program
 
 SECRET = "sct_" + "s3cr3t" * 10
 
@@ -118,8 +118,8 @@ def test_wrong_usage_is_status_2_and_never_repeats_a_token(
     assert SECRET not in captured.err
 
 
-def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_comes_with_the_form_it_runs_in(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         front.main(["--version"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"sidecar {sidecar.__version__}\n"
+    assert capsys.readouterr().out == f"sidecar {describe_program()}\n"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar import __version__
 from sidecar.config.load import load
-from sidecar.runtime.start_report import describe_start, is_compiled
+from sidecar.program import describe_program
+from sidecar.runtime.start_report import describe_start
 
 STORES = {
     "redis://u:hunter2@h": "redis://h:6379",
@@ -42,10 +41,8 @@ def test_the_store_is_named_without_user_and_password(url: str, shown: str, tmp_
 
 
 def test_the_program_is_named_with_how_it_runs(tmp_path: Path) -> None:
-    how = "compiled" if is_compiled() else "not compiled"
     assert report(tmp_path, "redis://h")[0] == (
-        f"auth-sidecar {__version__} ({how}), Python {platform.python_version()}, "
-        f"process {os.getpid()}, workers: 2"
+        f"auth-sidecar {describe_program()}, process {os.getpid()}, workers: 2"
     )
 
 
