@@ -103,8 +103,8 @@ clean: ## remove what was built (no data/, where an embedded store keeps its tok
 	rm -rf $(VENV) .venv-* build dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(COMPILED)/.built: setup.py $(SOURCES) | $(INSTALLED_DEV)
-	@echo "Compiling what every request passes (two minutes)"
+$(COMPILED)/.built: setup.py $(wildcard builder/*.py) $(SOURCES) | $(INSTALLED_DEV)
+	@echo "Compiling what every request passes (a minute on two processors)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
 	@cp -r .ci .dockerignore .github .gitignore .pre-commit-config.yaml $(filter-out build data dist,$(wildcard *)) $(COMPILED)
 	@cd $(COMPILED) && SIDECAR_COMPILE=1 $(abspath $(IN_VENV)) setup.py -q build_ext --inplace >build.log 2>&1 \

@@ -12,10 +12,14 @@ from setuptools.command.build_ext import build_ext
 from builder.compiled_path import COMPILED
 from builder.toolchain import takes_flag
 
-# The path calls itself directly, not through a table that lets others take a function's place. What
-# a compiler warns of in generated code is nothing that anyone could mend, and mypyc would have it
-# end the build.
-_FLAGS = [] if sys.platform == "win32" else ["-fno-semantic-interposition", "-fno-plt", "-w", "-g0"]
+# The path calls itself directly, not through a table that lets others take a function's place, and
+# is seen by nobody else, so that the linker may inline whatever it likes. What a compiler warns of
+# in generated code is nothing that anyone could mend, and mypyc would have it end the build.
+_FLAGS = (
+    []
+    if sys.platform == "win32"
+    else ["-fno-semantic-interposition", "-fno-plt", "-fvisibility=hidden", "-w", "-g0"]
+)
 
 
 def make_c() -> list[Any]:
