@@ -155,7 +155,7 @@ def _cell(row: DescribedValue) -> str:
 
 
 def _base() -> Iterator[tuple[Path, str]]:
-    rendered = template(_values({}))
+    rendered = _rendered({})
     for name in BASE_TEMPLATES:
         yield BASE / f"{name}.yaml", MADE + _without_helm(_documents_of(rendered, name))
     yield BASE / "sidecar.yaml", the("ConfigMap", objects_in(rendered))["data"]["sidecar.yaml"]
@@ -164,7 +164,7 @@ def _base() -> Iterator[tuple[Path, str]]:
 def _component() -> Iterator[tuple[Path, str]]:
     """Yield what the component adds to a pod: the chart's container, volumes and settings."""
     app: Mapping[str, object] = {"name": "app", "image": "app"}
-    rendered = template(_values({"mode": "podSidecar", "app": {"containers": [app]}}))
+    rendered = _rendered({"mode": "podSidecar", "app": {"containers": [app]}})
     objects = objects_in(rendered)
     pod = the("Deployment", objects)["spec"]["template"]["spec"]
     kept = ("enableServiceLinks", "terminationGracePeriodSeconds", "volumes")
@@ -184,10 +184,11 @@ def _component() -> Iterator[tuple[Path, str]]:
     yield COMPONENT / "deployment.yaml", MADE + yaml.safe_dump(patch, sort_keys=False)
 
 
-def _values(values: Mapping[str, object]) -> Path:
-    path = Path(tempfile.mkdtemp(prefix="chart-values-")) / "values.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
+def _rendered(values: Mapping[str, object]) -> str:
+    with tempfile.TemporaryDirectory(prefix="chart-values-") as directory:
+        path = Path(directory) / "values.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return template(path)
 
 
 def _documents_of(rendered: str, name: str) -> str:

@@ -272,6 +272,7 @@ NOTES: dict[str, list[str]] = {
         '--from-literal=acme-password-hash="$(sidecar account hash-password)"',
         "exec deploy/auth-sidecar -c sidecar -- sidecar token create --account acme",
         "helm -n shop test auth-sidecar --logs",
+        "Your container must listen on 127.0.0.1:9000 alone",
     ],
     "high-availability": ["--from-file=k1.pem", "--from-file=redis-ca.pem"],
     "https": ["port-forward service/auth-sidecar 8080:https", "https://127.0.0.1:8080/"],
@@ -282,6 +283,7 @@ NOT_NOTED: dict[str, list[str]] = {
     "trial": ["create secret", "There is no account"],
     "network-policy": ["podLabels ends that"],
     "ingress": ["config.trusted_proxies is empty"],
+    "unix-socket": ["Your container must listen"],
     "library": ["port-forward"],
 }
 
