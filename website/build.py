@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from website import diagrams, home, navigation, pages
+from website import diagrams, home, key_anchors, navigation, pages
 from website.pages import Unbuilt
 
 _HERE = Path(__file__).resolve().parent
@@ -27,6 +27,7 @@ def gather(directory: Path, *, has_versions: bool = False, address: str = "") ->
     content = directory / "pages"
     for source in pages.sources():
         text = diagrams.with_drawings(pages.page_of(source))
+        text = key_anchors.with_anchors(source, text)
         place = pages.place_of(source)
         _write(content / place, home.with_ways(text) if place.name == "index.md" else text)
     for path in pages.linked_files():
@@ -59,6 +60,7 @@ def build(directory: Path, *, has_versions: bool = False, address: str = "") -> 
     said = _COLOUR.sub("", done.stdout.decode("utf-8", "replace"))
     if done.returncode or "warning" in said.lower():
         raise Unbuilt(said)
+    key_anchors.add_to_search(directory / "site")
     return directory / "site"
 
 

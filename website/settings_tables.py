@@ -152,9 +152,13 @@ def _default(key: Key) -> str:
     return f"`{default if is_text else json.dumps(default)}`"
 
 
+def meaning_of(key: Key) -> str:
+    """Return what a key means, in one line."""
+    return " ".join((key.section.model_fields[key.name].description or "").split())
+
+
 def _meaning(key: Key) -> str:
-    description = key.section.model_fields[key.name].description or ""
-    meaning = re.sub(r"\s+", " ", description).strip().replace("|", "\\|")
+    meaning = meaning_of(key).replace("|", "\\|")
     if key.path in _LINKS:
         words, target = _LINKS[key.path]
         assert words in meaning, f"{key.path} no longer says {words!r}, which is to be a link"
