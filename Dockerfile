@@ -19,6 +19,7 @@ RUN sh assemble.sh /image base-files libbz2-1.0 libc6 libcrypt1 libexpat1 libffi
 COPY deploy/image/requirements.txt ./
 RUN /opt/sidecar/bin/pip install --only-binary :all: --require-hashes --requirement requirements.txt
 COPY LICENSE README.md pyproject.toml setup.cfg setup.py ./
+COPY builder ./builder
 COPY sidecar ./sidecar
 # What every request passes becomes C, the rest byte code: nothing can be compiled later, on a read-only file system.
 RUN SIDECAR_COMPILE=1 /opt/sidecar/bin/pip install --no-deps --no-build-isolation . \
