@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cli.color import Style, paint, paint_problem
 from sidecar.cli.options import (
     Subparsers,
     add_config,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _MISUSED = 2
 
+_STYLES = {"problem": Style.BAD, "warning": Style.ODD, "note": Style.STRONG}
 _EXAMPLES = (
     "sidecar check",
     "sidecar check --connect --config /etc/sidecar/sidecar.yaml",
@@ -92,9 +94,11 @@ def _print_warnings(
     path: Path, settings: Settings, warnings: Sequence[ConfigurationWarning], *, is_strict: bool
 ) -> None:
     for warning in warnings:
-        print(f"{warning.labelled}\n{warning.excerpt}".rstrip(), file=sys.stderr)
+        text = f"{warning.labelled}\n{warning.excerpt}".rstrip()
+        print(paint_problem(text, sys.stderr), file=sys.stderr)
     many = f", {count_of(len(warnings), 'warning')}" if warnings else ""
-    verdict = "not ok (--strict)" if is_strict and warnings else "ok"
+    is_well = not (is_strict and warnings)
+    verdict = _verdict(is_well, "ok" if is_well else "not ok (--strict)")
     print(f"{path}: {verdict}: {_summarise(settings)}{many}", flush=True)
 
 
@@ -135,9 +139,15 @@ def _print_reports(reports: Sequence[ConnectionReport]) -> None:
     """Print successes on standard output, findings on the other."""
     for report in reports:
         if report.is_well:
-            print(f"{report.subject}: ok{f'; {report.remark}' if report.remark else ''}")
+            remark = f"; {report.remark}" if report.remark else ""
+            print(f"{report.subject}: {_verdict(True, 'ok')}{remark}")
         for finding in report.findings:
-            print(f"{report.subject}: {finding.severity.value}: {finding.text}", file=sys.stderr)
+            severity = paint(finding.severity.value, _STYLES[finding.severity.value], sys.stderr)
+            print(f"{report.subject}: {severity}: {finding.text}", file=sys.stderr)
+
+
+def _verdict(is_well: bool, word: str) -> str:
+    return paint(word, Style.GOOD if is_well else Style.BAD, sys.stdout)
 
 
 def _as_json(

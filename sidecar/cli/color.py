@@ -23,7 +23,7 @@ class Style(Enum):
     STRONG = "\x1b[1m"
     BAD = "\x1b[1;31m"
     ODD = "\x1b[1;33m"
-    GOOD = "\x1b[32m"
+    GOOD = "\x1b[1;32m"
     FAINT = "\x1b[2m"
 
 

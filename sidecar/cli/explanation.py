@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sidecar.cli.claimed_account import find_claimed
+from sidecar.cli.color import Style, paint
 from sidecar.cli.ruling import NO_RULING, Case, Ruling, rule_on, rule_on_fault, rule_on_unread
 from sidecar.config.locations import Locations, path_of
 from sidecar.core.credential_faults import spell_out
@@ -195,7 +197,10 @@ def print_explanation(told: Explanation) -> None:
         del lines["decided by"]
     print(_plain(" ".join(filter(None, (told.method, told.path)))) or "not a request")
     for name, value in lines.items():
-        print(f"  {name:<11} {_plain(value) if value else '-'}")
+        shown = _plain(value) if value else "-"
+        if name == "answer":
+            shown = paint(shown, Style.GOOD if told.passes else Style.BAD, sys.stdout)
+        print(f"  {paint(f'{name:<11}', Style.FAINT, sys.stdout)} {shown}")
 
 
 def _with_token(account: str, token_id: str | None) -> str:

@@ -30,6 +30,7 @@ from sidecar.cli import (
     token,
 )
 from sidecar.cli.arguments import Parser, accept_anywhere, command_of, has_option
+from sidecar.cli.color import paint_problem
 from sidecar.cli.standard_streams import (
     WRITING_FAILED,
     give_up_on_output,
@@ -126,7 +127,7 @@ def build_parser() -> Parser:
 
 def _end(status: int, *lines: str) -> int:
     for line in lines:
-        print(line, file=sys.stderr)
+        print(paint_problem(line, sys.stderr), file=sys.stderr)
     return status
 
 

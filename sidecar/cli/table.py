@@ -20,6 +20,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
+from sidecar.cli.color import Style, paint
 from sidecar.cli.options import print_json
 
 Row = Mapping[str, object]
@@ -62,8 +63,13 @@ def print_table(rows: Sequence[Row]) -> None:
         cells = fitted
     heads = {key: _head(key) for key in cells[0]}
     widths = _widths(cells)
-    for line in (heads, *cells):
-        print(_GAP.join(_pad(text, widths[key]) for key, text in line.items()).rstrip())
+    head, *lines = (
+        _GAP.join(_pad(text, widths[key]) for key, text in line.items()).rstrip()
+        for line in (heads, *cells)
+    )
+    print(paint(head, Style.STRONG, sys.stdout))
+    for line in lines:
+        print(line)
 
 
 def _width_of(stream: TextIO) -> int | None:
@@ -108,7 +114,8 @@ def _print_records(cells: list[_Cells]) -> None:
         if number:
             print()
         for key, text in row.items():
-            print(f"{_head(key):<{widest}}{_GAP}{text}")
+            head = paint(f"{_head(key):<{widest}}", Style.STRONG, sys.stdout)
+            print(f"{head}{_GAP}{text}")
 
 
 def _widths(cells: Sequence[_Cells]) -> dict[str, int]:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli import foreign_jwt, jwt_report
 from sidecar.cli.auditing import open_audit_log
 from sidecar.cli.claimed_account import find_claimed
+from sidecar.cli.color import paint_problem
 from sidecar.cli.import_report import advise_issuer
 from sidecar.cli.options import (
     Subparsers,
@@ -393,9 +395,11 @@ async def _revoke(context: _Context, arguments: argparse.Namespace) -> int:
     if arguments.issuer is not None:
         return await _deny(context, arguments)
     if arguments.all:
-        many = await context.store.count_at_most(arguments.account)
-        with progress("revoke", many) as advance:
-            revoked = await context.lifecycle.revoke_all(arguments.account, lambda: advance(1))
+        with ExitStack() as shown:
+            revoked = await context.lifecycle.revoke_all(
+                arguments.account,
+                lambda many: shown.enter_context(progress("revoke", many)),
+            )
     else:
         revoked = [await context.lifecycle.revoke(arguments.id, arguments.account)]
     for record in revoked:
@@ -438,5 +442,5 @@ async def _rotate(context: _Context, arguments: argparse.Namespace) -> int:
 
 
 def _fail(reason: str) -> int:
-    print(f"sidecar: {reason}", file=sys.stderr)
+    print(paint_problem(f"sidecar: {reason}", sys.stderr), file=sys.stderr)
     return 1

@@ -168,17 +168,18 @@ class Lifecycle:
         return record
 
     async def revoke_all(
-        self, account: str, advance: Callable[[], object] = lambda: None
+        self, account: str, begin: Callable[[int], Callable[[int], None]] = lambda _: _ignore
     ) -> builtins.list[TokenRecord]:
         """End every token of an account, declared or not, and return what they were.
 
-        ``advance`` is called after each of them.
+        ``begin`` is told how many there are, and returns what is told of each that has been ended.
         """
-        revoked = []
-        for record in await self._store.list(account):
+        records = await self._store.list(account)
+        advance, revoked = begin(len(records)), []
+        for record in records:
             if await self._store.revoke(record):
                 revoked.append(record)
-            advance()
+            advance(1)
         return revoked
 
     async def rotate(
@@ -307,3 +308,7 @@ class _AccountLocks:
             self._waiting[account] -= 1
             if not self._waiting[account]:
                 del self._waiting[account], self._locks[account]
+
+
+def _ignore(_: int) -> None:
+    """Tell nobody."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Callable
 
@@ -79,6 +80,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
         screen = Screen(is_terminal, encoding)
         monkeypatch.setattr(sys, "stdout", screen)
         monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("NO_COLOR", "1")
         print_table(rows)
         return screen.raw_bytes.getvalue().decode(encoding).splitlines()
 
@@ -97,7 +99,7 @@ def test_a_terminal_that_is_wide_enough_gets_everything_whole(show: Show) -> Non
     assert show(TOKENS, 300) == show(TOKENS, 300, is_terminal=False)
 
 
-@pytest.mark.parametrize("columns", [300, 160, 120, 100, 92, 80, 60, 40, 20, 1])
+@pytest.mark.parametrize("columns", [300, 200, 160, 120, 100, 92, 80, 60, 40, 20, 1])
 @pytest.mark.parametrize("rows", [TOKENS, BANS, ACCOUNTS], ids=["tokens", "bans", "accounts"])
 def test_no_row_of_a_table_is_wider_than_the_terminal_and_every_id_is_whole(
     show: Show, rows: list[Row], columns: int
@@ -185,3 +187,16 @@ def test_an_empty_list_says_so_on_standard_error_but_not_to_a_program(
 ) -> None:
     print_list([], argparse.Namespace(json=as_json), "nobody is banned")
     assert capsys.readouterr() == shown
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_only_the_names_of_columns_are_emphasised_and_the_widths_stay(
+    show: Show, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = show(TOKENS, columns)
+    monkeypatch.setattr("sidecar.cli.color.has_color", lambda stream: True)
+    bold = show(TOKENS, columns)
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in bold] == plain
+    emphasised = [line for line in bold if "\x1b" in line]
+    is_table = len(plain) == len(TOKENS) + 1
+    assert emphasised == bold[:1] if is_table else len(emphasised) == len([*filter(None, plain)])
