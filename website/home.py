@@ -23,9 +23,9 @@ _WAYS = (
     ),
     _Way("reference/configuration", "Every setting", "What it holds, its default, its meaning."),
     _Way(
-        "explanation/performance",
-        "What it costs",
-        "Measured beside nginx, Envoy and Caddy, with all the figures.",
+        "explanation/why-this",
+        "Why this, and not X",
+        "Beside nginx, Envoy, oauth2-proxy and Kong; what it costs, and when not to use it.",
     ),
 )
 
