@@ -290,14 +290,14 @@ def _tell(file: Path, answers: Answers, password: str | None) -> None:
         _warn_of_missing_redis()
     config = _config_option(file)
     options, url = sample_call(answers.listen, sample_path(answers.paths[0]))
-    account = shlex.quote(answers.account)
+    account = _option("--account", answers.account)
     curl = shlex.join(["curl", *options])
     call = f'{curl} -H "Authorization: Bearer $TOKEN" {shlex.quote(url)}'
     steps = [
         ("Next, check it, and run it:", f"sidecar check{config}", f"sidecar run{config}"),
         (
             "Then, in another terminal, make a token and call the service with it:",
-            f"TOKEN=$(sidecar token create --account {account} --name first --days 30{config})",
+            f"TOKEN=$(sidecar token create {account} --name first --days 30{config})",
             call,
         ),
         (
@@ -328,4 +328,10 @@ def _config_option(file: Path) -> str:
     except UsageError:
         found = None
     is_found = found is not None and found.absolute() == file.absolute()
-    return "" if is_found else f" --config {shlex.quote(str(file))}"
+    return "" if is_found else f" {_option('--config', str(file))}"
+
+
+def _option(name: str, value: str) -> str:
+    """Return an option as it is typed; a value that begins with a dash is no option itself."""
+    between = "=" if value.startswith("-") else " "
+    return f"{name}{between}{shlex.quote(value)}"

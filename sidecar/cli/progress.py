@@ -71,6 +71,7 @@ def _is_shown() -> bool:
 def _open_bar(label: str, **options: Any) -> tqdm[Any]:
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # no thread that stays: `sidecar run` forks later on
     return tqdm(desc=label, leave=False, dynamic_ncols=True, file=sys.stderr, **options)
 
 

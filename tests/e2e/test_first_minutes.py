@@ -89,7 +89,11 @@ def test_what_an_option_says_is_not_asked(place: Path) -> None:
     assert (status, shown.count("]: ")) == (0, 0)
 
 
-@pytest.mark.parametrize(("keys", "status", "told"), [("\x04", 2, "ended"), ("\x03", 1, "interr")])
+# Behind the ^C comes an Enter: a signal of the very moment between the prompt and the wait for a
+# key is noticed at the next key.
+@pytest.mark.parametrize(
+    ("keys", "status", "told"), [("\x04", 2, "ended"), ("\x03\n", 1, "interrupted")]
+)
 def test_one_who_stops_answering_leaves_nothing_behind(
     place: Path, keys: str, status: int, told: str
 ) -> None:

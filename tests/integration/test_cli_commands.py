@@ -329,7 +329,7 @@ def run_on_terminal(config: Path, *arguments: str, columns: int) -> str:
         stdout=terminal,
         stderr=terminal,
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": str(columns)},
+        env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"},
     )
     os.close(terminal)
     shown = b""

@@ -180,6 +180,14 @@ def test_what_cannot_be_written_whole_is_not_written(
     assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("account", ["-x", "--json", "-", "a@b"])
+def test_the_next_commands_are_ones_for_any_name(account: str, elsewhere: Path) -> None:
+    done = run_command("init", f"--account={account}", "--", "-d")
+    (line,) = re.findall(r"^  TOKEN=\$\((.*)\)$", done.stdout, re.M)
+    asked = build_parser().parse_args(shlex.split(line)[1:])
+    assert (asked.account, asked.config) == (account, Path("-d", NAME))
+
+
 @pytest.mark.parametrize(
     ("directory", "named"),
     [
