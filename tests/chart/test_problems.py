@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,44 +21,46 @@ operations: {address: "0.0.0.0:2022"}
 """
 TLS = "{certificate: /etc/sidecar-tls/tls.crt, private_key: /etc/sidecar-tls/tls.key}"
 
-SCHEMA_PROBLEMS: dict[str, tuple[dict[str, object], str]] = {
-    "a key that is none": (
-        {"replicas": 3},
-        "(root): Additional property replicas is not allowed",
-    ),
+SCHEMA_PROBLEMS: dict[str, tuple[dict[str, object], str, str]] = {
+    "a key that is none": ({"replicas": 3}, "", "replicas.* not allowed"),
     "a key of the configuration that is none": (
         {"config": {"upstreams": {"a": {"url": "http://a", "conect_timeout": "3s"}}}},
-        "config.upstreams.a: Additional property conect_timeout is not allowed",
+        "config.upstreams.a",
+        "conect_timeout.* not allowed",
     ),
     "a duration without a unit": (
         {"config": {"drain": {"timeout": 40}}},
-        "config.drain.timeout: Must validate at least one schema",
+        "config.drain.timeout",
+        "anyOf",
     ),
     "a layout that is none": (
         {"mode": "sidecar"},
-        'mode must be one of the following: "standalone", "podSidecar", "library"',
+        "mode",
+        r"must be one of .*\Wstandalone\W, \WpodSidecar\W, \Wlibrary\W",
     ),
     "a tag that is a number": (
         {"image": {"tag": 1.5}},
-        "image.tag: Invalid type. Expected: string, given: number",
+        "image.tag",
+        "number.*string|string.*number",
     ),
     "a digest that is none": (
         {"image": {"digest": "latest"}},
-        "image.digest: Does not match pattern",
+        "image.digest",
+        "(?i)does not match pattern",
     ),
-    "a secret that is no text": (
-        {"secrets": {"pin": 1234}},
-        "secrets.pin: Invalid type. Expected: string, given: integer",
-    ),
+    "a secret that is no text": ({"secrets": {"pin": 1234}}, "secrets.pin", "string"),
     "a service behind with a path": (
         {"upstreamUrl": "http://listener/v1"},
-        "upstreamUrl: Does not match pattern",
+        "upstreamUrl",
+        "(?i)does not match pattern",
     ),
     "a container without an image": (
         {"mode": "podSidecar", "app": {"containers": [{"name": "listener"}]}},
-        "app.containers.0: image is required",
+        "app.containers.0",
+        "image is required|missing property .image",
     ),
 }
+"""Values, the place that is named, and what is said; Helm 3 and 4 have other words for the same."""
 
 PROBLEMS: dict[str, tuple[dict[str, object], list[str]]] = {
     "no container for the pod": (
@@ -236,11 +239,16 @@ def said_of(values: dict[str, object], directory: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize(("values", "text"), SCHEMA_PROBLEMS.values(), ids=SCHEMA_PROBLEMS)
-def test_the_schema_refuses(values: dict[str, object], text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "place", "words"), SCHEMA_PROBLEMS.values(), ids=SCHEMA_PROBLEMS
+)
+def test_the_schema_refuses(
+    values: dict[str, object], place: str, words: str, tmp_path: Path
+) -> None:
     status, said = said_of(values, tmp_path)
     assert status != 0
-    assert text in said
+    (line,) = (line for line in said.splitlines() if re.search(words, line))
+    assert f"- {place}" in line or f"- at '/{place.replace('.', '/')}'" in line or not place
 
 
 @pytest.mark.parametrize(("values", "lines"), PROBLEMS.values(), ids=PROBLEMS)

