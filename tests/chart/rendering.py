@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import kubernetes_validate
 import yaml
 
 from tests.kubernetes_tools import tool
@@ -16,7 +17,11 @@ from tests.proxy_process import ROOT
 
 CHART: Final = ROOT / "deploy" / "helm" / "auth-sidecar"
 SETS: Final = {path.stem: path for path in sorted((CHART / "ci").glob("*.yaml"))}
-RELEASES: Final = ["1.28", "1.31"]
+USUAL: Final = "1.31"
+LATEST: Final = ".".join(kubernetes_validate.latest_version().split(".")[:2])
+RELEASES: Final = [*dict.fromkeys(("1.28", USUAL, LATEST))]
+"""Of Kubernetes: the oldest, the one that most tests are about, the newest with a known schema."""
+
 NAME: Final = "auth-sidecar"
 TOO_OLD: Final = [("native-sidecar", "1.28")]
 """Sets that need a newer Kubernetes: they are refused."""
@@ -38,7 +43,7 @@ def run_helm(*arguments: str) -> Done:
 
 
 @functools.cache
-def template(values: Path, release: str = RELEASES[-1], name: str = NAME) -> str:
+def template(values: Path, release: str = USUAL, name: str = NAME) -> str:
     """Return what ``helm template`` prints for values, a version of Kubernetes, and a name."""
     done = run_helm(
         *("template", name, str(CHART), "--values", str(values), "--kube-version", release)
@@ -52,7 +57,7 @@ def objects_in(text: str) -> list[Object]:
     return [found for found in yaml.safe_load_all(text) if found]
 
 
-def objects_of(name: str, release: str = RELEASES[-1]) -> list[Object]:
+def objects_of(name: str, release: str = USUAL) -> list[Object]:
     """Return the objects of one of ``SETS``."""
     return objects_in(template(SETS[name], release))
 

@@ -24,6 +24,7 @@ from tests.chart.rendering import (
     RELEASES,
     SETS,
     TOO_OLD,
+    USUAL,
     Object,
     containers_of,
     objects_of,
@@ -95,7 +96,7 @@ def test_an_older_cluster_than_the_chart_is_tried_with_is_refused() -> None:
 
 @every_set
 def test_the_same_values_render_the_same_bytes(name: str) -> None:
-    again = template.__wrapped__(SETS[name], RELEASES[-1])
+    again = template.__wrapped__(SETS[name])
     assert template(SETS[name]) == again
 
 
@@ -205,7 +206,7 @@ def rest_of(name: str, release: str) -> Any:
 def test_a_container_beside_the_sidecar_outlives_the_drain(name: str, tmp_path: Path) -> None:
     drain = settings_of(name, tmp_path).drain
     seconds = int(drain.delay + drain.timeout)
-    assert rest_of(name, "1.31") == {"sleep": {"seconds": seconds}}
+    assert rest_of(name, USUAL) == {"sleep": {"seconds": seconds}}
     assert rest_of(name, "1.28") == {"exec": {"command": ["sleep", str(seconds)]}}
 
 
@@ -217,7 +218,7 @@ def test_a_container_beside_a_native_sidecar_waits_until_the_endpoint_has_gone(
     assert [one["name"] for one in pod["containers"]] == ["listener"]
     assert pod["initContainers"][0]["restartPolicy"] == "Always"
     drain = settings_of("native-sidecar", tmp_path).drain
-    assert rest_of("native-sidecar", "1.31") == {"sleep": {"seconds": int(drain.delay)}}
+    assert rest_of("native-sidecar", USUAL) == {"sleep": {"seconds": int(drain.delay)}}
 
 
 # What fits together.
