@@ -99,8 +99,9 @@ lock: $(INSTALLED) ## renew the image's list of libraries, by version and hash
 		--output-file - setup.cfg $(LOCK:.txt=.in) | sed '/^#/d; /^$$/d'; } >$(LOCK).new
 	@mv $(LOCK).new $(LOCK)
 
-man: $(INSTALLED) ## write the manual page, sidecar(1), from the command line's own help
+man: $(INSTALLED) ## write the manual pages, sidecar(1) from the command line's own help, sidecar.yaml(5) from the schema
 	@$(IN_VENV) -m sidecar manual >sidecar/cli/sidecar.1.new && mv sidecar/cli/sidecar.1.new sidecar/cli/sidecar.1
+	@$(IN_VENV) -m sidecar manual sidecar.yaml >sidecar/cli/sidecar.yaml.5.new && mv sidecar/cli/sidecar.yaml.5.new sidecar/cli/sidecar.yaml.5
 
 docker: ## build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) .

@@ -1,7 +1,7 @@
-"""``sidecar manual``: prints sidecar(1), made from the parser and its examples, for man(1).
+"""``sidecar manual``: prints sidecar(1), made from the parser and its examples, or sidecar.yaml(5).
 
-The page is also a file of the package, ``sidecar.1``, which is installed where man looks. It uses
-the macros of man(7), which groff and mandoc both know.
+Both pages are also files of the package, ``sidecar.1`` and ``sidecar.yaml.5``, which are installed
+where man looks. They use the macros of man(7), which groff and mandoc both know.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from typing import Final
 
 from sidecar.cli.arguments import Parser, commands_of
 from sidecar.cli.options import DEFAULT_FILES, Subparsers
+from sidecar.cli.roff import bold, escape, italic, literal, paragraph
 
 _EXAMPLES: Final = (
     "sidecar manual | man -l -",
+    "sidecar manual sidecar.yaml | man -l -",
     "sidecar manual >/usr/local/share/man/man1/sidecar.1",
 )
 
 _WRITTEN: Final = "2026-11-29"
 """When this module's own sentences last changed; the page can't be without a date."""
 
+PAGES: Final = ("sidecar", "sidecar.yaml")
 _SHARED: Final = ("--help", "--config", "--json")
 """Options of most commands, described once."""
 
@@ -56,16 +59,34 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "manual",
         help="print the manual page, for man -l -",
-        description="Print the manual page, sidecar(1), in the language of man(7). It is also "
-        "installed with the program, so that man finds it.",
+        description="Print a manual page, sidecar(1) or sidecar.yaml(5), in the language of "
+        "man(7). Both are also installed with the program, so that man finds them.",
         examples=_EXAMPLES,
+    )
+    parser.add_argument(
+        "page",
+        metavar="PAGE",
+        nargs="?",
+        choices=PAGES,
+        default=PAGES[0],
+        help=f"{' or '.join(PAGES)} (default: {PAGES[0]})",
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    print(*write_manual(arguments.parser), sep="\n")
+    print(*write_page(arguments.page, arguments.parser), sep="\n")
     return 0
+
+
+def write_page(page: str, parser: Parser) -> Iterator[str]:
+    """Return the lines of one of ``PAGES``."""
+    if page == PAGES[0]:
+        return write_manual(parser)
+    from sidecar.cli.configuration_manual import write_configuration_manual
+    from sidecar.config.schema import json_schema
+
+    return write_configuration_manual(json_schema(), _WRITTEN)
 
 
 def write_manual(parser: Parser) -> Iterator[str]:
@@ -75,15 +96,15 @@ def write_manual(parser: Parser) -> Iterator[str]:
     yield from (".SH NAME", r"sidecar \- authenticating reverse proxy and its tokens")
     yield ".SH SYNOPSIS"
     for command in _commands_below(parser):
-        yield from (f'.SY "{_text(command.prog)}"', *_synopsis(command), ".YS")
+        yield from (f'.SY "{escape(command.prog)}"', *_synopsis(command), ".YS")
     yield ".SH DESCRIPTION"
-    yield from _lines(parser.description or "")
+    yield from paragraph(parser.description or "")
     yield ".PP"
-    yield from _lines(
+    yield from paragraph(
         "A new installation begins with sidecar init, or with sidecar demo, which needs nothing."
     )
     yield ".SH OPTIONS"
-    yield from _lines("Most commands take these, before or after their name:")
+    yield from paragraph("Most commands take these, before or after their name:")
     for action in parser._actions:
         if action.option_strings:
             yield from _option(action)
@@ -98,20 +119,18 @@ def write_manual(parser: Parser) -> Iterator[str]:
     ):
         yield f".SH {title}"
         for name, about in rows.items():
-            yield from (".TP", rf"\fB{_text(name)}\fR", *_lines(about))
+            yield from (".TP", bold(name), *paragraph(about))
     yield ".SH SEE ALSO"
-    yield r"\fBcurl\fR(1), \fBredis\-server\fR(1), \fBsystemctl\fR(1)"
+    yield r"\fBsidecar.yaml\fR(5), \fBcurl\fR(1), \fBredis\-server\fR(1), \fBsystemctl\fR(1)"
 
 
 def _command(command: Parser) -> Iterator[str]:
-    yield f'.SS "{_text(command.prog)}"'
-    yield from _lines(command.description or "")
+    yield f'.SS "{escape(command.prog)}"'
+    yield from paragraph(command.description or "")
     for action in command._actions:
         if not set(action.option_strings) & set(_SHARED):
             yield from _option(action)
-    yield from (".PP", "Examples:", ".PP", ".nf", ".RS 4")
-    yield from map(_text, command.examples)
-    yield from (".RE", ".fi")
+    yield from (".PP", "Examples:", ".PP", *literal(iter(command.examples)))
 
 
 def _synopsis(command: Parser) -> Iterator[str]:
@@ -121,7 +140,7 @@ def _synopsis(command: Parser) -> Iterator[str]:
             continue
         shown = _values_of(action)
         if action.option_strings:
-            shown = f"{_bold(action.option_strings[0])}{f' {shown}' if shown else ''}"
+            shown = f"{bold(action.option_strings[0])}{f' {shown}' if shown else ''}"
         is_needed = action.required or (not action.option_strings and action.nargs != "?")
         text = shown if is_needed else f"[{shown}]"
         yield text.replace(" ", r"\ ")
@@ -129,18 +148,18 @@ def _synopsis(command: Parser) -> Iterator[str]:
 
 def _option(action: argparse.Action) -> Iterator[str]:
     values = _values_of(action)
-    names = ", ".join(map(_bold, action.option_strings)) or values
+    names = ", ".join(map(bold, action.option_strings)) or values
     yield ".TP"
     yield f"{names} {values}" if action.option_strings and values else names
     help_text = re.sub(r"\Ashow", "print", action.help or "")
-    yield from _lines(help_text[:1].upper() + help_text[1:] + ".")
+    yield from paragraph(help_text[:1].upper() + help_text[1:] + ".")
 
 
 def _values_of(action: argparse.Action) -> str:
     if action.nargs == 0:
         return ""
     name = action.metavar or "|".join(map(str, action.choices or ())) or action.dest
-    return rf"\fI{_text(str(name))}\fR"
+    return italic(str(name))
 
 
 def _commands_below(parser: argparse.ArgumentParser) -> Iterator[Parser]:
@@ -150,26 +169,3 @@ def _commands_below(parser: argparse.ArgumentParser) -> Iterator[Parser]:
             yield from _commands_below(below)
         elif isinstance(below, Parser):
             yield below
-
-
-def _bold(text: str) -> str:
-    return rf"\fB{_text(text)}\fR"
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Yield a paragraph as roff, one line a piece of it: roff fills them."""
-    line = ""
-    for word in _text(text).split():
-        if line and len(line) + len(word) >= 78:
-            yield line
-            line = ""
-        line = f"{line} {word}".strip()
-    yield line
-
-
-def _text(text: str) -> str:
-    r"""Return text with what roff would read as its own escaped; ASCII alone."""
-    text = text.replace("\\", r"\e").replace("-", r"\-").replace("…", "...")
-    text = text.replace("'", r"\(aq").replace("`", r"\(ga").replace("^", r"\(ha")
-    text = text.replace("~", r"\(ti").replace('"', r"\(dq")
-    return rf"\&{text}" if text.startswith(".") else text

@@ -25,20 +25,20 @@ _placeholder: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}|\*")
 _place: Final = re.compile(r".*?:[0-9]+:[0-9]+: (?:warning: )?", re.S)
 
 _TEMPLATE: Final = """\
-# The configuration of the sidecar, made by `sidecar init`. It holds the hash of a password: keep it
-# from others. `sidecar check` checks it, and a running sidecar takes up what you change. All other
-# keys have good defaults: docs/reference/configuration.md names them, `sidecar schema` too.
+# Made by `sidecar init`. It holds the hash of a password: keep it from others.
+# `sidecar check` checks it; a running sidecar takes up what you change. Other
+# keys have good defaults: `man sidecar.yaml`, docs/reference/configuration.md.
 
 listen:
   address: {listen}
-  # tls: {{certificate: tls.crt, private_key: tls.key}}   # before other machines may call
+  # tls: {{certificate: tls.crt, private_key: tls.key}}
 
 upstreams:
   service:
     url: {upstream}
 
 routes:    # the first match wins; what no route names is 404
-  # In a path, {{name}} is one segment, * is text within a segment, /** at the end is any rest.
+  # {{name}}: one segment; *: text within one; /** at the end: any rest
 {routes}
 accounts:
   {account}:
@@ -47,12 +47,10 @@ accounts:
 store:
   url: {store}{about_store}
 {jwt}
-portal: {{address: "{portal}"}}          # the page on which an account makes its tokens
-operations: {{address: "{operations}"}}      # health, readiness, metrics
+portal: {{address: "{portal}"}}        # a page on which accounts make tokens
+operations: {{address: "{operations}"}}    # health, readiness, metrics
 """
-_ABOUT_EMBEDDED: Final = (
-    "    # a private Redis, with its data in data/ beside this file; or redis://HOST:6379/0"
-)
+_ABOUT_EMBEDDED: Final = "    # a Redis of its own, in data/; or redis://HOST:6379/0"
 _JWT: Final = """
 jwt:
   keys:    # the first one signs, all of them verify
