@@ -18,7 +18,6 @@ from sidecar.wire.buffers import BufferBudget
 from sidecar.wire.client import ClientConnection
 from sidecar.wire.relay import LASTING_SECONDS, Relay, Timeouts
 from sidecar.wire.requests import HeadCache, RequestLimits, RequestRefused
-from sidecar.wire.turn_queue import TurnQueue
 from sidecar.wire.upstream import UpstreamConnection
 from tests.fake_transport import FakeTransport
 from tests.unit.wire.test_client_turns import Turns
@@ -46,8 +45,8 @@ class Host:
     is_closing = False
 
     def __init__(self) -> None:
-        self.line = Turns(asyncio.get_running_loop(), turn_seconds=0.0)
-        self.turns: TurnQueue = self.line
+        self.line = Turns()
+        self.turns = self.line.queue
 
     def new_head_cache(self) -> HeadCache:
         return HeadCache()
