@@ -17,7 +17,8 @@ from benchmarks.arrivals import ALL_AT_ONCE, Order, run, send
 from benchmarks.processes import BenchError, Cores, Program, free_port, is_listening
 from tests.patience import PATIENCE_SECONDS
 
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 1.0
+SHOWN_MS = 200.0  # of the pause; the rest is for a busy machine to begin meanwhile
 EVERYWHERE = Cores.of_this_machine().around
 ENDING = sink.ANSWER.decode()[-9:]
 
@@ -48,9 +49,7 @@ def test_a_pause_of_the_server_is_a_latency_of_every_request_that_was_due_meanwh
     found = send(order)
 
     # A load that counts from the sending sees one slow request of a thousand, on one connection.
-    paused_ms = (PAUSE_SECONDS - 0.05) * 1e3
-    assert found.p999_ms > paused_ms * 0.9
-    assert found.p99_ms > paused_ms * 0.8
+    assert found.p999_ms >= found.p99_ms > SHOWN_MS
     assert time.monotonic() - start > PAUSE_SECONDS
 
 
@@ -67,10 +66,15 @@ def test_every_request_is_answered_and_counted(server: tuple[Program, Order]) ->
 def test_requests_that_are_all_due_at_once_wait_for_each_other(
     server: tuple[Program, Order],
 ) -> None:
-    found = send(replace(server[1], rate=ALL_AT_ONCE, count=200))
+    program, order = server
+    program.send_signal(signal.SIGSTOP)
+    resume = threading.Timer(PAUSE_SECONDS, program.send_signal, (signal.SIGCONT,))
+    resume.start()
 
-    assert found.most_ms == pytest.approx(found.seconds * 1e3, rel=0.5)
-    assert found.p50_ms > found.most_ms / 4
+    found = send(replace(order, rate=ALL_AT_ONCE, count=200))
+
+    # None can be answered before the pause has ended, and each waits for those before it.
+    assert SHOWN_MS < found.p50_ms < found.p99_ms <= found.most_ms <= found.seconds * 1e3
 
 
 def test_a_wrong_answer_ends_the_run(server: tuple[Program, Order]) -> None:
