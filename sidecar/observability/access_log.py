@@ -21,6 +21,7 @@ _BATCH_SECONDS: Final = 0.05
 _BATCH_LINES: Final = 512
 _SAME_PARTS: Final = 4096
 _SAME_CHARS: Final = 1024
+_THREE_DIGITS: Final = [f"{number:03d}" for number in range(1000)]
 _SHORT: Final = 1000  # hundredths of a millisecond
 _SHORT_TIMES: Final = [format(hundredths / 100, ".2f") for hundredths in range(_SHORT)]
 
@@ -86,6 +87,8 @@ class LineFormatter:
     def __init__(self, token_prefix: str) -> None:
         self._same = _SameParts(token_prefix)
         self._texts = _Texts()
+        self._second = -1
+        self._second_text = ""
         self._time_text = ""
         self._time_is_good_until = float("-inf")  # on the clock of ``line``
 
@@ -112,8 +115,12 @@ class LineFormatter:
 
     def _read_time(self, now: float) -> None:
         """Format the time (RFC 3339, UTC, with milliseconds) for the next millisecond."""
-        second, rest = divmod(int(time() * 1000), 1000)
-        self._time_text = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{rest:03d}Z"
+        milliseconds = int(time() * 1000)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        self._time_text = f"{self._second_text}.{_THREE_DIGITS[milliseconds - second * 1000]}Z"
         self._time_is_good_until = now + 0.001
 
 

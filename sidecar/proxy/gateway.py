@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from itertools import count
 from time import time
 from typing import Final
 
@@ -41,6 +40,7 @@ from sidecar.wire.requests import Request, RequestRefused
 _log = logging.getLogger("sidecar")
 
 _FIRST_ID: Final = 1 << 60  # from here on every number has sixteen hexadecimal digits
+_TWO_DIGITS: Final = [f"{number:02x}" for number in range(256)]
 _MOST_UNROUTED_CHARS: Final = 1024  # of the path that is logged: it may be anything
 _CLIENT_GONE: Final = 499  # as nginx logs it; nobody receives it
 
@@ -71,7 +71,8 @@ class Gateway:
         self._id_prefix = os.urandom(8).hex()
         self.why_not_ready: Callable[[], Awaitable[str | None]] = _is_ready
         """Returns the code of what keeps the process from serving; ``None``: nothing does."""
-        self._ids = count(_FIRST_ID + int.from_bytes(os.urandom(3), "big"))
+        self._next_id = _FIRST_ID + int.from_bytes(os.urandom(3), "big")
+        self._id_stem = _stem_of(self._id_prefix, self._next_id)
 
     async def serve(self, client: ClientConnection) -> None:
         """Serve a client's connection: its requests one after another, in order."""
@@ -264,7 +265,11 @@ class Gateway:
 
     def new_id(self) -> str:
         """Return a request id that no other request of this or any other process has."""
-        return self._id_prefix + hex(next(self._ids))[2:]
+        number = self._next_id
+        self._next_id = number + 1
+        if not number % 256:
+            self._id_stem = _stem_of(self._id_prefix, number)
+        return self._id_stem + _TWO_DIGITS[number % 256]
 
     def _downstream_of(self, client: ClientConnection) -> Downstream:
         proxies = self.rules.trusted_proxies
@@ -273,6 +278,11 @@ class Gateway:
             b"https" if client.is_tls else b"http",
             proxies if proxies.is_trusted(client.peer) else None,
         )
+
+
+def _stem_of(prefix: str, number: int) -> str:
+    """Return what a request's id begins with: all but the last two digits of its number."""
+    return prefix + hex(number // 256)[2:]
 
 
 def _find_preflight(asked: Authorization) -> RouteMatch | None:

@@ -20,6 +20,9 @@ The parent is empty if the trace begins with the sidecar's span; ``None`` if it 
 """
 
 _ALL: Final = 1 << 64
+_TRACE_DIGITS: Final = 32  # of base 16 (W3C Trace Context, section 3.2.2)
+_SPAN_DIGITS: Final = 16
+_BITS_IN_STOCK: Final = 64 * (_TRACE_DIGITS + _SPAN_DIGITS) * 4
 _NO_TRACE: Final[Trace] = ("", None)
 
 
@@ -31,13 +34,16 @@ class Traces:
     the sidecar adds a span to those that are sampled.
     """
 
-    __slots__ = ("_bound", "_exports", "_samples_all", "begins")
+    __slots__ = ("_at", "_bound", "_digits", "_exports", "_samples_all", "begins")
 
     def __init__(self, *, begins: bool = True, share: float = 1.0, exports: bool = False) -> None:
         self.begins = begins
         self._samples_all = share >= 1
         self._bound = f"{round(share * _ALL):016x}"  # unused if all are sampled
         self._exports = exports
+        self._digits = ""
+        """Random digits in stock, made when a process begins its first trace: so never forked."""
+        self._at = 0
 
     def find(self, given: Sequence[bytes]) -> Trace:
         """Return the trace of a request with these ``traceparent`` values."""
@@ -50,7 +56,13 @@ class Traces:
         return parent, None
 
     def _begin(self) -> Trace:
-        ids = getrandbits(192).to_bytes(24, "big").hex()
-        if not self._samples_all and ids[16:32] >= self._bound:
-            return f"00-{ids[:32]}-{ids[32:]}-00", None
-        return f"00-{ids[:32]}-{ids[32:]}-01", "" if self._exports else None
+        digits, at = self._digits, self._at
+        if at >= len(digits):
+            digits = getrandbits(_BITS_IN_STOCK).to_bytes(_BITS_IN_STOCK // 8, "big").hex()
+            self._digits, at = digits, 0
+        self._at = at + _TRACE_DIGITS + _SPAN_DIGITS
+        trace_id = digits[at : at + _TRACE_DIGITS]
+        span_id = digits[at + _TRACE_DIGITS : at + _TRACE_DIGITS + _SPAN_DIGITS]
+        if not self._samples_all and trace_id[16:] >= self._bound:
+            return f"00-{trace_id}-{span_id}-00", None
+        return f"00-{trace_id}-{span_id}-01", "" if self._exports else None
