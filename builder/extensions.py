@@ -30,8 +30,8 @@ def make_c() -> list[Any]:
     modules = mypycify(
         files, opt_level="3", debug_level="0", group_name="sidecar_path", multi_file=True
     )
-    for module in modules:
-        module.extra_compile_args += _FLAGS
+    for module in modules:  # they share one list
+        module.extra_compile_args = [*module.extra_compile_args, *_FLAGS]
     _optimize_as_one(modules[0])
     return list(modules)
 
@@ -41,7 +41,7 @@ def _optimize_as_one(path: Any) -> None:
     flag = f"-flto={_count_processors()}"
     if takes_flag(flag):
         path.extra_compile_args.append("-flto")
-        path.extra_link_args += [flag, "-O3", *_FLAGS]
+        path.extra_link_args = [flag, "-O3", *_FLAGS]
 
 
 class ParallelBuild(build_ext):

@@ -74,7 +74,7 @@ def _run(command: list[str], directory: Path, asked: str) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
-            if not complaint and "error" in line.lower():
+            if not complaint and "error: " in line:  # and not an option such as -Werror
                 complaint = line.strip()
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
