@@ -22,6 +22,7 @@ from sidecar.core.key_documents import export_key_set, load_key
 from sidecar.core.keys import Key, generate_key
 from sidecar.core.model import TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens
+from tests.jose_library import install_jose
 from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 from tests.proxy_process import ROOT
@@ -147,15 +148,8 @@ def call(port: int, *assertions: str) -> tuple[int, dict[str, str]]:
 @pytest.fixture(scope="session")
 def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the example for Node stands beside the library that it needs."""
-    npm = shutil.which("npm")
-    if shutil.which("node") is None or npm is None:
-        pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "jose@6"]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
-    except (subprocess.SubprocessError, OSError):
-        pytest.skip("jose can't be installed from npm")
+    install_jose(folder)
     return Path(shutil.copy(EXAMPLES / "upstream.mjs", folder))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sidecar.core.key_documents import export_key_set, load_key, load_key_set
 from sidecar.core.keys import ALGORITHMS, KeyRing, generate_key
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.signed_tokens import SignedTokens, TrustedIssuer, VerifiedToken
+from tests.jose_library import install_jose
 from tests.patience import PATIENCE_SECONDS
 
 NOW = 1_800_000_000
@@ -31,16 +31,7 @@ CLAIMS = {
 
 @pytest.fixture(scope="session")
 def jose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("jose")
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "jose@6"]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
-    except (subprocess.SubprocessError, OSError):
-        pytest.skip("jose can't be installed from npm")
-    return folder / "node_modules/jose/dist/webapi/index.js"
+    return install_jose(tmp_path_factory.mktemp("jose"))
 
 
 def ask(jose: Path, task: dict[str, Any]) -> Any:
