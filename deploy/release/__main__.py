@@ -88,7 +88,8 @@ def _today(environment: Mapping[str, str]) -> str:
 
 
 def _passes_tests(root: Path) -> bool:
-    return subprocess.run(["make", "test"], cwd=root, check=False).returncode == 0
+    command = ["make", "--no-print-directory", "test"]
+    return subprocess.run(command, cwd=root, check=False).returncode == 0
 
 
 def _commit_and_tag(checkout: Checkout, files: list[Path], version: Version) -> None:

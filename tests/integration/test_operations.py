@@ -155,7 +155,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
         assert (response.status, response.headers["Content-Type"]) == (200, content_type)
         text = await response.text()
     assert text.endswith("# EOF\n") == ("openmetrics" in content_type)
-    assert 'sidecar_build_info{python="' in text
+    assert 'sidecar_build_info{compiled="' in text
 
 
 async def test_metrics_say_whether_the_store_answers(probe: Probe) -> None:

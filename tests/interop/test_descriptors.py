@@ -133,7 +133,8 @@ async def ask_health(port: int, found: Counter[str]) -> None:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):  # 3.11's wait_for may lose a cancel
+                answer = await reader.read()
             found[answer.split()[1].decode() if answer else "closed"] += 1
             writer.close()
         except OSError as error:
