@@ -33,6 +33,9 @@ BUDGET_SECONDS = 2.0
 SOON = timedelta(days=21)
 """A certificate that expires sooner gets a warning: automatic renewal should have replaced it."""
 
+_CUT = (None, 0, errno.ECONNRESET, errno.EPIPE)
+"""How a connection fails that was there and was closed: in time, or with our bytes unread."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionReport:
@@ -89,7 +92,7 @@ async def _why_unconnected(name: str, upstream: UpstreamSettings, error: OSError
         return f"the connection timed out; check the address, and firewalls on the way{tls}"
     if is_unknown_host(error):
         return f"its host can't be looked up ({reason_of(error)}); correct {key}"
-    if upstream.url.is_tls and isinstance(error, ConnectionError) and not error.errno:
+    if upstream.url.is_tls and isinstance(error, ConnectionError) and error.errno in _CUT:
         return f"it closed the connection in the TLS handshake; does it speak TLS there? See {key}"
     if address.path is not None and error.errno in (errno.ENOENT, errno.EACCES):
         what = "there is no such socket" if error.errno == errno.ENOENT else "it may not be opened"

@@ -33,6 +33,12 @@ WIDTHS = (360, 768, 1280, 1920)
 SERIOUS = {"serious", "critical"}
 OTHER_VERSION = "0.1"
 VERSION = "0.2"
+IS_TYPING = """() => {
+    let focused = document.activeElement;
+    while (focused?.shadowRoot) focused = focused.shadowRoot.activeElement;
+    return focused instanceof HTMLInputElement;
+}"""
+"""A script that tells whether keys go into a field: the search takes a moment to open."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -82,6 +88,7 @@ async def page(chromium: Browser, site_url: str) -> AsyncIterator[Page]:
 
 async def test_the_search_finds_a_key_by_keyboard_alone(page: Page) -> None:
     await page.keyboard.press("/")
+    await page.wait_for_function(IS_TYPING)
     await page.keyboard.type("outage_grace")
     await page.get_by_text("results").first.wait_for()
     await page.keyboard.press("Enter")
