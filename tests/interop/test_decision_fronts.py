@@ -313,7 +313,8 @@ class Caller:
                 version=case.version,
                 host=case.host,
             )
-            if seen.status not in (503, 504) or time.monotonic() > deadline:
+            is_known = seen.status not in (503, 504) or case.any_refusal
+            if is_known or time.monotonic() > deadline:
                 return seen
             time.sleep(0.2)
 
