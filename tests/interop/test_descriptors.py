@@ -132,11 +132,11 @@ async def ask_health(port: int, found: Counter[str]) -> None:
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            async with asyncio.timeout(PATIENCE_SECONDS):  # 3.11's wait_for may lose a cancel
-                answer = await reader.read()
+            with contextlib.closing(writer):
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                async with asyncio.timeout(PATIENCE_SECONDS):  # 3.11's wait_for may lose a cancel
+                    answer = await reader.read()
             found[answer.split()[1].decode() if answer else "closed"] += 1
-            writer.close()
         except OSError as error:
             found[type(error).__name__] += 1
         await asyncio.sleep(0.05)
@@ -164,6 +164,7 @@ def test_every_caller_is_answered_and_the_health_too(
                 return await crowd(proxy.port, PLAYS[name])
             finally:
                 asking.cancel()
+                await asyncio.wait({asking})
                 await asyncio.to_thread(proxy.stop)
                 assert "upstream_unreachable" not in proxy.stderr
                 assert "limits.connections is 10000, and the limit of 64 open files" in proxy.stderr
