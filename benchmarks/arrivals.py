@@ -15,25 +15,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import select
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.figures import percentile
+from benchmarks.own_process import carry_out, run_apart
 from benchmarks.processes import BenchError
 
 CONNECTIONS: Final = 64
 ALL_AT_ONCE: Final = 0.0
 """A rate at which all requests are due at the start: how many a second can a peer answer?"""
 
-_ROOT: Final = Path(__file__).resolve().parents[1]
 _OK: Final = b"HTTP/1.1 200 "
 _HEAD_START_SECONDS: Final = 0.05
 _MOST_SECONDS: Final = 120.0
@@ -188,31 +185,15 @@ class _Sending:
 
 def run(order: Order, *, cores: str) -> Arrivals:
     """``send`` in a process of its own on the given processors. Raises ``BenchError``."""
-    finished = subprocess.run(
-        ["taskset", "-c", cores, sys.executable, "-m", __name__],
-        input=json.dumps(asdict(order)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=_ROOT,
-    )
-    if finished.returncode != 0:
-        raise BenchError((finished.stderr.strip().splitlines() or ["the load ended"])[-1])
-    return Arrivals(**json.loads(finished.stdout))
+    return Arrivals(**run_apart(__name__, order, cores))
 
 
 def main() -> int:
     """Carry out the order on standard input."""
-    order = Order(**json.load(sys.stdin))
     # Timers are otherwise late by 50 µs, so that the kernel can bundle them (prctl(2)).
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     gc.disable()
-    try:
-        print(json.dumps(asdict(send(order))))
-    except (BenchError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return carry_out(lambda fields: send(Order(**fields)))
 
 
 if __name__ == "__main__":

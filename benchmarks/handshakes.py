@@ -7,24 +7,20 @@ RFC 8446 section 2.2), or never do.
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.own_process import carry_out, run_apart
 from benchmarks.processes import BenchError
 
 AT_ONCE: Final = 8
 
-_ROOT: Final = Path(__file__).resolve().parents[1]
 _OK: Final = b"HTTP/1.1 200 "
 _TIMEOUT_SECONDS: Final = 10.0
 
@@ -95,28 +91,12 @@ def _connect_again(order: Order, start: float) -> tuple[int, int]:
 
 def run(order: Order, *, cores: str, environment: Mapping[str, str]) -> Handshakes:
     """``connect`` in a process of its own on the given processors. Raises ``BenchError``."""
-    finished = subprocess.run(
-        ["taskset", "-c", cores, sys.executable, "-m", __name__],
-        input=json.dumps(asdict(order)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=_ROOT,
-        env={**os.environ, **environment},
-    )
-    if finished.returncode != 0:
-        raise BenchError((finished.stderr.strip().splitlines() or ["the load ended"])[-1])
-    return Handshakes(**json.loads(finished.stdout))
+    return Handshakes(**run_apart(__name__, order, cores, environment))
 
 
 def main() -> int:
     """Carry out the order on standard input."""
-    try:
-        print(json.dumps(asdict(connect(Order(**json.load(sys.stdin))))))
-    except (BenchError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return carry_out(lambda fields: connect(Order(**fields)))
 
 
 if __name__ == "__main__":
