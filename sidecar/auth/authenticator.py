@@ -32,7 +32,7 @@ from sidecar.core.model import (
 from sidecar.core.policy import Account, Principal
 from sidecar.core.subjects import network_of
 from sidecar.core.tokens import Shape, classify
-from sidecar.core.unclaimed_jwts import UnclaimedJwt
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED, UnclaimedJwt
 from sidecar.observability.audit import Actor
 from sidecar.store.port import TokenLookup
 
@@ -222,7 +222,7 @@ class Authenticator:
         """
         record = await self._look_up_bounded(cached.digest, client, is_a_slip=False)
         if record is None or record.kind is not _IMPORTED:
-            return unclaimed.denial
+            return NOT_TRUSTED
         cached.is_cacheable = True
         if _ends_by(record, unclaimed.expires_at):
             return _note(cached, credential, record)

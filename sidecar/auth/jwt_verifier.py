@@ -16,7 +16,7 @@ from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.policy import Principal
 from sidecar.core.signed_tokens import VerifiedToken
 from sidecar.core.tokens import digest
-from sidecar.core.unclaimed_jwts import UnclaimedJwt
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED, UnclaimedJwt
 
 _KEPT: Final = 10_000
 _NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({"keys": ()})
@@ -78,7 +78,7 @@ class JwtVerifier:
         verdict = await self.verify(token, digest(token), now)
         was_imported = began.record is not None and began.record.kind is TokenKind.IMPORTED
         if isinstance(verdict, UnclaimedJwt):
-            return None if was_imported else verdict.denial
+            return None if was_imported else NOT_TRUSTED
         if isinstance(verdict, Denial):
             return verdict
         if was_imported or verdict.account != began.account:

@@ -16,7 +16,7 @@ from sidecar.core.jws import JwtRefused, read_token
 from sidecar.core.model import Denial, TokenKind, TokenRecord
 from sidecar.core.numeric_dates import LAST_SECOND
 from sidecar.core.times import optional_rfc3339, to_rfc3339
-from sidecar.core.unclaimed_jwts import UnclaimedJwt
+from sidecar.core.unclaimed_jwts import NOT_TRUSTED, UnclaimedJwt
 
 if TYPE_CHECKING:
     from sidecar.config.settings import Settings
@@ -44,7 +44,7 @@ async def judge_jwt(token: str, settings: Settings, store: TokenStore) -> JwtRep
 
     verified = await build_jwt(settings).issuers.verify(token, time.time())
     if isinstance(verified, UnclaimedJwt):
-        return await _find_imported(token, verified, store)
+        return await _find_imported(token, store)
     if isinstance(verified, Denial):
         claimed = find_claimed(token, settings)
         text = f"{_quote_claims(token)}; it is refused: {verified.detail}"
@@ -74,12 +74,12 @@ def as_object(verified: VerifiedToken, claimed: ClaimedAccount | None) -> dict[s
     }
 
 
-async def _find_imported(token: str, unclaimed: UnclaimedJwt, store: TokenStore) -> JwtReport:
+async def _find_imported(token: str, store: TokenStore) -> JwtReport:
     record = await store.look_up(tokens.digest(token))
     if record is not None and record.kind is TokenKind.IMPORTED:
         return JwtReport(record=record)
     return JwtReport(
-        problem=f"{_quote_claims(token)}; it is refused: {unclaimed.denial.detail} It was not "
+        problem=f"{_quote_claims(token)}; it is refused: {NOT_TRUSTED.detail} It was not "
         "imported either, or has expired or been revoked since"
     )
 

@@ -16,6 +16,7 @@ from sidecar.core.model import Denial
 from sidecar.core.numeric_dates import read_end
 
 NOT_TRUSTED = Denial("invalid_token", "The token's issuer is not trusted.")
+"""The answer to a JWT that nothing claims and that was not imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,10 @@ class UnclaimedJwt:
     """A well-formed JWT that nothing in the configuration claims: refused unless it was imported.
 
     ``expires_at`` is the end that its own ``exp`` sets, in Unix seconds and without leeway;
-    ``None``: it sets none. ``denial`` is the answer if it was not imported.
+    ``None``: it sets none.
     """
 
     expires_at: float | None
-    denial: Denial = NOT_TRUSTED
 
 
 class Claimants:
